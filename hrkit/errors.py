@@ -1,0 +1,42 @@
+"""What hrkit raises when the caller can do something about it.
+
+Every message is one line: what was wrong, and what to do. All of them are `ValueError`s, so that code which does not
+know hrkit can still catch them; the command line prints the line and exits with 2.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HrkitError(ValueError):
+    """Base of all of hrkit's own errors."""
+
+
+class ImageError(HrkitError):
+    """A picture cannot be read, or an array is no picture."""
+
+
+class BoxError(HrkitError):
+    """Boxes are no boxes: NaN, inverted, without area, or of the wrong shape."""
+
+
+class WeightsError(HrkitError):
+    """A weights file cannot be read, or does not fit the network."""
+
+
+class DownloadError(HrkitError):
+    """A file could not be fetched, or is not what was published."""
+
+
+class PluginError(HrkitError):
+    """A plugin breaks the contract: a name taken twice, an unknown hook, a part of the wrong kind."""
+
+
+class UnknownNameError(HrkitError, LookupError):
+    """A name that nobody registered."""
+
+    def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
+        choices = sorted(choices)
+        close = difflib.get_close_matches(name, choices, n=3)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        super().__init__(f"unknown {kind} {name!r}; {hint}choices: {', '.join(choices) or 'none'}")

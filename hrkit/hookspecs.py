@@ -1,0 +1,75 @@
+"""The whole extension contract: one function a hook.
+
+A plugin is a Python distribution with an entry point in the group `hrkit` that names a module (or any object) holding
+some of these functions, each marked with `@hookimpl`. hrkit's own parts come in through the same hooks.
+
+A registered name may hold one `*` (`"timm/*"`): it stands for any text, which the builder gets as its first positional
+argument. Builders are called with keyword arguments only, apart from that.
+"""
+
+# mypy: disable-error-code="empty-body"
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+    from torch import nn
+
+    from hrkit.datasets.base import KeypointDataset
+    from hrkit.detectors.base import Detector
+    from hrkit.heads.codecs import Codec
+    from hrkit.zoo import WeightsEntry
+
+hookspec = pluggy.HookspecMarker("hrkit")
+hookimpl = pluggy.HookimplMarker("hrkit")
+
+
+@hookspec
+def register_backbones() -> Mapping[str, Callable[..., nn.Module]]:
+    """Backbones: name -> builder. `builder()` gives a module: (N,3,H,W) -> list of (N,C_i,H/s_i,W/s_i), finest first.
+
+    The module has the attributes of `hrkit.backbones.base.Backbone`: `channels`, `strides`, `default_head` and how its
+    input is normalised.
+    """
+
+
+@hookspec
+def register_detectors() -> Mapping[str, Callable[..., Detector]]:
+    """Person detectors: name -> builder. The result has `detect(images) -> list[Detections]`.
+
+    `images` is a list of (H,W,3) uint8 BGR frames of any sizes. The builder is called with
+    `weights` (None, "auto", a path or the name of a weights entry), `threshold` and `nms_threshold` (None: the
+    detector's own default) and whatever options the caller names.
+    """
+
+
+@hookspec
+def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
+    """Heads: name -> builder, called with `channels`, `strides` (of the backbone's outputs) and `num_joints`.
+
+    The module takes the backbone's list and gives heatmaps (N,K,H/4,W/4).
+    """
+
+
+@hookspec
+def register_decoders() -> Mapping[str, Callable[..., Codec]]:
+    """Codecs: name -> builder, called with `input_size`, `heatmap_size` ((height, width)) and `sigma` (heatmap px)."""
+
+
+@hookspec
+def register_datasets() -> Mapping[str, Callable[..., KeypointDataset]]:
+    """Datasets of people with keypoints: name -> builder."""
+
+
+@hookspec
+def register_weights() -> Sequence[WeightsEntry]:
+    """Published or carried weights, each a `hrkit.zoo.WeightsEntry`."""
+
+
+@hookspec
+def register_commands() -> Sequence[click.Command]:
+    """Commands of the `hrkit` program."""
