@@ -1,0 +1,26 @@
+"""`hrkit download`: weights into the cache, before they are needed."""
+
+from __future__ import annotations
+
+import click
+
+from hrkit import zoo
+
+
+@click.command(
+    "download",
+    epilog="""\b
+Examples:
+  hrkit download hrnet_w32-coco-256x192 yolov3
+  HRKIT_HOME=/data/hrkit hrkit download yolov3_tiny""",
+)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def command(names: tuple[str, ...], quiet: bool) -> None:
+    """Fetch the weights called NAME (see `hrkit models`) and print where each file is.
+
+    What is in the cache already is checked and not fetched again; a download that broke off goes on. The cache is the
+    folder of the environment variable HRKIT_HOME, or else the user's cache folder.
+    """
+    for entry in [zoo.find(name) for name in names]:  # all names first: no typo is found after a long download
+        click.echo(zoo.fetch(entry, progress=not quiet))

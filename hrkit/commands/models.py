@@ -1,0 +1,72 @@
+"""`hrkit models`: which weights there are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from attrs import asdict
+
+from hrkit import zoo
+from hrkit.errors import WeightsError
+
+_COLUMNS = ("name", "model", "input", "joints", "codec", "score", "licence", "size", "cached", "default")
+
+
+@click.command(
+    "models",
+    epilog="""\b
+Examples:
+  hrkit models
+  hrkit models hrnet_w48
+  hrkit models --json mpii
+
+Entries marked in the column "default" are what weights="auto" takes. "cached" says whether a file is on this
+machine: yes, no, or carried by a plugin.""",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print every field of the entries as JSON.")
+@click.argument("text", required=False)
+def command(as_json: bool, text: str | None) -> None:
+    """List the published weights; with TEXT, those with it in their name, model, kind, codec or source."""
+    found = [entry for entry in zoo.entries() if text is None or _mentions(entry, text)]
+    if as_json:
+        click.echo(json.dumps([_fields(entry) for entry in found], indent=1))
+    elif found:
+        click.echo(_table([_COLUMNS, *(_row(entry) for entry in found)]))
+    else:
+        raise WeightsError(f"no weights have {text!r} in their name; `hrkit models` lists all of them")
+
+
+def _mentions(entry: zoo.WeightsEntry, text: str) -> bool:
+    fields = (entry.name, entry.model, entry.kind, entry.codec if entry.kind == "pose" else "", entry.source)
+    return any(text.lower() in field.lower() for field in fields)
+
+
+def _fields(entry: zoo.WeightsEntry) -> dict[str, Any]:
+    fields = asdict(entry) | {"num_joints": entry.num_joints, "cached": zoo.is_cached(entry)}
+    return fields | {"file": None if entry.file is None else str(entry.file)}
+
+
+def _row(entry: zoo.WeightsEntry) -> tuple[str, ...]:
+    pose = entry.kind == "pose"  # joints and codec say nothing about the others
+    height, width = entry.input_size
+    cached = zoo.is_cached(entry)
+    return (
+        entry.name,
+        entry.model,
+        f"{height}x{width}",
+        str(entry.num_joints) if pose else "",
+        entry.codec if pose else "",
+        next((f"{name} {100 * entry.metrics[name]:.1f}" for name in ("AP", "PCKh") if name in entry.metrics), ""),
+        entry.licence,
+        "" if entry.size is None else f"{entry.size / 1e6:.0f} MB",
+        ("carried" if entry.file else "yes") if cached else "no",
+        "yes" if entry.default else "",
+    )
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (zip(row, widths, strict=True) for row in rows)
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in line).rstrip() for line in lines)

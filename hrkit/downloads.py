@@ -1,0 +1,228 @@
+"""Files from the network: fetched once, resumed where they broke off, checked, there whole or not at all.
+
+Beside `weights.pth` may lie `weights.pth.part` (a download to be resumed), `weights.pth.lock` (held by the process that
+downloads; the system frees it when that process dies) and `weights.pth.ok` (what the file was when it was checked).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import platformdirs
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from hrkit.errors import DownloadError
+
+TIMEOUT = 30.0
+"""Seconds without an answer or a byte after which a server counts as gone."""
+
+_CHUNK = 1 << 18
+_OFFLINE = "`pip install hrkit-lite` works offline as Pipeline.from_names('lite', 'lite_person')"
+
+
+def cache_dir() -> Path:
+    """The folder for downloaded files: the environment variable HRKIT_HOME, else the user's cache folder."""
+    home = os.environ.get("HRKIT_HOME")
+    return Path(home).expanduser() if home else platformdirs.user_cache_path("hrkit", appauthor=False)
+
+
+def download(
+    url: str,
+    target: str | os.PathLike[str],
+    *,
+    checksum: str | None = None,
+    size: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """The file of `url`, at `target`; what already lies there is checked once and kept.
+
+    `checksum` is "sha256:<hex>" or "sha1:<hex>", whole or its first digits; `size` is in bytes; `progress` shows a bar
+    on stderr. A second process that wants the same file waits for the first. Raises `DownloadError` if the file cannot
+    be fetched or written, or is not what was published.
+    """
+    target = Path(target)
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise DownloadError(f"only http and https are downloaded, not {url}; put the file at {target} by hand")
+    with _file_errors(url, target):
+        if not target.exists():  # before any lock: a read-only cache with the file in it is a good cache
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(target, progress):
+                if not target.exists():
+                    _download(url, target, checksum, size, progress)
+        _check_once(url, target, checksum, size)
+    return target
+
+
+def _download(url: str, target: Path, checksum: str | None, size: int | None, progress: bool) -> None:
+    part = _beside(target, "part")
+    while not (size and _length(part) == size):
+        before = _length(part)
+        if size and before > size:
+            part.unlink()
+            before = 0
+        broken = _transfer(url, target, progress)
+        if broken is None:
+            break
+        if _length(part) <= before:  # otherwise it moves, if in steps
+            raise DownloadError(f"cannot download {url} ({broken}); put the file at {target} by hand, or {_OFFLINE}")
+    problem = _problem(part, checksum, size)
+    if problem:
+        part.unlink()
+        raise DownloadError(
+            f"the download of {url} {problem} and was removed; try again, or put the published file at {target} by hand"
+        )
+    os.replace(part, target)
+    _trust(target, checksum)
+
+
+def _transfer(url: str, target: Path, progress: bool) -> str | None:
+    """Appends to the part what it lacks; gives None if it is whole then, else what broke the transfer off."""
+    part = _beside(target, "part")
+    start = _length(part)
+    headers = {"User-Agent": "hrkit"} | ({"Range": f"bytes={start}-"} if start else {})
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+            if error.headers.get("Content-Range") == f"bytes */{start}":
+                return None
+            part.unlink()
+            return _transfer(url, target, progress)
+        return f"{error.code} {error.reason}"
+    except (OSError, http.client.HTTPException) as error:
+        return _one_line(error)
+    with response:
+        if urlsplit(url).scheme == "https" and urlsplit(response.url).scheme != "https":
+            raise DownloadError(f"{url} leads to the unsafe {response.url}; put the file at {target} by hand")
+        if response.headers.get_content_type() == "text/html":
+            raise DownloadError(
+                f"{url} gives a web page instead of the file, perhaps about a quota; "
+                f"download it with a browser and put it at {target}"
+            )
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            start = 0
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            part.unlink(missing_ok=True)
+            return "another part of the file than asked for came"
+        return _receive(response, part, start, target.name if progress else None)
+
+
+def _receive(response: http.client.HTTPResponse, part: Path, start: int, title: str | None) -> str | None:
+    """Writes what comes to `part`, from `start` on, with a bar where there is a title; result as of `_transfer`."""
+    length = response.headers.get("Content-Length")
+    total = None if length is None else start + int(length)
+    with (
+        part.open("ab" if start else "wb") as file,
+        tqdm(desc=title, total=total, initial=start, unit="B", unit_scale=True, disable=title is None) as bar,
+    ):
+        while True:
+            try:
+                chunk = response.read1(_CHUNK)
+            except (OSError, http.client.HTTPException) as error:
+                return _one_line(error)
+            if not chunk:
+                break
+            file.write(chunk)
+            bar.update(len(chunk))
+    return "the connection was cut" if total is not None and _length(part) < total else None
+
+
+def _check_once(url: str, target: Path, checksum: str | None, size: int | None) -> None:
+    """Raises `DownloadError` if `target` is not what was published; looks inside only where it has changed since."""
+    with contextlib.suppress(OSError):
+        if _beside(target, "ok").read_text() == _state(target, checksum):
+            return
+    problem = _problem(target, checksum, size)
+    if problem:
+        raise DownloadError(f"{target} {problem}; remove it to have it downloaded, or put what {url} gives there")
+    _trust(target, checksum)
+
+
+def _trust(target: Path, checksum: str | None) -> None:
+    with contextlib.suppress(OSError):  # a read-only cache is checked every time
+        _beside(target, "ok").write_text(_state(target, checksum))
+
+
+def _state(target: Path, checksum: str | None) -> str:
+    stat = target.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns} {checksum}\n"
+
+
+def _problem(path: Path, checksum: str | None, size: int | None) -> str | None:
+    """What is wrong with a file, to follow its name in a sentence; None if nothing is."""
+    with path.open("rb") as file:
+        start = file.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html")):
+        return "is a web page, not the published file"
+    length = _length(path)
+    if size is not None and length != size:
+        return f"has {length:,} bytes instead of {size:,}"
+    if checksum is not None:
+        algorithm, expected = checksum.split(":")
+        actual = _digest(path, algorithm)
+        if not actual.startswith(expected.lower()):
+            return f"has the {algorithm} {actual[: len(expected)]} instead of {expected}"
+    return None
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    digest = hashlib.new(algorithm)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(target: Path, progress: bool) -> Iterator[None]:
+    lock = FileLock(_beside(target, "lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if progress:
+            print(f"waiting for another process to download {target.name}", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _file_errors(url: str, target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = (
+            "make room, or set HRKIT_HOME to a folder with more"
+            if full
+            else "set HRKIT_HOME to a folder that can be written"
+        )
+        raise DownloadError(
+            f"cannot write {target} ({error.strerror or _one_line(error)}); {advice}, or put {url} there by hand"
+        ) from error
+
+
+def _beside(target: Path, ending: str) -> Path:
+    return target.with_name(f"{target.name}.{ending}")
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _one_line(error: Exception) -> str:
+    reason = getattr(error, "reason", error)
+    return " ".join(str(reason).split()) or type(error).__name__

@@ -1,0 +1,47 @@
+import pytest
+from click.testing import CliRunner
+
+from hrkit import downloads
+from hrkit.commands.download import command
+from hrkit.errors import UnknownNameError
+
+
+@pytest.fixture
+def downloaded(monkeypatch, tmp_path):
+    """The calls of `download` instead of downloads; the cache is in `tmp_path`."""
+    calls = []
+
+    def download(url, target, *, progress, **published):
+        calls.append((url, progress))
+        return target
+
+    monkeypatch.setenv("HRKIT_HOME", str(tmp_path))
+    monkeypatch.setattr(downloads, "download", download)
+    return calls
+
+
+def test_fetches_and_prints_the_paths(downloaded, tmp_path):
+    result = CliRunner().invoke(command, ["yolov3_tiny", "hrnet_w32-imagenet"])
+    assert result.exit_code == 0
+    expected = [tmp_path / "yolov3_tiny.weights", tmp_path / "hrnet_w32-imagenet.pth"]
+    assert result.stdout.splitlines() == list(map(str, expected))
+    assert [progress for _, progress in downloaded] == [True, True]
+
+
+def test_quiet(downloaded):
+    CliRunner().invoke(command, ["--quiet", "yolov3"])
+    assert downloaded == [("https://pjreddie.com/media/files/yolov3.weights", False)]
+
+
+def test_an_unknown_name_stops_before_any_download(downloaded):
+    result = CliRunner().invoke(command, ["yolov3", "yolov4"])
+    assert isinstance(result.exception, UnknownNameError)
+    assert downloaded == []
+
+
+def test_needs_a_name():
+    assert CliRunner().invoke(command, []).exit_code == 2
+
+
+def test_help_has_an_example():
+    assert "hrkit download hrnet_w32-coco-256x192 yolov3" in CliRunner().invoke(command, ["--help"]).stdout

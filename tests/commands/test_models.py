@@ -1,0 +1,70 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from hrkit import registry, zoo
+from hrkit.commands.models import command
+from hrkit.errors import WeightsError
+from hrkit.hookspecs import hookimpl
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HRKIT_HOME", str(tmp_path))
+    return tmp_path
+
+
+def lines(*arguments):
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0
+    return [line.split() for line in result.stdout.splitlines()]
+
+
+def test_lists_every_entry():
+    assert [line[0] for line in lines()] == ["name", *(entry.name for entry in zoo.entries())]
+
+
+def test_a_row(cache):
+    (cache / "hrnet_w48-coco-384x288.pth").write_bytes(b"weights")
+    found = {line[0]: line[1:] for line in lines("hrnet_w48")}
+    expected = ["hrnet_w48", "384x288", "17", "msra", "AP", "76.7", "Apache-2.0", "yes", "yes"]
+    assert found["hrnet_w48-coco-384x288"] == expected
+    expected = ["hrnet_w48", "256x256", "16", "dark", "PCKh", "90.5", "Apache-2.0", "no"]
+    assert found["hrnet_w48-mpii-256x256-dark"] == expected
+    assert "hrnet_w32-coco-256x192" not in found
+
+
+def test_detectors_have_neither_joints_nor_codec():
+    found = lines("detector")
+    assert ["yolov3", "yolov3", "416x416", "public", "domain", "248", "MB", "no", "yes"] in found
+
+
+def test_carried(tmp_path):
+    (tmp_path / "carried.pth").write_bytes(b"weights")
+    entry = zoo.WeightsEntry("carried-by-a-test", "a_model", file=tmp_path / "carried.pth", licence="MIT")
+    registry.plugins.register(SimpleNamespace(register_weights=hookimpl(lambda: [entry])), "a-test")
+    try:
+        assert lines("carried-by")[1] == ["carried-by-a-test", "a_model", "256x192", "17", "msra", "MIT", "carried"]
+        assert json.loads(CliRunner().invoke(command, ["--json", "carried-by"]).stdout)[0]["cached"] is True
+    finally:
+        registry.plugins.unregister("a-test")
+
+
+def test_json():
+    (found,) = json.loads(CliRunner().invoke(command, ["--json", "YOLOv3_tiny"]).stdout)
+    assert found["name"] == "yolov3_tiny"
+    assert found["kind"] == "detector"
+    assert found["size"] == 35_434_956
+    assert found["cached"] is False
+    assert json.loads(CliRunner().invoke(command, ["--json", "no such weights"]).stdout) == []
+
+
+def test_nothing_found():
+    result = CliRunner().invoke(command, ["no such weights"])
+    assert isinstance(result.exception, WeightsError)
+
+
+def test_help_has_an_example():
+    assert "hrkit models hrnet_w48" in CliRunner().invoke(command, ["--help"]).stdout
