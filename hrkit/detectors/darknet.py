@@ -1,0 +1,346 @@
+"""Darknet networks: what a cfg describes, and Darknet's weights files.
+
+Redmon and Farhadi, YOLOv3: An Incremental Improvement (arXiv:1804.02767), and the formats as Darknet reads them
+(https://github.com/pjreddie/darknet, src/parser.c; its continuation https://github.com/AlexeyAB/darknet added grouped
+routes, mish, swish, `scale_x_y` and `new_coords`). Layers are counted from 0, the first after `[net]`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from hrkit.detectors.darknet_cfg import Section
+from hrkit.errors import HrkitError, WeightsError
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "linear": nn.Identity,
+    "leaky": lambda: nn.LeakyReLU(0.1, inplace=True),
+    "relu": lambda: nn.ReLU(inplace=True),
+    "mish": lambda: nn.Mish(inplace=True),
+    "swish": lambda: nn.SiLU(inplace=True),
+    "logistic": nn.Sigmoid,
+}
+ANCHOR_UNIT = 1024
+"""Anchors are kept in whole 1/1024 px."""
+
+
+class Convolution(nn.Module):
+    """Convolution, batch norm (or none), activation."""
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.Module, activation: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.norm, self.activation = conv, norm, activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N,C,H,W) -> (N,C',H',W')."""
+        return self.activation(self.norm(self.conv(x)))
+
+
+class MaxPool(nn.Module):
+    """Darknet's pooling: size - 1 px of padding in all, the odd one at the right and bottom."""
+
+    def __init__(self, size: int, stride: int) -> None:
+        super().__init__()
+        self.size, self.stride = size, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N,C,H,W) -> (N,C,H/stride,W/stride)."""
+        if self.size % 2 == 0 and self.stride == 1:  # with other strides the odd px is never reached
+            x = functional.pad(x, (0, 1, 0, 1), value=-torch.inf)
+        return functional.max_pool2d(x, self.size, self.stride, (self.size - 1) // 2)
+
+
+class Route(nn.Module):
+    """Earlier outputs side by side, or one of `groups` equal parts of each."""
+
+    def __init__(self, groups: int = 1, group: int = 0) -> None:
+        super().__init__()
+        self.groups, self.group = groups, group
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(N,C_i,H,W) each -> (N, sum of C_i / groups, H, W)."""
+        parts = [x.chunk(self.groups, 1)[self.group] for x in inputs]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+class Shortcut(nn.Module):
+    """The sum of earlier outputs."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, first: Tensor, *others: Tensor) -> Tensor:
+        """(N,C,H,W) each -> (N,C,H,W)."""
+        for other in others:
+            first = first + other
+        return self.activation(first)
+
+
+class YoloDecoder(nn.Module):
+    """What the last convolution of a scale says, as boxes in input px.
+
+    `anchors` are (width, height) in px, `stride` the px of a cell. Always float32: half precision has no place for
+    positions of hundreds of px.
+    """
+
+    anchors: Tensor
+
+    def __init__(
+        self, anchors: Sequence[tuple[float, float]], stride: int, scale_xy: float = 1.0, new_coords: bool = False
+    ) -> None:
+        super().__init__()
+        # whole numbers, because casting a module to half precision would round floating-point ones
+        units = [[[[round(side * ANCHOR_UNIT)]] for side in anchor] for anchor in anchors]
+        self.register_buffer("anchors", torch.tensor(units), persistent=False)
+        self.stride, self.scale_xy, self.new_coords = stride, scale_xy, new_coords
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N,a*(5+C),h,w) -> (N,a*h*w,5+C): cx, cy, width, height, objectness, class probabilities."""
+        count, channels, height, width = x.shape
+        x = x.float().reshape(count, len(self.anchors), channels // len(self.anchors), height, width)
+        xy, wh, scores = x[:, :, :2], x[:, :, 2:4], x[:, :, 4:]
+        anchors = self.anchors / ANCHOR_UNIT
+        if self.new_coords:  # the convolution before has a logistic activation
+            wh = (2 * wh).square() * anchors
+        else:
+            xy, wh, scores = xy.sigmoid(), wh.exp() * anchors, scores.sigmoid()
+        xy = xy * self.scale_xy - (self.scale_xy - 1) / 2
+        columns = torch.arange(width, device=x.device, dtype=x.dtype)
+        rows = torch.arange(height, device=x.device, dtype=x.dtype)[:, None]
+        cx, cy = (xy[:, :, :1] + columns) * self.stride, (xy[:, :, 1:] + rows) * self.stride
+        return torch.cat([cx, cy, wh, scores], 2).flatten(3).transpose(2, 3).flatten(1, 2)
+
+
+@frozen
+class _Layer:
+    module: nn.Module
+    sources: tuple[int, ...]
+    channels: int
+    stride: int
+
+
+_Layers = dict[int, _Layer]
+
+
+class DarknetNetwork(nn.Module):
+    """The network that the sections of a cfg describe.
+
+    `num_classes` is C, `stride` what the sides of the input must be divisible by. Raises `HrkitError` for a cfg whose
+    layers do not fit together, naming section and line.
+    """
+
+    def __init__(self, sections: Sequence[Section]) -> None:
+        super().__init__()
+        channels = sections[0].integer("channels", 3)
+        layers: _Layers = {-1: _Layer(nn.Identity(), (), channels, 1)}
+        for section in sections[1:]:
+            layers[section.number] = _BUILDERS[section.name](section, layers)
+        del layers[-1]
+        heads = [section for section in sections if section.name == "yolo"]
+        if not heads:
+            raise HrkitError("the cfg has no [yolo] section, so its network finds nothing")
+        self.num_classes = heads[0].integer("classes")
+        for section in heads:
+            if section.integer("classes") != self.num_classes:
+                raise section.error(f"classes differ from the {self.num_classes} of section {heads[0].number}")
+        self.channels = channels
+        self.stride = max(layer.stride for layer in layers.values())
+        self.layers = nn.ModuleList(layer.module for layer in layers.values())
+        self.sources = [layer.sources for layer in layers.values()]
+        last_use = {source: index for index, sources in enumerate(self.sources) for source in sources}
+        self.last_use = [{s for s in sources if last_use[s] == index} for index, sources in enumerate(self.sources)]
+        self.unused = set(range(len(self.layers))) - set(last_use)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N,3,H,W) RGB in 0..1 -> (N,A,5+C) float32: cx, cy, width, height (input px), objectness, probabilities.
+
+        Class probabilities are independent of each other. Rows: scales in the order of the cfg; in each the anchors,
+        then the rows, then the columns. Raises `HrkitError` where H or W is no multiple of `stride`.
+        """
+        height, width = images.shape[-2:]
+        if height % self.stride or width % self.stride or not height or not width:
+            raise HrkitError(f"input of {width}x{height} px; width and height must be multiples of {self.stride}")
+        values, predictions = {-1: images}, []
+        for index, layer in enumerate(self.layers):
+            value = layer(*(values[source] for source in self.sources[index]))
+            for source in self.last_use[index]:
+                del values[source]
+            if isinstance(layer, YoloDecoder):
+                predictions.append(value)
+            elif index not in self.unused:
+                values[index] = value
+        return torch.cat(predictions, 1)
+
+
+def _convolutional(section: Section, layers: _Layers) -> _Layer:
+    known = ("batch_normalize", "filters", "size", "stride", "pad", "padding", "groups", "dilation", "activation")
+    section.expect_keys(*known)
+    before = _previous(section, layers)
+    filters, size, stride = section.integer("filters", 1), section.integer("size", 1), section.integer("stride", 1)
+    groups, dilation = section.integer("groups", 1), section.integer("dilation", 1)
+    padding = section.integer("padding", 0, low=0)
+    if section.integer("pad", 0, low=0):
+        padding = size // 2 * dilation
+    if before.channels % groups or filters % groups:
+        raise section.error(f"groups={groups} divide neither {before.channels} channels into {filters} filters")
+    if not -stride <= 2 * padding - dilation * (size - 1) - 1 < 0:
+        raise section.error(f"size={size} with {padding} px of padding does not keep the grid; set pad=1")
+    normalise = section.integer("batch_normalize", 0, low=0) > 0
+    conv = nn.Conv2d(before.channels, filters, size, stride, padding, dilation, groups, bias=not normalise)
+    norm = nn.BatchNorm2d(filters, eps=1e-5) if normalise else nn.Identity()
+    module = Convolution(conv, norm, _activation(section, "logistic"))
+    return _Layer(module, (section.number - 1,), filters, before.stride * stride)
+
+
+def _maxpool(section: Section, layers: _Layers) -> _Layer:
+    section.expect_keys("size", "stride", "padding")
+    before, stride = _previous(section, layers), section.integer("stride", 1)
+    size = section.integer("size", stride)
+    if section.integer("padding", size - 1, low=0) != size - 1:
+        raise section.error(f"padding must be size - 1, {size - 1}")
+    return _Layer(MaxPool(size, stride), (section.number - 1,), before.channels, before.stride * stride)
+
+
+def _upsample(section: Section, layers: _Layers) -> _Layer:
+    section.expect_keys("stride")
+    before, factor = _previous(section, layers), section.integer("stride", 2)
+    if before.stride % factor:
+        raise section.error(f"stride={factor} would make the grid finer than the input")
+    module = nn.Upsample(scale_factor=factor, mode="nearest")
+    return _Layer(module, (section.number - 1,), before.channels, before.stride // factor)
+
+
+def _route(section: Section, layers: _Layers) -> _Layer:
+    section.expect_keys("layers", "groups", "group_id")
+    sources = tuple(_earlier(section, layers, index) for index in section.integers("layers"))
+    groups = section.integer("groups", 1)
+    group = section.integer("group_id", 0, low=0, high=groups - 1)
+    inputs = [layers[source] for source in sources]
+    if len({layer.stride for layer in inputs}) != 1:
+        raise section.error(f"layers {', '.join(map(str, sources))} differ in height and width")
+    if any(layer.channels % groups for layer in inputs):
+        raise section.error(f"the channels of its layers cannot be cut into {groups} groups")
+    channels = sum(layer.channels // groups for layer in inputs)
+    return _Layer(Route(groups, group), sources, channels, inputs[0].stride)
+
+
+def _shortcut(section: Section, layers: _Layers) -> _Layer:
+    section.expect_keys("from", "activation")
+    before = _previous(section, layers)
+    sources = (section.number - 1, *(_earlier(section, layers, index) for index in section.integers("from")))
+    if any((layers[s].channels, layers[s].stride) != (before.channels, before.stride) for s in sources):
+        raise section.error(f"layers {', '.join(map(str, sources))} differ in shape and cannot be added")
+    return _Layer(Shortcut(_activation(section, "linear")), sources, before.channels, before.stride)
+
+
+def _yolo(section: Section, layers: _Layers) -> _Layer:
+    before, classes, flat = _previous(section, layers), section.integer("classes"), section.numbers("anchors")
+    anchors = list(zip(flat[::2], flat[1::2], strict=False))
+    if len(flat) % 2 or len(anchors) != section.integer("num", len(anchors)) or min(flat) <= 0:
+        raise section.error(f"anchors must be num pairs of widths and heights above 0; got {len(flat)} numbers")
+    mask = section.integers("mask") if "mask" in section.options else list(range(len(anchors)))
+    if not all(0 <= index < len(anchors) for index in mask):
+        raise section.error(f"mask={section.options['mask'][:60]!r} names an anchor that is not there")
+    if before.channels != len(mask) * (5 + classes):
+        raise section.error(
+            f"{len(mask)} anchors of {classes} classes take {len(mask) * (5 + classes)} filters, "
+            f"the layer before has {before.channels}"
+        )
+    scale_xy, new_coords = section.real("scale_x_y", 1.0), section.integer("new_coords", 0, low=0, high=1)
+    module = YoloDecoder([anchors[index] for index in mask], before.stride, scale_xy, bool(new_coords))
+    return _Layer(module, (section.number - 1,), 0, before.stride)
+
+
+_BUILDERS: dict[str, Callable[[Section, _Layers], _Layer]] = {
+    "convolutional": _convolutional,
+    "maxpool": _maxpool,
+    "upsample": _upsample,
+    "route": _route,
+    "shortcut": _shortcut,
+    "yolo": _yolo,
+}
+
+
+def _activation(section: Section, default: str) -> nn.Module:
+    name = section.options.get("activation", default)
+    if name not in ACTIVATIONS:
+        raise section.error(f"unknown activation {name[:60]!r}; known: {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+def _previous(section: Section, layers: _Layers) -> _Layer:
+    if isinstance(layers[section.number - 1].module, YoloDecoder):
+        raise section.error("a [yolo] section ends its branch; only [route] may follow it")
+    return layers[section.number - 1]
+
+
+def _earlier(section: Section, layers: _Layers, index: int) -> int:
+    """The number of the layer that `index` means: from the start, or back from here if negative."""
+    number = section.number + index if index < 0 else index
+    if not 0 <= number < section.number or isinstance(layers[number].module, YoloDecoder):
+        raise section.error(f"{index} names no earlier layer with features")
+    return number
+
+
+def load_darknet_weights(network: DarknetNetwork, path: str | os.PathLike[str]) -> None:
+    """Fills `network` from a Darknet weights file.
+
+    The file: int32 major, minor, revision; the number of pictures seen, 64 bits from version 0.2 on, 32 before;
+    then float32, for each convolution bias, scale, mean, variance (the last three where it has a batch norm), weight.
+    Raises `WeightsError` for a file that cannot be read or does not end where the network does; the network is then
+    as it was.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            header, size = file.read(12), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {name}: {error.strerror or error}") from error
+    if header.lstrip()[:1] == b"<":
+        raise WeightsError(f"{name} is a web page, not Darknet weights ({size} bytes); download the file itself again")
+    tensors = list(_in_file_order(network))
+    major, minor, _ = np.frombuffer(header, "<i4") if len(header) == 12 else (0, 2, 0)
+    if not (0 <= major < 1000 and 0 <= minor < 1000):
+        raise WeightsError(f"{name} is no Darknet weights file (it says version {major}.{minor}); give a .weights file")
+    start = 20 if major * 10 + minor >= 2 else 16
+    expected = start + 4 * sum(tensor.numel() for tensor in tensors)
+    if size != expected:
+        why = "is cut short" if size < expected else "is too long"
+        raise WeightsError(
+            f"{name} {why}: expected {expected} bytes for this network, found {size}; "
+            "download it again, or give the cfg that belongs to it"
+        )
+    parts = torch.from_numpy(np.fromfile(path, "<f4", offset=start)).split([tensor.numel() for tensor in tensors])
+    with torch.no_grad():
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
+
+
+def _in_file_order(network: DarknetNetwork) -> Iterator[Tensor]:
+    for layer in network.layers:
+        if isinstance(layer, Convolution):
+            if isinstance(norm := layer.norm, nn.BatchNorm2d):
+                assert norm.running_mean is not None
+                assert norm.running_var is not None
+                yield from (norm.bias, norm.weight, norm.running_mean, norm.running_var)
+            else:
+                assert layer.conv.bias is not None
+                yield layer.conv.bias
+            yield layer.conv.weight
+
+
+def fold_batch_norm(network: DarknetNetwork) -> None:
+    """Multiplies every batch norm into its convolution: the same predictions for less work. Evaluation mode only."""
+    for layer in network.layers:
+        if isinstance(layer, Convolution) and isinstance(layer.norm, nn.BatchNorm2d):
+            layer.conv = fuse_conv_bn_eval(layer.conv.eval(), layer.norm.eval())
+            layer.norm = nn.Identity()

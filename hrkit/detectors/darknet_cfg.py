@@ -1,0 +1,119 @@
+"""The cfg language of Darknet: sections of `key = value` lines.
+
+As read by Darknet (https://github.com/pjreddie/darknet, src/option_list.c and src/parser.c) and its continuation
+(https://github.com/AlexeyAB/darknet).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from attrs import field, frozen
+
+from hrkit.errors import HrkitError
+
+SECTIONS = ("convolutional", "maxpool", "upsample", "route", "shortcut", "yolo")
+"""What a network may consist of."""
+TRAINING_KEYS = {"stopbackward", "onlyforward", "dontload", "dontloadscales", "train_only_bn"}
+"""Keys a layer may carry that do not change what it computes."""
+LARGEST = 65536
+"""No number of filters, and no size of a kernel, is above this."""
+
+T = TypeVar("T", int, float)
+
+
+@frozen
+class Section:
+    """One `[section]` of a cfg."""
+
+    name: str
+    number: int
+    """The layer's number as Darknet counts; -1 is `[net]`."""
+    line: int
+    """Of its `[name]`, from 1."""
+    options: dict[str, str] = field(factory=dict)
+
+    def error(self, what: str) -> HrkitError:
+        """An error that says where in the cfg it is."""
+        return HrkitError(f"cfg line {self.line}, section {self.number} [{self.name}]: {what}")
+
+    def expect_keys(self, *keys: str) -> None:
+        """Raises `HrkitError` for a key that hrkit does not know, which could change what the layer computes."""
+        unknown = sorted(set(self.options) - set(keys) - TRAINING_KEYS)
+        if unknown:
+            raise self.error(f"unknown key {unknown[0]!r}; known: {', '.join(keys)}")
+
+    def integers(self, key: str) -> list[int]:
+        """The comma-separated whole numbers of `key`. Raises `HrkitError` where there are none."""
+        return self._split(key, int, "whole numbers")
+
+    def numbers(self, key: str) -> list[float]:
+        """The comma-separated finite numbers of `key`. Raises `HrkitError` where there are none."""
+        numbers = self._split(key, float, "numbers")
+        if not np.isfinite(numbers).all():
+            raise self.error(f"{key}={self.options[key][:60]!r} must be finite")
+        return numbers
+
+    def integer(self, key: str, default: int | None = None, *, low: int = 1, high: int = LARGEST) -> int:
+        """A whole number from `low` to `high`. Raises `HrkitError` for another, or none and no default."""
+        if key not in self.options and default is not None:
+            return default
+        values = self.integers(key)
+        if len(values) != 1 or not low <= values[0] <= high:
+            raise self.error(f"{key}={self.options[key][:60]!r} must be one whole number from {low} to {high}")
+        return values[0]
+
+    def real(self, key: str, default: float) -> float:
+        """A finite number. Raises `HrkitError` for anything else."""
+        values = self.numbers(key) if key in self.options else [default]
+        if len(values) != 1:
+            raise self.error(f"{key}={self.options[key][:60]!r} must be one number")
+        return values[0]
+
+    def _split(self, key: str, convert: Callable[[str], T], what: str) -> list[T]:
+        if key not in self.options:
+            raise self.error(f"{key} is missing")
+        text = self.options[key]
+        try:
+            return [convert(part) for part in text.rstrip(", ").split(",")]
+        except ValueError:
+            raise self.error(f"{key}={text[:60]!r} must be {what}, separated by commas") from None
+
+
+def parse_cfg(text: str) -> list[Section]:
+    """The sections of a cfg, `[net]` first. `#` and `;` start a comment; of a key given twice the first counts.
+
+    Raises `HrkitError`, naming the line, for what is no cfg and for unknown sections.
+    """
+    sections: list[Section] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        content = re.split("[#;]", line, maxsplit=1)[0].strip()
+        if not content:
+            continue
+        if content.startswith("[") and content.endswith("]"):
+            sections.append(Section(content[1:-1].strip(), len(sections) - 1, number))
+            continue
+        key, equals, value = (part.strip() for part in content.partition("="))
+        if not equals or not key or not sections:
+            raise HrkitError(f"cfg line {number}: wanted a [section], then lines 'key = value'; got {content[:60]!r}")
+        sections[-1].options.setdefault(key, value)
+    if not sections or sections[0].name not in ("net", "network"):
+        raise HrkitError("a cfg begins with the section [net]; this is no Darknet cfg")
+    for section in sections[1:]:
+        if section.name not in SECTIONS:
+            raise section.error(f"unknown section; known: {', '.join(SECTIONS)}")
+    return sections
+
+
+def read_cfg(path: str | os.PathLike[str]) -> list[Section]:
+    """`parse_cfg` of a file. Raises `HrkitError` for a file that cannot be read."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HrkitError(f"cannot read the cfg {os.fspath(path)}: {error}; give a Darknet cfg file") from error
+    return parse_cfg(text)

@@ -1,0 +1,206 @@
+"""YOLOv3, full and tiny.
+
+Redmon and Farhadi, YOLOv3: An Incremental Improvement (arXiv:1804.02767).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hrkit.detectors.darknet import DarknetNetwork, fold_batch_norm, load_darknet_weights
+from hrkit.detectors.darknet_cfg import read_cfg
+from hrkit.errors import HrkitError, ImageError, UnknownNameError
+from hrkit.geometry import Size, clip_boxes, letterbox, letterbox_transform
+from hrkit.ops import batched_nms
+from hrkit.structures import Detections
+
+CFG_FOLDER = Path(__file__).with_name("cfg")
+PERSON = ("person",)
+
+
+class Yolov3(nn.Module):
+    """Finds people, or other classes, with a Darknet network.
+
+    `input_size` is the side of the square letterbox in px. A box's score is objectness times class probability; those
+    of at least `threshold` (0.25) stay, and of boxes of one class with an IoU above `nms_threshold` (0.45) the best.
+    `classes` are names or numbers of what to look for, None for everything; the others are left out before boxes
+    suppress each other. `class_names` are the names of the network's C classes, COCO's where it has 80. Frames go
+    through the network in batches of at most `max_batch_size`.
+
+    Raises `HrkitError` for settings that make no sense.
+    """
+
+    class_ids: Tensor
+
+    def __init__(
+        self,
+        network: DarknetNetwork,
+        *,
+        input_size: int = 416,
+        threshold: float | None = None,
+        nms_threshold: float | None = None,
+        classes: str | Sequence[str | int] | None = PERSON,
+        class_names: Sequence[str] | None = None,
+        max_batch_size: int = 8,
+    ) -> None:
+        super().__init__()
+        if input_size < 1 or input_size % network.stride:
+            raise HrkitError(f"input_size={input_size}; it must be a multiple of {network.stride}")
+        if max_batch_size < 1:
+            raise HrkitError(f"max_batch_size={max_batch_size}; it must be at least 1")
+        self.input_size, self.max_batch_size = input_size, max_batch_size
+        self.threshold = _fraction("threshold", 0.25 if threshold is None else threshold)
+        self.nms_threshold = _fraction("nms_threshold", 0.45 if nms_threshold is None else nms_threshold)
+        if class_names is None and network.num_classes == 80:
+            class_names = read_class_names(CFG_FOLDER / "coco.names")
+        self.class_names = _checked_names(class_names, network.num_classes)
+        class_ids = _class_ids(classes, self.class_names, network.num_classes)
+        self.register_buffer("class_ids", torch.tensor(class_ids), persistent=False)
+        self.network = network
+        self.eval()
+
+    @torch.inference_mode()
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """One `Detections` for each (H,W,3) uint8 BGR frame, in order: boxes in frame px, best score first.
+
+        Frames may differ in size. Raises `ImageError` for what is no frame.
+        """
+        for image in images:
+            _check_frame(image)
+        if self.network.training:
+            self.network.eval()
+        side = self.input_size
+        buffer = np.empty((min(len(images), self.max_batch_size), side, side, 3), np.uint8)
+        detections: list[Detections] = []
+        for start in range(0, len(images), self.max_batch_size):
+            frames = images[start : start + self.max_batch_size]
+            for frame, square in zip(frames, buffer, strict=False):
+                letterbox(frame, square)
+            rows = self._select(self.network(self._normalise(buffer[: len(frames)])))
+            for index, frame in enumerate(frames):
+                detections.append(_in_frame(rows[rows[:, 0] == index, 1:], frame.shape[:2], (side, side)))
+        return detections
+
+    def _normalise(self, batch: NDArray[np.uint8]) -> Tensor:
+        """(N,S,S,3) uint8 BGR -> (N,3,S,S) RGB in 0..1, on the network's device and in its dtype."""
+        parameter = next(self.network.parameters())
+        on_device = torch.from_numpy(batch).to(parameter.device)
+        return on_device.permute(0, 3, 1, 2).flip(1).to(parameter.dtype).div_(255)
+
+    def _select(self, predictions: Tensor) -> NDArray[np.float32]:
+        """(N,A,5+C) -> (M,7) what is left after threshold and suppression, best first.
+
+        Columns: number of the frame, x1, y1, x2, y2 in letterbox px, score, class.
+        """
+        scores = predictions[..., 4:5] * predictions[..., 5:].index_select(2, self.class_ids)
+        # a NaN is at least nothing, so it goes here too
+        frame, row, column = (scores >= self.threshold).nonzero().unbind(1)
+        scores, (center, size) = scores[frame, row, column], predictions[frame, row, :4].split(2, 1)
+        boxes = torch.cat([center - size / 2, center + size / 2], 1)
+        # a network gone astray may say inf; three sides are more than any box in its senses
+        boxes = boxes.nan_to_num(nan=0.0).clamp(-self.input_size, 2 * self.input_size)
+        keep = batched_nms(boxes, scores, frame * len(self.class_ids) + column, self.nms_threshold)
+        parts = (frame[:, None], boxes, scores[:, None], self.class_ids[column][:, None])
+        return torch.cat([part[keep].float() for part in parts], 1).cpu().numpy()
+
+
+def _in_frame(rows: NDArray[np.float32], frame_size: Size, input_size: Size) -> Detections:
+    """(M,6) x1, y1, x2, y2 (letterbox px), score, class -> the boxes with an area inside the frame."""
+    scale_x, scale_y, left, top = letterbox_transform(frame_size, input_size)
+    boxes = (rows[:, :4] - [left, top, left, top]) / [scale_x, scale_y, scale_x, scale_y]
+    boxes = clip_boxes(boxes.astype(np.float32), frame_size)
+    inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    order = np.argsort(-rows[inside, 4], kind="stable")
+    return Detections(boxes[inside][order], rows[inside, 4][order], rows[inside, 5][order])
+
+
+def _check_frame(image: Any) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageError(f"a frame is an (H, W, 3) uint8 BGR array; got {got}")
+    if not image.size:
+        raise ImageError(f"the frame is empty: {image.shape}")
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise HrkitError(f"{name}={value}; it must be from 0 to 1")
+    return float(value)
+
+
+def _checked_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    if names is not None and len(names) != count:
+        raise HrkitError(f"{len(names)} class names for a network of {count} classes; give one a class")
+    return tuple(names or ())
+
+
+def _class_ids(classes: str | Sequence[str | int] | None, names: Sequence[str], count: int) -> list[int]:
+    """The classes as numbers; raises `HrkitError` for one that the network does not know."""
+    if classes is None:
+        return list(range(count))
+    chosen = [classes] if isinstance(classes, str) else list(classes)
+    if not chosen:
+        raise HrkitError("classes is empty; name at least one, or None for every class")
+    for wanted in chosen:
+        if isinstance(wanted, str) and wanted not in names:
+            raise UnknownNameError("class", wanted, names)
+        if not isinstance(wanted, str) and not 0 <= wanted < count:
+            raise HrkitError(f"class {wanted} is not there: the network has {count}, counted from 0")
+    ids = [names.index(wanted) if isinstance(wanted, str) else int(wanted) for wanted in chosen]
+    return list(dict.fromkeys(ids))
+
+
+def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The names in a file, one a line. Raises `HrkitError` for a file that cannot be read."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HrkitError(f"cannot read the class names {os.fspath(path)}: {error}") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def yolov3(*, weights: str | os.PathLike[str] | None = "auto", **options: Any) -> Yolov3:
+    """YOLOv3 on COCO's 80 classes. See `build` for `weights` and `options`."""
+    return build("yolov3", CFG_FOLDER / "yolov3.cfg", weights=weights, **options)
+
+
+def yolov3_tiny(*, weights: str | os.PathLike[str] | None = "auto", **options: Any) -> Yolov3:
+    """YOLOv3-tiny on COCO's 80 classes. See `build` for `weights` and `options`."""
+    return build("yolov3_tiny", CFG_FOLDER / "yolov3-tiny.cfg", weights=weights, **options)
+
+
+def build(
+    model: str,
+    default_cfg: Path,
+    *,
+    weights: str | os.PathLike[str] | None = "auto",
+    cfg: str | os.PathLike[str] | None = None,
+    class_names: str | os.PathLike[str] | Sequence[str] | None = None,
+    **options: Any,
+) -> Yolov3:
+    """A detector from a cfg and Darknet weights.
+
+    `weights` are "auto" (the published ones of `model`), the name of a weights entry, a file, or None for a network
+    as initialised. `cfg` takes the place of the model's own, `class_names` are names or a file of them; `options` are
+    those of `Yolov3`. Raises `HrkitError` and `WeightsError` for files that cannot be used.
+    """
+    from hrkit import zoo  # above this family; needed only where weights are named
+
+    network = DarknetNetwork(read_cfg(cfg or default_cfg))
+    if isinstance(class_names, (str, os.PathLike)):
+        class_names = read_class_names(class_names)
+    detector = Yolov3(network, class_names=class_names, **options)
+    path = zoo.resolve(model, weights, kind="detector")
+    if path is not None:
+        load_darknet_weights(network, path)
+        fold_batch_norm(network)
+        network.to(memory_format=torch.channels_last)  # a tenth faster on a CPU, more in half precision on a GPU
+    return detector
