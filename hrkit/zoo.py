@@ -170,16 +170,18 @@ def choose(
     return next((entry for entry in fitting if entry.default), fitting[0])
 
 
-def resolve(model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = "pose") -> Path | None:
-    """The file behind a `weights` argument for `model`; None stays None.
+def select(
+    model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = "pose", **conditions: Any
+) -> WeightsEntry | Path | None:
+    """What a `weights` argument for `model` means: an entry, a file, or None for None.
 
-    "auto" is the entry that `choose` takes; otherwise a path or the name of an entry. Raises `WeightsError` for a
-    missing file, `UnknownNameError` for an unknown name, `DownloadError` as `fetch` does.
+    "auto" is the entry that `choose` takes under `conditions`; otherwise a path or the name of an entry. Raises
+    `WeightsError` for a missing file or another model's entry, `UnknownNameError` for an unknown name.
     """
     if weights is None:
         return None
     if weights == "auto":
-        return fetch(choose(model, kind=kind))
+        return choose(model, kind=kind, **conditions)
     path = Path(weights).expanduser()
     if path.is_file():
         return path
@@ -190,8 +192,17 @@ def resolve(model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = 
             raise WeightsError(
                 f"weights {name!r} are of {entry.model}, not of {model}; `hrkit models {model}` lists more"
             )
-        return fetch(entry)
+        return entry
     raise WeightsError(f"there is no weights file {path}; check the path, or take a name that `hrkit models` lists")
+
+
+def resolve(model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = "pose") -> Path | None:
+    """The file behind a `weights` argument for `model`, fetched if need be; None stays None.
+
+    Raises as `select`, and `DownloadError` as `fetch` does.
+    """
+    selected = select(model, weights, kind=kind)
+    return fetch(selected) if isinstance(selected, WeightsEntry) else selected
 
 
 def cache_path(entry: WeightsEntry) -> Path:

@@ -1,0 +1,210 @@
+"""Weights files: read without running anything in them, renamed to hrkit's names, loaded strictly.
+
+hrkit's names are MMPose's: `backbone.*` and `head.*`. The official HRNet and SimpleBaseline files have neither prefix;
+simple-HRNet's training checkpoints hold the official names under `"model"`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from attrs import field, frozen
+from torch import nn
+
+from hrkit.errors import WeightsError
+from hrkit.files import atomic_path
+
+State = dict[str, torch.Tensor]
+
+_WRAPPERS = {"state_dict": "mmpose", "model": "simple"}
+"""Where a checkpoint keeps its tensors when they are not at the top -> who writes such files."""
+
+_HEAD_PREFIXES = ("final_layer.", "deconv_layers.")
+"""What of an official file belongs to the head."""
+
+_CLASSIFIER_PREFIXES = (
+    *("fc.", "classifier.", "incre_modules.", "downsamp_modules.", "final_layer."),
+    *(f"stage4.2.fuse_layers.{branch}." for branch in (1, 2, 3)),
+)
+"""What an ImageNet file has beyond the trunk of a pose network."""
+
+_RESNET_DEPTHS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+
+
+@frozen
+class Checkpoint:
+    """A weights file in hrkit's names."""
+
+    path: Path
+    state: State = field(repr=False)
+    layout: str
+    """"official", "mmpose", "simple" (simple-HRNet), "imagenet" or "hrkit"."""
+    metadata: Mapping[str, Any]
+    """What an hrkit file says of its network; empty for others."""
+
+    @property
+    def num_joints(self) -> int | None:
+        """Channels of the last layer of the head, where the file tells."""
+        outputs = [tensor for name, tensor in self.state.items() if name.startswith("head.") and tensor.ndim == 4]
+        last = self.state.get("head.final_layer.weight", outputs[-1] if outputs else None)
+        return None if last is None else len(last)
+
+    def describe(self) -> str:
+        """In words what network the tensors belong to."""
+        name = _network_name(self.state) or "another network"
+        return name if self.num_joints is None else f"{name} with {self.num_joints} joints"
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Reads official, MMPose, simple-HRNet, ImageNet and hrkit files; `.safetensors` by ending, else torch's own format.
+
+    Only tensors and plain values are read (MMPose's `meta` may hold numpy numbers); nothing in the file is executed.
+    Raises `WeightsError` for a file that is missing, damaged, or holds anything else.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise WeightsError(f"{file}: no such weights file")
+    if file.suffix == ".safetensors":
+        state, metadata = _read_safetensors(file)
+        return Checkpoint(file, state, "hrkit", metadata)
+    state, layout = _unwrap(file, _read_torch(file))
+    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}  # left by DataParallel
+    if any(name.startswith("backbone.") for name in state):
+        renamed = {name.replace("keypoint_head.", "head.", 1): tensor for name, tensor in state.items()}  # MMPose 0.x
+        return Checkpoint(file, renamed, "mmpose", {})
+    if any(name.startswith(("fc.", "classifier.")) for name in state):
+        return Checkpoint(file, {f"backbone.{name}": tensor for name, tensor in state.items()}, "imagenet", {})
+    return Checkpoint(file, {_prefixed(name): tensor for name, tensor in state.items()}, layout, {})
+
+
+def load(network: nn.Module, checkpoint: Checkpoint, expected: str) -> None:
+    """Copies the checkpoint's tensors into `network`; every name and shape must agree.
+
+    `expected` says in words what the network is. Counters of batches seen, which old files lack, are not missed.
+    Raises `WeightsError` that says what the file holds and where the first difference is.
+    """
+    if checkpoint.layout == "imagenet":
+        raise WeightsError(
+            f"{checkpoint.path} is an ImageNet classifier, not a pose network; "
+            "to start training from it pass it as backbone_weights"
+        )
+    _load(network, checkpoint.state, checkpoint, expected)
+
+
+def load_backbone(backbone: nn.Module, checkpoint: Checkpoint, expected: str) -> None:
+    """Copies a trunk: of an ImageNet classifier, or of a pose network, whose head is left aside.
+
+    Raises `WeightsError` as `load`.
+    """
+    state = {name.removeprefix("backbone."): t for name, t in checkpoint.state.items() if name.startswith("backbone.")}
+    own = backbone.state_dict().keys()
+    if checkpoint.layout == "imagenet":
+        state = {name: t for name, t in state.items() if name in own or not name.startswith(_CLASSIFIER_PREFIXES)}
+    _load(backbone, state, checkpoint, expected)
+
+
+def save(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> None:
+    """Writes the network's tensors and `metadata` (json values) as safetensors, whole or not at all."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, {"hrkit": json.dumps(dict(metadata))})
+
+
+def _load(network: nn.Module, state: State, checkpoint: Checkpoint, expected: str) -> None:
+    own = network.state_dict()
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name not in own]
+    shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
+    if missing or unexpected or shapes:
+        differences = [
+            *(f"{name} is {tuple(state[name].shape)}, wanted {tuple(own[name].shape)}" for name in shapes[:1]),
+            *(f"{name} is missing" for name in missing[:1]),
+            *(f"{name} is too much" for name in unexpected[:1]),
+        ]
+        count = len(missing) + len(unexpected) + len(shapes)
+        raise WeightsError(
+            f"{checkpoint.path} holds {checkpoint.describe()}, which does not fit {expected}: "
+            f"{differences[0]} ({count} of {len(own)} names differ)"
+        )
+    network.load_state_dict(state, strict=False)
+
+
+def _prefixed(name: str) -> str:
+    return f"head.{name}" if name.startswith(_HEAD_PREFIXES) else f"backbone.{name}"
+
+
+def _read_safetensors(file: Path) -> tuple[State, Mapping[str, Any]]:
+    try:
+        with safetensors.safe_open(file, "pt") as reader:
+            state = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118  (no mapping)
+            metadata = json.loads((reader.metadata() or {}).get("hrkit", "{}"))
+    except (safetensors.SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise WeightsError(f"{file}: damaged, or no safetensors file ({error}); fetch it again") from None
+    return state, metadata
+
+
+def _read_torch(file: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(_numpy_values()):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "GLOBAL" in str(error):
+            raise WeightsError(
+                f"{file} holds objects other than tensors and was refused (nothing in it was executed); "
+                "save the state_dict alone"
+            ) from None
+        raise WeightsError(f"{file}: damaged, or no weights file; fetch it again") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, UnicodeDecodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"{file}: damaged, or no weights file ({reason}); fetch it again") from None
+
+
+def _unwrap(file: Path, content: Any) -> tuple[State, str]:
+    layout = "official"
+    if isinstance(content, Mapping):
+        for key, writer in _WRAPPERS.items():
+            if isinstance(content.get(key), Mapping):
+                content, layout = content[key], writer
+                break
+    if not isinstance(content, Mapping) or not content:
+        raise WeightsError(f"{file}: holds {type(content).__name__}, not the named tensors of a network")
+    strange = [name for name, value in content.items() if not torch.is_tensor(value)]
+    if strange:
+        raise WeightsError(f"{file}: {strange[0]!r} is no tensor; wanted the named tensors of a network alone")
+    return dict(content), layout
+
+
+def _numpy_values() -> list[Any]:
+    """What numpy numbers and arrays are made of when pickled, by numpy 1 and 2."""
+    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray  # type: ignore[attr-defined]
+    functions = [multiarray.scalar, multiarray._reconstruct]
+    aliases = [
+        (function, f"numpy.{core}.multiarray.{function.__name__}")
+        for function in functions
+        for core in ("core", "_core")
+    ]
+    dtypes = {type(np.dtype(code)) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")}
+    return [*aliases, np.ndarray, np.dtype, *dtypes]
+
+
+def _network_name(state: State) -> str | None:
+    hrnet = state.get("backbone.stage2.0.branches.0.0.conv1.weight")
+    if hrnet is not None:
+        return f"hrnet_w{len(hrnet)}"
+    counts = tuple(
+        len({name.split(".")[2] for name in state if name.startswith(f"backbone.layer{layer}.")})
+        for layer in (1, 2, 3, 4)
+    )
+    depth = _RESNET_DEPTHS.get(counts)
+    if depth == 50 and "backbone.layer1.0.conv3.weight" not in state:
+        depth = 34
+    return None if depth is None else f"pose_resnet_{depth}"

@@ -1,0 +1,18 @@
+"""The commands of `hrkit`: one file each, which parses, calls the library and prints."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+import click
+
+from hrkit.hookspecs import hookimpl
+
+NAMES = ("demo", "models", "download", "info", "plugins", "doctor")
+
+
+@hookimpl
+def register_commands() -> Sequence[click.Command]:
+    """hrkit's own commands."""
+    return [importlib.import_module(f"hrkit.commands.{name}").command for name in NAMES]

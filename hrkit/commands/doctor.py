@@ -1,0 +1,97 @@
+"""`hrkit doctor`: what this machine offers, and what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+
+import click
+
+_PACKAGES = (
+    *("torch", "torchvision", "timm", "opencv-python", "numpy", "pillow", "pycocotools", "pluggy", "attrs", "click"),
+    *("ninja", "safetensors"),
+)
+_OPTIONAL = ("pandas", "supervision")
+
+
+@click.command("doctor", epilog="Example: hrkit doctor")
+def command() -> None:
+    """Shows what is installed, devices, compilers and caches, and says what would be slow or fail."""
+    advice: list[str] = []
+    for title, rows in (
+        ("packages", _packages(advice)),
+        ("devices", _devices(advice)),
+        ("compilers", _compilers(advice)),
+        ("cache", _cache(advice)),
+        ("plugins", _plugins(advice)),
+    ):
+        click.echo(title)
+        for name, value in rows:
+            click.echo(f"  {name:16} {value}")
+    click.echo("advice" if advice else "nothing to complain about")
+    for line in advice:
+        click.echo(f"  - {line}")
+
+
+def _packages(advice: list[str]) -> Iterator[tuple[str, str]]:
+    from hrkit import __version__
+
+    yield "hrkit", __version__
+    yield "python", f"{platform.python_version()} on {platform.platform()}"
+    for package in (*_PACKAGES, *_OPTIONAL):
+        try:
+            yield package, importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            yield package, "not installed" + (" (optional)" if package in _OPTIONAL else "")
+            if package not in _OPTIONAL and not (package == "opencv-python" and importlib.util.find_spec("cv2")):
+                advice.append(f"{package} is missing: pip install {package}")
+
+
+def _devices(advice: list[str]) -> Iterator[tuple[str, str]]:
+    import torch
+
+    yield "cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    for index in range(torch.cuda.device_count()):
+        yield f"cuda:{index}", torch.cuda.get_device_name(index)
+    if torch.backends.mps.is_available():
+        yield "mps", "available"
+    elif not torch.cuda.is_available():
+        advice.append("no GPU: large networks take about a second a person; `lite` is made for this")
+
+
+def _compilers(advice: list[str]) -> Iterator[tuple[str, str]]:
+    names = ("cl",) if sys.platform == "win32" else ("c++", "g++", "clang++")
+    found = [path for path in map(shutil.which, names) if path]
+    yield "C++", found[0] if found else "none"
+    yield "nvcc", shutil.which("nvcc") or "none"
+    yield "ninja", shutil.which("ninja") or "none on PATH"
+    if not found:
+        advice.append("no C++ compiler: torch's own operators are used, which is fine")
+
+
+def _cache(advice: list[str]) -> Iterator[tuple[str, str]]:
+    from hrkit.downloads import cache_dir
+
+    folder = cache_dir()
+    files = [path for path in folder.glob("*") if path.is_file()] if folder.is_dir() else []
+    yield "folder", f"{folder} (HRKIT_HOME moves it)"
+    yield "holds", f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.0f} MB"
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(nearest, os.W_OK):
+        advice.append(f"{nearest} cannot be written: set HRKIT_HOME to a folder that can")
+
+
+def _plugins(advice: list[str]) -> Iterator[tuple[str, str]]:
+    from hrkit.registry import plugins
+
+    for name in plugins.names():
+        if name in plugins.versions:
+            yield name, plugins.versions[name]
+    if not plugins.versions:
+        yield "none", "pip install hrkit-lite brings small weights that work offline"
+    advice += [f"plugin {name} is left out: {error}" for name, error in plugins.failed.items()]

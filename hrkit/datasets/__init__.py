@@ -1,0 +1,1 @@
+"""Datasets of people with keypoints; none is registered yet."""

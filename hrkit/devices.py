@@ -1,0 +1,108 @@
+"""Which devices to run on, and replicas of a network on several of them."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+import torch
+from torch import nn
+
+from hrkit.errors import HrkitError
+
+Part = TypeVar("Part")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def parse_devices(device: str | torch.device | Sequence[str | torch.device]) -> list[torch.device]:
+    """"auto", "cpu", "mps", "cuda:1", "cuda:0,1" or "cpu,cpu" -> devices; "auto" takes CUDA, else MPS, else the CPU.
+
+    Raises `HrkitError` for a device that does not exist or that this torch cannot use.
+    """
+    if isinstance(device, torch.device):
+        return [device]
+    if not isinstance(device, str):
+        return [one for part in device for one in parse_devices(part)]
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    parts = [part.strip() for part in device.split(",")]
+    kind = parts[0].split(":")[0]
+    return [_checked(f"{kind}:{part}" if part.isdecimal() else part) for part in parts]
+
+
+def parse_precision(precision: str) -> torch.dtype:
+    """"auto" (float32), "float32", "float16" or "bfloat16" -> dtype; raises `HrkitError` for another name."""
+    name = "float32" if precision == "auto" else precision
+    if name not in PRECISIONS:
+        raise HrkitError(f"unknown precision {precision!r}; choices: auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]
+
+
+def _checked(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise HrkitError(f"no device is called {name!r}; use auto, cpu, mps, cuda, cuda:1 or cuda:0,1") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise HrkitError(f"device {name!r}: this torch sees no CUDA GPU; use device='cpu' or install a CUDA build")
+        if device.index is not None and device.index >= torch.cuda.device_count():
+            raise HrkitError(f"device {name!r}: there are only {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise HrkitError("device 'mps' is not available here; use device='cpu'")
+    return device
+
+
+class Replicas(Generic[Part]):
+    """The same network on several devices; jobs are dealt to whichever is free, one at a time a device.
+
+    What is no `torch.nn.Module` cannot be moved or copied, and stays the one it is.
+    """
+
+    def __init__(self, network: Part, devices: Sequence[torch.device]) -> None:
+        self.networks: list[Part] = [network]
+        if isinstance(network, nn.Module):
+            copies = [network, *(copy.deepcopy(network) for _ in devices[1:])]
+            self.networks = [one.to(device) for one, device in zip(copies, devices, strict=True)]
+        self._free = list(reversed(self.networks))
+        self._condition = threading.Condition()
+
+    @property
+    def first(self) -> Part:
+        """The network on the first device."""
+        return self.networks[0]
+
+    def run(self, function: Callable[[Part, Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+        """`function(network, job)` for every job, in order; side by side where there are several devices.
+
+        At most twice as many jobs as devices are under way, so that memory stays bounded.
+        """
+        if len(self.networks) == 1:
+            for job in jobs:
+                yield self._run_one(function, job)
+            return
+        with ThreadPoolExecutor(len(self.networks)) as pool:
+            waiting = []
+            for job in jobs:
+                waiting.append(pool.submit(self._run_one, function, job))
+                if len(waiting) == 2 * len(self.networks):
+                    yield waiting.pop(0).result()
+            for future in waiting:
+                yield future.result()
+
+    def _run_one(self, function: Callable[[Part, Job], Result], job: Job) -> Result:
+        with self._condition:
+            self._condition.wait_for(lambda: self._free)
+            network = self._free.pop()
+        try:
+            return function(network, job)
+        finally:
+            with self._condition:
+                self._free.append(network)
+                self._condition.notify()

@@ -1,0 +1,230 @@
+"""Codecs: keypoints in crop px <-> heatmaps, both directions in one object.
+
+Shapes: N people, K joints, heatmaps (h, w). All three codecs put a Gaussian of deviation `sigma` (heatmap px) at each
+joint; they differ in how the centre is rounded, and in how it is read back:
+
+- `msra`: rounded to a cell, read by a quarter-cell shift (official HRNet code, lib/core/inference.py and
+  lib/dataset/JointsDataset.py).
+- `dark`: not rounded, read by a Taylor expansion of the blurred log-heatmap (Zhang et al., Distribution-Aware Coordinate
+  Representation for Human Pose Estimation, CVPR 2020).
+- `udp`: not rounded, on crops where W-1 px become w-1 cells, read by the same expansion on one-cell differences
+  (Huang et al., The Devil Is in the Details, CVPR 2020).
+
+Windows, borders and blur of `dark` and `udp` follow MMPose (mmpose/codecs), so that its weights decode as published.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from hrkit import registry
+from hrkit.arrays import ArrayOrTensor, as_tensor, like
+
+Size = tuple[int, int]
+
+
+class Codec:
+    """`encode` and `decode` between crop px and heatmaps; numpy arrays or tensors, and the same kind back."""
+
+    udp = False
+    """Whether crops are cut with `crop_transform(..., udp=True)`."""
+    flip_shift = True
+    """Whether the flip test moves the mirrored heatmaps by one cell."""
+
+    def __init__(self, *, input_size: Size, heatmap_size: Size, sigma: float) -> None:
+        self.input_size = input_size
+        self.heatmap_size = heatmap_size
+        self.sigma = sigma
+
+    @property
+    def decoded_scale(self) -> tuple[float, float]:
+        """Crop px of one unit of what `decode` gives, (x, y): 1 but for `udp`."""
+        return 1.0, 1.0
+
+    def encode(self, keypoints: ArrayOrTensor, visible: ArrayOrTensor) -> tuple[ArrayOrTensor, ArrayOrTensor]:
+        """(N,K,2) crop px and (N,K) visibility (0: no label) -> (N,K,h,w) float32 heatmaps and (N,K) weights.
+
+        A joint whose Gaussian lies wholly outside gets weight 0 and an empty heatmap.
+        """
+        points = as_tensor(keypoints, torch.float32) / self._cell(keypoints)
+        weights = as_tensor(visible, torch.float32).clone()
+        height, width = self.heatmap_size
+        radius = 3 * self.sigma
+        middle = self._window_center(points)
+        size = middle.new_tensor([width, height])
+        outside = ((middle - radius >= size) | (middle + radius + 1 < 0)).any(-1)
+        weights[outside] = 0
+        steps_x = torch.arange(width, dtype=torch.float32, device=points.device)
+        steps_y = torch.arange(height, dtype=torch.float32, device=points.device)
+        along_x, along_y = (
+            self._gaussian(steps, points[..., axis, None], middle[..., axis, None])
+            for axis, steps in enumerate((steps_x, steps_y))
+        )
+        heatmaps = along_y[..., :, None] * along_x[..., None, :] * (weights > 0)[..., None, None]
+        return like(heatmaps, keypoints), like(weights, keypoints)
+
+    def decode(self, heatmaps: ArrayOrTensor) -> tuple[ArrayOrTensor, ArrayOrTensor]:
+        """(N,K,h,w) -> (N,K,2) crop px and (N,K) scores, the value of each peak as it is.
+
+        Where nothing is above 0, the position is that of cell (0, 0).
+        """
+        maps = as_tensor(heatmaps, torch.float32)
+        points, scores = peaks(maps)
+        points = torch.where((scores > 0)[..., None], self._refine(maps, points), 0.0)
+        cell = self._cell(heatmaps) / points.new_tensor(self.decoded_scale)
+        return like((points * cell).float(), heatmaps), like(scores, heatmaps)
+
+    def _cell(self, given: Any) -> torch.Tensor:
+        """Crop px of one heatmap cell, (x, y)."""
+        (height, width), (h, w) = self.input_size, self.heatmap_size
+        shrink = 1 if self.udp else 0
+        device = given.device if torch.is_tensor(given) else None
+        return torch.tensor([(width - shrink) / (w - shrink), (height - shrink) / (h - shrink)], device=device)
+
+    def _window_center(self, points: torch.Tensor) -> torch.Tensor:
+        return (points + 0.5).trunc()
+
+    def _gaussian(self, steps: torch.Tensor, center: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
+        """(N,K,length): the Gaussian along one axis; it is separable, and so are its windows."""
+        raise NotImplementedError
+
+    def _refine(self, heatmaps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def _normal(self, distance: torch.Tensor) -> torch.Tensor:
+        return torch.exp(-(distance**2) / (2 * self.sigma**2))
+
+    def _within(self, steps: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
+        return (steps - middle).abs() <= 3 * self.sigma
+
+
+class MSRACodec(Codec):
+    """Centres rounded to a cell; quarter-cell shift towards the higher neighbour."""
+
+    def _gaussian(self, steps: torch.Tensor, center: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
+        return self._normal(steps - middle) * self._within(steps, middle)
+
+    def _refine(self, heatmaps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        at = _Neighbours(heatmaps, points)
+        slope = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1)
+        return points + 0.25 * slope.sign() * _inside(points, self.heatmap_size, 2)[..., None]
+
+
+class DarkCodec(Codec):
+    """Centres as they are; second-order Taylor expansion of the blurred log-heatmap about its peak."""
+
+    def _window_center(self, points: torch.Tensor) -> torch.Tensor:
+        return points
+
+    def _gaussian(self, steps: torch.Tensor, center: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
+        return self._normal(steps - center)
+
+    def _refine(self, heatmaps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        kernel = 11 if self.sigma <= 2 else 17  # as trained: 11 at sigma 2, 17 at sigma 3
+        at = _Neighbours(blur(_precise(heatmaps), kernel).clamp(min=1e-10).log(), points)
+        gradient = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1) / 2
+        xx = (at(2, 0) - 2 * at(0, 0) + at(-2, 0)) / 4
+        yy = (at(0, 2) - 2 * at(0, 0) + at(0, -2)) / 4
+        xy = (at(1, 1) - at(1, -1) - at(-1, 1) + at(-1, -1)) / 4
+        inside = _inside(points, self.heatmap_size, 2, far=3)
+        return points - torch.where(inside[..., None], _solve(xx, xy, yy, gradient), 0.0)
+
+
+class UDPCodec(Codec):
+    """Centres as they are, in a window about the nearest cell; Taylor expansion on one-cell differences."""
+
+    udp = True
+    flip_shift = False
+
+    @property
+    def decoded_scale(self) -> tuple[float, float]:
+        """MMPose decodes the last cell to W, not W-1; so do we, and whoever goes on to the frame takes it back."""
+        height, width = self.input_size
+        return (width - 1) / width, (height - 1) / height
+
+    def _gaussian(self, steps: torch.Tensor, center: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
+        return self._normal(steps - center) * self._within(steps, middle)
+
+    def _refine(self, heatmaps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        at = _Neighbours(blur(_precise(heatmaps), 11).clamp(1e-3, 50.0).log(), points)
+        gradient = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1) / 2
+        middle = at(0, 0)
+        xx = at(1, 0) - 2 * middle + at(-1, 0)
+        yy = at(0, 1) - 2 * middle + at(0, -1)
+        xy = (at(1, 1) - at(1, 0) - at(0, 1) + 2 * middle - at(-1, 0) - at(0, -1) + at(-1, -1)) / 2
+        eps = torch.finfo(torch.float32).eps
+        return points - _solve(xx + eps, xy, yy + eps, gradient)
+
+
+def create_codec(name: str, *, input_size: Size, heatmap_size: Size, sigma: float) -> Codec:
+    """The registered codec `name`; sizes are (height, width), `sigma` in heatmap px.
+
+    Raises `UnknownNameError` with the choices.
+    """
+    return registry.decoders.builder(name)(input_size=input_size, heatmap_size=heatmap_size, sigma=sigma)
+
+
+def peaks(heatmaps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N,K,h,w) -> (N,K,2) float x, y of the highest cell (the first of equals) and its value (N,K)."""
+    width = heatmaps.shape[3]
+    scores, indices = heatmaps.flatten(2).max(2)
+    return torch.stack([indices % width, indices.div(width, rounding_mode="floor")], dim=-1).float(), scores
+
+
+def blur(heatmaps: torch.Tensor, kernel: int) -> torch.Tensor:
+    """(N,K,h,w) smoothed by a Gaussian of `kernel` taps, zero outside, each map scaled to keep its peak value.
+
+    The deviation follows OpenCV's rule for a kernel of that size.
+    """
+    rows, columns = (_blur_matrix(size, kernel).to(heatmaps) for size in heatmaps.shape[2:])
+    smooth = rows @ heatmaps @ columns
+    peak = smooth.amax((2, 3), keepdim=True).clamp(min=torch.finfo(smooth.dtype).tiny)
+    return smooth * (heatmaps.amax((2, 3), keepdim=True) / peak)
+
+
+@functools.cache
+def _blur_matrix(size: int, kernel: int) -> torch.Tensor:
+    """(size,size) symmetric: row i holds the taps about cell i."""
+    sigma = 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8
+    distance = (torch.arange(size)[:, None] - torch.arange(size)).double()
+    normal = torch.exp(-(torch.arange(kernel).double() - kernel // 2) ** 2 / (2 * sigma**2)).sum()
+    return torch.exp(-(distance**2) / (2 * sigma**2)) / normal * (distance.abs() <= kernel // 2)
+
+
+def _precise(heatmaps: torch.Tensor) -> torch.Tensor:
+    """In float64 where the device has it: a flat peak's Hessian is a small difference of large numbers."""
+    return heatmaps if heatmaps.device.type == "mps" else heatmaps.double()
+
+
+class _Neighbours:
+    """`at(dx, dy)`: (N,K) the value dx, dy cells from each point; at a border that of the border."""
+
+    def __init__(self, maps: torch.Tensor, points: torch.Tensor) -> None:
+        self._flat = maps.flatten(2)
+        self._height, self._width = maps.shape[2:]
+        self._x, self._y = points.long().unbind(-1)
+
+    def __call__(self, dx: int, dy: int) -> torch.Tensor:
+        x = (self._x + dx).clamp(0, self._width - 1)
+        y = (self._y + dy).clamp(0, self._height - 1)
+        return self._flat.gather(2, (y * self._width + x)[..., None])[..., 0]
+
+
+def _inside(points: torch.Tensor, heatmap_size: Size, near: int, far: int | None = None) -> torch.Tensor:
+    """(N,K) whether a cell is at least `near` cells from the first and `far` (or as many) from behind the last."""
+    height, width = heatmap_size
+    last = points.new_tensor([width, height]) - (near if far is None else far)
+    return ((points >= near) & (points <= last)).all(-1)
+
+
+def _solve(xx: torch.Tensor, xy: torch.Tensor, yy: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """(N,K,2) the Newton step: inverse Hessian times gradient; 0 where the Hessian has no inverse."""
+    determinant = xx * yy - xy * xy
+    singular = determinant == 0
+    gx, gy = gradient.unbind(-1)
+    step = torch.stack([yy * gx - xy * gy, xx * gy - xy * gx], dim=-1)
+    step = step / torch.where(singular, 1.0, determinant)[..., None]
+    return torch.where(singular[..., None], 0.0, step)

@@ -1,0 +1,125 @@
+"""Pictures in: files, arrays and PIL images as (H,W,3) uint8 BGR. What cannot be shown faithfully is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+from numpy.typing import NDArray
+
+from hrkit.errors import ImageError
+from hrkit.files import atomic_path
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+"""Endings that count as pictures in a folder."""
+
+WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""Endings that `write_image` knows."""
+
+ImageSource = str | os.PathLike[str] | NDArray[Any] | PIL.Image.Image
+
+
+def as_frame(image: ImageSource) -> NDArray[np.uint8]:
+    """A path, PIL image or array as a (H,W,3) uint8 BGR frame.
+
+    Arrays: (H,W), (H,W,1), (H,W,3) BGR or (H,W,4) BGRA (alpha is dropped); uint8, uint16 (its high byte), or floats
+    from 0 to 1. Raises `ImageError` for anything else, and for files that are missing, damaged or no picture.
+    """
+    if isinstance(image, np.ndarray):
+        return _from_array(image)
+    if isinstance(image, PIL.Image.Image):
+        return _from_pil(image, "picture")
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image)
+    raise ImageError(f"a picture must be a path, an array (H,W,3) BGR or a PIL image, not {type(image).__name__}")
+
+
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """The picture in a file, upright (EXIF orientation applied), as (H,W,3) uint8 BGR.
+
+    Raises `ImageError` if the file is missing, empty, truncated, too large or no picture.
+    """
+    name = os.fspath(path)
+    try:
+        with PIL.Image.open(path) as picture:
+            return _from_pil(picture, name)
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise ImageError(f"{name}: is a folder, not a picture") from None
+    except PIL.UnidentifiedImageError:
+        raise ImageError(f"{name}: is no picture, or of a kind that cannot be read") from None
+    except PIL.Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: is too large ({error}); make it smaller first") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"{name}: cannot be read ({error})") from None
+
+
+def write_image(path: str | os.PathLike[str], frame: NDArray[np.uint8]) -> None:
+    """Writes a (H,W,3) BGR frame, in the format of the ending, whole or not at all.
+
+    Raises `ImageError` for an ending that is not in `WRITABLE`, `OSError` as the file system does.
+    """
+    if Path(path).suffix.lower() not in WRITABLE:
+        raise ImageError(f"{path}: cannot write such a picture; endings are {', '.join(WRITABLE)}")
+    with atomic_path(path) as temporary:
+        PIL.Image.fromarray(frame[:, :, ::-1]).save(temporary, quality=95)
+
+
+def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
+    """The pictures a path, folder or glob stands for, sorted by name.
+
+    A path that exists is taken as it is, also with `*` in its name. Raises `ImageError` if nothing fits.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        found = [entry for entry in path.iterdir() if entry.suffix.lower() in ENDINGS]
+    elif path.exists() or not any(sign in str(pattern) for sign in "*?["):
+        return [path]
+    else:
+        anchor = Path(path.anchor) if path.anchor else Path()
+        found = [entry for entry in anchor.glob(str(path.relative_to(anchor))) if entry.is_file()]
+    if not found:
+        raise ImageError(f"{pattern}: no pictures there ({', '.join(ENDINGS)})")
+    return sorted(found)
+
+
+def _from_pil(picture: PIL.Image.Image, name: str) -> NDArray[np.uint8]:
+    upright = PIL.ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I;16"):
+        return _from_array(np.asarray(upright).astype(np.uint16))
+    if upright.mode in ("I", "F"):
+        values = np.asarray(upright)
+        if upright.mode == "I" and values.size and values.min() >= 0 and values.max() <= 65535:
+            return _from_array(values.astype(np.uint16))  # 16-bit grey PNGs, in some versions of Pillow
+        raise ImageError(f"{name}: 32-bit pictures have no fixed range of values; save it with 8 or 16 bits")
+    return np.ascontiguousarray(np.asarray(upright.convert("RGB"))[:, :, ::-1])
+
+
+def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise ImageError(f"an array of shape {array.shape} is no picture; wanted (H,W), (H,W,3) BGR or (H,W,4) BGRA")
+    if 0 in array.shape:
+        raise ImageError(f"an array of shape {array.shape} has no pixels")
+    array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
+    return np.ascontiguousarray(_to_uint8(array))
+
+
+def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.uint16:
+        return (array >> 8).astype(np.uint8)
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            raise ImageError("a float picture must hold values from 0 to 1; divide by its range, or pass uint8")
+        return np.round(array * 255).astype(np.uint8)
+    raise ImageError(f"a picture of {array.dtype} has no fixed range of values; pass uint8, uint16 or floats in 0..1")

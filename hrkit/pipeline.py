@@ -1,0 +1,250 @@
+"""The way from a picture to people with keypoints: detector -> crops -> pose network -> codec -> poses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
+
+import numpy as np
+import torch
+from attrs import field, frozen
+from numpy.typing import ArrayLike, NDArray
+
+from hrkit import geometry
+from hrkit.detectors.base import Detector
+from hrkit.devices import Replicas, parse_devices, parse_precision
+from hrkit.errors import BoxError, PluginError
+from hrkit.images import ImageSource, as_frame
+from hrkit.pose_model import PoseModel, create_pose_model
+from hrkit.registry import detectors
+from hrkit.structures import Detections, Poses
+
+Boxes = ArrayLike | Detections
+Frame = NDArray[np.uint8]
+
+FRAMES_AT_ONCE = 8
+"""How many frames go to a detector in one call."""
+
+
+def create_detector(
+    name: str, *, weights: str | os.PathLike[str] | None = "auto", **options: object
+) -> Detector:
+    """The registered detector `name`; `options` are its own (`threshold`, `nms_threshold`, `classes`, ...).
+
+    Raises `UnknownNameError` with the choices, `DownloadError` where weights cannot be had, `PluginError` if what the
+    plugin builds is no detector.
+    """
+    detector = detectors.builder(name)(weights=weights, **options)
+    if not isinstance(detector, Detector):
+        raise PluginError(f"detector {name!r} has no detect(images); got {type(detector).__name__}")
+    return detector
+
+
+class Pipeline:
+    """Finds people and their keypoints.
+
+    `detector` None: the whole frame is one person. `flip_test` averages with the mirrored crop: better, twice the time.
+    `max_batch_size` people go through the network at once. `decoder` None is the network's own codec. `device` is
+    "auto", "cpu", "mps", "cuda:0" or several, as "cuda:0,1". Calls from several threads take turns on each device.
+    """
+
+    def __init__(
+        self,
+        pose_model: PoseModel,
+        detector: Detector | None = None,
+        *,
+        decoder: str | None = None,
+        flip_test: bool = False,
+        max_batch_size: int = 32,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        if max_batch_size < 1:
+            raise ValueError(f"max_batch_size must be at least 1, not {max_batch_size}")
+        devices = parse_devices(device)
+        self.skeleton = pose_model.skeleton
+        self.codec = pose_model.create_codec(decoder)
+        self.flip_test = flip_test
+        self.max_batch_size = max_batch_size
+        self._pose = Replicas(pose_model.eval().to(parse_precision(precision)), devices)
+        self._detect = None if detector is None else Replicas(detector, devices)
+
+    @classmethod
+    def from_names(
+        cls,
+        backbone: str,
+        detector: str | None = None,
+        *,
+        weights: str | os.PathLike[str] | None = "auto",
+        detector_weights: str | os.PathLike[str] | None = "auto",
+        head: str | None = None,
+        decoder: str | None = None,
+        input_size: tuple[int, int] | None = None,
+        num_joints: int | None = None,
+        flip_test: bool = False,
+        max_batch_size: int = 32,
+        detection_threshold: float | None = None,
+        nms_threshold: float = 0.45,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> Pipeline:
+        """A pipeline from registered names, as `Pipeline.from_names("hrnet_w48", "yolov3")`.
+
+        `weights`: "auto" (published, fetched once), a weights entry, a file, or None; `input_size` is (height, width).
+        Raises `UnknownNameError`, `WeightsError`, `DownloadError` or `HrkitError`, each saying what to do.
+        """
+        parse_devices(device)  # before anything is fetched
+        pose_model = create_pose_model(
+            backbone, weights=weights, head=head, num_joints=num_joints, input_size=input_size
+        )
+        found = None
+        if detector is not None:
+            found = create_detector(
+                detector, weights=detector_weights, threshold=detection_threshold, nms_threshold=nms_threshold
+            )
+        return cls(
+            pose_model,
+            found,
+            decoder=decoder,
+            flip_test=flip_test,
+            max_batch_size=max_batch_size,
+            device=device,
+            precision=precision,
+        )
+
+    @property
+    def pose_model(self) -> PoseModel:
+        """The pose network on the first device."""
+        return self._pose.first
+
+    @property
+    def detector(self) -> Detector | None:
+        """The detector on the first device."""
+        return None if self._detect is None else self._detect.first
+
+    def __repr__(self) -> str:
+        model = self.pose_model
+        height, width = model.input_size
+        by = "whole frame" if self.detector is None else type(self.detector).__name__
+        devices = ",".join(str(network.device) for network in self._pose.networks)
+        return f"Pipeline({by} -> {model.describe()} at {height}x{width} on {devices})"
+
+    @overload
+    def __call__(self, source: ImageSource) -> Poses: ...
+    @overload
+    def __call__(self, source: Sequence[ImageSource]) -> list[Poses]: ...
+    def __call__(self, source: ImageSource | Sequence[ImageSource]) -> Poses | list[Poses]:
+        """One picture (path, (H,W,3) BGR array, PIL image) -> its poses; a list, or (N,H,W,3), -> a list of them."""
+        if isinstance(source, (list, tuple)) or (isinstance(source, np.ndarray) and source.ndim == 4):
+            return self.predict_batch(source)
+        return self.predict(source)  # type: ignore[arg-type]
+
+    def predict(
+        self, image: ImageSource, boxes: Boxes | None = None, return_heatmaps: bool = False
+    ) -> Poses:
+        """The people of one picture.
+
+        `boxes`, (N,4) xyxy in frame px or `Detections`, are taken instead of the detector's, one person each.
+        Raises `ImageError` for what is no picture, `BoxError` for boxes that are NaN, inverted or without area.
+        """
+        return self.predict_batch([image], None if boxes is None else [boxes], return_heatmaps)[0]
+
+    def predict_batch(
+        self,
+        images: Sequence[ImageSource],
+        boxes: Sequence[Boxes] | None = None,
+        return_heatmaps: bool = False,
+    ) -> list[Poses]:
+        """The people of each picture, of any sizes; the same as `predict` one by one, and faster."""
+        if boxes is not None and len(boxes) != len(images):
+            raise BoxError(f"{len(images)} pictures but boxes for {len(boxes)}")
+        frames = [as_frame(image) for image in images]
+        if boxes is None:
+            found = self._find_people(frames)
+        else:
+            found = [given if isinstance(given, Detections) else Detections.from_boxes(given) for given in boxes]
+        return self._estimate_poses(frames, found, return_heatmaps)
+
+    def stream(self, frames: Iterable[ImageSource], batch_size: int = 1) -> Iterator[Poses]:
+        """Poses of frame after frame, read as they are asked for; `batch_size` frames are worked on at once."""
+        batch: list[ImageSource] = []
+        for frame in frames:
+            batch.append(frame)
+            if len(batch) == batch_size:
+                yield from self.predict_batch(batch)
+                batch = []
+        yield from self.predict_batch(batch)
+
+    def _find_people(self, frames: list[Frame]) -> list[Detections]:
+        if self._detect is None:
+            return [Detections.from_boxes([[0, 0, frame.shape[1], frame.shape[0]]]) for frame in frames]
+        chunks = [frames[i : i + FRAMES_AT_ONCE] for i in range(0, len(frames), FRAMES_AT_ONCE)]
+        return [found for chunk in self._detect.run(_detect, chunks) for found in chunk]
+
+    def _estimate_poses(
+        self, frames: list[Frame], found: list[Detections], return_heatmaps: bool
+    ) -> list[Poses]:
+        jobs = _batches(frames, [detections.xyxy for detections in found], self.max_batch_size)
+        results = list(self._pose.run(lambda model, job: self._estimate(model, job, return_heatmaps), jobs))
+        joints = len(self.skeleton)
+        keypoints = np.concatenate([np.zeros((0, joints, 2), np.float32), *(r.keypoints for r in results)])
+        scores = np.concatenate([np.zeros((0, joints), np.float32), *(r.scores for r in results)])
+        heatmaps = None
+        if return_heatmaps:
+            nothing = np.zeros((0, joints, *self.pose_model.heatmap_size), np.float32)
+            heatmaps = np.concatenate([nothing, *(r.heatmaps for r in results if r.heatmaps is not None)])
+        ends = np.cumsum([len(detections) for detections in found])
+        rows = [slice(end - len(detections), end) for end, detections in zip(ends, found, strict=True)]
+        return [
+            Poses(
+                keypoints[row],
+                scores[row],
+                detections,
+                self.skeleton,
+                heatmaps=None if heatmaps is None else heatmaps[row],
+            )
+            for row, detections in zip(rows, found, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _estimate(self, model: PoseModel, people: list[tuple[Frame, NDArray[np.float32]]], heatmaps: bool) -> _Result:
+        crops = model.crops(people, self.codec)
+        maps = model.heatmaps(crops.images, flip_test=self.flip_test, shift=self.codec.flip_shift)
+        points, scores = (result.cpu().numpy() for result in self.codec.decode(maps))
+        keypoints = geometry.apply_affine(crops.to_frame, points).astype(np.float32)
+        return _Result(keypoints, scores, maps.cpu().numpy() if heatmaps else None)
+
+
+@frozen(eq=False)
+class _Result:
+    """What one batch of people gave: (n,K,2) frame px, (n,K), (n,K,h,w)."""
+
+    keypoints: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    heatmaps: NDArray[np.float32] | None = field(default=None)
+
+
+def _detect(detector: Detector, frames: list[Frame]) -> list[Detections]:
+    found = detector.detect(frames)
+    if len(found) != len(frames) or not all(isinstance(one, Detections) for one in found):
+        raise PluginError(f"{type(detector).__name__}.detect must give one Detections for each of {len(frames)} frames")
+    return found
+
+
+def _batches(
+    frames: list[Frame], boxes: list[NDArray[np.float32]], size: int
+) -> Iterator[list[tuple[Frame, NDArray[np.float32]]]]:
+    """Deals people out in batches of `size`, across frames."""
+    batch: list[tuple[Frame, NDArray[np.float32]]] = []
+    room = size
+    for frame, people in zip(frames, boxes, strict=True):
+        while len(people):
+            batch.append((frame, people[:room]))
+            room -= len(people[:room])
+            people = people[len(batch[-1][1]) :]
+            if room == 0:
+                yield batch
+                batch, room = [], size
+    if batch:
+        yield batch

@@ -1,0 +1,249 @@
+"""A pose network: backbone, head, and what it must know of its input and output."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from hrkit import checkpoints, geometry, registry, zoo
+from hrkit.errors import HrkitError, WeightsError
+from hrkit.heads.codecs import Codec, create_codec
+from hrkit.heads.flip import flip_back, merge_flipped
+from hrkit.skeletons import get_skeleton, skeleton_of
+from hrkit.structures import Crops, Skeleton
+
+Size = tuple[int, int]
+
+logger = logging.getLogger("hrkit")
+
+
+class PoseModel(nn.Module):
+    """(N,3,H,W) normalised crops -> (N,K,H/4,W/4) heatmaps.
+
+    `input_size` is (height, width); the input is (pixel / 255 - `mean`) / `std` in `channel_order` ("rgb" or "bgr");
+    `codec` and `sigma` (heatmap px) say how its heatmaps are read. Raises `HrkitError` if `input_size` does not fit
+    the backbone's strides.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        skeleton: Skeleton,
+        input_size: Size,
+        mean: Sequence[float],
+        std: Sequence[float],
+        channel_order: str = "rgb",
+        codec: str = "msra",
+        sigma: float = 2.0,
+        names: tuple[str, str] = ("", ""),
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.skeleton = skeleton
+        self.input_size = (int(input_size[0]), int(input_size[1]))
+        self.mean, self.std = tuple(mean), tuple(std)
+        if channel_order not in ("rgb", "bgr"):
+            raise HrkitError(f"channel order is 'rgb' or 'bgr', not {channel_order!r}")
+        self.channel_order = channel_order
+        self.codec_name = codec
+        self.sigma = sigma
+        self.names = names
+        multiple = getattr(backbone, "input_multiple", max(backbone.strides))  # type: ignore[arg-type,type-var]
+        if any(side < multiple or side % multiple for side in self.input_size):
+            fitting = tuple(max(multiple, round(side / multiple) * multiple) for side in self.input_size)
+            raise HrkitError(f"input size {self.input_size} must be a multiple of {multiple}; take {fitting}")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N,3,H,W) normalised, in the network's channel order -> (N,K,H/4,W/4)."""
+        return self.head(self.backbone(images))
+
+    @property
+    def heatmap_size(self) -> Size:
+        """(h, w): a quarter of the input."""
+        return self.input_size[0] // 4, self.input_size[1] // 4
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return next(itertools.chain(self.parameters(), self.buffers())).dtype
+
+    def create_codec(self, name: str | None = None) -> Codec:
+        """The network's own codec, or another by name."""
+        return create_codec(
+            name or self.codec_name, input_size=self.input_size, heatmap_size=self.heatmap_size, sigma=self.sigma
+        )
+
+    def normalise(self, crops: torch.Tensor) -> torch.Tensor:
+        """(N,H,W,3) uint8 BGR -> (N,3,H,W), normalised, on the network's device and in its precision."""
+        images = crops.to(self.device).permute(0, 3, 1, 2)
+        if self.channel_order == "rgb":
+            images = images.flip(1)
+        mean, std = (torch.tensor(values, device=self.device).view(1, 3, 1, 1) * 255 for values in (self.mean, self.std))
+        return ((images.float() - mean) / std).to(self.dtype)
+
+    def crops(self, people: Sequence[tuple[NDArray[np.uint8], ArrayLike]], codec: Codec) -> Crops:
+        """Cuts people out of frames: pairs of a (H,W,3) BGR frame and its (N_i,4) boxes, xyxy frame px.
+
+        `Crops.to_frame` maps what `codec` decodes to the frame each person came from.
+        """
+        cut, to_frame = [], []
+        for frame, xyxy in people:
+            transforms = geometry.crop_transform(geometry.xyxy_to_xywh(xyxy), self.input_size, udp=codec.udp)
+            cut.append(geometry.warp_crops(frame, transforms, self.input_size))
+            to_frame.append(geometry.invert_affine(transforms))
+        maps = np.concatenate(to_frame)
+        maps[:, :, :2] *= codec.decoded_scale
+        return Crops(self.normalise(torch.from_numpy(np.concatenate(cut))), maps)
+
+    def heatmaps(self, images: torch.Tensor, *, flip_test: bool = False, shift: bool = True) -> torch.Tensor:
+        """(N,3,H,W) -> (N,K,h,w) float32; with `flip_test` the average with the mirrored pass (twice the time)."""
+        heatmaps = self(images).float()
+        if flip_test:
+            flipped = flip_back(self(images.flip(3)).float(), self.skeleton.flip_indices.tolist())
+            heatmaps = merge_flipped(heatmaps, flipped, shift)
+        return heatmaps
+
+    def describe(self) -> str:
+        """In words: network, joints."""
+        return f"{self.names[0] or type(self.backbone).__name__} with {len(self.skeleton)} joints"
+
+    def save(self, path: str | os.PathLike[str], **metadata: Any) -> None:
+        """Writes weights and all that is needed to use them to one `.safetensors` file, which `weights=` takes."""
+        skeleton = self.skeleton
+        own = {
+            "backbone": self.names[0],
+            "head": self.names[1],
+            "codec": self.codec_name,
+            "sigma": self.sigma,
+            "input_size": self.input_size,
+            "mean": self.mean,
+            "std": self.std,
+            "channel_order": self.channel_order,
+            "skeleton": {
+                "name": skeleton.name,
+                "keypoint_names": skeleton.keypoint_names,
+                "edges": skeleton.edges,
+                "flip_pairs": skeleton.flip_pairs,
+                "sigmas": skeleton.sigmas.tolist(),
+            },
+        }
+        checkpoints.save(self, path, {**own, **metadata})
+
+
+def create_pose_model(
+    backbone: str,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    head: str | None = None,
+    num_joints: int | None = 17,
+    input_size: Size | None = (256, 192),
+    codec: str | None = None,
+    skeleton: Skeleton | None = None,
+    channel_order: str | None = None,
+    backbone_weights: str | os.PathLike[str] | None = None,
+    backbone_options: Mapping[str, Any] | None = None,
+) -> PoseModel:
+    """A pose network by the name of its backbone, in evaluation mode.
+
+    `weights`: None leaves it as initialised; "auto" takes the published weights that fit the other arguments; the name
+    of a weights entry takes that; a path loads that file. What is not given (`head`, `num_joints=None`,
+    `input_size=None`, `codec`, `skeleton`, `channel_order`) comes from the weights, else from the backbone.
+    `backbone_weights` ("auto", name or path; for timm "pretrained") starts the backbone alone from ImageNet.
+
+    Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be had.
+    """
+    options = dict(backbone_options or {})
+    if backbone_weights == "pretrained":
+        options["pretrained"] = True
+    trunk = registry.backbones.builder(backbone)(**options)
+    selected = zoo.select(
+        backbone,
+        weights,
+        head=None if head == trunk.default_head else head,
+        num_joints=num_joints,
+        input_size=input_size,
+        codec=codec,
+    )
+    entry = selected if isinstance(selected, zoo.WeightsEntry) else None
+    path = zoo.fetch(entry) if entry is not None else selected
+    checkpoint = None if path is None else checkpoints.read_checkpoint(path)
+
+    said = _what_weights_say(trunk, entry, checkpoint)
+    if skeleton is None:
+        known: Skeleton = said.get("skeleton") or skeleton_of(num_joints or said.get("num_joints") or 17)
+        skeleton = known if num_joints in (None, len(known)) else skeleton_of(num_joints)
+    input_size = input_size or said.get("input_size") or _default_input_size(backbone, checkpoint)
+    head = head or said.get("head") or trunk.default_head
+    top = registry.heads.builder(head)(channels=trunk.channels, strides=trunk.strides, num_joints=len(skeleton))
+    model = PoseModel(
+        trunk,
+        top,
+        skeleton=skeleton,
+        input_size=input_size,
+        mean=said.get("mean", trunk.mean),
+        std=said.get("std", trunk.std),
+        channel_order=channel_order or said["channel_order"],
+        codec=codec or said.get("codec", "msra"),
+        sigma=said.get("sigma") or default_sigma(input_size),
+        names=(backbone, head),
+    )
+    if backbone_weights not in (None, "pretrained"):
+        start = zoo.resolve(backbone, backbone_weights, kind="backbone")
+        if start is not None:
+            checkpoints.load_backbone(trunk, checkpoints.read_checkpoint(start), backbone)
+    if checkpoint is not None:
+        checkpoints.load(model, checkpoint, model.describe())
+    return model.eval()
+
+
+def default_sigma(input_size: Size) -> float:
+    """The official deviation of the Gaussians, heatmap px: 2 for inputs up to 256 px high, 3 for 384."""
+    return 2.0 if input_size[0] <= 256 else 3.0
+
+
+def _what_weights_say(
+    trunk: nn.Module, entry: zoo.WeightsEntry | None, checkpoint: checkpoints.Checkpoint | None
+) -> dict[str, Any]:
+    """What a weights entry, or an hrkit file itself, records of the network's input and output."""
+    if entry is not None:
+        return {
+            "skeleton": get_skeleton(entry.skeleton),
+            **{name: getattr(entry, name) for name in ("head", "codec", "sigma", "input_size", "mean", "std")},
+            "channel_order": entry.channel_order,
+        }
+    if checkpoint is None:
+        return {"channel_order": trunk.channel_order}
+    if not checkpoint.metadata:
+        # the official ResNets saw BGR, with the mean of red on blue; whoever trained elsewhere saw what the trunk says
+        official = getattr(trunk, "official_channel_order", trunk.channel_order)
+        order = official if checkpoint.layout == "official" else trunk.channel_order
+        return {"num_joints": checkpoint.num_joints, "channel_order": order}
+    try:
+        metadata = dict(checkpoint.metadata)
+        metadata["skeleton"] = Skeleton(**metadata["skeleton"])
+        metadata["input_size"] = tuple(metadata["input_size"])
+        return metadata
+    except (TypeError, KeyError, ValueError) as error:
+        raise WeightsError(f"{checkpoint.path}: its metadata is incomplete ({error}); save it again") from None
+
+
+def _default_input_size(backbone: str, checkpoint: checkpoints.Checkpoint | None) -> Size:
+    if checkpoint is not None:
+        logger.warning("%s does not say its input size: taking 256x192 for %s", checkpoint.path, backbone)
+    return 256, 192

@@ -1,0 +1,17 @@
+"""Fixtures of the whole suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The reference material beside the project; skips where it is absent."""
+    if not (SHARED / "reference").is_dir():
+        pytest.skip(f"no reference material at {SHARED}")
+    return SHARED
