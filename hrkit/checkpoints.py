@@ -65,7 +65,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Reads official, MMPose, simple-HRNet, ImageNet and hrkit files; `.safetensors` by ending, else torch's own format.
+    """Reads official, MMPose, simple-HRNet, ImageNet and hrkit files: `.safetensors` by ending, else torch's format.
 
     Only tensors and plain values are read (MMPose's `meta` may hold numpy numbers); nothing in the file is executed.
     Raises `WeightsError` for a file that is missing, damaged, or holds anything else.
@@ -200,11 +200,11 @@ def _network_name(state: State) -> str | None:
     hrnet = state.get("backbone.stage2.0.branches.0.0.conv1.weight")
     if hrnet is not None:
         return f"hrnet_w{len(hrnet)}"
-    counts = tuple(
+    counts: tuple[int, ...] = tuple(
         len({name.split(".")[2] for name in state if name.startswith(f"backbone.layer{layer}.")})
         for layer in (1, 2, 3, 4)
     )
-    depth = _RESNET_DEPTHS.get(counts)
+    depth = _RESNET_DEPTHS.get(counts)  # type: ignore[arg-type]
     if depth == 50 and "backbone.layer1.0.conv3.weight" not in state:
         depth = 34
     return None if depth is None else f"pose_resnet_{depth}"

@@ -113,7 +113,7 @@ def letterbox_transform(frame_size: Size, input_size: Size) -> tuple[float, floa
 
 
 def letterbox(frame: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Resizes a (H,W,3) frame into the middle of `out` (H',W',3), bilinear, with its aspect kept; grey 128 around it."""
+    """Resizes a (H,W,3) frame into the middle of `out` (H',W',3), bilinear, aspect kept; grey 128 around it."""
     input_size = (out.shape[0], out.shape[1])
     scale_x, scale_y, left, top = letterbox_transform((frame.shape[0], frame.shape[1]), input_size)
     width, height = round(scale_x * frame.shape[1]), round(scale_y * frame.shape[0])

@@ -131,13 +131,13 @@ class Pipeline:
         return f"Pipeline({by} -> {model.describe()} at {height}x{width} on {devices})"
 
     @overload
-    def __call__(self, source: ImageSource) -> Poses: ...
+    def __call__(self, source: ImageSource) -> Poses: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, source: Sequence[ImageSource]) -> list[Poses]: ...
     def __call__(self, source: ImageSource | Sequence[ImageSource]) -> Poses | list[Poses]:
         """One picture (path, (H,W,3) BGR array, PIL image) -> its poses; a list, or (N,H,W,3), -> a list of them."""
         if isinstance(source, (list, tuple)) or (isinstance(source, np.ndarray) and source.ndim == 4):
-            return self.predict_batch(source)
+            return self.predict_batch(source)  # type: ignore[arg-type]
         return self.predict(source)  # type: ignore[arg-type]
 
     def predict(

@@ -59,7 +59,8 @@ class PoseModel(nn.Module):
         self.codec_name = codec
         self.sigma = sigma
         self.names = names
-        multiple = getattr(backbone, "input_multiple", max(backbone.strides))  # type: ignore[arg-type,type-var]
+        strides: Sequence[int] = backbone.strides  # type: ignore[assignment]
+        multiple: int = getattr(backbone, "input_multiple", max(strides))
         if any(side < multiple or side % multiple for side in self.input_size):
             fitting = tuple(max(multiple, round(side / multiple) * multiple) for side in self.input_size)
             raise HrkitError(f"input size {self.input_size} must be a multiple of {multiple}; take {fitting}")
@@ -94,7 +95,9 @@ class PoseModel(nn.Module):
         images = crops.to(self.device).permute(0, 3, 1, 2)
         if self.channel_order == "rgb":
             images = images.flip(1)
-        mean, std = (torch.tensor(values, device=self.device).view(1, 3, 1, 1) * 255 for values in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(values, device=self.device).view(1, 3, 1, 1) * 255 for values in (self.mean, self.std)
+        )
         return ((images.float() - mean) / std).to(self.dtype)
 
     def crops(self, people: Sequence[tuple[NDArray[np.uint8], ArrayLike]], codec: Codec) -> Crops:
@@ -166,7 +169,8 @@ def create_pose_model(
     `input_size=None`, `codec`, `skeleton`, `channel_order`) comes from the weights, else from the backbone.
     `backbone_weights` ("auto", name or path; for timm "pretrained") starts the backbone alone from ImageNet.
 
-    Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be had.
+    Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
+    had.
     """
     options = dict(backbone_options or {})
     if backbone_weights == "pretrained":
@@ -180,8 +184,7 @@ def create_pose_model(
         input_size=input_size,
         codec=codec,
     )
-    entry = selected if isinstance(selected, zoo.WeightsEntry) else None
-    path = zoo.fetch(entry) if entry is not None else selected
+    entry, path = (selected, zoo.fetch(selected)) if isinstance(selected, zoo.WeightsEntry) else (None, selected)
     checkpoint = None if path is None else checkpoints.read_checkpoint(path)
 
     said = _what_weights_say(trunk, entry, checkpoint)

@@ -61,8 +61,10 @@ mpii16 = Skeleton(
     ),
     flip_pairs=_pairs("shoulder", "elbow", "wrist", "hip", "knee", "ankle"),
     # MPII publishes none; the limbs follow COCO, the rest MMPose (configs/_base_/datasets/mpii.py)
-    sigmas=[0.089, 0.087, 0.107, 0.107, 0.087, 0.089, 0.107, 0.079]
-    + [0.026, 0.026, 0.062, 0.072, 0.079, 0.079, 0.072, 0.062],
+    sigmas=[
+        *(0.089, 0.087, 0.107, 0.107, 0.087, 0.089, 0.107, 0.079),
+        *(0.026, 0.026, 0.062, 0.072, 0.079, 0.079, 0.072, 0.062),
+    ],
 )
 
 lsp14 = Skeleton(

@@ -6,12 +6,13 @@ picture, *crop px* those of the network's input; the centre of the upper left pi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from attrs import evolve, field, frozen
+from attrs.converters import optional
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import BoxError
@@ -23,12 +24,24 @@ if TYPE_CHECKING:
 Index = int | slice | Sequence[int] | NDArray[Any]
 
 
-def _array(dtype: type) -> Any:
-    return lambda values: np.asarray(values, dtype)
+def _float32(values: ArrayLike) -> NDArray[np.float32]:
+    return np.asarray(values, np.float32)
 
 
-def _optional_array(dtype: type) -> Any:
-    return lambda values: None if values is None else np.asarray(values, dtype)
+def _float64(values: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(values, np.float64)
+
+
+def _int64(values: ArrayLike) -> NDArray[np.int64]:
+    return np.asarray(values, np.int64)
+
+
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
+def _name_pairs(pairs: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((a, b) for a, b in pairs)
 
 
 def _rows(index: Index) -> Any:
@@ -63,11 +76,11 @@ class Detections:
     Raises `BoxError` for boxes that are NaN or inverted, `ValueError` for fields of unequal length.
     """
 
-    xyxy: NDArray[np.float32] = field(converter=_array(np.float32))
+    xyxy: NDArray[np.float32] = field(converter=_float32)
     """(N,4) left, top, right, bottom, frame px."""
-    scores: NDArray[np.float32] = field(converter=_array(np.float32))
+    scores: NDArray[np.float32] = field(converter=_float32)
     """(N,) confidence of the detector."""
-    class_ids: NDArray[np.int64] = field(converter=_array(np.int64))
+    class_ids: NDArray[np.int64] = field(converter=_int64)
     """(N,) class in the detector's own list; 0 is person."""
 
     def __attrs_post_init__(self) -> None:
@@ -123,7 +136,7 @@ class Crops:
 
     images: torch.Tensor
     """(N,3,H,W) float32, normalised, in the network's channel order."""
-    to_frame: NDArray[np.float32] = field(converter=_array(np.float32))
+    to_frame: NDArray[np.float32] = field(converter=_float32)
     """(N,2,3) affine maps, crop px -> frame px."""
 
     def __attrs_post_init__(self) -> None:
@@ -145,13 +158,13 @@ class Skeleton:
     """The joints of a body and how they belong together."""
 
     name: str
-    keypoint_names: tuple[str, ...] = field(converter=tuple)
+    keypoint_names: tuple[str, ...] = field(converter=_names)
     """K names."""
-    edges: tuple[tuple[str, str], ...] = field(converter=lambda pairs: tuple(map(tuple, pairs)))
+    edges: tuple[tuple[str, str], ...] = field(converter=_name_pairs)
     """Limbs to draw, as pairs of names."""
-    flip_pairs: tuple[tuple[str, str], ...] = field(converter=lambda pairs: tuple(map(tuple, pairs)))
+    flip_pairs: tuple[tuple[str, str], ...] = field(converter=_name_pairs)
     """(left, right) pairs that change places in a mirrored picture."""
-    sigmas: NDArray[np.float64] = field(converter=_array(np.float64), eq=False, repr=False)
+    sigmas: NDArray[np.float64] = field(converter=_float64, eq=False, repr=False)
     """(K,) the spread of each joint in OKS, relative to the square root of the person's area."""
 
     def __attrs_post_init__(self) -> None:
@@ -193,16 +206,16 @@ class Poses:
     Raises `ValueError` for fields of unequal length or keypoints that do not fit the skeleton.
     """
 
-    keypoints: NDArray[np.float32] = field(converter=_array(np.float32))
+    keypoints: NDArray[np.float32] = field(converter=_float32)
     """(N,K,2) x, y in frame px."""
-    keypoint_scores: NDArray[np.float32] = field(converter=_array(np.float32))
+    keypoint_scores: NDArray[np.float32] = field(converter=_float32)
     """(N,K) the peak of each heatmap; not a probability."""
     detections: Detections
     """N rows: the box each person was cut out by."""
     skeleton: Skeleton
-    track_ids: NDArray[np.int64] | None = field(default=None, converter=_optional_array(np.int64))
+    track_ids: NDArray[np.int64] | None = field(default=None, converter=optional(_int64))
     """(N,) the person's id over time, or None."""
-    heatmaps: NDArray[np.float32] | None = field(default=None, converter=_optional_array(np.float32))
+    heatmaps: NDArray[np.float32] | None = field(default=None, converter=optional(_float32))
     """(N,K,h,w) where they were asked for, or None."""
 
     def __attrs_post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """People made of paint, and a detector and a pose network that see them exactly.
 
-For tests and first steps: `Pipeline.from_names("synthetic", "synthetic", weights=None)` runs the whole way through, crops,
-codec and all, without weights, and the truth is known to a fraction of a pixel.
+For tests and first steps: `Pipeline.from_names("synthetic", "synthetic", weights=None)` runs the whole way through,
+crops, codec and all, without weights, and the truth is known to a fraction of a pixel.
 """
 
 from __future__ import annotations

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 
 from hrkit.hookspecs import hookimpl
 
 
-def _hrnet(width: str = "32", **options: object) -> nn.Module:
+def _hrnet(width: str = "32", **options: Any) -> nn.Module:
     from hrkit.backbones.hrnet import hrnet
 
     return hrnet(width, **options)
 
 
 def _pose_resnet(depth: int) -> Callable[..., nn.Module]:
-    def build(**options: object) -> nn.Module:
+    def build(**options: Any) -> nn.Module:
         from hrkit.backbones.pose_resnet import ResNet
 
         return ResNet(depth, **options)
@@ -24,13 +25,13 @@ def _pose_resnet(depth: int) -> Callable[..., nn.Module]:
     return build
 
 
-def _timm(name: str, **options: object) -> nn.Module:
+def _timm(name: str, **options: Any) -> nn.Module:
     from hrkit.backbones.timm_backbone import TimmBackbone
 
     return TimmBackbone(name, **options)
 
 
-def _synthetic(**options: object) -> nn.Module:
+def _synthetic(**options: Any) -> nn.Module:
     from hrkit.synthetic import SyntheticBackbone
 
     return SyntheticBackbone(**options)

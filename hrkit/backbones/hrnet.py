@@ -50,10 +50,8 @@ class ExchangeModule(nn.Module):
         features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
         outputs = []
         for paths in self.fuse_layers:
-            total = paths[0](features[0])
-            for path, x in zip(paths[1:], features[1:], strict=True):
-                total = total + path(x)
-            outputs.append(self.relu(total))
+            first, *others = (path(x) for path, x in zip(paths, features, strict=True))  # type: ignore[call-overload]
+            outputs.append(self.relu(sum(others, start=first)))
         return outputs
 
 

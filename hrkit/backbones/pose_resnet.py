@@ -1,7 +1,7 @@
 """The ResNet under SimpleBaseline's PoseResNet; its three deconvolutions are the head `deconv`.
 
-Xiao et al., Simple Baselines for Human Pose Estimation and Tracking, ECCV 2018. Parameter names are torchvision's, which
-are the official ones.
+Xiao et al., Simple Baselines for Human Pose Estimation and Tracking, ECCV 2018. Parameter names are torchvision's,
+which are the official ones.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class TimmBackbone(nn.Module):
     def __init__(self, name: str, pretrained: bool = False, **options: Any) -> None:
         super().__init__()
         self.network = _create(name, pretrained, options)
-        info = self.network.feature_info
+        info: Any = self.network.feature_info
         wanted = [i for i, stride in enumerate(info.reduction()) if stride >= 4]
         if not wanted:
             raise HrkitError(f"timm/{name} gives no features of stride 4 or coarser; take another model")

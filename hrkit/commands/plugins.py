@@ -30,8 +30,8 @@ def command() -> None:
         click.echo(f"{plugin} ({plugins.versions.get(plugin, 'built in' if '.' in plugin else 'added at run time')})")
         for line in lines:
             click.echo(f"  {line}")
-    for plugin, error in plugins.failed.items():
-        click.echo(f"{plugin}: FAILED, {type(error).__name__}: {error}")
+    for plugin, reason in plugins.failed.items():
+        click.echo(f"{plugin}: FAILED, {type(reason).__name__}: {reason}")
     for clash in clashes:
         click.echo(f"CLASH: {clash}")
     if plugins.failed or clashes:

@@ -5,12 +5,14 @@ joint; they differ in how the centre is rounded, and in how it is read back:
 
 - `msra`: rounded to a cell, read by a quarter-cell shift (official HRNet code, lib/core/inference.py and
   lib/dataset/JointsDataset.py).
-- `dark`: not rounded, read by a Taylor expansion of the blurred log-heatmap (Zhang et al., Distribution-Aware Coordinate
-  Representation for Human Pose Estimation, CVPR 2020).
+- `dark`: not rounded, read by a Taylor expansion of the blurred log-heatmap (Zhang et al., Distribution-Aware
+  Coordinate Representation for Human Pose Estimation, CVPR 2020).
 - `udp`: not rounded, on crops where W-1 px become w-1 cells, read by the same expansion on one-cell differences
   (Huang et al., The Devil Is in the Details, CVPR 2020).
 
 Windows, borders and blur of `dark` and `udp` follow MMPose (mmpose/codecs), so that its weights decode as published.
+What one codec encodes it decodes to within half a cell a coordinate; `dark` and `udp` do so 4 cells and more from a
+border, since their blur sees zeros beyond it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,89 @@
+"""What `ops` must agree with: the definitions, written down plainly in numpy, one pair at a time.
+
+Slow on purpose. Boxes are (N,4) xyxy, poses (N,K,2 or more), both in frame px; answers are int64 indices by falling
+score, equal scores in order, NaN scores left out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def _by_falling_score(scores: Array) -> list[int]:
+    return sorted((i for i in range(len(scores)) if not math.isnan(scores[i])), key=lambda i: -scores[i])
+
+
+def iou(a: Array, b: Array) -> float:
+    """Intersection over union of two boxes; 0 where neither has area."""
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
+    return width * height / union if union > 0 else 0.0
+
+
+def nms(boxes: Array, scores: Array, iou_threshold: float) -> Array:
+    """A box stays unless one that stays, of higher score, overlaps it by more than the threshold."""
+    kept: list[int] = []
+    for i in _by_falling_score(scores):
+        if all(iou(boxes[k], boxes[i]) <= iou_threshold for k in kept):
+            kept.append(i)
+    return np.array(kept, np.int64)
+
+
+def batched_nms(boxes: Array, scores: Array, idxs: Array, iou_threshold: float) -> Array:
+    """`nms` in which only boxes of the same class meet."""
+    kept: list[int] = []
+    for i in _by_falling_score(scores):
+        if all(idxs[k] != idxs[i] or iou(boxes[k], boxes[i]) <= iou_threshold for k in kept):
+            kept.append(i)
+    return np.array(kept, np.int64)
+
+
+def oks_pair(a: Array, b: Array, area_a: float, area_b: float, sigmas: Array) -> float:
+    """Object keypoint similarity of two poses; the scale is the mean of their areas."""
+    terms = []
+    for (xa, ya), (xb, yb), sigma in zip(a[:, :2], b[:, :2], sigmas, strict=True):
+        squared = (xa - xb) ** 2 + (ya - yb) ** 2
+        terms.append(math.exp(-squared / (2 * sigma) ** 2 / ((area_a + area_b) / 2 + np.spacing(1)) / 2))
+    return sum(terms) / len(terms)
+
+
+def oks(keypoints: Array, others: Array, areas: Array, other_areas: Array, sigmas: Array) -> Array:
+    """(N,M) `oks_pair` of every pair."""
+    rows = [
+        [oks_pair(a, b, area_a, area_b, sigmas) for b, area_b in zip(others, other_areas, strict=True)]
+        for a, area_a in zip(keypoints, areas, strict=True)
+    ]
+    return np.array(rows, np.float64).reshape(len(keypoints), len(others))
+
+
+def oks_nms(keypoints: Array, scores: Array, areas: Array, threshold: float, sigmas: Array) -> Array:
+    """`nms` with OKS for IoU."""
+    kept: list[int] = []
+    for i in _by_falling_score(scores):
+        pairs = (oks_pair(keypoints[k], keypoints[i], areas[k], areas[i], sigmas) for k in kept)
+        if all(similarity <= threshold for similarity in pairs):
+            kept.append(i)
+    return np.array(kept, np.int64)
+
+
+def soft_oks_nms(
+    keypoints: Array, scores: Array, areas: Array, threshold: float, sigmas: Array, max_poses: int = 20
+) -> Array:
+    """Pick the best, lower the others by exp(-OKS^2 / threshold), and again, `max_poses` times at most."""
+    left = {i: float(scores[i]) for i in range(len(scores)) if not math.isnan(scores[i])}
+    kept: list[int] = []
+    while left and len(kept) < max_poses:
+        best = max(left, key=lambda i: (left[i], -i))
+        kept.append(best)
+        del left[best]
+        for i in left:
+            similarity = oks_pair(keypoints[best], keypoints[i], areas[best], areas[i], sigmas)
+            left[i] *= math.exp(-(similarity**2) / threshold)
+    return np.array(kept, np.int64)
