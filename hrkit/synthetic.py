@@ -99,7 +99,7 @@ class SyntheticHead(nn.Module):
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """[(N,3,H,W)] -> (N,K,H/4,W/4), each map's peak 1, or 0 where the joint is nowhere."""
         distance = (features[0][:, None] - self.colors[None, :, :, None, None]).square().sum(2)  # type: ignore[index]
-        response = torch.exp(-distance / (2 * 0.12**2)) * (distance < 0.1)
+        response = torch.exp(-distance / (2 * 0.1**2)) * (distance < 0.03)  # neighbouring hues are 0.07 apart
         taps: torch.Tensor = self.taps  # type: ignore[assignment]
         maps = response.flatten(0, 1)[:, None]
         maps = F.conv2d(maps, taps.view(1, 1, 1, -1), padding=(0, len(taps) // 2))

@@ -1,0 +1,38 @@
+"""Importing hrkit loads nothing it need not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import hrkit
+
+
+def _run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_importing_loads_no_plugin_no_family_and_not_even_torch() -> None:
+    loaded = _run("import hrkit, sys; print('\\n'.join(sys.modules))").split()
+    assert [name for name in loaded if name.startswith("hrkit")] == ["hrkit"]
+    assert not {"torch", "cv2", "timm", "torchvision", "pluggy"} & set(loaded)
+
+
+def test_the_pipeline_loads_no_plugin_and_no_heavy_package() -> None:
+    code = "from hrkit import Pipeline; import sys, hrkit.registry as r; print(r.plugins._manager, *sys.modules)"
+    manager, *loaded = _run(code).split()
+    assert manager == "None"
+    assert not {"timm", "pycocotools", "pandas", "hrkit_lite", "torch.utils.cpp_extension"} & set(loaded)
+
+
+@pytest.mark.parametrize("name", hrkit.__all__)
+def test_public_names_are_there(name: str) -> None:
+    assert getattr(hrkit, name) is not None
+
+
+def test_modules_are_attributes_and_other_names_are_not() -> None:
+    assert hrkit.geometry.crop_transform is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = hrkit.nonsense

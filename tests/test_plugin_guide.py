@@ -1,0 +1,114 @@
+"""What docs/plugins.md says is so: its files are written, installed and run, from nothing to a working detector."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("setuptools", reason="building a distribution needs setuptools")
+
+ROOT = Path(__file__).resolve().parents[1]
+GUIDE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
+PROGRAM = "from hrkit.cli import main; main()"
+
+EXAMPLES = """
+import hrkit_examples
+import numpy as np
+import torch
+from click.testing import CliRunner
+from hrkit import Pipeline, create_detector, list_names, registry, zoo
+from hrkit.cli import main
+from hrkit.datasets.base import KeypointDataset
+from hrkit.heads.codecs import create_codec
+
+registry.plugins.register(hrkit_examples, "examples")
+frame = np.zeros((120, 60, 3), np.uint8)
+assert create_detector("middle").detect([frame])[0].xyxy.tolist() == [[15, 30, 45, 90]]
+assert create_detector("middle/third").detect([frame])[0].xyxy.tolist() == [[20, 40, 40, 80]]
+assert "middle/*" not in list_names("detectors")
+pipeline = Pipeline.from_names("patches", "middle", weights=None, device="cpu")
+assert pipeline(frame).keypoints.shape == (1, 17, 2)
+pipeline = Pipeline.from_names("patches", "middle", weights=None, head="linear", decoder="sharp", device="cpu")
+assert pipeline(frame).keypoints.shape == (1, 17, 2)
+codec = create_codec("sharp", input_size=(256, 192), heatmap_size=(64, 48), sigma=2)
+truth = torch.tensor([[[70.3, 121.9]]])
+heatmaps, _ = codec.encode(truth, torch.ones(1, 1))
+assert (codec.decode(heatmaps)[0] - truth).abs().max() < 0.5
+assert isinstance(registry.datasets.builder("no_people")(), KeypointDataset)
+assert zoo.choose("patches").name == "patches-coco"
+assert CliRunner().invoke(main, ["hello"]).output == "hello from a plugin\\n"
+assert not registry.plugins.failed
+"""
+
+
+def files():
+    """The guide's files, by path: blocks that begin with the same path belong together."""
+    found = {}
+    for language, block in BLOCKS:
+        if language in ("python", "toml"):
+            path, _, content = block.partition("\n")
+            path = path.removeprefix("# ")
+            found[path] = f"{found[path]}\n\n{content}" if path in found else content
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where a reader of the guide would be after `pip install`, which here goes into the folder `site`."""
+    folder = tmp_path_factory.mktemp("guide")
+    for name, content in files().items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    flags = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--no-index", "--quiet"]
+    command = [sys.executable, "-m", "pip", "install", *flags, "--target", "site", "./hrkit-backdrop"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def python(folder, *arguments):
+    path = [folder / "site", folder / "hrkit-backdrop", ROOT]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "HRKIT_PLUGINS": "backdrop"}
+    environment["OMP_NUM_THREADS"] = "1"
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_block_has_a_place():
+    assert {language for language, _ in BLOCKS} == {"", "python", "sh", "toml"}
+    assert set(files()) == {
+        "hrkit-backdrop/pyproject.toml",
+        "hrkit-backdrop/hrkit_backdrop.py",
+        "hrkit-backdrop/hrkit_examples.py",
+        "use.py",
+        "at_run_time.py",
+    }
+
+
+def test_plugins_lists_it_as_shown(folder):
+    (shown,) = [block for language, block in BLOCKS if not language and block.startswith("backdrop (")]
+    assert shown in python(folder, "-c", PROGRAM, "plugins")
+
+
+def test_use(folder):
+    assert python(folder, "use.py").startswith("2 people\n")
+
+
+def test_command_line(folder):
+    python(folder, "use.py")
+    (line,) = re.findall(r"^hrkit (demo .*)$", GUIDE, re.MULTILINE)
+    assert "people.png: 2 people" in python(folder, "-c", PROGRAM, *line.split())
+
+
+def test_other_hooks(folder):
+    python(folder, "-c", EXAMPLES)
+
+
+def test_at_run_time(folder):
+    python(folder, "at_run_time.py")
