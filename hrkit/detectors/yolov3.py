@@ -167,40 +167,35 @@ def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def yolov3(*, weights: str | os.PathLike[str] | None = "auto", **options: Any) -> Yolov3:
-    """YOLOv3 on COCO's 80 classes. See `build` for `weights` and `options`."""
-    return build("yolov3", CFG_FOLDER / "yolov3.cfg", weights=weights, **options)
+def yolov3(**options: Any) -> Yolov3:
+    """YOLOv3 on COCO's 80 classes; `options` are those of `build`."""
+    return build(CFG_FOLDER / "yolov3.cfg", **options)
 
 
-def yolov3_tiny(*, weights: str | os.PathLike[str] | None = "auto", **options: Any) -> Yolov3:
-    """YOLOv3-tiny on COCO's 80 classes. See `build` for `weights` and `options`."""
-    return build("yolov3_tiny", CFG_FOLDER / "yolov3-tiny.cfg", weights=weights, **options)
+def yolov3_tiny(**options: Any) -> Yolov3:
+    """YOLOv3-tiny on COCO's 80 classes; `options` are those of `build`."""
+    return build(CFG_FOLDER / "yolov3-tiny.cfg", **options)
 
 
 def build(
-    model: str,
     default_cfg: Path,
     *,
-    weights: str | os.PathLike[str] | None = "auto",
+    weights: str | os.PathLike[str] | None = None,
     cfg: str | os.PathLike[str] | None = None,
     class_names: str | os.PathLike[str] | Sequence[str] | None = None,
     **options: Any,
 ) -> Yolov3:
-    """A detector from a cfg and Darknet weights.
+    """A detector from a cfg and a file of Darknet weights; without `weights` it stays as initialised.
 
-    `weights` are "auto" (the published ones of `model`), the name of a weights entry, a file, or None for a network
-    as initialised. `cfg` takes the place of the model's own, `class_names` are names or a file of them; `options` are
-    those of `Yolov3`. Raises `HrkitError` and `WeightsError` for files that cannot be used.
+    `cfg` takes the place of the default, `class_names` are names or a file of them; `options` are those of `Yolov3`.
+    Raises `HrkitError` and `WeightsError` for files that cannot be used.
     """
-    from hrkit import zoo  # above this family; needed only where weights are named
-
     network = DarknetNetwork(read_cfg(cfg or default_cfg))
     if isinstance(class_names, (str, os.PathLike)):
         class_names = read_class_names(class_names)
     detector = Yolov3(network, class_names=class_names, **options)
-    path = zoo.resolve(model, weights, kind="detector")
-    if path is not None:
-        load_darknet_weights(network, path)
+    if weights is not None:
+        load_darknet_weights(network, weights)
         fold_batch_norm(network)
         network.to(memory_format=torch.channels_last)  # a tenth faster on a CPU, more in half precision on a GPU
     return detector

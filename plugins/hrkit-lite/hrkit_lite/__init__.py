@@ -1,0 +1,88 @@
+"""Small weights for hrkit that work offline: the detector `lite_person`, the pose network `lite`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hrkit.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hrkit.detectors.base import Detector
+    from hrkit.zoo import WeightsEntry
+
+FOLDER = Path(__file__).parent
+
+
+@hookimpl
+def register_detectors() -> Mapping[str, Callable[..., Detector]]:
+    """`lite_person`."""
+    return {"lite_person": _lite_person}
+
+
+@hookimpl
+def register_backbones() -> Mapping[str, Callable[..., nn.Module]]:
+    """`lite`."""
+    return {"lite": _lite_backbone}
+
+
+@hookimpl
+def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
+    """`lite`."""
+    return {"lite": _lite_head}
+
+
+@hookimpl
+def register_weights() -> Sequence[WeightsEntry]:
+    """What lies in this package; the model cards are in the README."""
+    from hrkit.zoo import WeightsEntry
+
+    return [
+        WeightsEntry(
+            name="lite_person",
+            model="lite_person",
+            kind="detector",
+            file=FOLDER / "lite_person.safetensors",
+            licence="MIT",
+            source="the person class of Darknet's YOLOv3-tiny (Joseph Redmon), as int8",
+            default=True,
+        ),
+        WeightsEntry(
+            name="lite-coco-256x192",
+            model="lite",
+            kind="pose",
+            file=FOLDER / "lite_pose.safetensors",
+            head="lite",
+            codec="msra",
+            sigma=2.0,
+            input_size=(256, 192),
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            channel_order="rgb",
+            metrics={"AP (own split)": 0.437, "AP50 (own split)": 0.727},
+            licence="Apache-2.0",
+            source="fine-tuned from MoveNet SinglePose Lightning v4 (Google)",
+            default=True,
+        ),
+    ]
+
+
+def _lite_person(**options: Any) -> Detector:
+    from hrkit_lite.person_detector import lite_person
+
+    return lite_person(**options)
+
+
+def _lite_backbone(**options: Any) -> nn.Module:
+    from hrkit_lite.pose_network import LiteBackbone
+
+    return LiteBackbone(**options)
+
+
+def _lite_head(**options: Any) -> nn.Module:
+    from hrkit_lite.pose_network import LiteHead
+
+    return LiteHead(**options)
