@@ -15,7 +15,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from hrkit import zoo
 from hrkit.detectors.darknet import DarknetNetwork
 from hrkit.detectors.darknet_cfg import read_cfg
 from hrkit.detectors.yolov3 import Yolov3
@@ -26,16 +25,15 @@ SCALE = "_scale"
 """Ending of the name of a scale; the rest is the name of the weights it belongs to."""
 
 
-def lite_person(*, weights: str | os.PathLike[str] | None = "auto", **options: Any) -> Yolov3:
+def lite_person(*, weights: str | os.PathLike[str] | None = None, **options: Any) -> Yolov3:
     """Finds people. `options` are those of `hrkit.detectors.yolov3.Yolov3`.
 
-    `weights` are "auto" (those in this package), the name of a weights entry, a file written by
-    `tools/cut_person_detector.py`, or None. Raises `WeightsError` for a file that does not fit.
+    `weights` is a file written by `tools/cut_person_detector.py`; without it the network stays as initialised. Raises
+    `WeightsError` for a file that does not fit.
     """
     detector = Yolov3(DarknetNetwork(read_cfg(CFG)), **{"class_names": ("person",), **options})
-    path = zoo.resolve("lite_person", weights, kind="detector")
-    if path is not None:
-        load_quantised(detector.network, path)
+    if weights is not None:
+        load_quantised(detector.network, weights)
         detector.network.to(memory_format=torch.channels_last)
     return detector
 

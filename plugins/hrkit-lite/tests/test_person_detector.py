@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 from hrkit.detectors.yolov3 import Yolov3, yolov3_tiny
 from hrkit.errors import HrkitError, WeightsError
-from hrkit.registry import detectors
+from hrkit.pipeline import create_detector
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 
@@ -43,24 +43,25 @@ def test_it_is_small_and_complete(registered: ModuleType) -> None:
 
 
 def test_it_is_built_by_name(registered: ModuleType) -> None:
-    detector = detectors.builder("lite_person")(weights="auto", threshold=0.3, nms_threshold=None)
+    detector = create_detector("lite_person", threshold=0.3, nms_threshold=None)
     assert isinstance(detector, Yolov3)
     assert detector.network.num_classes == 1
     assert (detector.threshold, detector.nms_threshold, detector.class_names) == (0.3, 0.45, ("person",))
     found = detector.detect([np.full((48, 64, 3), 128, np.uint8)])[0]
     assert len(found) == 0
-    entry = detectors.builder("lite_person")(weights="lite_person")
+    entry = create_detector("lite_person", weights="lite_person")
+    assert isinstance(entry, Yolov3)
     images = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(entry.network(images), detector.network(images))
     with pytest.raises(HrkitError, match="unknown class 'dog'"):
-        lite_person(weights=None, classes=["dog"])
+        create_detector("lite_person", weights=None, classes=["dog"])
 
 
 @pytest.mark.needs_shared
 def test_it_sees_both_players(registered: ModuleType, shared: Path) -> None:
     frame = cv2.imread(str(shared / "media" / "basketball.jpg"))
-    found = lite_person().detect([frame])[0]
+    found = create_detector("lite_person").detect([frame])[0]
     assert len(found) == 2
     np.testing.assert_allclose(found.scores, [0.918, 0.300], atol=0.05)
     np.testing.assert_allclose(found.xyxy, [[37, 79, 175, 476], [481, 38, 639, 440]], atol=12)
@@ -72,7 +73,7 @@ def test_it_finds_as_many_people_as_the_network_it_comes_from(registered: Module
     data = shared / "data" / "coco_val"
     where = (data / "images", data / "person_keypoints_val.json")
     whole, _ = measure(yolov3_tiny(weights=shared / "weights" / "yolov3-tiny.weights"), *where)
-    lite, _ = measure(lite_person(), *where)
+    lite, _ = measure(create_detector("lite_person"), *where)
     assert whole > 0.45
     assert lite >= whole - 0.005
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hrkit.detectors.base import Detector
 from hrkit.images import read_image
+from hrkit.pipeline import create_detector
 
 AT_ONCE = 8
 """Pictures that go to the detector in one call."""
@@ -63,8 +64,6 @@ def matched(boxes: NDArray[Any], truth: NDArray[Any], iou_threshold: float) -> i
 
 def main() -> None:
     """The command line."""
-    from hrkit.registry import detectors
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", type=Path)
     parser.add_argument("annotations", type=Path)
@@ -72,7 +71,7 @@ def main() -> None:
     parser.add_argument("--weights", default="auto")
     parser.add_argument("--threshold", type=float, default=0.25)
     arguments = parser.parse_args()
-    detector = detectors.builder(arguments.detector)(weights=arguments.weights, threshold=arguments.threshold)
+    detector = create_detector(arguments.detector, weights=arguments.weights, threshold=arguments.threshold)
     recall, boxes = person_recall(detector, arguments.images, arguments.annotations)
     print(f"{arguments.detector}: recall {recall:.4f} at IoU 0.5 and score {arguments.threshold}, {boxes} boxes")
 
