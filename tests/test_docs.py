@@ -1,0 +1,89 @@
+"""What the documentation says is there is there."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from hrkit import list_names, registry
+from hrkit.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
+PYTHON_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+SHELL_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+
+
+def _commands(page: Path) -> list[str]:
+    """Every `hrkit ...` line of the page's shell blocks, without what stands before it."""
+    lines = "\n".join(SHELL_BLOCK.findall(page.read_text())).splitlines()
+    return [line[line.index("hrkit ") :] for line in lines if re.match(r"(\S+=\S* )?(\.venv/bin/)?hrkit ", line)]
+
+
+def test_the_command_reference_is_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("generate_commands", ROOT / "docs" / "generate_commands.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert generate.PAGE.read_text() == generate.command_reference(), "run python docs/generate_commands.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_documented_commands_parse(page: Path) -> None:
+    for line in _commands(page):
+        words = shlex.split(line, comments=True)[1:]
+        if words[0].startswith("-"):
+            continue
+        command = registry.commands.entries().get(words[0])
+        if command is None:
+            assert page.parent.name in line or "plugin" in str(page), f"{page.name}: no command in {line!r}"
+            continue
+        known = {option for parameter in command.value.params for option in parameter.opts}
+        options = {word.split("=")[0] for word in words if word.startswith("--")}
+        assert options <= known | {"--help"}, f"{page.name}: {line!r}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_blocks_compile_and_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    for block in PYTHON_BLOCK.findall(text):
+        compile(block, str(page), "exec")
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_command_has_an_example_and_a_description() -> None:
+    for name, entry in registry.commands.entries().items():
+        command: click.Command = entry.value
+        help_text = command.get_help(click.Context(command, info_name=f"hrkit {name}"))
+        assert f"hrkit {name}" in help_text.split("Usage:")[1].split("\n", 1)[1], f"hrkit {name} --help has no example"
+        assert command.help
+        for parameter in command.params:
+            assert parameter.name
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_names_in_the_readme_are_registered() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for kind in ("backbones", "detectors", "heads", "decoders"):
+        row = next(line for line in readme.splitlines() if line.startswith(f"| {kind} "))
+        for name in list_names(kind):
+            family = registry.Registry(kind).entries()[name].plugin
+            if family.startswith("hrkit.") and name != "synthetic":
+                stem = name.rstrip("0123456789")
+                assert name in row or stem in row, f"{name} is missing from the README's {kind}"
+
+
+def test_the_group_shows_its_example() -> None:
+    assert "Example:" in main.get_help(click.Context(main, info_name="hrkit"))
