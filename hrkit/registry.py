@@ -52,15 +52,21 @@ class Registered(Generic[T]):
 class PluginManager:
     """Loads plugins on first use, each on its own, and collects what they register.
 
-    `failed` maps the name of a plugin to what went wrong with it.
+    `versions` maps the name of a plugin to its distribution and version, where it came by an entry point.
     """
 
     def __init__(self) -> None:
         self._manager: pluggy.PluginManager | None = None
         self._lock = threading.RLock()
         self._registered: dict[str, dict[str, Registered[Any]]] = {}
-        self.failed: dict[str, Exception] = {}
+        self._failed: dict[str, Exception] = {}
         self.versions: dict[str, str] = {}
+
+    @property
+    def failed(self) -> dict[str, Exception]:
+        """What went wrong, by name of the plugin; of hooks, those of the kinds that were asked for so far."""
+        self._loaded()
+        return self._failed
 
     def names(self) -> list[str]:
         """The plugins that were loaded, hrkit's own parts among them."""
@@ -79,6 +85,7 @@ class PluginManager:
         """Takes the plugin `name` out again."""
         with self._lock:
             self._loaded().unregister(name=name)
+            self._failed.pop(name, None)
             self._registered.clear()
 
     def collect(self, kind: str) -> dict[str, Registered[Any]]:
@@ -106,7 +113,7 @@ class PluginManager:
             try:
                 brought = _by_name(implementation.function())
             except Exception as error:  # a stranger's code: whatever it raises is its own failure
-                self.failed[plugin] = error
+                self._failed[plugin] = error
                 continue
             for name, value in brought.items():
                 yield Registered(name, value, plugin)
@@ -118,27 +125,42 @@ class PluginManager:
                 manager.add_hookspecs(hookspecs)
                 for module in BUILT_INS:
                     self._add(manager, importlib.import_module(module), module)
-                for entry_point in _allowed(importlib.metadata.entry_points(group=GROUP)):
-                    name = entry_point.name
-                    if entry_point.dist is not None:
-                        self.versions[name] = f"{entry_point.dist.name} {entry_point.dist.version}"
-                    try:
-                        self._add(manager, entry_point.load(), name)
-                    except Exception as error:
-                        self.failed[name] = error
-                self._manager = manager
+                self._manager = manager  # here already: a plugin may ask for names while it is imported
+                try:
+                    self._load_entry_points(manager)
+                except BaseException:  # interrupted; the next use starts anew
+                    self._manager = None
+                    raise
+                finally:
+                    self._registered.clear()
             return self._manager
+
+    def _load_entry_points(self, manager: pluggy.PluginManager) -> None:
+        self._failed.clear()
+        self.versions.clear()
+        for entry_point in _allowed(importlib.metadata.entry_points(group=GROUP)):
+            name, dist = entry_point.name, entry_point.dist
+            version = "an unknown distribution" if dist is None else f"{dist.name} {dist.version}"
+            try:
+                if name in self.versions:
+                    raise PluginError(
+                        f"two plugins call themselves {name!r}, of {self.versions[name]} and of {version}; uninstall one"
+                    )
+                self.versions[name] = version
+                self._add(manager, entry_point.load(), name)
+            except Exception as error:
+                self._failed[name] = error
 
     @staticmethod
     def _add(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
         if manager.get_plugin(name) is not None:
             raise PluginError(f"two plugins call themselves {name!r}; uninstall one")
-        manager.register(plugin, name)
         try:
+            manager.register(plugin, name)
             manager.check_pending()
         except pluggy.PluginValidationError as error:
             manager.unregister(name=name)
-            raise PluginError(_unknown_hook(plugin, name)) from error
+            raise PluginError(_unknown_hook(plugin, name) or " ".join(str(error).split())) from error
 
 
 def _by_name(brought: Any) -> Mapping[str, Any]:
@@ -148,21 +170,23 @@ def _by_name(brought: Any) -> Mapping[str, Any]:
 def _allowed(entry_points: importlib.metadata.EntryPoints) -> Iterator[importlib.metadata.EntryPoint]:
     allowed = os.environ.get("HRKIT_PLUGINS")
     names = None if allowed is None else {name.strip() for name in allowed.split(",")}
-    for entry_point in sorted(set(entry_points), key=lambda entry_point: entry_point.name):
+    for entry_point in sorted(set(entry_points), key=lambda entry_point: (entry_point.name, entry_point.value)):
         if names is None or entry_point.name in names:
             yield entry_point
 
 
-def _unknown_hook(plugin: object, name: str) -> str:
+def _unknown_hook(plugin: object, name: str) -> str | None:
     hooks = [f"register_{kind}" for kind in KINDS]
     unknown = [
         attribute
         for attribute in dir(plugin)
         if hasattr(getattr(plugin, attribute, None), f"{GROUP}_impl") and attribute not in hooks
     ]
-    close = difflib.get_close_matches(unknown[0], hooks, n=1) if unknown else []
+    if not unknown:
+        return None
+    close = difflib.get_close_matches(unknown[0], hooks, n=1)
     hint = f"; did you mean {close[0]}?" if close else f"; hooks are {', '.join(hooks)}"
-    return f"plugin {name!r} implements {', '.join(unknown) or 'a hook'}, which is no hook of hrkit{hint}"
+    return f"plugin {name!r} implements {', '.join(unknown)}, which is no hook of hrkit{hint}"
 
 
 plugins = PluginManager()

@@ -156,7 +156,7 @@ def test_a_misspelt_hook_suggests_the_right_one(manager):
     with pytest.raises(PluginError, match=r"plugin 'mine' implements register_detector, .*mean register_detectors"):
         manager.register(plugin(detector={"late": print}, backbones={"mine": print}), "mine")
     with pytest.raises(PluginError, match=r"'mine' implements setup, .*; hooks are register_backbones, "):
-        manager.register(SimpleNamespace(setup=hookimpl(dict)), "mine")
+        manager.register(SimpleNamespace(setup=hookimpl(lambda: None)), "mine")
     assert "mine" not in manager.names()
     assert "mine" not in Registry("backbones", manager)
 

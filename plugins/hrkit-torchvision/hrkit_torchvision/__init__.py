@@ -1,0 +1,72 @@
+"""torchvision's detectors for hrkit, under the names of torchvision's own builders.
+
+Importing this loads neither torchvision nor a network; that waits until a detector is built.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hrkit import hookimpl
+
+if TYPE_CHECKING:
+    from hrkit.zoo import WeightsEntry
+    from hrkit_torchvision.detector import TorchvisionDetector
+
+_URL = "https://download.pytorch.org/models/{}.pth"
+
+# builder, sides that frames are brought to (height x width, or least and greatest side), box AP on COCO val2017, file
+# name without .pth; the file name ends in the first 8 digits of its sha256. As in torchvision's *_Weights.COCO_V1,
+# copied so that listing weights does not have to import torchvision.
+_ROWS = """
+fasterrcnn_resnet50_fpn               800x1333 .370 fasterrcnn_resnet50_fpn_coco-258fb6c6
+fasterrcnn_resnet50_fpn_v2            800x1333 .467 fasterrcnn_resnet50_fpn_v2_coco-dd69338a
+fasterrcnn_mobilenet_v3_large_fpn     800x1333 .328 fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7
+fasterrcnn_mobilenet_v3_large_320_fpn 320x640  .228 fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9
+retinanet_resnet50_fpn                800x1333 .364 retinanet_resnet50_fpn_coco-eeacb38b
+retinanet_resnet50_fpn_v2             800x1333 .415 retinanet_resnet50_fpn_v2_coco-5905b1c5
+fcos_resnet50_fpn                     800x1333 .392 fcos_resnet50_fpn_coco-99b0c9b7
+ssdlite320_mobilenet_v3_large         320x320  .213 ssdlite320_mobilenet_v3_large_coco-a79551df
+ssd300_vgg16                          300x300  .251 ssd300_vgg16_coco-b556d3b4
+"""
+
+NAMES = tuple(row.split()[0] for row in _ROWS.strip().splitlines())
+"""The detectors, named as torchvision names their builders."""
+
+
+@hookimpl
+def register_detectors() -> Mapping[str, Callable[..., TorchvisionDetector]]:
+    """torchvision's detectors; `hrkit_torchvision.detector.build` says what they take."""
+    return {name: functools.partial(_build, name) for name in NAMES}
+
+
+@hookimpl
+def register_weights() -> Sequence[WeightsEntry]:
+    """torchvision's own weights, trained on COCO: one entry a detector."""
+    return [_entry(*row.split()) for row in _ROWS.strip().splitlines()]
+
+
+def _build(name: str, **options: Any) -> TorchvisionDetector:
+    from hrkit_torchvision.detector import build
+
+    return build(name, **options)
+
+
+def _entry(model: str, input_size: str, box_ap: str, file: str) -> WeightsEntry:
+    from hrkit.zoo import WeightsEntry
+
+    height, width = input_size.split("x")
+    return WeightsEntry(
+        f"{model}-coco",
+        model,
+        kind="detector",
+        url=_URL.format(file),
+        checksum=f"sha256:{file[-8:]}",
+        input_size=(int(height), int(width)),
+        metrics={"box AP": float(box_ap)},
+        licence="BSD-3-Clause",
+        source="torchvision",
+        default=True,
+    )
