@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -18,19 +19,25 @@ class LayerGroup:
     parameters: int
     multiply_adds: int
     """Of convolutions and linear layers, for one input."""
+    official: int
+    """The same as the official HRNet code counts (lib/utils/utils.py): deconvolutions at every place of their output."""
 
 
 @torch.no_grad()
 def layer_groups(network: nn.Module, image: torch.Tensor, depth: int = 2) -> list[LayerGroup]:
     """Cost by the first `depth` parts of the modules' names, in the order in which they run.
 
-    `image` is the input, (1,3,H,W). The official tables divide multiply-adds by 1024^3 and call them GFLOPs.
+    `image` is the input, (1,3,H,W). The official tables divide `official` by 1024^3 and call it GFLOPs.
     """
-    costs: dict[str, int] = {}
+    costs: dict[str, int] = defaultdict(int)
+    official: dict[str, int] = defaultdict(int)
 
     def count(name: str) -> Any:
+        group = _group(name, depth)
+
         def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            costs[_group(name, depth)] = costs.get(_group(name, depth), 0) + _multiply_adds(module, inputs[0], output)
+            costs[group] += _multiply_adds(module, inputs[0] if isinstance(module, nn.ConvTranspose2d) else output)
+            official[group] += _multiply_adds(module, output)
 
         return hook
 
@@ -41,11 +48,10 @@ def layer_groups(network: nn.Module, image: torch.Tensor, depth: int = 2) -> lis
     finally:
         for handle in handles:
             handle.remove()
-    sizes: dict[str, int] = {}
+    sizes: dict[str, int] = defaultdict(int)
     for name, parameter in network.named_parameters():
-        group = _group(name.rpartition(".")[0], depth)
-        sizes[group] = sizes.get(group, 0) + parameter.numel()
-    return [LayerGroup(name, sizes.get(name, 0), costs.get(name, 0)) for name in {**costs, **sizes}]
+        sizes[_group(name.rpartition(".")[0], depth)] += parameter.numel()
+    return [LayerGroup(name, sizes[name], costs[name], official[name]) for name in {**costs, **sizes}]
 
 
 _COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -55,9 +61,8 @@ def _group(name: str, depth: int) -> str:
     return ".".join(name.split(".")[:depth])
 
 
-def _multiply_adds(module: nn.Module, given: torch.Tensor, output: torch.Tensor) -> int:
-    if isinstance(module, nn.Linear):
-        return math.prod(output.shape[1:]) * module.in_features
-    assert isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
-    places = given if isinstance(module, nn.ConvTranspose2d) else output
-    return places.shape[2] * places.shape[3] * module.weight.numel()
+def _multiply_adds(module: nn.Module, places: torch.Tensor) -> int:
+    """The weights, once for every place of a feature map."""
+    assert isinstance(module, _COUNTED)
+    spatial = places.shape[2:] if places.ndim == 4 and not isinstance(module, nn.Linear) else places.shape[1:-1]
+    return math.prod(spatial) * module.weight.numel()

@@ -42,8 +42,8 @@ def register_detectors() -> Mapping[str, Callable[..., Detector]]:
     """Person detectors: name -> builder. The result has `detect(images) -> list[Detections]`.
 
     `images` is a list of (H,W,3) uint8 BGR frames of any sizes. The builder is called with
-    `weights` (None, "auto", a path or the name of a weights entry), `threshold` and `nms_threshold` (None: the
-    detector's own default) and whatever options the caller names.
+    `weights` (a file, already fetched and checked, or None), `threshold` and `nms_threshold` (None: the detector's own
+    default) and whatever options the caller names.
     """
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -25,12 +26,18 @@ def _commands(page: Path) -> list[str]:
     return [line[line.index("hrkit ") :] for line in lines if re.match(r"(\S+=\S* )?(\.venv/bin/)?hrkit ", line)]
 
 
-def test_the_command_reference_is_up_to_date() -> None:
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """docs/generate_commands.py."""
     spec = importlib.util.spec_from_file_location("generate_commands", ROOT / "docs" / "generate_commands.py")
     assert spec is not None
     assert spec.loader is not None
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_command_reference_is_up_to_date(generate: ModuleType) -> None:
     assert generate.PAGE.read_text() == generate.command_reference(), "run python docs/generate_commands.py"
 
 
@@ -58,10 +65,10 @@ def test_python_blocks_compile_and_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-def test_every_command_has_an_example_and_a_description() -> None:
+def test_every_command_has_an_example_and_a_description(generate: ModuleType) -> None:
     for name, entry in registry.commands.entries().items():
         command: click.Command = entry.value
-        help_text = command.get_help(click.Context(command, info_name=f"hrkit {name}"))
+        help_text = generate.command_help(command)
         assert f"hrkit {name}" in help_text.split("Usage:")[1].split("\n", 1)[1], f"hrkit {name} --help has no example"
         assert command.help
         for parameter in command.params:

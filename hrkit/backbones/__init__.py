@@ -1,13 +1,14 @@
-"""Backbones: image (N,3,H,W) -> list of features, finest first."""
+"""Backbones: image (N,3,H,W) -> list of features, finest first. Each is imported when it is first built."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from hrkit.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def _hrnet(width: str = "32", **options: Any) -> nn.Module:

@@ -1,0 +1,33 @@
+"""Writes docs/commands.md from the commands' own help: `python docs/generate_commands.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hrkit.cli import main
+from hrkit.commands import register_commands
+
+PAGE = Path(__file__).with_name("commands.md")
+
+
+def command_help(command: click.Command) -> str:
+    """What `hrkit NAME --help` prints."""
+    context = click.Context(command, info_name=f"hrkit {command.name}", **main.context_settings)
+    return command.get_help(context)
+
+
+def command_reference() -> str:
+    """The help of `hrkit` and of every command of its own, as one page."""
+    parts = [
+        "# Commands\n\nWritten by `docs/generate_commands.py` from what `--help` prints. Exit codes: 0 done; 1 some of "
+        "several inputs failed;\n2 a mistake that the message explains; 130 interrupted.\n"
+    ]
+    for command in sorted(register_commands(), key=lambda command: command.name or ""):
+        parts.append(f"## hrkit {command.name}\n\n```text\n{command_help(command)}\n```\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(command_reference(), encoding="utf-8")
