@@ -143,9 +143,8 @@ class PluginManager:
             version = "an unknown distribution" if dist is None else f"{dist.name} {dist.version}"
             try:
                 if name in self.versions:
-                    raise PluginError(
-                        f"two plugins call themselves {name!r}, of {self.versions[name]} and of {version}; uninstall one"
-                    )
+                    both = f"{self.versions[name]} and {version}"
+                    raise PluginError(f"two plugins call themselves {name!r}, of {both}; uninstall one")
                 self.versions[name] = version
                 self._add(manager, entry_point.load(), name)
             except Exception as error:

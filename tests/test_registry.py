@@ -236,7 +236,7 @@ def test_two_distributions_with_one_plugin_name(add_plugin):
     manager = PluginManager()
     assert "others" in detectors(manager)  # whatever order the file system gives
     assert "theirs" not in detectors(manager)
-    assert "'one', of fake-a 1.2 and of fake-b 1.2" in str(manager.failed["one"])
+    assert "'one', of fake-a 1.2 and fake-b 1.2" in str(manager.failed["one"])
     assert manager.versions["one"] == "fake-a 1.2"
 
 
