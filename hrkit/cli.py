@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import Any
 
 import click
@@ -25,19 +26,25 @@ class Program(click.Group):
         entry = registry.commands.entries().get(cmd_name)
         return None if entry is None else entry.value
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            for plugin, error in registry.plugins.failed.items():
-                click.echo(f"warning: plugin {plugin!r} is left out: {error} (see `hrkit plugins`)", err=True)
+            return super().main(*args, **kwargs)
+        except BrokenPipeError:
+            raise
+        except (HrkitError, OSError) as error:
+            if os.environ.get("HRKIT_DEBUG"):
+                raise
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        for plugin, error in registry.plugins.failed.items():
+            click.echo(f"warning: plugin {plugin!r} is left out: {error} (see `hrkit plugins`)", err=True)
+        try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
-        except (HrkitError, OSError) as error:
-            if os.environ.get("HRKIT_DEBUG") or isinstance(error, BrokenPipeError):
-                raise
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(2)
 
 
 @click.command(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
