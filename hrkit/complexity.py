@@ -20,7 +20,7 @@ class LayerGroup:
     multiply_adds: int
     """Of convolutions and linear layers, for one input."""
     official: int
-    """The same as the official HRNet code counts (lib/utils/utils.py): deconvolutions at every place of their output."""
+    """As the official HRNet code counts (lib/utils/utils.py): deconvolutions at every place of their output."""
 
 
 @torch.no_grad()

@@ -43,7 +43,8 @@ def test_installed_alone_it_works(wheel: Path, tmp_path: Path) -> None:
         "import hrkit, sys; assert sys.argv[1] in hrkit.__file__; from hrkit import Pipeline, create_detector;"
         "from hrkit.synthetic import paint_people;"
         "create_detector('yolov3_tiny', weights=None);"
-        "print(len(Pipeline.from_names('synthetic', 'synthetic', weights=None)(paint_people((99, 99), [[[9, 9]] * 17]))))"
+        "pipeline = Pipeline.from_names('synthetic', 'synthetic', weights=None);"
+        "print(len(pipeline(paint_people((99, 99), [[[9, 9]] * 17]))))"
     )
     environment = {"PYTHONPATH": str(tmp_path), "HRKIT_PLUGINS": "", "PATH": ""}
     run = subprocess.run(

@@ -78,7 +78,7 @@ def test_names_that_make_no_network(name: str, message: str) -> None:
 
 
 def test_an_unknown_name_lists_the_closest() -> None:
-    with pytest.raises(UnknownNameError, match="unknown backbone 'hrnet_32'; did you mean .*hrnet_w32"):
+    with pytest.raises(UnknownNameError, match=r"unknown backbone 'hrnet_32'; did you mean .*hrnet_w32"):
         create_pose_model("hrnet_32")
 
 
