@@ -75,8 +75,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise WeightsError(f"{file}: no such weights file")
     if file.suffix == ".safetensors":
         state, metadata = _read_safetensors(file)
-        return Checkpoint(file, state, "hrkit", metadata)
-    state, layout = _unwrap(file, _read_torch(file))
+        if metadata:
+            return Checkpoint(file, state, "hrkit", metadata)
+        layout = "official"  # somebody else's tensors in safetensors
+    else:
+        state, layout = _unwrap(file, _read_torch(file))
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}  # left by DataParallel
     if any(name.startswith("backbone.") for name in state):
         renamed = {name.replace("keypoint_head.", "head.", 1): tensor for name, tensor in state.items()}  # MMPose 0.x
@@ -149,6 +152,8 @@ def _read_safetensors(file: Path) -> tuple[State, Mapping[str, Any]]:
             metadata = json.loads((reader.metadata() or {}).get("hrkit", "{}"))
     except (safetensors.SafetensorError, json.JSONDecodeError, OSError) as error:
         raise WeightsError(f"{file}: damaged, or no safetensors file ({error}); fetch it again") from None
+    if not isinstance(metadata, dict):
+        raise WeightsError(f"{file}: its metadata is {type(metadata).__name__}, not names and values; save it again")
     return state, metadata
 
 
@@ -163,7 +168,7 @@ def _read_torch(file: Path) -> Any:
                 "save the state_dict alone"
             ) from None
         raise WeightsError(f"{file}: damaged, or no weights file; fetch it again") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, UnicodeDecodeError) as error:
+    except Exception as error:  # on damaged files torch raises all sorts
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{file}: damaged, or no weights file ({reason}); fetch it again") from None
 

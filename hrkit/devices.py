@@ -17,6 +17,8 @@ Part = TypeVar("Part")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+_EXAMPLES = "auto, cpu, mps, cuda, cuda:1 or cuda:0,1"
+
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -26,8 +28,10 @@ def parse_devices(device: str | torch.device | Sequence[str | torch.device]) -> 
     Raises `HrkitError` for a device that does not exist or that this torch cannot use.
     """
     if isinstance(device, torch.device):
-        return [device]
+        return [_checked(str(device))]
     if not isinstance(device, str):
+        if not isinstance(device, Sequence) or not device:
+            raise HrkitError(f"a device is a name or several, {_EXAMPLES}; not {device!r}")
         return [one for part in device for one in parse_devices(part)]
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -48,7 +52,7 @@ def _checked(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise HrkitError(f"no device is called {name!r}; use auto, cpu, mps, cuda, cuda:1 or cuda:0,1") from None
+        raise HrkitError(f"no device is called {name!r}; use {_EXAMPLES}") from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise HrkitError(f"device {name!r}: this torch sees no CUDA GPU; use device='cpu' or install a CUDA build")
@@ -56,7 +60,18 @@ def _checked(name: str) -> torch.device:
             raise HrkitError(f"device {name!r}: there are only {torch.cuda.device_count()} CUDA devices")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise HrkitError("device 'mps' is not available here; use device='cpu'")
+    if device.type not in ("cpu", "cuda", "mps"):
+        _try(device)
     return device
+
+
+def _try(device: torch.device) -> None:
+    """Kinds of device that this page does not know may work all the same; see whether one does."""
+    try:
+        torch.ones(1, device=device).cpu()
+    except Exception as error:
+        reason = str(error).split(". ")[0].split("\n")[0] or type(error).__name__
+        raise HrkitError(f"device {str(device)!r} does not work here ({reason}); use {_EXAMPLES}") from None
 
 
 class Replicas(Generic[Part]):

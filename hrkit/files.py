@@ -25,5 +25,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 is for secrets
         yield temporary
         os.replace(temporary, target)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(target)  # a failed write does not say of which file
+        raise
     finally:
         temporary.unlink(missing_ok=True)

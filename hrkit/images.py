@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,9 @@ def as_frame(image: ImageSource) -> NDArray[np.uint8]:
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if isinstance(image, PIL.Image.Image):
-        return _from_pil(image, "picture")
+        name = getattr(image, "filename", "") or "picture"
+        with _picture_errors(name):
+            return _from_pil(image, name)
     if isinstance(image, (str, os.PathLike)):
         return read_image(image)
     raise ImageError(f"a picture must be a path, an array (H,W,3) BGR or a PIL image, not {type(image).__name__}")
@@ -44,9 +48,58 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Raises `ImageError` if the file is missing, empty, truncated, too large or no picture.
     """
     name = os.fspath(path)
+    with _picture_errors(name), PIL.Image.open(path) as picture:
+        return _from_pil(picture, name)
+
+
+def write_image(path: str | os.PathLike[str], frame: NDArray[np.uint8]) -> None:
+    """Writes a (H,W,3) BGR frame, in the format of the ending, whole or not at all.
+
+    Raises `ImageError` for an ending that is not in `WRITABLE`, for what is no such frame, and for one that is larger
+    than the format allows; `OSError` as the file system does.
+    """
+    if Path(path).suffix.lower() not in WRITABLE:
+        raise ImageError(f"{path}: cannot write such a picture; endings are {', '.join(WRITABLE)}")
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+        raise ImageError(f"{path}: a frame is (H,W,3) uint8 BGR, not {frame.dtype} of shape {frame.shape}")
+    with atomic_path(path) as temporary:
+        try:
+            PIL.Image.fromarray(frame[:, :, ::-1]).save(temporary, quality=95)
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise ImageError(f"{path}: a frame of shape {frame.shape} cannot be written so ({error})") from None
+
+
+def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
+    """The pictures a path, folder or glob stands for, sorted by name.
+
+    A path that exists is taken as it is, also with `*` in its name. Of a folder, hidden files are left out. Raises
+    `ImageError` if nothing fits.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        pictures = [entry for entry in path.iterdir() if entry.suffix.lower() in ENDINGS and entry.is_file()]
+        found = [entry for entry in pictures if not entry.name.startswith(".")]
+    elif path.exists() or not any(sign in str(pattern) for sign in "*?["):
+        return [path]
+    else:
+        anchor = Path(path.anchor) if path.anchor else Path()
+        try:
+            found = [entry for entry in anchor.glob(str(path.relative_to(anchor))) if entry.is_file()]
+        except ValueError as error:
+            raise ImageError(f"{pattern}: {error}") from None
+    if not found:
+        raise ImageError(f"{pattern}: no pictures there ({', '.join(ENDINGS)})")
+    return sorted(found)
+
+
+@contextlib.contextmanager
+def _picture_errors(name: str) -> Iterator[None]:
     try:
-        with PIL.Image.open(path) as picture:
-            return _from_pil(picture, name)
+        yield
+    except ImageError:
+        raise
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
     except IsADirectoryError:
@@ -55,39 +108,8 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise ImageError(f"{name}: is no picture, or of a kind that cannot be read") from None
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(f"{name}: is too large ({error}); make it smaller first") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
+    except Exception as error:  # on damaged files the decoders raise all sorts
         raise ImageError(f"{name}: cannot be read ({error})") from None
-
-
-def write_image(path: str | os.PathLike[str], frame: NDArray[np.uint8]) -> None:
-    """Writes a (H,W,3) BGR frame, in the format of the ending, whole or not at all.
-
-    Raises `ImageError` for an ending that is not in `WRITABLE`, `OSError` as the file system does.
-    """
-    if Path(path).suffix.lower() not in WRITABLE:
-        raise ImageError(f"{path}: cannot write such a picture; endings are {', '.join(WRITABLE)}")
-    with atomic_path(path) as temporary:
-        PIL.Image.fromarray(frame[:, :, ::-1]).save(temporary, quality=95)
-
-
-def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
-    """The pictures a path, folder or glob stands for, sorted by name.
-
-    A path that exists is taken as it is, also with `*` in its name. Raises `ImageError` if nothing fits.
-    """
-    path = Path(pattern)
-    if path.is_dir():
-        found = [entry for entry in path.iterdir() if entry.suffix.lower() in ENDINGS]
-    elif path.exists() or not any(sign in str(pattern) for sign in "*?["):
-        return [path]
-    else:
-        anchor = Path(path.anchor) if path.anchor else Path()
-        found = [entry for entry in anchor.glob(str(path.relative_to(anchor))) if entry.is_file()]
-    if not found:
-        raise ImageError(f"{pattern}: no pictures there ({', '.join(ENDINGS)})")
-    return sorted(found)
 
 
 def _from_pil(picture: PIL.Image.Image, name: str) -> NDArray[np.uint8]:
@@ -99,7 +121,9 @@ def _from_pil(picture: PIL.Image.Image, name: str) -> NDArray[np.uint8]:
         if upright.mode == "I" and values.size and values.min() >= 0 and values.max() <= 65535:
             return _from_array(values.astype(np.uint16))  # 16-bit grey PNGs, in some versions of Pillow
         raise ImageError(f"{name}: 32-bit pictures have no fixed range of values; save it with 8 or 16 bits")
-    return np.ascontiguousarray(np.asarray(upright.convert("RGB"))[:, :, ::-1])
+    if upright.mode == "P":
+        upright = upright.convert("RGBA")  # a palette may hold transparency, which Pillow wants to keep at first
+    return _from_array(np.asarray(upright.convert("RGB"))[:, :, ::-1])
 
 
 def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -11,14 +11,14 @@ import torch
 from attrs import field, frozen
 from numpy.typing import ArrayLike, NDArray
 
-from hrkit import geometry
+from hrkit import geometry, zoo
 from hrkit.detectors.base import Detector
 from hrkit.devices import Replicas, parse_devices, parse_precision
-from hrkit.errors import BoxError, PluginError
+from hrkit.errors import BoxError, HrkitError, ImageError, PluginError
 from hrkit.images import ImageSource, as_frame
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.registry import detectors
-from hrkit.structures import Detections, Poses
+from hrkit.structures import Detections, Poses, check_boxes
 
 Boxes = ArrayLike | Detections
 Frame = NDArray[np.uint8]
@@ -32,10 +32,14 @@ def create_detector(
 ) -> Detector:
     """The registered detector `name`; `options` are its own (`threshold`, `nms_threshold`, `classes`, ...).
 
-    Raises `UnknownNameError` with the choices, `DownloadError` where weights cannot be had, `PluginError` if what the
-    plugin builds is no detector.
+    `weights`: "auto" takes its published weights, if there are any; None leaves it as initialised; else the name of a
+    weights entry or a file. Raises `UnknownNameError` with the choices, `DownloadError` where weights cannot be had,
+    `PluginError` if what the plugin builds is no detector.
     """
-    detector = detectors.builder(name)(weights=weights, **options)
+    build = detectors.builder(name)
+    known = weights != "auto" or zoo.entries(name, "detector")
+    path = zoo.resolve(name, weights, kind="detector") if known else None
+    detector = build(weights=path, **options)
     if not isinstance(detector, Detector):
         raise PluginError(f"detector {name!r} has no detect(images); got {type(detector).__name__}")
     return detector
@@ -61,7 +65,7 @@ class Pipeline:
         precision: str = "auto",
     ) -> None:
         if max_batch_size < 1:
-            raise ValueError(f"max_batch_size must be at least 1, not {max_batch_size}")
+            raise HrkitError(f"max_batch_size must be at least 1, not {max_batch_size}")
         devices = parse_devices(device)
         self.skeleton = pose_model.skeleton
         self.codec = pose_model.create_codec(decoder)
@@ -145,7 +149,8 @@ class Pipeline:
     ) -> Poses:
         """The people of one picture.
 
-        `boxes`, (N,4) xyxy in frame px or `Detections`, are taken instead of the detector's, one person each.
+        `boxes`, (N,4) xyxy in frame px or `Detections`, are taken instead of the detector's, one person each. They may
+        reach outside the frame, where all is black; one wholly outside gives a pose too, of whatever black gives.
         Raises `ImageError` for what is no picture, `BoxError` for boxes that are NaN, inverted or without area.
         """
         return self.predict_batch([image], None if boxes is None else [boxes], return_heatmaps)[0]
@@ -157,17 +162,19 @@ class Pipeline:
         return_heatmaps: bool = False,
     ) -> list[Poses]:
         """The people of each picture, of any sizes; the same as `predict` one by one, and faster."""
+        stack = isinstance(images, np.ndarray) and images.ndim == 4
+        if not stack and (not isinstance(images, Sequence) or isinstance(images, (str, bytes))):
+            raise ImageError("a batch is a list of pictures or an array (N,H,W,3); for one picture there is predict")
         if boxes is not None and len(boxes) != len(images):
             raise BoxError(f"{len(images)} pictures but boxes for {len(boxes)}")
         frames = [as_frame(image) for image in images]
-        if boxes is None:
-            found = self._find_people(frames)
-        else:
-            found = [given if isinstance(given, Detections) else Detections.from_boxes(given) for given in boxes]
+        found = self._find_people(frames) if boxes is None else [_given(people) for people in boxes]
         return self._estimate_poses(frames, found, return_heatmaps)
 
     def stream(self, frames: Iterable[ImageSource], batch_size: int = 1) -> Iterator[Poses]:
         """Poses of frame after frame, read as they are asked for; `batch_size` frames are worked on at once."""
+        if batch_size < 1:
+            raise HrkitError(f"batch_size must be at least 1, not {batch_size}")
         batch: list[ImageSource] = []
         for frame in frames:
             batch.append(frame)
@@ -229,6 +236,13 @@ def _detect(detector: Detector, frames: list[Frame]) -> list[Detections]:
     found = detector.detect(frames)
     if len(found) != len(frames) or not all(isinstance(one, Detections) for one in found):
         raise PluginError(f"{type(detector).__name__}.detect must give one Detections for each of {len(frames)} frames")
+    # a box without area is nobody
+    return [one[np.flatnonzero((one.xyxy[:, 2:] > one.xyxy[:, :2]).all(1))] for one in found]
+
+
+def _given(boxes: Boxes) -> Detections:
+    found = boxes if isinstance(boxes, Detections) else Detections.from_boxes(boxes)
+    check_boxes(found.xyxy, area=True)
     return found
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from attrs import evolve, field, frozen
 from attrs.converters import optional
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +19,7 @@ from hrkit.errors import BoxError
 if TYPE_CHECKING:
     import pandas
     import supervision
+    import torch
 
 Index = int | slice | Sequence[int] | NDArray[Any]
 
@@ -46,7 +46,11 @@ def _name_pairs(pairs: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
 
 def _rows(index: Index) -> Any:
     """An index that keeps the first axis, also for a single row."""
-    return [index] if isinstance(index, (int, np.integer)) else np.asarray(index) if isinstance(index, list) else index
+    if isinstance(index, (int, np.integer)):
+        return [index]
+    if isinstance(index, (list, tuple)):
+        return np.asarray(index) if len(index) else np.zeros(0, np.int64)
+    return index
 
 
 def _expect(name: str, array: NDArray[Any], *shape: int | None) -> None:
@@ -56,13 +60,17 @@ def _expect(name: str, array: NDArray[Any], *shape: int | None) -> None:
         raise ValueError(f"{name} has shape {array.shape}, wanted ({wanted})")
 
 
-def check_boxes(xyxy: NDArray[Any], name: str = "boxes") -> None:
-    """Raises `BoxError` unless `xyxy` is (N,4), finite, and no box is inverted; says which row is wrong."""
+def check_boxes(xyxy: NDArray[Any], name: str = "boxes", area: bool = False) -> None:
+    """Raises `BoxError` unless `xyxy` is (N,4), finite, and no box is inverted; says which row is wrong.
+
+    With `area` every box must also have one.
+    """
     if xyxy.ndim != 2 or xyxy.shape[1] != 4:
         raise BoxError(f"{name} must have shape (N, 4): x1, y1, x2, y2 in frame px; got {xyxy.shape}")
     for wrong, what in (
         (~np.isfinite(xyxy).all(1), "is not finite"),
         ((xyxy[:, 2:] < xyxy[:, :2]).any(1), "is inverted (x2 < x1 or y2 < y1)"),
+        (area & (xyxy[:, 2:] <= xyxy[:, :2]).any(1), "has no area (x2 = x1 or y2 = y1)"),
     ):
         if wrong.any():
             row = int(wrong.argmax())
@@ -95,8 +103,15 @@ class Detections:
 
     @classmethod
     def from_boxes(cls, xyxy: ArrayLike) -> Detections:
-        """People of score 1 from (N,4) boxes in frame px; an empty list is nobody."""
-        boxes = np.asarray(xyxy, np.float32)
+        """People of score 1 from (N,4) boxes in frame px, numbers or a tensor; an empty list is nobody."""
+        given: Any = xyxy
+        if hasattr(given, "detach"):  # a tensor, of whatever device; torch itself is not imported for this
+            given = given.detach().cpu()
+        try:
+            with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused as such
+                boxes = np.asarray(given, np.float32)
+        except (TypeError, ValueError) as error:
+            raise BoxError(f"boxes must be numbers of shape (N, 4): x1, y1, x2, y2 in frame px ({error})") from None
         boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
         check_boxes(boxes)
         return cls(boxes, np.ones(len(boxes)), np.zeros(len(boxes)))

@@ -94,8 +94,7 @@ def test_layouts(networks: dict[str, PoseModel], tmp_path: Path, backbone: str, 
     assert checkpoint.describe() == f"{backbone} with {JOINTS} joints"
     loaded = create_pose_model(backbone, weights=tmp_path / "weights.pth", num_joints=None, input_size=(64, 64))
     assert len(loaded.skeleton) == JOINTS
-    wanted = {k: v for k, v in networks[backbone].state_dict().items() if not k.endswith("num_batches_tracked")}
-    assert [name for name in wanted if not torch.equal(wanted[name], loaded.state_dict()[name])] == []
+    assert_same(loaded, networks[backbone])
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -138,7 +137,6 @@ def test_a_file_of_hrkit_says_everything(tmp_path: Path) -> None:
     assert again.skeleton == skeleton
     assert again.skeleton.sigmas.tolist() == [0.1, 0.2, 0.3]
     for field in ("input_size", "codec_name", "channel_order", "sigma", "mean", "std", "names"):
-        assert getattr(again, field) == pytest.approx(getattr(model, field)) if field == "sigma" else True
         assert list(np.ravel(getattr(again, field))) == list(np.ravel(getattr(model, field)))
     checkpoint = read_checkpoint(tmp_path / "hand.safetensors")
     assert (checkpoint.layout, checkpoint.metadata["epoch"]) == ("hrkit", 3)
@@ -197,8 +195,7 @@ def test_metadata_of_another_kind(tmp_path: Path, metadata: str, message: str) -
 
 def imagenet(model: PoseModel) -> State:
     """The trunk with a classifier on top."""
-    trunk = {name.removeprefix("backbone."): t for name, t in model.state_dict().items() if name.startswith("backbone.")}
-    return {**trunk, "fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}
+    return {**model.backbone.state_dict(), "fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}
 
 
 def test_an_imagenet_file_starts_a_backbone(networks: dict[str, PoseModel], tmp_path: Path) -> None:
@@ -291,14 +288,11 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, kind: str, wrap: Callable
     with pytest.raises(WeightsError, match=r"weights\.pth"):
         read_checkpoint(file)
     assert not victim.exists()
-    if kind != "legacy":
-        loader = (lambda: pickle.loads(file.read_bytes())) if kind == "pickle" else (lambda: _trusting(file))
-        loader()
-        assert victim.exists()  # it would have worked
-
-
-def _trusting(file: Path) -> Any:
-    return torch.load(file, weights_only=False)
+    if kind == "pickle":
+        pickle.loads(file.read_bytes())
+    else:
+        torch.load(file, weights_only=False)
+    assert victim.exists()  # it would have worked
 
 
 def test_objects_are_refused_by_name_of_the_remedy(tmp_path: Path) -> None:
@@ -310,7 +304,7 @@ def test_objects_are_refused_by_name_of_the_remedy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
 @pytest.mark.parametrize(
     "content",
-    [b"", b"<!DOCTYPE html><html>quota exceeded</html>", b"cannot be downloaded", b"\x80\x02", b"PK\x03\x04", b"\0" * 64],
+    [b"", b"<!DOCTYPE html><html>no quota</html>", b"cannot be downloaded", b"\x80\x02", b"PK\x03\x04", b"\0" * 64],
 )
 def test_what_is_no_weights_file(tmp_path: Path, content: bytes, ending: str) -> None:
     (tmp_path / f"weights{ending}").write_bytes(content)
@@ -333,6 +327,7 @@ def test_truncated(tmp_path: Path, kind: str, part: float) -> None:
         read_checkpoint(file)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("legacy", [False, True])
 def test_damaged_files_raise_nothing_else(tmp_path: Path, legacy: bool) -> None:
     random, file = np.random.default_rng(0), tmp_path / "weights.pth"

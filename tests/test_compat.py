@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from painted import TWO_PEOPLE, nobody, one_person, two_people
 
 from hrkit import compat, pose_model
 from hrkit.compat import SimpleHRNet
 from hrkit.errors import HrkitError, ImageError, UnknownNameError, WeightsError
 from hrkit.synthetic import SyntheticDetector
+from painted import TWO_PEOPLE, nobody, one_person, two_people
 
 JOINTS, HEATMAP = 17, (64, 48)
 
@@ -232,9 +232,9 @@ def test_pose_resnet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str)
 
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "w4.pth")
-    with pytest.raises(WeightsError, match="hrnet_w4 with 3 joints.*hrnet_w8 with 3 joints"):
+    with pytest.raises(WeightsError, match=r"hrnet_w4 with 3 joints.*hrnet_w8 with 3 joints"):
         SimpleHRNet(8, 3, path, multiperson=False)
-    with pytest.raises(WeightsError, match="hrnet_w4 with 3 joints.*hrnet_w4 with 16 joints"):
+    with pytest.raises(WeightsError, match=r"hrnet_w4 with 3 joints.*hrnet_w4 with 16 joints"):
         SimpleHRNet(4, 16, path, multiperson=False)
     with pytest.raises(WeightsError, match="no weights file"):
         SimpleHRNet(4, 3, str(tmp_path / "missing.pth"), multiperson=False)

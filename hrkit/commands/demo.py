@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @click.option("--json", "write_json", is_flag=True, help="Also write the keypoints beside each picture.")
 @click.option("--backbone", default="lite", show_default=True, help="Pose network, as in `hrkit models`.")
 @click.option("--detector", help='Person detector; "none": the whole picture is one person.  [default: lite_person]')
-@click.option("--weights", default="auto", show_default=True, help="Of the pose network: auto, an entry, or a file.")
-@click.option("--detector-weights", default="auto", show_default=True)
+@click.option("--weights", default="auto", show_default=True, help="Of the pose network: auto, an entry, a file, none.")
+@click.option("--detector-weights", default="auto", show_default=True, help='The same; "none": as initialised.')
 @click.option("--decoder", help="msra, dark or udp.  [default: the weights' own]")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Of the detector.  [default: its own]")
 @click.option("--flip-test", is_flag=True, help="Average with the mirrored picture: better, twice the time.")
@@ -35,8 +35,9 @@ def command(
 
     paths = [path for pattern in images for path in find_images(pattern)]
     chosen = None if detector == "none" else detector or "lite_person"
+    names |= {name: None for name in ("weights", "detector_weights") if names[name] == "none"}
     pipeline = Pipeline.from_names(names.pop("backbone"), chosen, detection_threshold=threshold, **names)
-    taken: set[Path] = set()
+    taken = {path.resolve().with_suffix("") for path in paths}  # no input is ever written over
     failed = 0
     for path in paths:
         target = _free_name(output, path, taken)
@@ -57,17 +58,17 @@ def _draw(pipeline: Pipeline, path: Path, target: Path, write_json: bool) -> Non
 
     frame = read_image(path)
     poses = pipeline.predict(frame)
-    click.echo(f"{path}: {len(poses)} {'person' if len(poses) == 1 else 'people'}")
+    click.echo(f"{click.format_filename(path)}: {len(poses)} {'person' if len(poses) == 1 else 'people'}")
     for line in _lines(poses):
         click.echo(f"  {line}")
     write_image(target, BoxAnnotator()(SkeletonAnnotator()(frame, poses), poses))
-    click.echo(f"  drawn:     {target}")
+    click.echo(f"  drawn:     {click.format_filename(target)}")
     if write_json:
         with atomic_path(target.with_suffix(".json")) as temporary:
             height, width = frame.shape[:2]
             content = {"image": str(path), "width": width, "height": height, "people": poses.to_dict()}
             temporary.write_text(json.dumps(content, indent=1))
-        click.echo(f"  keypoints: {target.with_suffix('.json')}")
+        click.echo(f"  keypoints: {click.format_filename(target.with_suffix('.json'))}")
 
 
 def _lines(poses: Poses) -> list[str]:
@@ -80,11 +81,15 @@ def _lines(poses: Poses) -> list[str]:
 
 
 def _free_name(output: Path, path: Path, taken: set[Path]) -> Path:
-    """`<stem>_poses` with the picture's ending; numbered where two inputs share a stem, as their json would clash."""
+    """`<stem>_poses` with the picture's ending; numbered where `taken` has it, with any ending, as jsons would clash.
+
+    What is given is added to `taken`.
+    """
     from hrkit.images import WRITABLE
 
     ending = path.suffix if path.suffix.lower() in WRITABLE else ".png"
     names = (f"{path.stem}_poses{number}" for number in ("", *range(2, len(taken) + 3)))
-    stem = next(output / name for name in names if output / name not in taken)
-    taken.add(stem)
-    return stem.with_name(stem.name + ending)
+    folder = output.resolve()
+    name = next(name for name in names if folder / name not in taken)
+    taken.add(folder / name)
+    return output / (name + ending)

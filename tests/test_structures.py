@@ -1,0 +1,301 @@
+"""The values that flow through hrkit: checked when built, indexed by row, converted out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from attrs.exceptions import FrozenInstanceError
+
+from hrkit.annotators import BoxAnnotator, SkeletonAnnotator
+from hrkit.errors import BoxError, HrkitError
+from hrkit.skeletons import coco17
+from hrkit.structures import Crops, Detections, Poses, Skeleton
+
+BOXES = np.array([[0, 0, 10, 20], [5, 5, 6, 7], [1, 2, 3, 5]], np.float32)
+HANDS = ("left_hand", "right_hand")
+ARM = Skeleton("arm", (*HANDS, "chest"), [("left_hand", "chest")], [HANDS], [0.1] * 3)
+
+
+def detections() -> Detections:
+    return Detections(BOXES, [0.9, 0.5, 0.25], [0, 0, 1])
+
+
+def poses(**fields: Any) -> Poses:
+    keypoints = np.arange(18).reshape(3, 3, 2)
+    return Poses(keypoints, np.full((3, 3), 0.5), detections(), ARM, **fields)
+
+
+# detections
+
+
+def test_fields_get_their_types() -> None:
+    found = Detections(BOXES.tolist(), (1, 0.5, 0), [0.0, 0.0, 0.0])
+    assert [array.dtype for array in (found.xyxy, found.scores, found.class_ids)] == [np.float32, np.float32, np.int64]
+    assert found.areas.tolist() == [200, 2, 6]
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([[0, 0, np.nan, 1]], "row 0 is not finite"),
+        ([[0, 0, 1, 1], [0, 0, np.inf, 1]], "row 1 is not finite"),
+        ([[0, 0, 1, 1], [5, 0, 4, 1]], "row 1 is inverted"),
+        ([[0, 5, 1, 4]], "row 0 is inverted"),
+        ([0, 0, 1, 1], r"shape \(N, 4\)"),
+        ([[0, 0, 1]], r"shape \(N, 4\)"),
+        ([[[0, 0, 1, 1]]], r"shape \(N, 4\)"),
+    ],
+)
+def test_boxes_are_checked(boxes: Any, message: str) -> None:
+    with pytest.raises(BoxError, match=message):
+        Detections.from_boxes(boxes)
+    with pytest.raises(BoxError, match=message):
+        Detections(boxes, np.ones(len(boxes)), np.zeros(len(boxes)))
+
+
+@pytest.mark.parametrize("boxes", ["all", [["a", "b", "c", "d"]], {"box": 1}, object(), [[0, 0, 1], [0, 0, 1, 1]]])
+def test_what_is_no_box_at_all(boxes: Any) -> None:
+    with pytest.raises(BoxError, match="must be numbers"):
+        Detections.from_boxes(boxes)
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_float32_are_not_finite() -> None:
+    with pytest.raises(BoxError, match="not finite"):
+        Detections.from_boxes([[0, 0, 1e300, 1]])
+
+
+@pytest.mark.parametrize("boxes", [[], (), np.zeros((0, 4)), torch.zeros(0, 4)])
+def test_no_boxes_are_nobody(boxes: Any) -> None:
+    assert Detections.from_boxes(boxes).xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize("boxes", [BOXES, BOXES.tolist(), torch.from_numpy(BOXES).requires_grad_()])
+def test_boxes_of_every_kind(boxes: Any) -> None:
+    found = Detections.from_boxes(boxes)
+    np.testing.assert_array_equal(found.xyxy, BOXES)
+    assert found.scores.tolist() == [1, 1, 1]
+    assert found.class_ids.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("scores", "class_ids"), [([1, 1], [0, 0, 0]), ([1, 1, 1], [0]), ([[1, 1, 1]], [0, 0, 0])])
+def test_fields_of_unequal_length(scores: Any, class_ids: Any) -> None:
+    with pytest.raises(ValueError, match=r"has shape .*, wanted \(3\)"):
+        Detections(BOXES, scores, class_ids)
+
+
+def test_detections_as_values() -> None:
+    found = detections()
+    assert repr(found) == "Detections(3: scores [0.90, 0.50, 0.25])"
+    assert repr(Detections.empty()) == "Detections(0: scores [])"
+    assert found.to_dict()[2] == {"box": [1, 2, 3, 5], "score": 0.25, "class_id": 1}
+    assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
+    with pytest.raises(FrozenInstanceError):
+        found.xyxy = BOXES  # type: ignore[misc]
+
+
+# indexing
+
+
+@pytest.mark.parametrize(
+    ("index", "rows"),
+    [
+        (0, [0]),
+        (-1, [2]),
+        (np.int64(1), [1]),
+        (slice(1, None), [1, 2]),
+        (slice(0), []),
+        ([2, 0], [2, 0]),
+        ((2, 0), [2, 0]),
+        ([], []),
+        ((), []),
+        ([True, False, True], [0, 2]),
+        (np.array([2, 2]), [2, 2]),
+        (np.array([False, True, False]), [1]),
+        (np.zeros(3, bool), []),
+        (np.zeros(0, int), []),
+    ],
+)
+def test_rows(index: Any, rows: list[int]) -> None:
+    whole = poses(track_ids=[4, 5, 6], heatmaps=np.arange(3 * 3 * 4).reshape(3, 3, 2, 2))
+    part = whole[index]
+    np.testing.assert_array_equal(part.keypoints, whole.keypoints[rows])
+    np.testing.assert_array_equal(part.detections.xyxy, BOXES[rows])
+    assert part.track_ids is not None
+    assert part.track_ids.tolist() == [[4, 5, 6][row] for row in rows]
+    assert part.heatmaps is not None
+    assert part.heatmaps.shape == (len(rows), 3, 2, 2)
+    crops = Crops(torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 3, 4, 4), np.zeros((3, 2, 3)))
+    assert crops[index].images[:, 0, 0, 0].tolist() == rows
+    assert len(crops[index]) == len(rows)
+
+
+@pytest.mark.parametrize("index", [3, -4, [0, 3], np.zeros(2, bool)])
+def test_rows_that_are_not_there(index: Any) -> None:
+    for value in (detections(), poses()):
+        with pytest.raises(IndexError):
+            value[index]
+
+
+def test_people_one_by_one() -> None:
+    assert [len(person) for person in poses()] == [1, 1, 1]
+    assert [person.detections.areas.tolist() for person in poses()] == [[200], [2], [6]]
+    assert list(Poses.empty(coco17)) == []
+
+
+def test_by_a_condition() -> None:
+    people = poses()
+    assert people[people.detections.scores > 0.4].scores.tolist() == pytest.approx([0.45, 0.25])
+
+
+# crops and skeletons
+
+
+def test_crops_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"to_frame has shape \(2, 2, 3\), wanted \(3, 2, 3\)"):
+        Crops(torch.zeros(3, 3, 4, 4), np.zeros((2, 2, 3)))
+    assert repr(Crops(torch.zeros(3, 3, 4, 5), np.zeros((3, 2, 3)))) == "Crops(3, 3, 4, 5)"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"keypoint_names": ("a", "a")}, "a keypoint name twice"),
+        ({"edges": [("a", "c")]}, "no keypoint 'c'"),
+        ({"flip_pairs": [("d", "b")]}, "no keypoint 'd'"),
+        ({"sigmas": [0.1]}, r"sigmas has shape \(1,\), wanted \(2\)"),
+    ],
+)
+def test_skeletons_are_checked(fields: dict[str, Any], message: str) -> None:
+    whole = {"name": "s", "keypoint_names": ("a", "b"), "edges": [], "flip_pairs": [], "sigmas": [0.1, 0.1]}
+    with pytest.raises(ValueError, match=message):
+        Skeleton(**{**whole, **fields})
+
+
+def test_skeleton() -> None:
+    assert len(ARM) == 3
+    assert ARM.index("chest") == 2
+    assert ARM.edge_indices.tolist() == [[0, 2]]
+    assert ARM.flip_indices.tolist() == [1, 0, 2]
+    assert Skeleton("arm", list(ARM.keypoint_names), ARM.edges, ARM.flip_pairs, [0.2] * 3) == ARM
+    bare = Skeleton("bare", ("a", "b"), (), (), [0.1, 0.1])
+    assert bare.edge_indices.shape == (0, 2)
+    assert bare.flip_indices.tolist() == [0, 1]
+
+
+# poses
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"keypoints": np.zeros((2, 3, 2))},
+        {"keypoints": np.zeros((3, 17, 2))},
+        {"keypoints": np.zeros((3, 3, 3))},
+        {"keypoint_scores": np.zeros((3, 2))},
+        {"track_ids": [1, 2]},
+        {"heatmaps": np.zeros((3, 2, 4, 4))},
+        {"heatmaps": np.zeros((3, 3, 4))},
+        {"skeleton": coco17},
+        {"detections": Detections.empty()},
+    ],
+)
+def test_poses_are_checked(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="has shape"):
+        poses().replace(**fields)
+
+
+def test_replace_leaves_the_original() -> None:
+    before = poses()
+    after = before.replace(track_ids=[7, 8, 9])
+    assert before.track_ids is None
+    assert [person["id"] for person in after.to_dict()] == [7, 8, 9]
+
+
+def test_scores_are_box_times_mean_joint() -> None:
+    assert poses().scores.tolist() == pytest.approx([0.45, 0.25, 0.125])
+
+
+def test_repr_is_short() -> None:
+    assert repr(poses()) == "Poses(3 people, arm: scores [0.45, 0.25, 0.12])"
+    assert repr(poses()[0]) == "Poses(1 person, arm: scores [0.45])"
+    assert repr(poses()[[0] * 9]).endswith("0.45, ...])")
+
+
+def test_to_dict() -> None:
+    person = poses().to_dict()[1]
+    assert person == {
+        "id": None,
+        "score": 0.25,
+        "box": [5, 5, 6, 7],
+        "box_score": 0.5,
+        "keypoints": {"left_hand": [6, 7, 0.5], "right_hand": [8, 9, 0.5], "chest": [10, 11, 0.5]},
+    }
+    assert json.loads(json.dumps(person)) == person
+
+
+def test_to_coco() -> None:
+    result = poses().to_coco(42, category_id=3)[0]
+    assert (result["image_id"], result["category_id"]) == (42, 3)
+    assert result["keypoints"] == [0, 1, 0.5, 2, 3, 0.5, 4, 5, 0.5]
+    assert result["score"] == pytest.approx(0.45)
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_to_dataframe() -> None:
+    pytest.importorskip("pandas")
+    frame = poses(track_ids=[4, 5, 6]).to_dataframe()
+    assert " ".join(frame.columns[:9]) == "id score x1 y1 x2 y2 left_hand_x left_hand_y left_hand_score"
+    assert frame.shape == (3, 15)
+    assert frame.id.tolist() == [4, 5, 6]
+    assert frame.chest_y.tolist() == [5, 11, 17]
+    assert poses().to_dataframe().id.isna().all()
+
+
+def test_to_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = SimpleNamespace(Detections=lambda **fields: fields, KeyPoints=lambda **fields: fields)
+    monkeypatch.setitem(sys.modules, "supervision", fake)  # type: ignore[arg-type]
+    boxes: Any = detections().to_supervision()
+    points: Any = poses().to_supervision()
+    assert boxes["confidence"].tolist() == pytest.approx([0.9, 0.5, 0.25])
+    assert points["xy"].shape == (3, 3, 2)
+    assert points["class_id"].tolist() == [0, 0, 1]
+
+
+def test_nobody() -> None:
+    people = Poses.empty(coco17, (64, 48))
+    assert len(people) == 0
+    assert not people
+    assert people.heatmaps is not None
+    assert (people.keypoints.shape, people.heatmaps.shape) == ((0, 17, 2), (0, 17, 64, 48))
+    assert Poses.empty(coco17).heatmaps is None
+    assert repr(people) == "Poses(0 people, coco17: scores [])"
+    assert (people.to_dict(), people.to_coco(1), people.detections.to_dict()) == ([], [], [])
+    assert people.scores.shape == (0,)
+    assert len(people[people.scores > 0.5]) == 0
+
+
+def test_nobody_as_a_dataframe() -> None:
+    pytest.importorskip("pandas")
+    assert Poses.empty(coco17).to_dataframe().shape == (0, 6 + 3 * 17)
+    assert list(Poses.empty(coco17).to_dataframe().columns[:3]) == ["id", "score", "x1"]
+
+
+@pytest.mark.parametrize("annotate", [BoxAnnotator(), SkeletonAnnotator()])
+def test_nobody_is_drawn(annotate: Any) -> None:
+    frame = np.full((9, 9, 3), 7, np.uint8)
+    drawn = annotate(frame, Poses.empty(coco17))
+    assert drawn is not frame
+    np.testing.assert_array_equal(drawn, frame)
+
+
+def test_errors_are_hrkits() -> None:
+    with pytest.raises(HrkitError):
+        Detections.from_boxes([[1, 1, 0, 0]])
