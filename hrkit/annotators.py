@@ -38,7 +38,7 @@ def _side(*names: str) -> Color:
 
 def _line_width(poses: Poses, scale: float) -> NDArray[np.int64]:
     """(N,) px: a person's line grows with its size."""
-    return np.maximum(1, np.round(np.sqrt(poses.detections.areas) / 70 * scale)).astype(np.int64)
+    return np.clip(np.round(np.sqrt(poses.detections.areas) / 70 * scale), 1, 100).astype(np.int64)
 
 
 @frozen

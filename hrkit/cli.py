@@ -47,7 +47,7 @@ class Program(click.Group):
             ctx.exit(130)
 
 
-@click.command(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=Program, context_settings={"max_content_width": 100})
 @click.version_option(__version__, prog_name="hrkit")
 def main() -> None:
     """People and their keypoints in pictures and videos.

@@ -40,3 +40,7 @@ class UnknownNameError(HrkitError, LookupError):
         close = difflib.get_close_matches(name, choices, n=3)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
         super().__init__(f"unknown {kind} {name!r}; {hint}choices: {', '.join(choices) or 'none'}")
+
+
+class DatasetError(HrkitError):
+    """A dataset is missing, damaged or breaks its own rules; says the file, the id and how many."""

@@ -147,6 +147,8 @@ class PluginManager:
                     raise PluginError(f"two plugins call themselves {name!r}, of {both}; uninstall one")
                 self.versions[name] = version
                 self._add(manager, entry_point.load(), name)
+            except SystemExit as error:
+                self._failed[name] = PluginError(f"it ends the program when imported (exit code {error.code})")
             except Exception as error:
                 self._failed[name] = error
 

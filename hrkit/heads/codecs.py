@@ -71,9 +71,9 @@ class Codec:
     def decode(self, heatmaps: ArrayOrTensor) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """(N,K,h,w) -> (N,K,2) crop px and (N,K) scores, the value of each peak as it is.
 
-        Where nothing is above 0, the position is that of cell (0, 0).
+        Where nothing is above 0, the position is that of cell (0, 0). A cell that is NaN counts as 0.
         """
-        maps = as_tensor(heatmaps, torch.float32)
+        maps = as_tensor(heatmaps, torch.float32).nan_to_num(nan=0.0)
         points, scores = peaks(maps)
         points = torch.where((scores > 0)[..., None], self._refine(maps, points), 0.0)
         cell = self._cell(heatmaps) / points.new_tensor(self.decoded_scale)

@@ -64,6 +64,16 @@ def test_nothing_above_zero_is_the_first_cell(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_nan_cells_are_no_peaks(name: str) -> None:
+    codec = _codec(name)
+    heatmaps, _ = codec.encode(np.array([[[100.0, 80.0]]]), np.ones((1, 1)))
+    heatmaps[0, 0, 50, 10:20] = np.nan
+    keypoints, scores = codec.decode(heatmaps)
+    assert np.abs(keypoints - [100, 80]).max() <= 2
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_nobody(name: str) -> None:
     codec = _codec(name)
     heatmaps, weights = codec.encode(np.zeros((0, 17, 2)), np.zeros((0, 17)))

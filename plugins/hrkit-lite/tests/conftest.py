@@ -1,4 +1,4 @@
-"""The plugin from its own folder where it is not installed, and the reference material beside the project."""
+"""The plugin from its own folder where it is not installed."""
 
 import importlib.util
 import sys
@@ -12,15 +12,6 @@ PLUGIN = Path(__file__).resolve().parents[1]
 
 if importlib.util.find_spec("hrkit_lite") is None:
     sys.path.insert(0, str(PLUGIN))
-
-
-@pytest.fixture
-def shared() -> Path:
-    """The folder `shared` beside the project; tests that need it are skipped without it."""
-    folder = PLUGIN.parents[1].parent / "shared"
-    if not folder.is_dir():
-        pytest.skip(f"needs {folder}, the reference material beside the project")
-    return folder
 
 
 @pytest.fixture
