@@ -24,6 +24,8 @@ LAYERS = (
     ("pose_model",),
     ("annotators",),
     ("pipeline",),
+    ("metrics",),
+    ("evaluation",),
     ("compat",),
     ("commands",),
     ("cli",),

@@ -1,0 +1,209 @@
+"""Measures of keypoints against ground truth: PCK, PCKh, OKS a person.
+
+Shapes: N people, K joints, heatmaps (h, w). A figure of -1 says that there was nothing to measure, as in COCO's and in
+the official HRNet code. AP is in `evaluation`, OKS of all pairs of poses in `ops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from hrkit.arrays import ArrayOrTensor, as_tensor
+from hrkit.errors import HrkitError
+from hrkit.heads.codecs import peaks
+from hrkit.skeletons import mpii16
+from hrkit.structures import Skeleton
+
+HEAD_SHARE = 0.6
+"""PCKh's unit is this share of the head box's diagonal."""
+
+PCKH_GROUPS = {
+    "Head": ("head_top",),
+    "Shoulder": ("left_shoulder", "right_shoulder"),
+    "Elbow": ("left_elbow", "right_elbow"),
+    "Wrist": ("left_wrist", "right_wrist"),
+    "Hip": ("left_hip", "right_hip"),
+    "Knee": ("left_knee", "right_knee"),
+    "Ankle": ("left_ankle", "right_ankle"),
+}
+"""Rows of MPII's table and the joints that each averages."""
+
+
+class PCK(NamedTuple):
+    """Shares of correct keypoints."""
+
+    per_joint: NDArray[np.float64]
+    """(K,) share of correct ones, 0..1; -1 for a joint that nobody has."""
+    mean: float
+    """Mean over the joints that somebody has, each with the same weight; 0 if there are none."""
+    num_joints: int
+    """How many joints somebody has."""
+
+
+def pck_heatmaps(heatmaps: ArrayOrTensor, targets: ArrayOrTensor, threshold: float = 0.5) -> PCK:
+    """How many peaks of (N,K,h,w) heatmaps lie near those of the targets (N,K,h,w): the figure to watch in training.
+
+    As `accuracy` in lib/core/evaluate.py of the official HRNet code, so that logs can be compared: distances in x are
+    divided by h/10 and in y by w/10 (its order), near is below `threshold`, and a target counts only where its peak is
+    above 0 and more than one cell from the left and from the upper border. One transfer from the device.
+
+    Raises `HrkitError` for shapes that differ.
+    """
+    ours, wanted = as_tensor(heatmaps).detach(), as_tensor(targets).detach()
+    if ours.shape != wanted.shape or ours.ndim != 4:
+        shapes = f"{tuple(ours.shape)} and {tuple(wanted.shape)}"
+        raise HrkitError(f"heatmaps and targets have shapes {shapes}, wanted one shape (N, K, h, w)")
+    found, aim = torch.stack([_peaks_above_zero(maps) for maps in (ours, wanted)]).cpu().double().numpy()
+    unit = np.array(ours.shape[2:]) / 10
+    counted = (aim > 1).all(-1)
+    near = np.linalg.norm(found / unit - aim / unit, axis=-1) < threshold
+    return _pck((near & counted).sum(0), counted.sum(0))
+
+
+def pck(
+    predictions: ArrayLike, ground_truth: ArrayLike, visible: ArrayLike, scale: ArrayLike, threshold: float = 0.2
+) -> PCK:
+    """How many joints lie within `threshold` times the person's size of where they should: PCK of LSP-style sets.
+
+    `predictions` (N,K,2 or more) and `ground_truth` (N,K,2 or more) are frame px, further columns are ignored;
+    `visible` (N,K) is above 0 where there is a label. `scale` (N,) is the person's size in frame px: the torso
+    (`torso_scale`: PCK@0.2 of LSP; Yang and Ramanan, Articulated Human Detection with Flexible Mixtures of Parts,
+    PAMI 2013), the diagonal or the longer side of the box, or a head (Andriluka et al., CVPR 2014). People whose scale
+    is not above 0, or NaN, are left out; a predicted NaN is wrong.
+
+    Raises `HrkitError` for shapes that do not fit.
+    """
+    distance, counted = _distances(predictions, ground_truth, visible)
+    normed, counted = _by_scale(distance, counted, scale)
+    return _pck(((normed <= threshold) & counted).sum(0), counted.sum(0))
+
+
+def torso_scale(ground_truth: ArrayLike, visible: ArrayLike, skeleton: Skeleton) -> NDArray[np.float64]:
+    """(N,) torso of (N,K,2 or more) people: left shoulder to right hip, frame px; NaN without a label of both.
+
+    Raises `HrkitError` for a skeleton without these joints.
+    """
+    left, right = _indices(("left_shoulder", "right_hip"), skeleton.keypoint_names)
+    points = np.asarray(ground_truth, np.float64)[..., :2]
+    labelled = np.asarray(visible) > 0
+    length = np.linalg.norm(points[:, left] - points[:, right], axis=-1)
+    return np.where(labelled[:, left] & labelled[:, right], length, np.nan)
+
+
+def pckh(
+    predictions: ArrayLike,
+    ground_truth: ArrayLike,
+    missing: ArrayLike,
+    head_boxes: ArrayLike,
+    joint_names: Sequence[str] = mpii16.keypoint_names,
+    threshold: float = 0.5,
+) -> dict[str, float]:
+    """MPII's PCKh in percent: Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle, Mean, Mean@0.1.
+
+    `predictions` and `ground_truth` (N,K,2 or more) are in the same frame px (MPII's own files count from 1, hrkit
+    from 0), `missing` (N,K) is true where there is no label, `head_boxes` (N,4) are xyxy in the same frame px. A joint
+    is right within `threshold` times 0.6 of the head box's diagonal. The rows of a left and a right joint are the mean
+    of both shares; Mean is over all labels but pelvis and thorax. As lib/dataset/mpii.py of the official HRNet code,
+    whose Mean@0.1 is in truth measured at 0.11; so is this one, to be comparable. -1: nobody has the joint.
+
+    Raises `HrkitError` for shapes that do not fit, or names that lack one of the rows' joints.
+    """
+    distance, counted = _distances(predictions, ground_truth, 1 - np.asarray(missing, np.float64))
+    boxes = np.asarray(head_boxes, np.float64)
+    _expect("head_boxes", boxes, (len(distance), 4))
+    _expect("joint_names", np.asarray(joint_names), (distance.shape[1],))
+    heads = HEAD_SHARE * np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=1)
+    normed, counted = _by_scale(distance, counted, heads)
+    per_joint = _share(((normed <= threshold) & counted).sum(0), counted.sum(0))
+    rows = {name: _indices(joints, joint_names) for name, joints in PCKH_GROUPS.items()}
+    limbs = ~np.isin(joint_names, ("pelvis", "thorax"))
+    means = {
+        name: _share(((normed <= limit) & counted)[:, limbs].sum(), counted[:, limbs].sum())
+        for name, limit in (("Mean", threshold), ("Mean@0.1", 0.11))
+    }
+    figures = {name: _mean_of_known(per_joint[joints]) for name, joints in rows.items()} | means
+    return {name: float(100 * value if value >= 0 else value) for name, value in figures.items()}
+
+
+def person_oks(
+    keypoints: ArrayLike, ground_truth: ArrayLike, visible: ArrayLike, areas: ArrayLike, sigmas: ArrayLike
+) -> NDArray[np.float64]:
+    """(N,) object keypoint similarity of each person with its own ground truth, 0..1.
+
+    `keypoints` and `ground_truth` (N,K,2 or more) are frame px; joints count where `visible` (N,K) is above 0; `areas`
+    (N,) are those of the ground truth, frame px squared; `sigmas` (K,) the joints' spreads. As COCO's keypoint
+    evaluation (cocodataset.org/#keypoints-eval). NaN for a person without a label, which sorts last; a predicted NaN
+    counts 0.
+
+    Raises `HrkitError` for shapes that do not fit.
+    """
+    distance, counted = _distances(keypoints, ground_truth, visible)
+    area, spread = np.asarray(areas, np.float64), np.asarray(sigmas, np.float64)
+    _expect("areas", area, distance.shape[:1])
+    _expect("sigmas", spread, distance.shape[1:])
+    unit = 2 * (2 * spread) ** 2 * (area[:, None] + np.spacing(1))
+    similarity = np.where(counted, np.exp(-(distance**2) / unit), 0.0).sum(1)
+    labels = counted.sum(1)
+    return np.where(labels > 0, similarity / np.maximum(labels, 1), np.nan)
+
+
+def _distances(predictions: Any, ground_truth: Any, visible: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(N,K) distances in px, infinite for a predicted NaN, and which of them count."""
+    ours, theirs = (np.asarray(points, np.float64) for points in (predictions, ground_truth))
+    counted = np.asarray(visible) > 0
+    if counted.ndim != 2:
+        raise HrkitError(f"visible has shape {counted.shape}, wanted (N, K)")
+    for name, points in (("predictions", ours), ("ground truth", theirs)):
+        if points.ndim != 3 or points.shape[:2] != counted.shape or points.shape[2] < 2:
+            raise HrkitError(f"{name} shape {points.shape} does not fit the labels'; wanted {(*counted.shape, 2)}")
+    distance = np.linalg.norm(ours[..., :2] - theirs[..., :2], axis=-1)
+    return np.where(np.isnan(distance), np.inf, distance), counted
+
+
+def _by_scale(
+    distance: NDArray[np.float64], counted: NDArray[np.bool_], scale: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(N,K) distances in units of each person's scale (N,), and what counts without those who have none."""
+    size = np.asarray(scale, np.float64)
+    _expect("scale", size, distance.shape[:1])
+    known = size > 0
+    return distance / np.where(known, size, 1)[:, None], counted & known[:, None]
+
+
+def _expect(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise HrkitError(f"{name} has shape {array.shape}, wanted {shape}")
+
+
+def _share(correct: Any, counted: Any) -> NDArray[np.float64]:
+    """`correct` of `counted`; -1 for none of none."""
+    return np.where(np.asarray(counted) > 0, correct / np.maximum(counted, 1), -1.0)
+
+
+def _mean_of_known(shares: NDArray[np.float64]) -> float:
+    known = shares[shares >= 0]
+    return float(known.mean()) if len(known) else -1.0
+
+
+def _pck(correct: NDArray[Any], counted: NDArray[Any]) -> PCK:
+    per_joint = _share(correct, counted)
+    count = int((per_joint >= 0).sum())
+    return PCK(per_joint, _mean_of_known(per_joint) if count else 0.0, count)
+
+
+def _indices(names: Sequence[str], choices: Sequence[str]) -> list[int]:
+    absent = [name for name in names if name not in choices]
+    if absent:
+        raise HrkitError(f"no joint {absent[0]!r} among {', '.join(choices)}")
+    return [list(choices).index(name) for name in names]
+
+
+def _peaks_above_zero(heatmaps: torch.Tensor) -> torch.Tensor:
+    """(N,K,2) x, y of the highest cell, (0, 0) where none is above 0."""
+    points, scores = peaks(heatmaps)
+    return points * (scores > 0)[..., None]
