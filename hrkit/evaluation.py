@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from attrs import frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit import ops
+from hrkit.datasets.base import KeypointDataset
 from hrkit.errors import HrkitError
+from hrkit.geometry import xyxy_to_xywh
+from hrkit.pose_model import PoseModel
+from hrkit.prediction import Predictions, crop_areas, predict_dataset
 from hrkit.skeletons import coco17
 
 if TYPE_CHECKING:
@@ -130,6 +135,83 @@ def coco_ap(
         measured.accumulate()
         measured.summarize()
     return dict(zip(FIGURES, measured.stats.tolist(), strict=True))
+
+
+@frozen(eq=False)
+class Evaluation:
+    """What `evaluate` found."""
+
+    metrics: dict[str, float]
+    """The ten figures of `coco_ap`."""
+    results: list[dict[str, Any]]
+    """COCO's result rows, rescored and suppressed."""
+    predictions: Predictions
+    """Of every box, in the order of the dataset's rows."""
+
+
+def evaluate(
+    model: PoseModel,
+    dataset: KeypointDataset,
+    *,
+    decoder: str | None = None,
+    flip_test: bool = True,
+    nms: Suppression = "oks",
+    nms_threshold: float = 0.9,
+    score_threshold: float = 0.2,
+    batch_size: int = 32,
+    workers: int = 2,
+    progress: bool = True,
+) -> Evaluation:
+    """Runs `model` on the boxes of `dataset`, with their scores, and measures AP against its annotations.
+
+    With annotated boxes AP is about 2 points higher than with detected ones; say which when you quote it. Under
+    torchrun the ranks share the work and all get the result. Raises `HrkitError` as `coco_ap`.
+    """
+    predictions = predict_dataset(
+        model,
+        dataset,
+        decoder=decoder,
+        flip_test=flip_test,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+    )
+    sigmas = dataset.skeleton.sigmas
+    results = coco_results(
+        dataset.image_ids[dataset.image_index],
+        predictions.keypoints,
+        dataset.scores,
+        crop_areas(dataset, model.input_size),
+        nms=nms,
+        nms_threshold=nms_threshold,
+        score_threshold=score_threshold,
+        sigmas=sigmas,
+    )
+    truth = dataset.annotations or coco_annotations(dataset)
+    return Evaluation(coco_ap(truth, results, sigmas=sigmas), results, predictions)
+
+
+def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:
+    """The people of a dataset in COCO's format, for datasets that do not come from such a file."""
+    triples = np.concatenate([dataset.keypoints, 2 * dataset.visible[..., None]], axis=2)
+    boxes = xyxy_to_xywh(dataset.boxes)
+    return {
+        "images": [{"id": image_id} for image_id in dataset.image_ids.tolist()],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(dataset.skeleton.keypoint_names)}],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": int(dataset.image_ids[dataset.image_index[row]]),
+                "category_id": 1,
+                "iscrowd": 0,
+                "bbox": boxes[row].tolist(),
+                "area": float(dataset.areas[row]),
+                "num_keypoints": int(dataset.visible[row].sum()),
+                "keypoints": triples[row].ravel().tolist(),
+            }
+            for number, row in enumerate(range(len(dataset)), 1)
+        ],
+    }
 
 
 def _check_predictions(

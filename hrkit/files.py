@@ -20,10 +20,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
+        yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 is for secrets
-        yield temporary
+        temporary.chmod(0o666 & ~umask)  # 0600, as mkstemp and safetensors make files, is for secrets
         os.replace(temporary, target)
     except OSError as error:
         if error.errno is not None and error.filename is None:

@@ -157,6 +157,7 @@ def create_pose_model(
     num_joints: int | None = 17,
     input_size: Size | None = (256, 192),
     codec: str | None = None,
+    sigma: float | None = None,
     skeleton: Skeleton | None = None,
     channel_order: str | None = None,
     backbone_weights: str | os.PathLike[str] | None = None,
@@ -166,7 +167,7 @@ def create_pose_model(
 
     `weights`: None leaves it as initialised; "auto" takes the published weights that fit the other arguments; the name
     of a weights entry takes that; a path loads that file. What is not given (`head`, `num_joints=None`,
-    `input_size=None`, `codec`, `skeleton`, `channel_order`) comes from the weights, else from the backbone.
+    `input_size=None`, `codec`, `sigma`, `skeleton`, `channel_order`) comes from the weights, else from the backbone.
     `backbone_weights` ("auto", name or path; for timm "pretrained") starts the backbone alone from ImageNet.
 
     Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
@@ -203,7 +204,7 @@ def create_pose_model(
         std=said.get("std", trunk.std),
         channel_order=channel_order or said["channel_order"],
         codec=codec or said.get("codec", "msra"),
-        sigma=said.get("sigma") or default_sigma(input_size),
+        sigma=sigma or said.get("sigma") or default_sigma(input_size),
         names=(backbone, head),
     )
     if backbone_weights not in (None, "pretrained"):

@@ -1,0 +1,62 @@
+"""MPII Human Pose: the json of the official HRNet code (`annot/train.json`, `annot/valid.json`).
+
+Andriluka et al., 2D Human Pose Estimation: New Benchmark and State of the Art Analysis, CVPR 2014.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from hrkit.datasets.base import KeypointDataset
+from hrkit.errors import DatasetError
+from hrkit.skeletons import mpii16
+
+
+def mpii(path: str | Path = "data/mpii", *, split: str = "train", images: str | Path | None = None) -> KeypointDataset:
+    """MPII people; boxes such that the crop of margin 1.25 is the official one (lib/dataset/mpii.py).
+
+    `path` is a json, or a folder with `annot/<split>.json` and `images/`. Joints and centres are brought from 1-based
+    to 0-based. Raises `DatasetError` with file, row and count for anything missing or inconsistent.
+    """
+    split = {"val": "valid"}.get(split, split)
+    json_path = Path(path) if Path(path).is_file() else Path(path) / "annot" / f"{split}.json"
+    folder = Path(images) if images is not None else json_path.parent.parent / "images"
+    try:
+        rows = json.loads(json_path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatasetError(f"{json_path}: cannot be read ({error})") from None
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{json_path}: damaged at line {error.lineno}, column {error.colno}: {error.msg}") from None
+    if not isinstance(rows, list) or not rows:
+        raise DatasetError(f"{json_path}: wanted a list of people, and somebody in it")
+    wrong = [i for i, row in enumerate(rows) if "joints" in row and np.shape(row["joints"]) != (16, 2)]
+    if wrong:
+        raise DatasetError(f"{json_path}: {len(wrong)} people have not 16 joints, first at row {wrong[0]}")
+    names = list(dict.fromkeys(row["image"] for row in rows))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DatasetError(f"{folder}: {len(missing)} of {len(names)} pictures are missing, first {missing[0]}")
+    place = {name: index for index, name in enumerate(names)}
+    center = np.array([row["center"] for row in rows], np.float64)
+    scale = np.array([row["scale"] for row in rows], np.float64)
+    center[:, 1] += 15 * scale  # the official code moves it down, to keep the feet in
+    side = (200 * scale)[:, None]
+    corner = center - 1 - side / 2
+    joints = np.array([row.get("joints", np.zeros((16, 2))) for row in rows], np.float64)
+    visible = np.array([row.get("joints_vis", np.zeros(16)) for row in rows], np.float64) > 0
+    return KeypointDataset(
+        name=f"mpii_{json_path.stem}",
+        skeleton=mpii16,
+        image_paths=[folder / name for name in names],
+        image_ids=np.arange(len(names)),
+        image_index=[place[row["image"]] for row in rows],
+        boxes=np.concatenate([corner, corner + side], axis=1),
+        keypoints=(joints - 1) * visible[..., None],
+        visible=visible,
+        areas=side[:, 0] ** 2,
+        scores=np.ones(len(rows)),
+        ids=np.arange(len(rows)),
+    )

@@ -1,0 +1,105 @@
+"""From datasets to batches: which people an epoch sees, in which order, on which rank."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from attrs import frozen
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from hrkit import registry
+from hrkit.datasets.base import KeypointDataset
+from hrkit.datasets.transforms import PersonCrops, Sample
+from hrkit.errors import DatasetError
+
+Key = tuple[int, int, int]
+"""epoch, place in the epoch, row of the dataset."""
+
+Batch = dict[str, torch.Tensor]
+"""`crops` (N,H,W,3) uint8 BGR, `keypoints` (N,K,2) crop px, `visible` (N,K), `to_crop` (N,2,3), `rows` (N,)."""
+
+_SPEC = re.compile(r"(?P<name>[^:*]+)(?::(?P<path>.+?))?(?:\*(?P<weight>\d+(?:\.\d+)?))?")
+
+
+@frozen
+class DatasetSpec:
+    """`NAME[:PATH][*WEIGHT]` taken apart."""
+
+    name: str
+    path: str | None
+    weight: float
+
+    @classmethod
+    def parse(cls, text: str) -> DatasetSpec:
+        """Raises `DatasetError` for what is not of the form."""
+        found = _SPEC.fullmatch(text)
+        if found is None:
+            raise DatasetError(f"{text!r} is no NAME[:PATH][*WEIGHT]")
+        return cls(found["name"], found["path"], float(found["weight"] or 1))
+
+    def load(self, split: str) -> KeypointDataset:
+        """Builds the registered dataset; `split` is "train" or "val"."""
+        build = registry.datasets.builder(self.name)
+        return build(split=split) if self.path is None else build(Path(self.path), split=split)
+
+
+def epoch_rows(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> NDArray[np.int64]:
+    """The rows an epoch sees, shuffled: each dataset as often as its weight says, a fraction of it by lot.
+
+    `sizes` are the lengths of the datasets one after another in the table.
+    """
+    random = np.random.default_rng([seed, epoch])
+    rows = []
+    for size, weight, start in zip(sizes, weights, np.cumsum([0, *sizes[:-1]]), strict=True):
+        whole, part = divmod(round(weight * size), size)
+        rows += [start + np.arange(size)] * whole + [start + random.permutation(size)[:part]]
+    return random.permutation(np.concatenate(rows))
+
+
+def epoch_batches(rows: NDArray[np.int64], epoch: int, batch_size: int, rank: int, world: int) -> list[list[Key]]:
+    """The batches of one rank; together the ranks see the rows in order, and what fills no whole batch is left out."""
+    keys = [(epoch, place, int(row)) for place, row in enumerate(rows)]
+    together = batch_size * world
+    starts = range(rank * batch_size, len(keys) // together * together, together)
+    return [keys[start : start + batch_size] for start in starts]
+
+
+def batches_in_order(count: int, batch_size: int, rank: int, world: int) -> list[list[Key]]:
+    """Every row once, for evaluation: rank r takes every `world`-th batch."""
+    keys = [(0, row, row) for row in range(count)]
+    return [keys[start : start + batch_size] for start in range(0, count, batch_size)][rank::world]
+
+
+def load_batches(crops: PersonCrops, batches: list[list[Key]], workers: int, pin: bool) -> Iterator[Batch]:
+    """The batches in order, read ahead by `workers` processes."""
+    if not batches:
+        return
+    loader: DataLoader[Any] = DataLoader(
+        crops,  # type: ignore[arg-type]
+        batch_sampler=batches,
+        num_workers=min(workers, len(batches)),
+        collate_fn=collate,
+        pin_memory=pin,
+        worker_init_fn=_single_threaded,
+    )
+    yield from loader
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Samples of one batch stacked into tensors."""
+    names = {"crops": "crop", "keypoints": "keypoints", "visible": "visible", "to_crop": "to_crop"}
+    batch = {name: torch.from_numpy(np.stack([getattr(s, of) for s in samples])) for name, of in names.items()}
+    return {**batch, "rows": torch.tensor([sample.row for sample in samples])}
+
+
+def _single_threaded(worker: int) -> None:
+    """Workers run side by side; threads within them would only wait for each other."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
