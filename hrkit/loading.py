@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from hrkit import registry
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.transforms import PersonCrops, Sample
-from hrkit.errors import DatasetError
+from hrkit.errors import DatasetError, HrkitError
 
 Key = tuple[int, int, int]
 """epoch, place in the epoch, row of the dataset."""
@@ -89,7 +89,10 @@ def load_batches(crops: PersonCrops, batches: list[list[Key]], workers: int, pin
         pin_memory=pin,
         worker_init_fn=_single_threaded,
     )
-    yield from loader
+    try:
+        yield from loader
+    except HrkitError as error:  # out of a worker it comes wrapped in that worker's traceback
+        raise type(error)(str(error).strip().rpartition(f"{type(error).__name__}: ")[2]) from None
 
 
 def collate(samples: list[Sample]) -> Batch:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made_coco import make_coco
 
 from hrkit.datasets.coco import coco
 from hrkit.datasets.transforms import PersonCrops
 from hrkit.errors import DatasetError, UnknownNameError
 from hrkit.loading import DatasetSpec, batches_in_order, epoch_batches, epoch_rows, load_batches
+from made_coco import make_coco
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_coco import make_coco
 
 from hrkit.datasets.base import KeypointDataset, concatenate
 from hrkit.datasets.coco import coco
@@ -19,6 +18,7 @@ from hrkit.datasets.mpii import mpii
 from hrkit.errors import DatasetError
 from hrkit.skeletons import coco17, lsp14, mpii16
 from hrkit.structures import Skeleton
+from made_coco import make_coco
 
 
 def test_what_is_read(tmp_path: Path) -> None:

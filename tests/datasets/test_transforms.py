@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from made_coco import make_coco
 
 from hrkit import geometry
 from hrkit.config import Augmentation
@@ -15,6 +12,7 @@ from hrkit.datasets.coco import coco
 from hrkit.datasets.transforms import PersonCrops, half_body_box, vary_colors
 from hrkit.skeletons import coco17
 from hrkit.synthetic import joint_colors
+from made_coco import make_coco
 
 OFFICIAL = Augmentation()
 
