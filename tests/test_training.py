@@ -177,9 +177,9 @@ def _as_arguments(config: TrainConfig) -> dict[str, Any]:
 
 def _torchrun(data: Path, output: Path, processes: int, **changes: Any) -> None:
     config = _config(data, output, **changes)
-    code = f"from hrkit.config import TrainConfig\nfrom hrkit.training import train\ntrain(TrainConfig(**{_as_arguments(config)}))\n"
     script = output.with_suffix(".py")
-    script.write_text(code)
+    imports = "from hrkit.config import TrainConfig\nfrom hrkit.training import train\n"
+    script.write_text(f"{imports}train(TrainConfig(**{_as_arguments(config)}))\n")
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.run(run, capture_output=True, text=True, env=environment)

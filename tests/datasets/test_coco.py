@@ -30,7 +30,8 @@ def test_what_is_read(tmp_path: Path) -> None:
     assert dataset.skeleton is coco17
     assert dataset.ids.tolist() == list(range(1, 9))
     first = content["annotations"][0]
-    np.testing.assert_allclose(dataset.keypoints[0].ravel(), np.delete(first["keypoints"], slice(2, None, 3)), rtol=1e-6)
+    points = np.delete(first["keypoints"], slice(2, None, 3))
+    np.testing.assert_allclose(dataset.keypoints[0].ravel(), points, rtol=1e-6)
     x, y, width, height = first["bbox"]
     np.testing.assert_allclose(dataset.boxes[0], [x, y, x + width - 1, y + height - 1])
     assert dataset.read_frame(7).shape == (240, 340, 3)
