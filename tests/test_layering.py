@@ -28,6 +28,7 @@ LAYERS = (
     ("metrics", "runs"),
     ("evaluation",),
     ("training",),
+    ("benchmark",),
     ("compat",),
     ("commands",),
     ("cli",),
