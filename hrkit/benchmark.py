@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -70,7 +71,8 @@ def measure_training(config: TrainConfig, people: KeypointDataset, steps: int = 
     spent = dict.fromkeys(("prepare", "network", "metrics"), 0.0)
     for step in range(-1, steps):  # the first is to warm up
         part = samples[max(0, step) * config.batch_size :][: config.batch_size]
-        (images, targets, weights), preparing = _timed(lambda p=part: prepare(model, codec, collate(p), None, config))
+        preparation = functools.partial(prepare, model, codec, collate(part), None, config)
+        (images, targets, weights), preparing = _timed(preparation)
 
         def learn(images: torch.Tensor = images, targets: Any = targets, weights: Any = weights) -> torch.Tensor:
             heatmaps = model(images)
@@ -80,7 +82,7 @@ def measure_training(config: TrainConfig, people: KeypointDataset, steps: int = 
             return heatmaps.detach()
 
         heatmaps, learning = _timed(learn)
-        _, measuring = _timed(lambda h=heatmaps, t=targets: pck_heatmaps(h, t))
+        _, measuring = _timed(functools.partial(pck_heatmaps, heatmaps, targets))
         if step >= 0:
             for name, value in (("prepare", preparing), ("network", learning), ("metrics", measuring)):
                 spent[name] += value / steps
