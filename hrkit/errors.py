@@ -33,13 +33,29 @@ class PluginError(HrkitError):
 
 
 class UnknownNameError(HrkitError, LookupError):
-    """A name that nobody registered."""
+    """A name that nobody registered.
 
-    def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
+    Close ones are offered of `names` (None: of `choices`); patterns, which are no names, are only among the choices.
+    `hint` is what else may help.
+    """
+
+    def __init__(
+        self, kind: str, name: str, choices: Iterable[str], *, names: Iterable[str] | None = None, hint: str = ""
+    ) -> None:
         choices = sorted(choices)
-        close = difflib.get_close_matches(name, choices, n=3)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        super().__init__(f"unknown {kind} {name!r}; {hint}choices: {', '.join(choices) or 'none'}")
+        close = close_names(name, choices if names is None else names)
+        parts = (f"did you mean {' or '.join(close)}? " if close else "", f"{hint}; " if hint else "")
+        super().__init__(f"unknown {kind} {name!r}; {''.join(parts)}choices: {', '.join(choices) or 'none'}")
+
+
+def close_names(name: str, names: Iterable[str]) -> list[str]:
+    """At most three of `names` that look like `name`, the closest first; patterns are left out."""
+    return difflib.get_close_matches(name, sorted(n for n in names if "*" not in n), n=3)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line; its type where it says nothing."""
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip()) or type(error).__name__
 
 
 class DatasetError(HrkitError):

@@ -6,20 +6,21 @@ in `PluginManager.failed`, and the others work.
 
 from __future__ import annotations
 
-import difflib
+import fnmatch
 import functools
 import importlib
 import importlib.metadata
 import os
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import pluggy
 from attrs import frozen
 
 from hrkit import hookspecs
-from hrkit.errors import PluginError, UnknownNameError
+from hrkit.errors import HrkitError, PluginError, UnknownNameError, close_names, one_line
 
 GROUP = "hrkit"
 """The entry-point group of plugins."""
@@ -36,6 +37,15 @@ BUILT_INS = (
 
 KINDS = ("backbones", "detectors", "heads", "decoders", "datasets", "weights", "commands")
 """What can be registered; the hook of each is `register_<kind>`."""
+
+ELSEWHERE = {
+    "hrkit-lite": ("lite", "lite_person", "lite-coco-*"),
+    "hrkit-torchvision": ("fasterrcnn_*", "retinanet_*", "fcos_*", "ssd300_*", "ssdlite320_*"),
+}
+"""Well-known names, as patterns, by the distribution that brings them."""
+
+_NAMED = {"weights": ("name", "model", "kind"), "commands": ("name", "params", "callback")}
+"""Kinds whose values have a name of their own, and what else tells such a value."""
 
 T = TypeVar("T")
 
@@ -111,7 +121,10 @@ class PluginManager:
         for implementation in hook.get_hookimpls():  # in order of registration: built-ins first
             plugin = implementation.plugin_name
             try:
-                brought = _by_name(implementation.function())
+                brought = _by_name(kind, implementation.function())
+            except SystemExit as error:
+                self._failed[plugin] = PluginError(f"its register_{kind} ends the program (exit code {error.code})")
+                continue
             except Exception as error:  # a stranger's code: whatever it raises is its own failure
                 self._failed[plugin] = error
                 continue
@@ -138,7 +151,9 @@ class PluginManager:
     def _load_entry_points(self, manager: pluggy.PluginManager) -> None:
         self._failed.clear()
         self.versions.clear()
-        for entry_point in _allowed(importlib.metadata.entry_points(group=GROUP)):
+        installed = importlib.metadata.entry_points(group=GROUP)
+        self._failed.update(_not_installed(installed))
+        for entry_point in _allowed(installed):
             name, dist = entry_point.name, entry_point.dist
             version = "an unknown distribution" if dist is None else f"{dist.name} {dist.version}"
             try:
@@ -161,19 +176,59 @@ class PluginManager:
             manager.check_pending()
         except pluggy.PluginValidationError as error:
             manager.unregister(name=name)
-            raise PluginError(_unknown_hook(plugin, name) or " ".join(str(error).split())) from error
+            raise PluginError(_unknown_hook(plugin, name) or one_line(error)) from error
 
 
-def _by_name(brought: Any) -> Mapping[str, Any]:
-    return brought if isinstance(brought, Mapping) else {value.name: value for value in brought}
+def _by_name(kind: str, brought: Any) -> dict[str, Any]:
+    """What a hook returned, by name; raises `PluginError` if it is not what the hook is for."""
+    hook, shape = f"register_{kind}", _NAMED.get(kind)
+    if not isinstance(brought, Iterable if shape else Mapping):
+        raise PluginError(f"its {hook} returns {type(brought).__name__}, not a {'sequence' if shape else 'mapping'}")
+    pairs = [(getattr(value, "name", None), value) for value in brought] if shape else list(dict(brought).items())
+    by_name: dict[str, Any] = {}
+    for name, value in pairs:
+        if not isinstance(name, str) or not name:
+            raise PluginError(f"its {hook} brings {value!r} under the name {name!r}, which is no text")
+        if not (all(hasattr(value, attribute) for attribute in shape) if shape else callable(value)):
+            wanted = f"has no {', '.join(shape)}" if shape else "cannot be called"
+            raise PluginError(f"its {hook} brings as {name!r} something of type {type(value).__name__}, which {wanted}")
+        if name in by_name:
+            raise PluginError(f"its {hook} brings {name!r} twice")
+        by_name[name] = value
+    return by_name
+
+
+def _allowed_names() -> set[str] | None:
+    """The plugins that HRKIT_PLUGINS allows; None for all."""
+    allowed = os.environ.get("HRKIT_PLUGINS")
+    return None if allowed is None else {name.strip() for name in allowed.split(",")} - {""}
 
 
 def _allowed(entry_points: importlib.metadata.EntryPoints) -> Iterator[importlib.metadata.EntryPoint]:
-    allowed = os.environ.get("HRKIT_PLUGINS")
-    names = None if allowed is None else {name.strip() for name in allowed.split(",")}
+    names = _allowed_names()
     for entry_point in sorted(set(entry_points), key=lambda entry_point: (entry_point.name, entry_point.value)):
         if names is None or entry_point.name in names:
             yield entry_point
+
+
+def _not_installed(entry_points: importlib.metadata.EntryPoints) -> dict[str, PluginError]:
+    """An error for each name in HRKIT_PLUGINS that no plugin has."""
+    installed = {entry_point.name for entry_point in entry_points}
+    errors = {}
+    for name in sorted((_allowed_names() or set()) - installed):
+        close = close_names(name, installed)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        there = ", ".join(sorted(installed)) or "none"
+        errors[name] = PluginError(f"HRKIT_PLUGINS names it, but it is not there; {hint}installed: {there}")
+    return errors
+
+
+def where_else(name: str) -> str:
+    """How to get a well-known name that is not registered here; empty for any other."""
+    for distribution, patterns in ELSEWHERE.items():
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            return f"it comes with hrkit's plugin: pip install {distribution}, or allow it in HRKIT_PLUGINS"
+    return ""
 
 
 def _unknown_hook(plugin: object, name: str) -> str | None:
@@ -185,7 +240,7 @@ def _unknown_hook(plugin: object, name: str) -> str | None:
     ]
     if not unknown:
         return None
-    close = difflib.get_close_matches(unknown[0], hooks, n=1)
+    close = close_names(unknown[0], hooks)
     hint = f"; did you mean {close[0]}?" if close else f"; hooks are {', '.join(hooks)}"
     return f"plugin {name!r} implements {', '.join(unknown)}, which is no hook of hrkit{hint}"
 
@@ -215,8 +270,11 @@ class Registry:
     def find(self, name: str) -> tuple[Registered[Any], str | None]:
         """The entry for `name`, and the text that stands for its `*`, if it has one.
 
-        Raises `UnknownNameError` with the closest names.
+        Raises `UnknownNameError` with the closest names, `HrkitError` for what is no text.
         """
+        kind = self.kind.removesuffix("s")
+        if not isinstance(name, str):
+            raise HrkitError(f"the name of a {kind} is text, such as {min(self.names(), default='')!r}, not {name!r}")
         entries = self.entries()
         if "*" not in name and name in entries:
             return entries[name], None
@@ -225,12 +283,31 @@ class Registry:
             text = name[len(start) : len(name) - len(end)]
             if text and text != "*" and name == f"{start}{text}{end}":
                 return entries[pattern], text
-        raise UnknownNameError(self.kind.removesuffix("s"), name, entries)
+        raise UnknownNameError(kind, name, entries, hint=where_else(name))
 
     def builder(self, name: str) -> Callable[..., Any]:
         """The builder for `name`, to be called with keyword arguments."""
         entry, text = self.find(name)
         return entry.value if text is None else functools.partial(entry.value, text)
+
+    def build(self, name: str, /, **options: Any) -> Any:
+        """What the builder for `name` makes of `options`.
+
+        Raises as `find`, `HrkitError` and `OSError` as the builder does, and `PluginError`, which names the plugin, for
+        whatever else the builder raises, options that it does not take among it.
+        """
+        entry, _ = self.find(name)
+        builder = self.builder(name)
+        try:
+            return builder(**options)
+        except (HrkitError, OSError):
+            raise
+        except Exception as error:  # perhaps a stranger's code, which may raise anything
+            part = f"{self.kind.removesuffix('s')} {name!r} of plugin {entry.plugin!r}"
+            unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            if isinstance(error, TypeError) and unexpected and unexpected[1] in options:
+                raise PluginError(f"{part} does not take the option {unexpected[1]!r}") from error
+            raise PluginError(f"{part} cannot be built: {type(error).__name__}: {one_line(error)}") from error
 
     def __contains__(self, name: str) -> bool:
         try:

@@ -1,12 +1,14 @@
 import importlib
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 
 import hrkit
@@ -85,7 +87,9 @@ def test_unknown_name_says_the_closest_and_all():
     with pytest.raises(UnknownNameError) as caught:
         Registry("backbones").builder("hrnt_w32")
     assert "unknown backbone 'hrnt_w32'; did you mean hrnet_w32" in str(caught.value)
-    assert "timm/*" in str(caught.value)
+    hint, choices = str(caught.value).split("choices: ")
+    assert "*" not in hint
+    assert "timm/*" in choices
     assert isinstance(caught.value, LookupError)
     assert isinstance(caught.value, HrkitError)
     assert "hrnet_w32" in Registry("backbones")
@@ -178,7 +182,8 @@ def test_a_hook_with_arguments_leaves_nothing_behind(manager):
         ("raise RuntimeError('boom')", RuntimeError),
         ("def f(:", SyntaxError),
         ("from hrkit import hookimpl\n@hookimpl\ndef register_detectors():\n    raise KeyError('boom')", KeyError),
-        ("from hrkit import hookimpl\n@hookimpl\ndef register_detectors():\n    return None", TypeError),
+        ("from hrkit import hookimpl\n@hookimpl\ndef register_detectors():\n    return None", PluginError),
+        ("from hrkit import hookimpl\n@hookimpl\ndef register_detectors():\n    raise SystemExit(3)", PluginError),
         ("from hrkit import hookimpl\n@hookimpl\ndef register_detector():\n    return {}", PluginError),
     ],
 )
@@ -217,8 +222,107 @@ def test_allow_list(add_plugin, monkeypatch, allowed, loaded):
     assert {name for name in detectors(manager).names() if name.startswith("detector_")} == {
         f"detector_{name}" for name in loaded
     }
+    assert set(manager.failed) == ({"three"} if allowed == "three" else set())
     assert set(BUILT_INS) <= set(manager.names())
     assert {f"fake_{name}" for name in loaded} == {name for name in sys.modules if name.startswith("fake_")}
+
+
+def test_an_allowed_plugin_that_is_not_there_is_reported(add_plugin, monkeypatch):
+    add_plugin("mine", DETECTORS.format(name="theirs"))
+    monkeypatch.setenv("HRKIT_PLUGINS", "mien, ,mine")
+    manager = PluginManager()
+    assert "theirs" in detectors(manager)
+    assert set(manager.failed) == {"mien"}
+    assert re.search(r"HRKIT_PLUGINS .*did you mean mine\? installed: .*mine", str(manager.failed["mien"]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "brought", "says"),
+    [
+        ("backbones", {7: print}, "under the name 7, which is no text"),
+        ("backbones", {"": print}, "under the name ''"),
+        ("backbones", {"mine": 3}, "as 'mine' something of type int, which cannot be called"),
+        ("backbones", [print], "returns list, not a mapping"),
+        ("weights", None, "returns NoneType, not a sequence"),
+        ("weights", ["mine"], "under the name None"),
+        ("weights", [SimpleNamespace(name="mine")], "has no name, model, kind"),
+        ("weights", {"mine": SimpleNamespace(name="mine", model="m", kind="pose")}, "under the name None"),
+        ("commands", [SimpleNamespace(name="mine", params=[])], "has no name, params, callback"),
+        ("commands", [click.Command("mine"), click.Command("mine")], "brings 'mine' twice"),
+    ],
+)
+def test_what_a_hook_returns_is_checked(manager, kind, brought, says):
+    manager.register(plugin(**{kind: brought}), "mine")
+    assert "mine" not in Registry(kind, manager).names()
+    assert isinstance(manager.failed["mine"], PluginError)
+    assert says in str(manager.failed["mine"])
+    assert "\n" not in str(manager.failed["mine"])
+
+
+def test_a_hook_that_ends_the_program_does_not(manager):
+    manager.register(SimpleNamespace(register_detectors=hookimpl(lambda: sys.exit(3))), "mine")
+    assert "yolov3" in detectors(manager)
+    assert str(manager.failed["mine"]) == "its register_detectors ends the program (exit code 3)"
+
+
+def test_build(manager):
+    def picky(text="", *, size=1):
+        return text, 6 / size
+
+    manager.register(plugin(detectors={"picky": picky, "picky/*": picky}), "mine")
+    registry = detectors(manager)
+    assert registry.build("picky", size=2) == ("", 3)
+    assert registry.build("picky/x", size=3) == ("x", 2)
+    with pytest.raises(PluginError, match=r"^detector 'picky/x' of plugin 'mine' does not take the option 'name'$"):
+        registry.build("picky/x", name="x")
+    with pytest.raises(PluginError, match=r"^detector 'picky' of plugin 'mine' cannot be built: ZeroDivisionError: "):
+        registry.build("picky", size=0)
+    with pytest.raises(PluginError, match=r"cannot be built: TypeError: unsupported operand"):
+        registry.build("picky", size="x")
+    with pytest.raises(UnknownNameError):
+        registry.build("nobody")
+
+
+@pytest.mark.parametrize("error", [HrkitError("mine"), FileNotFoundError("mine"), KeyboardInterrupt()])
+def test_build_lets_through_what_says_enough(manager, error):
+    def fail():
+        raise error
+
+    manager.register(plugin(detectors={"fails": fail}), "mine")
+    with pytest.raises(type(error)) as caught:
+        detectors(manager).build("fails")
+    assert caught.value is error
+
+
+def test_build_says_everything_in_one_line(manager):
+    def fail():
+        raise RuntimeError("one\n  two\n\nthree")
+
+    manager.register(plugin(detectors={"fails": fail}), "mine")
+    with pytest.raises(PluginError, match=r"RuntimeError: one two three$"):
+        detectors(manager).build("fails")
+
+
+@pytest.mark.parametrize("name", [None, 7, b"hrnet_w32", ["hrnet_w32"]])
+def test_a_name_is_text(name):
+    with pytest.raises(HrkitError, match="the name of a backbone is text"):
+        Registry("backbones").find(name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "distribution"),
+    [
+        ("backbones", "lite", "hrkit-lite"),
+        ("detectors", "lite_person", "hrkit-lite"),
+        ("detectors", "fasterrcnn_resnet50_fpn", "hrkit-torchvision"),
+    ],
+)
+def test_well_known_names_say_where_they_are(manager, kind, name, distribution):
+    with pytest.raises(UnknownNameError, match=f"pip install {distribution}"):
+        Registry(kind, manager).find(name)
+    with pytest.raises(UnknownNameError) as caught:
+        Registry(kind, manager).find("nobody")
+    assert "pip" not in str(caught.value)
 
 
 def test_one_distribution_in_two_folders(add_plugin, tmp_path, monkeypatch):
