@@ -1,19 +1,23 @@
 """The `hrkit` program: commands from the registry, errors in one line.
 
-Exit codes: 0 done; 1 some of several inputs failed; 2 a mistake that the message explains; 130 interrupted.
+Exit codes: 0 done; 1 some of several inputs failed; 2 a mistake that the message explains; 130 interrupted (143 where
+SIGTERM stopped a run of training).
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from typing import Any
 
 import click
 
 from hrkit import __version__, registry
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, UnknownNameError, one_line
+
+_HELP_ERRORS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # newer versions of click raise what they show
 
 
 class Program(click.Group):
@@ -26,25 +30,66 @@ class Program(click.Group):
         entry = registry.commands.entries().get(cmd_name)
         return None if entry is None else entry.value
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            raise UnknownNameError("command", args[0], self.list_commands(ctx)) from None
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("standalone_mode", True):
             return super().main(*args, **kwargs)
+        try:
+            sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
+        except _HELP_ERRORS as error:
+            error.show()
+            sys.exit(2)
+        except click.ClickException as error:
+            click.echo(f"error: {_with_help(error)}", err=True)
+            sys.exit(2)
+        except (KeyboardInterrupt, click.Abort) as stop:
+            sys.exit(_stopped(stop.__cause__ or stop))
         except BrokenPipeError:
             raise
         except (HrkitError, OSError) as error:
             if os.environ.get("HRKIT_DEBUG"):
                 raise
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {one_line(error)}", err=True)
             sys.exit(2)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        for plugin, error in registry.plugins.failed.items():
-            click.echo(f"warning: plugin {plugin!r} is left out: {error} (see `hrkit plugins`)", err=True)
+    def invoke(self, ctx: click.Context) -> None:
+        """Without the command's result, which `main` would take for an exit code."""
         try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            ctx.exit(130)
+            told = _warn(set())
+            try:
+                super().invoke(ctx)
+            finally:
+                _warn(told)  # a hook may fail when the command asks for it
+        except KeyboardInterrupt as stop:  # click would print an empty line first
+            sys.exit(_stopped(stop))
+
+
+def _warn(told: set[str]) -> set[str]:
+    """Names the plugins that failed, apart from those in `told`; gives all that are told now."""
+    failed = {name: error for name, error in registry.plugins.failed.items() if name not in told}
+    for name, error in failed.items():
+        click.echo(f"warning: plugin {name!r} is left out: {one_line(error)} (see `hrkit plugins`)", err=True)
+    return told | failed.keys()
+
+
+def _stopped(stop: BaseException) -> int:
+    """Says what ended the command, in the words of the error if it has any; gives the exit code."""
+    click.echo(" ".join(str(stop).split()) or "interrupted", err=True)
+    return 128 + int(getattr(stop, "signal_number", signal.SIGINT))
+
+
+def _with_help(error: click.ClickException) -> str:
+    """A mistake on the command line in one line, and where the help is."""
+    message = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    return message if context is None else f"{message.rstrip('.')} (see `{context.command_path} --help`)"
 
 
 @click.command(cls=Program, context_settings={"max_content_width": 100})

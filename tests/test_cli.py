@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from hrkit import hookimpl, registry
+from hrkit import __version__, hookimpl, registry
 from hrkit.cli import main
-from hrkit.errors import ImageError
+from hrkit.errors import ImageError, PluginError
+from hrkit.training import TrainingStopped
 
 
 class _Brings:
@@ -35,7 +40,12 @@ class _Brings:
         (ImageError("x.jpg: no such file"), 2, "error: x.jpg: no such file\n"),
         (OSError(errno.ENOSPC, "No space left on device", "out.jpg"), 2, "No space left on device: 'out.jpg'"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
-        (click.UsageError("no"), 2, "no"),
+        (click.UsageError("no"), 2, "error: no (see `"),
+        (click.ClickException("one\n\ttwo"), 2, "error: one two\n"),
+        (PluginError("one\n two"), 2, "error: one two\n"),
+        (click.Abort(), 130, "interrupted\n"),
+        (TrainingStopped(signal.SIGINT), 130, "stopped by signal 2; go on with --resume\n"),
+        (TrainingStopped(signal.SIGTERM), 143, "stopped by signal 15; go on with --resume\n"),
     ],
 )
 def test_what_a_command_raises(error: BaseException, code: int, says: str) -> None:
@@ -45,7 +55,8 @@ def test_what_a_command_raises(error: BaseException, code: int, says: str) -> No
     finally:
         registry.plugins.unregister("brings_fails")
     assert result.exit_code == code
-    assert says in result.output
+    assert result.output.endswith(says) if says.endswith("\n") else says in result.output
+    assert len(result.output.splitlines()) == 1
     assert "Traceback" not in result.output
 
 
@@ -67,3 +78,71 @@ def test_two_plugins_with_one_command_are_a_line_not_a_traceback() -> None:
     assert result.exit_code == 2
     assert "'hrkit.commands' and 'takes_demo'" in result.output
     assert isinstance(result.exception, SystemExit)
+
+
+def test_interrupted_while_plugins_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+
+    def interrupt(self: registry.PluginManager) -> None:
+        loads.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry.PluginManager, "_loaded", interrupt)
+    for arguments in (["models"], ["--help"]):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 130
+        assert result.stderr.strip() == "interrupted"
+    assert len(loads) == 2
+
+
+def test_an_unknown_command() -> None:
+    result = CliRunner().invoke(main, ["downlod", "yolov3"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: unknown command 'downlod'; did you mean download? choices: bench, ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--bogus"], ["download"], ["download", "--bogus"], ["info", "x", "--joints", "0"]]
+)
+def test_mistakes_in_usage_are_one_line(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments, prog_name="hrkit")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert "see `hrkit" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["models", "--help"]])
+def test_help(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == (0 if arguments else 2)
+    assert "Usage: " in result.output
+    assert "error: " not in result.output
+
+
+def test_a_result_is_no_exit_code() -> None:
+    command = click.Command("gives", callback=lambda: 3)
+    registry.plugins.register(SimpleNamespace(register_commands=hookimpl(lambda: [command])), "brings_gives")
+    try:
+        assert CliRunner().invoke(main, ["gives"]).exit_code == 0
+        assert CliRunner().invoke(main, ["gives"], standalone_mode=False).exit_code == 0
+    finally:
+        registry.plugins.unregister("brings_gives")
+
+
+def test_a_hook_that_fails_when_asked_is_a_warning() -> None:
+    broken = SimpleNamespace(register_weights=hookimpl(lambda: [1 / 0]))
+    registry.plugins.register(broken, "broken_weights")
+    try:
+        result = CliRunner().invoke(main, ["models", "yolov3_tiny"])
+    finally:
+        registry.plugins.unregister("broken_weights")
+    assert result.exit_code == 0
+    assert result.stderr == "warning: plugin 'broken_weights' is left out: division by zero (see `hrkit plugins`)\n"
+
+
+def test_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "hrkit", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert __version__ in done.stdout

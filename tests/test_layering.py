@@ -32,6 +32,7 @@ LAYERS = (
     ("compat",),
     ("commands",),
     ("cli",),
+    ("__main__",),
 )
 """From the bottom up; what stands in one row may not import its neighbours, but `zoo` and its table of entries."""
 

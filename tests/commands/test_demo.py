@@ -215,7 +215,9 @@ def test_mistakes_in_the_options(options: list[str], message: str) -> None:
 def test_mistakes_that_click_finds(options: list[str]) -> None:
     result = demo(*options)
     assert result.exit_code == 2
-    assert "Usage: " in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.endswith("demo --help`)\n")
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_none_leaves_networks_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_info_of_a_detector() -> None:
     [
         (("info", "hrnet_w23x"), "positive number"),
         (("info", "hrnt"), "unknown backbone 'hrnt'"),
-        (("nonsense",), "No such command"),
+        (("modles",), "unknown command 'modles'; did you mean models"),
         (("info", "hrnet_w32", "--input-size", "100", "100"), "multiple of 32"),
     ],
 )

@@ -1,0 +1,6 @@
+"""`python -m hrkit`: the program, where it is not on the PATH."""
+
+from hrkit.cli import main
+
+if __name__ == "__main__":
+    main()
