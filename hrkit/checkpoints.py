@@ -25,11 +25,14 @@ from hrkit.files import atomic_path
 
 State = dict[str, torch.Tensor]
 
-_WRAPPERS = {"state_dict": "mmpose", "model": "simple"}
-"""Where a checkpoint keeps its tensors when they are not at the top -> who writes such files."""
+_WRAPPERS = {"state_dict": "official", "model": "simple"}
+"""Where a checkpoint keeps its tensors when they are not at the top -> whose names they have, if not MMPose's."""
 
 _HEAD_PREFIXES = ("final_layer.", "deconv_layers.")
 """What of an official file belongs to the head."""
+
+_LAST = ("final_layer.weight", ".out.weight")
+"""How the last layer of a head is called."""
 
 _CLASSIFIER_PREFIXES = (
     *("fc.", "classifier.", "incre_modules.", "downsamp_modules.", "final_layer."),
@@ -54,9 +57,8 @@ class Checkpoint:
     @property
     def num_joints(self) -> int | None:
         """Channels of the last layer of the head, where the file tells."""
-        outputs = [tensor for name, tensor in self.state.items() if name.startswith("head.") and tensor.ndim == 4]
-        last = self.state.get("head.final_layer.weight", outputs[-1] if outputs else None)
-        return None if last is None else len(last)
+        last = [tensor for name, tensor in self.state.items() if name.startswith("head.") and name.endswith(_LAST)]
+        return len(last[-1]) if last else None
 
     def describe(self) -> str:
         """In words what network the tensors belong to."""
@@ -73,7 +75,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     file = Path(path)
     if not file.is_file():
         raise WeightsError(f"{file}: no such weights file")
-    if file.suffix == ".safetensors":
+    if _is_safetensors(file):
         state, metadata = _read_safetensors(file)
         if metadata:
             return Checkpoint(file, state, "hrkit", metadata)
@@ -145,6 +147,13 @@ def _prefixed(name: str) -> str:
     return f"head.{name}" if name.startswith(_HEAD_PREFIXES) else f"backbone.{name}"
 
 
+def _is_safetensors(file: Path) -> bool:
+    """By ending, or by its beginning: the length of a header, and the header, which is JSON."""
+    with file.open("rb") as opened:
+        beginning = opened.read(10)
+    return file.suffix.lower() == ".safetensors" or beginning[8:10] == b'{"'
+
+
 def _read_safetensors(file: Path) -> tuple[State, Mapping[str, Any]]:
     try:
         with safetensors.safe_open(file, "pt") as reader:
@@ -182,7 +191,7 @@ def _unwrap(file: Path, content: Any) -> tuple[State, str]:
                 break
     if not isinstance(content, Mapping) or not content:
         raise WeightsError(f"{file}: holds {type(content).__name__}, not the named tensors of a network")
-    strange = [name for name, value in content.items() if not torch.is_tensor(value)]
+    strange = [name for name, value in content.items() if not (isinstance(name, str) and torch.is_tensor(value))]
     if strange:
         raise WeightsError(f"{file}: {strange[0]!r} is no tensor; wanted the named tensors of a network alone")
     return dict(content), layout

@@ -63,12 +63,17 @@ def oks(keypoints: Array, others: Array, areas: Array, other_areas: Array, sigma
     return np.array(rows, np.float64).reshape(len(keypoints), len(others))
 
 
+def _alike(i: int, j: int, keypoints: Array, areas: Array, sigmas: Array) -> float:
+    """OKS of two rows; a pose that is not finite is like no other."""
+    similarity = oks_pair(keypoints[i], keypoints[j], areas[i], areas[j], sigmas)
+    return 0.0 if math.isnan(similarity) else similarity
+
+
 def oks_nms(keypoints: Array, scores: Array, areas: Array, threshold: float, sigmas: Array) -> Array:
     """`nms` with OKS for IoU."""
     kept: list[int] = []
     for i in _by_falling_score(scores):
-        pairs = (oks_pair(keypoints[k], keypoints[i], areas[k], areas[i], sigmas) for k in kept)
-        if all(similarity <= threshold for similarity in pairs):
+        if all(_alike(k, i, keypoints, areas, sigmas) <= threshold for k in kept):
             kept.append(i)
     return np.array(kept, np.int64)
 
@@ -84,6 +89,5 @@ def soft_oks_nms(
         kept.append(best)
         del left[best]
         for i in left:
-            similarity = oks_pair(keypoints[best], keypoints[i], areas[best], areas[i], sigmas)
-            left[i] *= math.exp(-(similarity**2) / threshold)
+            left[i] *= math.exp(-(_alike(best, i, keypoints, areas, sigmas) ** 2) / threshold)
     return np.array(kept, np.int64)

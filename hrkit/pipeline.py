@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
@@ -17,7 +18,7 @@ from hrkit.devices import Replicas, parse_devices, parse_precision
 from hrkit.errors import BoxError, HrkitError, ImageError, PluginError
 from hrkit.images import ImageSource, as_frame
 from hrkit.pose_model import PoseModel, create_pose_model
-from hrkit.registry import detectors
+from hrkit.registry import decoders, detectors
 from hrkit.structures import Detections, Poses, check_boxes
 
 Boxes = ArrayLike | Detections
@@ -36,10 +37,10 @@ def create_detector(
     weights entry or a file. Raises `UnknownNameError` with the choices, `DownloadError` where weights cannot be had,
     `PluginError` if what the plugin builds is no detector.
     """
-    build = detectors.builder(name)
+    detectors.find(name)
     known = weights != "auto" or zoo.entries(name, "detector")
     path = zoo.resolve(name, weights, kind="detector") if known else None
-    detector = build(weights=path, **options)
+    detector = detectors.build(name, weights=path, **options)
     if not isinstance(detector, Detector):
         raise PluginError(f"detector {name!r} has no detect(images); got {type(detector).__name__}")
     return detector
@@ -64,14 +65,16 @@ class Pipeline:
         device: str = "auto",
         precision: str = "auto",
     ) -> None:
-        if max_batch_size < 1:
-            raise HrkitError(f"max_batch_size must be at least 1, not {max_batch_size}")
-        devices = parse_devices(device)
+        if not isinstance(max_batch_size, int) or max_batch_size < 1:
+            raise HrkitError(f"max_batch_size must be a whole number of at least 1, not {max_batch_size!r}")
+        devices, dtype = parse_devices(device), parse_precision(precision)
+        if pose_model.training or pose_model.dtype != dtype or pose_model.device != devices[0]:
+            pose_model = copy.deepcopy(pose_model).eval().to(devices[0], dtype)  # the caller's stays as it is
         self.skeleton = pose_model.skeleton
         self.codec = pose_model.create_codec(decoder)
         self.flip_test = flip_test
         self.max_batch_size = max_batch_size
-        self._pose = Replicas(pose_model.eval().to(parse_precision(precision)), devices)
+        self._pose = Replicas(pose_model, devices)
         self._detect = None if detector is None else Replicas(detector, devices)
 
     @classmethod
@@ -98,10 +101,15 @@ class Pipeline:
         `weights`: "auto" (published, fetched once), a weights entry, a file, or None; `input_size` is (height, width).
         Raises `UnknownNameError`, `WeightsError`, `DownloadError` or `HrkitError`, each saying what to do.
         """
-        parse_devices(device)  # before anything is fetched
+        devices, dtype = parse_devices(device), parse_precision(precision)  # before anything is fetched
+        if decoder is not None:
+            decoders.find(decoder)
+        for name, fraction in (("detection_threshold", detection_threshold), ("nms_threshold", nms_threshold)):
+            if fraction is not None and not 0 <= fraction <= 1:
+                raise HrkitError(f"{name} must be from 0 to 1, not {fraction}")
         pose_model = create_pose_model(
             backbone, weights=weights, head=head, num_joints=num_joints, input_size=input_size
-        )
+        ).to(devices[0], dtype)
         found = None
         if detector is not None:
             found = create_detector(
@@ -173,8 +181,13 @@ class Pipeline:
 
     def stream(self, frames: Iterable[ImageSource], batch_size: int = 1) -> Iterator[Poses]:
         """Poses of frame after frame, read as they are asked for; `batch_size` frames are worked on at once."""
-        if batch_size < 1:
-            raise HrkitError(f"batch_size must be at least 1, not {batch_size}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise HrkitError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+        if isinstance(frames, (str, os.PathLike, np.ndarray)):
+            raise HrkitError("stream takes an iterable of pictures; for one picture call predict")
+        return self._stream(frames, batch_size)
+
+    def _stream(self, frames: Iterable[ImageSource], batch_size: int) -> Iterator[Poses]:
         batch: list[ImageSource] = []
         for frame in frames:
             batch.append(frame)
@@ -186,13 +199,16 @@ class Pipeline:
     def _find_people(self, frames: list[Frame]) -> list[Detections]:
         if self._detect is None:
             return [Detections.from_boxes([[0, 0, frame.shape[1], frame.shape[0]]]) for frame in frames]
-        chunks = [frames[i : i + FRAMES_AT_ONCE] for i in range(0, len(frames), FRAMES_AT_ONCE)]
+        size = min(FRAMES_AT_ONCE, _share(len(frames), len(self._detect.networks)))
+        chunks = [frames[i : i + size] for i in range(0, len(frames), size)]
         return [found for chunk in self._detect.run(_detect, chunks) for found in chunk]
 
     def _estimate_poses(
         self, frames: list[Frame], found: list[Detections], return_heatmaps: bool
     ) -> list[Poses]:
-        jobs = _batches(frames, [detections.xyxy for detections in found], self.max_batch_size)
+        people = sum(len(detections) for detections in found)
+        size = min(self.max_batch_size, _share(people, len(self._pose.networks)))
+        jobs = _batches(frames, [detections.xyxy for detections in found], size)
         results = list(self._pose.run(lambda model, job: self._estimate(model, job, return_heatmaps), jobs))
         joints = len(self.skeleton)
         keypoints = np.concatenate([np.zeros((0, joints, 2), np.float32), *(r.keypoints for r in results)])
@@ -230,6 +246,11 @@ class _Result:
     keypoints: NDArray[np.float32]
     scores: NDArray[np.float32]
     heatmaps: NDArray[np.float32] | None = field(default=None)
+
+
+def _share(count: int, devices: int) -> int:
+    """What each device gets of `count` when they work side by side; at least 1."""
+    return max(1, -(-count // devices))
 
 
 def _detect(detector: Detector, frames: list[Frame]) -> list[Detections]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from hrkit import checkpoints, geometry, registry, zoo
-from hrkit.errors import HrkitError, WeightsError
+from hrkit.errors import HrkitError, PluginError, WeightsError
 from hrkit.heads.codecs import Codec, create_codec
 from hrkit.heads.flip import flip_back, merge_flipped
 from hrkit.skeletons import get_skeleton, skeleton_of
@@ -23,6 +24,9 @@ from hrkit.structures import Crops, Skeleton
 Size = tuple[int, int]
 
 logger = logging.getLogger("hrkit")
+
+_RECORDED = ("head", "codec", "sigma", "input_size", "mean", "std", "channel_order")
+"""What a weights entry, or an hrkit file itself, says of a network, besides its skeleton."""
 
 
 class PoseModel(nn.Module):
@@ -46,12 +50,13 @@ class PoseModel(nn.Module):
         codec: str = "msra",
         sigma: float = 2.0,
         names: tuple[str, str] = ("", ""),
+        backbone_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.skeleton = skeleton
-        self.input_size = (int(input_size[0]), int(input_size[1]))
+        self.input_size = checked_size(input_size)
         self.mean, self.std = tuple(mean), tuple(std)
         if channel_order not in ("rgb", "bgr"):
             raise HrkitError(f"channel order is 'rgb' or 'bgr', not {channel_order!r}")
@@ -59,6 +64,7 @@ class PoseModel(nn.Module):
         self.codec_name = codec
         self.sigma = sigma
         self.names = names
+        self.backbone_options = dict(backbone_options or {})
         strides: Sequence[int] = backbone.strides  # type: ignore[assignment]
         multiple: int = getattr(backbone, "input_multiple", max(strides))
         if any(side < multiple or side % multiple for side in self.input_size):
@@ -131,6 +137,7 @@ class PoseModel(nn.Module):
         skeleton = self.skeleton
         own = {
             "backbone": self.names[0],
+            "backbone_options": self.backbone_options,
             "head": self.names[1],
             "codec": self.codec_name,
             "sigma": self.sigma,
@@ -173,20 +180,22 @@ def create_pose_model(
     Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
     had.
     """
+    if num_joints is not None and (not isinstance(num_joints, int) or num_joints < 1):
+        raise HrkitError(f"num_joints must be a positive number, not {num_joints!r}")
+    input_size = None if input_size is None else checked_size(input_size)
     options = dict(backbone_options or {})
-    if backbone_weights == "pretrained":
-        options["pretrained"] = True
-    trunk = registry.backbones.builder(backbone)(**options)
-    selected = zoo.select(
-        backbone,
-        weights,
-        head=None if head == trunk.default_head else head,
-        num_joints=num_joints,
-        input_size=input_size,
-        codec=codec,
-    )
-    entry, path = (selected, zoo.fetch(selected)) if isinstance(selected, zoo.WeightsEntry) else (None, selected)
-    checkpoint = None if path is None else checkpoints.read_checkpoint(path)
+    selected = None if weights == "auto" else zoo.select(backbone, weights)
+    checkpoint = _read(selected)
+    if checkpoint is not None:
+        options = {**checkpoint.metadata.get("backbone_options", {}), **options}
+    loaded = {**options, "pretrained": True} if backbone_weights == "pretrained" else options
+    trunk = registry.backbones.build(backbone, **loaded)
+    _check_backbone(trunk, backbone)
+    if weights == "auto":
+        wanted_head = None if head == trunk.default_head else head
+        selected = zoo.choose(backbone, head=wanted_head, num_joints=num_joints, input_size=input_size, codec=codec)
+        checkpoint = _read(selected)
+    entry = selected if isinstance(selected, zoo.WeightsEntry) else None
 
     said = _what_weights_say(trunk, entry, checkpoint)
     if skeleton is None:
@@ -194,7 +203,7 @@ def create_pose_model(
         skeleton = known if num_joints in (None, len(known)) else skeleton_of(num_joints)
     input_size = input_size or said.get("input_size") or _default_input_size(backbone, checkpoint)
     head = head or said.get("head") or trunk.default_head
-    top = registry.heads.builder(head)(channels=trunk.channels, strides=trunk.strides, num_joints=len(skeleton))
+    top = registry.heads.build(head, channels=trunk.channels, strides=trunk.strides, num_joints=len(skeleton))
     model = PoseModel(
         trunk,
         top,
@@ -206,6 +215,7 @@ def create_pose_model(
         codec=codec or said.get("codec", "msra"),
         sigma=sigma or said.get("sigma") or default_sigma(input_size),
         names=(backbone, head),
+        backbone_options=options,
     )
     if backbone_weights not in (None, "pretrained"):
         start = zoo.resolve(backbone, backbone_weights, kind="backbone")
@@ -228,8 +238,7 @@ def _what_weights_say(
     if entry is not None:
         return {
             "skeleton": get_skeleton(entry.skeleton),
-            **{name: getattr(entry, name) for name in ("head", "codec", "sigma", "input_size", "mean", "std")},
-            "channel_order": entry.channel_order,
+            **{name: getattr(entry, name) for name in _RECORDED},
         }
     if checkpoint is None:
         return {"channel_order": trunk.channel_order}
@@ -238,13 +247,37 @@ def _what_weights_say(
         official = getattr(trunk, "official_channel_order", trunk.channel_order)
         order = official if checkpoint.layout == "official" else trunk.channel_order
         return {"num_joints": checkpoint.num_joints, "channel_order": order}
+    metadata = dict(checkpoint.metadata)
     try:
-        metadata = dict(checkpoint.metadata)
-        metadata["skeleton"] = Skeleton(**metadata["skeleton"])
-        metadata["input_size"] = tuple(metadata["input_size"])
-        return metadata
-    except (TypeError, KeyError, ValueError) as error:
-        raise WeightsError(f"{checkpoint.path}: its metadata is incomplete ({error}); save it again") from None
+        checked = zoo.WeightsEntry(  # which checks what every entry must hold
+            "file", "file", file=checkpoint.path, **{name: metadata[name] for name in _RECORDED}
+        )
+        return {"skeleton": Skeleton(**metadata["skeleton"]), **{name: getattr(checked, name) for name in _RECORDED}}
+    except (TypeError, LookupError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise WeightsError(f"{checkpoint.path}: its metadata is no good ({reason}); save it again") from None
+
+
+def _read(selected: zoo.WeightsEntry | Path | None) -> checkpoints.Checkpoint | None:
+    if selected is None:
+        return None
+    return checkpoints.read_checkpoint(zoo.fetch(selected) if isinstance(selected, zoo.WeightsEntry) else selected)
+
+
+def _check_backbone(trunk: Any, name: str) -> None:
+    wanted = ("channels", "strides", "default_head", "mean", "std", "channel_order")
+    missing = [attribute for attribute in wanted if not hasattr(trunk, attribute)]
+    if not isinstance(trunk, nn.Module) or missing:
+        lacks = f"has no attribute {missing[0]!r}" if missing else "is no torch.nn.Module"
+        raise PluginError(f"backbone {name!r} breaks the contract: {type(trunk).__name__} {lacks}")
+
+
+def checked_size(size: Any) -> Size:
+    """`size` as (height, width); raises `HrkitError` unless it is two positive whole numbers."""
+    given = list(size) if isinstance(size, Iterable) and not isinstance(size, str) else [size]
+    if len(given) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in given):
+        raise HrkitError(f"a size is (height, width) in whole px, as (256, 192); got {size!r}")
+    return int(given[0]), int(given[1])
 
 
 def _default_input_size(backbone: str, checkpoint: checkpoints.Checkpoint | None) -> Size:

@@ -24,16 +24,28 @@ if TYPE_CHECKING:
 Index = int | slice | Sequence[int] | NDArray[Any]
 
 
+def frozen_array(values: ArrayLike, dtype: type) -> NDArray[Any]:
+    """A copy that nobody can write to."""
+    array: NDArray[Any] = np.array(values, dtype)
+    array.flags.writeable = False
+    return array
+
+
 def _float32(values: ArrayLike) -> NDArray[np.float32]:
-    return np.asarray(values, np.float32)
+    return frozen_array(values, np.float32)
 
 
 def _float64(values: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(values, np.float64)
+    return frozen_array(values, np.float64)
 
 
 def _int64(values: ArrayLike) -> NDArray[np.int64]:
-    return np.asarray(values, np.int64)
+    return frozen_array(values, np.int64)
+
+
+def _boxes(values: ArrayLike) -> NDArray[np.float32]:
+    boxes = _float32(values)
+    return boxes.reshape(0, 4) if boxes.size == 0 else boxes
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
@@ -44,13 +56,11 @@ def _name_pairs(pairs: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
     return tuple((a, b) for a, b in pairs)
 
 
-def _rows(index: Index) -> Any:
-    """An index that keeps the first axis, also for a single row."""
-    if isinstance(index, (int, np.integer)):
-        return [index]
-    if isinstance(index, (list, tuple)):
-        return np.asarray(index) if len(index) else np.zeros(0, np.int64)
-    return index
+def _rows(index: Index, length: int) -> NDArray[np.int64]:
+    """The rows that an index of one axis of `length` stands for; a single one stays a row of its own."""
+    given = np.asarray(index) if not isinstance(index, slice) else index
+    empty = not isinstance(given, slice) and given.size == 0 and given.dtype != bool
+    return np.atleast_1d(np.arange(length)[[] if empty else given]).astype(np.int64)
 
 
 def _expect(name: str, array: NDArray[Any], *shape: int | None) -> None:
@@ -84,7 +94,7 @@ class Detections:
     Raises `BoxError` for boxes that are NaN or inverted, `ValueError` for fields of unequal length.
     """
 
-    xyxy: NDArray[np.float32] = field(converter=_float32)
+    xyxy: NDArray[np.float32] = field(converter=_boxes)
     """(N,4) left, top, right, bottom, frame px."""
     scores: NDArray[np.float32] = field(converter=_float32)
     """(N,) confidence of the detector."""
@@ -120,7 +130,7 @@ class Detections:
         return len(self.xyxy)
 
     def __getitem__(self, index: Index) -> Detections:
-        rows = _rows(index)
+        rows = _rows(index, len(self))
         return Detections(self.xyxy[rows], self.scores[rows], self.class_ids[rows])
 
     def __repr__(self) -> str:
@@ -137,6 +147,23 @@ class Detections:
             {"box": box.tolist(), "score": float(score), "class_id": int(class_id)}
             for box, score, class_id in zip(self.xyxy, self.scores, self.class_ids, strict=True)
         ]
+
+    def to_coco(self, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
+        """COCO detection results, one dict a row; boxes as x, y, width, height."""
+        sides = np.concatenate([self.xyxy[:, :2], self.xyxy[:, 2:] - self.xyxy[:, :2]], axis=1)
+        return [
+            {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
+            for box, score in zip(sides.tolist(), self.scores.tolist(), strict=True)
+        ]
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row a box: `score`, `class_id`, `x1`, `y1`, `x2`, `y2`. Needs pandas."""
+        import pandas
+
+        frame = pandas.DataFrame(self.xyxy, columns=["x1", "y1", "x2", "y2"])
+        frame.insert(0, "class_id", self.class_ids)
+        frame.insert(0, "score", self.scores)
+        return frame
 
     def to_supervision(self) -> supervision.Detections:
         """The same for the `supervision` package, where that is installed."""
@@ -157,11 +184,18 @@ class Crops:
     def __attrs_post_init__(self) -> None:
         _expect("to_frame", self.to_frame, len(self.images), 2, 3)
 
+    @classmethod
+    def empty(cls, input_size: tuple[int, int]) -> Crops:
+        """Nobody, at (height, width) crop px."""
+        import torch
+
+        return cls(torch.zeros(0, 3, *input_size), np.zeros((0, 2, 3)))
+
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: Index) -> Crops:
-        rows = _rows(index)
+        rows = _rows(index, len(self))
         return Crops(self.images[rows], self.to_frame[rows])
 
     def __repr__(self) -> str:
@@ -253,7 +287,7 @@ class Poses:
         return len(self.detections)
 
     def __getitem__(self, index: Index) -> Poses:
-        rows = _rows(index)
+        rows = _rows(index, len(self))
         return Poses(
             self.keypoints[rows],
             self.keypoint_scores[rows],

@@ -179,9 +179,9 @@ def test_saving_on_a_full_disk_leaves_what_was_there(
     [
         ("{", "damaged"),
         ("[1, 2]", "metadata is list"),
-        ('{"backbone": "hrnet_w2"}', "metadata is incomplete"),
-        ('{"skeleton": {"name": "x"}, "input_size": [64, 64]}', "metadata is incomplete"),
-        ('{"skeleton": 3, "input_size": [64, 64]}', "metadata is incomplete"),
+        ('{"backbone": "hrnet_w2"}', "metadata is no good"),
+        ('{"skeleton": {"name": "x"}, "input_size": [64, 64]}', "metadata is no good"),
+        ('{"skeleton": 3, "input_size": [64, 64]}', "metadata is no good"),
     ],
 )
 def test_metadata_of_another_kind(tmp_path: Path, metadata: str, message: str) -> None:

@@ -283,7 +283,16 @@ def test_a_detector_that_breaks_its_promise(found: Any) -> None:
         ({"device": None}, "a device is a name"),
         ({"precision": "float8"}, "unknown precision 'float8'; choices: auto, float32, float16, bfloat16"),
         ({"input_size": (250, 190)}, r"multiple of 4; take"),
-        ({"input_size": (0, 0)}, r"multiple of 4"),
+        ({"input_size": (0, 0)}, r"whole px, as \(256, 192\)"),
+        ({"input_size": 256}, r"whole px, as \(256, 192\); got 256"),
+        ({"input_size": "256x192"}, r"whole px"),
+        ({"input_size": (256.5, 192)}, r"whole px"),
+        ({"input_size": (256, 192, 3)}, r"whole px"),
+        ({"num_joints": 0}, "num_joints must be a positive number"),
+        ({"num_joints": "17"}, "num_joints must be a positive number"),
+        ({"max_batch_size": 1.5}, "max_batch_size must be a whole number"),
+        ({"nms_threshold": 2}, "nms_threshold must be from 0 to 1"),
+        ({"detection_threshold": float("nan")}, "detection_threshold must be from 0 to 1"),
     ],
 )
 def test_settings_that_make_no_sense(options: dict[str, Any], message: str) -> None:
@@ -321,8 +330,22 @@ def test_devices_by_object() -> None:
 
 @pytest.mark.parametrize("batch_size", [0, -3])
 def test_a_stream_needs_a_batch(people: Pipeline, batch_size: int) -> None:
-    with pytest.raises(HrkitError, match="batch_size must be at least 1"):
+    with pytest.raises(HrkitError, match="batch_size must be a whole number of at least 1"):
         list(people.stream([nobody()], batch_size=batch_size))
+
+
+def test_a_stream_is_of_pictures_not_of_rows(people: Pipeline) -> None:
+    for frames in (nobody(), "photo.jpg"):
+        with pytest.raises(HrkitError, match="for one picture call predict"):
+            people.stream(frames)
+
+
+def test_the_network_given_stays_as_it_is() -> None:
+    model = create_pose_model("hrnet_w2", input_size=(64, 64)).train()
+    pipeline = Pipeline(model, precision="bfloat16")
+    assert model.training
+    assert model.dtype == torch.float32
+    assert pipeline.pose_model.dtype == torch.bfloat16
 
 
 # one way through

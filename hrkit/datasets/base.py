@@ -15,25 +15,19 @@ from attrs import evolve, field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import DatasetError
-from hrkit.structures import Skeleton, check_boxes
-
-
-def _read_only(values: ArrayLike, dtype: type) -> NDArray[Any]:
-    array: NDArray[Any] = np.array(values, dtype)
-    array.flags.writeable = False
-    return array
+from hrkit.structures import Skeleton, check_boxes, frozen_array
 
 
 def _float32(values: ArrayLike) -> NDArray[np.float32]:
-    return _read_only(values, np.float32)
+    return frozen_array(values, np.float32)
 
 
 def _float64(values: ArrayLike) -> NDArray[np.float64]:
-    return _read_only(values, np.float64)
+    return frozen_array(values, np.float64)
 
 
 def _int64(values: ArrayLike) -> NDArray[np.int64]:
-    return _read_only(values, np.int64)
+    return frozen_array(values, np.int64)
 
 
 def _paths(paths: Iterable[str | Path]) -> tuple[str, ...]:

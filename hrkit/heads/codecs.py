@@ -24,6 +24,7 @@ import torch
 
 from hrkit import registry
 from hrkit.arrays import ArrayOrTensor, as_tensor, like
+from hrkit.errors import HrkitError, PluginError
 
 Size = tuple[int, int]
 
@@ -37,8 +38,10 @@ class Codec:
     """Whether the flip test moves the mirrored heatmaps by one cell."""
 
     def __init__(self, *, input_size: Size, heatmap_size: Size, sigma: float) -> None:
-        self.input_size = input_size
-        self.heatmap_size = heatmap_size
+        if not sigma > 0:
+            raise HrkitError(f"sigma must be above 0, not {sigma}")
+        self.input_size = (int(input_size[0]), int(input_size[1]))
+        self.heatmap_size = (int(heatmap_size[0]), int(heatmap_size[1]))
         self.sigma = sigma
 
     @property
@@ -47,33 +50,37 @@ class Codec:
         return 1.0, 1.0
 
     def encode(self, keypoints: ArrayOrTensor, visible: ArrayOrTensor) -> tuple[ArrayOrTensor, ArrayOrTensor]:
-        """(N,K,2) crop px and (N,K) visibility (0: no label) -> (N,K,h,w) float32 heatmaps and (N,K) weights.
+        """(N,K,2) crop px and (N,K) visibility -> (N,K,h,w) float32 heatmaps and (N,K) weights.
 
-        A joint whose Gaussian lies wholly outside gets weight 0 and an empty heatmap.
+        Visibility is 0 for no label, and 1 or, as COCO also has it, 2 for one.
+        A joint whose Gaussian lies wholly outside, or is nowhere (NaN), gets weight 0 and an empty heatmap.
         """
         points = as_tensor(keypoints, torch.float32) / self._cell(keypoints)
-        weights = as_tensor(visible, torch.float32).clone()
+        weights = as_tensor(visible, torch.float32).to(points.device)
         height, width = self.heatmap_size
         radius = 3 * self.sigma
         middle = self._window_center(points)
         size = middle.new_tensor([width, height])
-        outside = ((middle - radius >= size) | (middle + radius + 1 < 0)).any(-1)
-        weights[outside] = 0
+        inside = ((middle - radius < size) & (middle + radius + 1 >= 0)).all(-1)  # which NaN is not
+        weights = weights.clamp(0, 1) * inside
         steps_x = torch.arange(width, dtype=torch.float32, device=points.device)
         steps_y = torch.arange(height, dtype=torch.float32, device=points.device)
         along_x, along_y = (
             self._gaussian(steps, points[..., axis, None], middle[..., axis, None])
             for axis, steps in enumerate((steps_x, steps_y))
         )
-        heatmaps = along_y[..., :, None] * along_x[..., None, :] * (weights > 0)[..., None, None]
+        heatmaps = torch.where((weights > 0)[..., None, None], along_y[..., :, None] * along_x[..., None, :], 0.0)
         return like(heatmaps, keypoints), like(weights, keypoints)
 
     def decode(self, heatmaps: ArrayOrTensor) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """(N,K,h,w) -> (N,K,2) crop px and (N,K) scores, the value of each peak as it is.
 
-        Where nothing is above 0, the position is that of cell (0, 0). A cell that is NaN counts as 0.
+        Where nothing is above 0, the position is that of cell (0, 0). A cell that is NaN counts as 0. Raises
+        `HrkitError` for heatmaps of another size.
         """
         maps = as_tensor(heatmaps, torch.float32).nan_to_num(nan=0.0)
+        if maps.ndim != 4 or maps.shape[2:] != self.heatmap_size:
+            raise HrkitError(f"heatmaps have shape {tuple(maps.shape)}, wanted (N, K, *{self.heatmap_size})")
         points, scores = peaks(maps)
         points = torch.where((scores > 0)[..., None], self._refine(maps, points), 0.0)
         cell = self._cell(heatmaps) / points.new_tensor(self.decoded_scale)
@@ -158,15 +165,22 @@ class UDPCodec(Codec):
         yy = at(0, 1) - 2 * middle + at(0, -1)
         xy = (at(1, 1) - at(1, 0) - at(0, 1) + 2 * middle - at(-1, 0) - at(0, -1) + at(-1, -1)) / 2
         eps = torch.finfo(torch.float32).eps
-        return points - _solve(xx + eps, xy, yy + eps, gradient)
+        step = _solve(xx + eps, xy, yy + eps, gradient)
+        height, width = self.heatmap_size
+        last = points.new_tensor([width - 1, height - 1])
+        # on a border one neighbour is missing, and the step would lead away from it
+        return points - torch.where((points > 0) & (points < last), step, 0.0)
 
 
 def create_codec(name: str, *, input_size: Size, heatmap_size: Size, sigma: float) -> Codec:
     """The registered codec `name`; sizes are (height, width), `sigma` in heatmap px.
 
-    Raises `UnknownNameError` with the choices.
+    Raises `UnknownNameError` with the choices, `PluginError` if what a plugin builds is no `Codec`.
     """
-    return registry.decoders.builder(name)(input_size=input_size, heatmap_size=heatmap_size, sigma=sigma)
+    codec = registry.decoders.build(name, input_size=input_size, heatmap_size=heatmap_size, sigma=sigma)
+    if not isinstance(codec, Codec):
+        raise PluginError(f"decoder {name!r} builds {type(codec).__name__}, which is no subclass of Codec")
+    return codec
 
 
 def peaks(heatmaps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -188,6 +202,7 @@ def blur(heatmaps: torch.Tensor, kernel: int) -> torch.Tensor:
 
 
 @functools.cache
+@torch.inference_mode(False)  # or what is kept from a first call in that mode could never be used outside it
 def _blur_matrix(size: int, kernel: int) -> torch.Tensor:
     """(size,size) symmetric: row i holds the taps about cell i."""
     sigma = 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hrkit.errors import HrkitError
 from hrkit.heads.codecs import blur, create_codec
 from hrkit.heads.flip import flip_back, merge_flipped
 
@@ -126,3 +127,36 @@ def test_flip_back_twice_is_nothing_and_the_shift_moves_right() -> None:
     merged = merge_flipped(torch.zeros_like(maps), maps, shift=True) * 2
     torch.testing.assert_close(merged[..., 1:], maps[..., :-1])
     torch.testing.assert_close(merged[..., 0], maps[..., 0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_joints_that_are_nowhere_and_coco_visibility(name: str) -> None:
+    points = np.array([[[np.nan, np.nan], [np.nan, 5], [50, 50]]], np.float32)
+    heatmaps, weights = _codec(name).encode(points, np.array([[0, 1, 2]]))
+    assert np.isfinite(heatmaps).all()
+    assert weights.tolist() == [[0, 0, 1]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_heatmaps_of_another_size_are_refused(name: str) -> None:
+    with pytest.raises(HrkitError, match="wanted"):
+        _codec(name).decode(np.zeros((1, 17, 32, 24), np.float32))
+    with pytest.raises(HrkitError, match="sigma must be above 0"):
+        _codec(name, sigma=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_decoding_in_inference_mode_leaves_nothing_behind(name: str) -> None:
+    codec = create_codec(name, input_size=(72, 56), heatmap_size=(18, 14), sigma=2.0)
+    with torch.inference_mode():
+        codec.decode(torch.rand(1, 2, 18, 14))
+    heatmaps = torch.rand(1, 2, 18, 14, requires_grad=True)
+    keypoints, _ = codec.decode(heatmaps * 2)
+    assert keypoints.shape == (1, 2, 2)
+
+
+def test_udp_stays_within_a_cell_at_the_border() -> None:
+    codec = _codec("udp")
+    points = np.random.default_rng(0).uniform((0, 0), (191, 255), (50, 17, 2)).astype(np.float32)
+    decoded, _ = codec.decode(codec.encode(points, np.ones((50, 17)))[0])
+    assert np.abs(decoded * codec.decoded_scale - points).max() < 4
