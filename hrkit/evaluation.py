@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from attrs import frozen
+from attrs import field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit import ops
 from hrkit.datasets.base import KeypointDataset
+from hrkit.datasets.mpii import MpiiTruth
 from hrkit.errors import HrkitError
 from hrkit.geometry import xyxy_to_xywh
+from hrkit.metrics import pckh
 from hrkit.pose_model import PoseModel
 from hrkit.prediction import Predictions, crop_areas, predict_dataset
 from hrkit.skeletons import coco17
@@ -34,6 +36,9 @@ StrPath = str | os.PathLike[str]
 
 FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 """What `coco_ap` measures, in pycocotools' order."""
+
+SIZES = ("small", "medium", "large")
+"""COCO's sizes of people: area up to 32^2, 96^2 px, and above."""
 
 _SUPPRESS = {"oks": ops.oks_nms, "soft-oks": ops.soft_oks_nms}
 
@@ -95,6 +100,22 @@ def rescore(box_scores: ArrayLike, keypoint_scores: ArrayLike, threshold: float 
     return np.asarray(box_scores, np.float64) * mean
 
 
+@frozen(eq=False)
+class CocoMeasures:
+    """What COCO's evaluation finds; -1 says that there is nobody to measure on."""
+
+    figures: dict[str, float]
+    """Its ten figures, as `coco_ap` gives them."""
+    ap_by_size: dict[str, float] = field(factory=lambda: dict.fromkeys(SIZES, 0.0))
+    """AP of people of `SIZES`; medium and large are APM and APL, small is what COCO leaves out of its table."""
+    thresholds: NDArray[np.float64] = field(factory=lambda: np.linspace(0.5, 0.95, 10))
+    """(T,) OKS above which a person is found."""
+    recall: NDArray[np.float64] = field(factory=lambda: np.linspace(0, 1, 101))
+    """(R,) points at which the precision is read."""
+    precision: NDArray[np.float64] = field(factory=lambda: np.zeros((10, 101)))
+    """(T,R), its mean over R is the AP at each threshold."""
+
+
 def coco_ap(
     annotations: StrPath | Mapping[str, Any] | COCO,
     results: StrPath | Sequence[Mapping[str, Any]],
@@ -114,6 +135,16 @@ def coco_ap(
     Raises `HrkitError`, one line with place and count, for a file that cannot be read, annotations without area, box
     or keypoints, and results of images, categories or skeletons that the annotations do not know.
     """
+    return coco_measures(annotations, results, sigmas=sigmas).figures
+
+
+def coco_measures(
+    annotations: StrPath | Mapping[str, Any] | COCO,
+    results: StrPath | Sequence[Mapping[str, Any]],
+    *,
+    sigmas: ArrayLike | None = None,
+) -> CocoMeasures:
+    """The figures of `coco_ap`, with AP by size and the curves behind them. Takes and raises what `coco_ap` does."""
     from pycocotools.cocoeval import COCOeval
 
     content = _content(annotations)
@@ -124,17 +155,27 @@ def coco_ap(
         raise _sigmas_error(joints, spread)
     _check_results(rows, content, len(spread))
     if len(rows) == 0:
-        return dict.fromkeys(FIGURES, 0.0)
+        return CocoMeasures(dict.fromkeys(FIGURES, 0.0))
     with contextlib.redirect_stdout(io.StringIO()):
         truth = _as_coco(content)
         # loadRes and COCOeval write into the rows they are given
         measured = COCOeval(truth, truth.loadRes([dict(row) for row in rows]), "keypoints")
         if sigmas is not None:
             measured.params.kpt_oks_sigmas = spread
+        measured.params.areaRng.append([0, 32**2])
+        measured.params.areaRngLbl.append("small")
         measured.evaluate()
         measured.accumulate()
         measured.summarize()
-    return dict(zip(FIGURES, measured.stats.tolist(), strict=True))
+    figures = dict(zip(FIGURES, measured.stats.tolist(), strict=True))
+    everyone, small = measured.eval["precision"][..., [0, -1], 0].transpose(3, 0, 1, 2)  # T, R, categories, sizes, 1
+    return CocoMeasures(
+        figures,
+        {"small": float(_mean_known(small.ravel())), "medium": figures["APM"], "large": figures["APL"]},
+        measured.params.iouThrs,
+        measured.params.recThrs,
+        _mean_known(everyone),
+    )
 
 
 @frozen(eq=False)
@@ -142,17 +183,20 @@ class Evaluation:
     """What `evaluate` found."""
 
     metrics: dict[str, float]
-    """The ten figures of `coco_ap`."""
+    """The ten figures of `coco_ap`, or the rows of `metrics.pckh`."""
     results: list[dict[str, Any]]
     """COCO's result rows, rescored and suppressed."""
     predictions: Predictions
     """Of every box, in the order of the dataset's rows."""
+    measures: CocoMeasures | None = None
+    """AP by size and curves; None for PCKh."""
 
 
 def evaluate(
     model: PoseModel,
     dataset: KeypointDataset,
     *,
+    annotated: KeypointDataset | None = None,
     decoder: str | None = None,
     flip_test: bool = True,
     nms: Suppression = "oks",
@@ -164,9 +208,14 @@ def evaluate(
 ) -> Evaluation:
     """Runs `model` on the boxes of `dataset`, with their scores, and measures AP against its annotations.
 
+    `annotated` are the people to measure against where `dataset` holds detected boxes: the same pictures as annotated.
     With annotated boxes AP is about 2 points higher than with detected ones; say which when you quote it. Under
-    torchrun the ranks share the work and all get the result. Raises `HrkitError` as `coco_ap`.
+    torchrun the ranks share the work and all get the result. Raises `HrkitError` as `coco_ap`, for annotations before
+    anything is run.
     """
+    people = dataset if annotated is None else annotated
+    truth = _content(people.annotations or coco_annotations(people))
+    _check_annotations(truth["annotations"])
     predictions = predict_dataset(
         model,
         dataset,
@@ -186,9 +235,47 @@ def evaluate(
         nms_threshold=nms_threshold,
         score_threshold=score_threshold,
         sigmas=sigmas,
+        category_id=_keypoint_category(truth),
     )
-    truth = dataset.annotations or coco_annotations(dataset)
-    return Evaluation(coco_ap(truth, results, sigmas=sigmas), results, predictions)
+    measures = coco_measures(truth, results, sigmas=sigmas)
+    return Evaluation(measures.figures, results, predictions, measures)
+
+
+def evaluate_pckh(
+    model: PoseModel,
+    dataset: KeypointDataset,
+    truth: MpiiTruth,
+    *,
+    decoder: str | None = None,
+    flip_test: bool = True,
+    batch_size: int = 32,
+    workers: int = 2,
+    progress: bool = True,
+) -> Evaluation:
+    """Runs `model` on the boxes of MPII people and measures PCKh, in percent, against `truth` of the same rows.
+
+    Raises `HrkitError` as `metrics.pckh`.
+    """
+    predictions = predict_dataset(
+        model,
+        dataset,
+        decoder=decoder,
+        flip_test=flip_test,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+    )
+    names = dataset.skeleton.keypoint_names
+    figures = pckh(predictions.keypoints, truth.keypoints, truth.missing, truth.head_boxes, names)
+    results = coco_results(
+        dataset.image_ids[dataset.image_index],
+        predictions.keypoints,
+        dataset.scores,
+        crop_areas(dataset, model.input_size),
+        nms=None,
+        sigmas=dataset.skeleton.sigmas,
+    )
+    return Evaluation(figures, results, predictions)
 
 
 def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:
@@ -212,6 +299,18 @@ def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:
             for number, row in enumerate(range(len(dataset)), 1)
         ],
     }
+
+
+def _mean_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of what is not -1 along the last axis; -1 where nothing is."""
+    known = values > -1
+    mean = np.where(known, values, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
+    return np.where(known.any(-1), mean, -1.0)
+
+
+def _keypoint_category(content: Mapping[str, Any]) -> int:
+    """The id of the first category with keypoints."""
+    return next((category["id"] for category in content["categories"] if category.get("keypoints")), 1)
 
 
 def _check_predictions(

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
 
 from hrkit.datasets.base import KeypointDataset
 from hrkit.errors import DatasetError
@@ -60,3 +62,41 @@ def mpii(path: str | Path = "data/mpii", *, split: str = "train", images: str | 
         scores=np.ones(len(rows)),
         ids=np.arange(len(rows)),
     )
+
+
+@frozen(eq=False)
+class MpiiTruth:
+    """What PCKh is measured against, in the order of the json's people."""
+
+    keypoints: NDArray[np.float64]
+    """(N,16,2) x, y, frame px."""
+    missing: NDArray[np.bool_]
+    """(N,16) whether there is no label."""
+    head_boxes: NDArray[np.float64]
+    """(N,4) xyxy, frame px."""
+
+
+def read_mpii_truth(path: str | Path = "data/mpii", *, split: str = "val") -> MpiiTruth:
+    """Joints and head boxes of `annot/gt_<split>.mat`, which the official HRNet code measures with.
+
+    `path` is as in `mpii`. Brought from 1-based to 0-based. Raises `DatasetError` naming the file.
+    """
+    from scipy.io import loadmat
+
+    split = {"val": "valid"}.get(split, split)
+    folder = Path(path).parent if Path(path).is_file() else Path(path) / "annot"
+    file = folder / f"gt_{Path(path).stem if Path(path).is_file() else split}.mat"
+    if not file.is_file():
+        raise DatasetError(f"{file}: no such file; PCKh needs its head boxes, which are published with the json")
+    try:
+        content = loadmat(file)
+        joints, missing, heads = (
+            np.asarray(content[key], np.float64) for key in ("pos_gt_src", "jnt_missing", "headboxes_src")
+        )
+    except Exception as error:  # scipy raises all sorts on damaged files
+        raise DatasetError(f"{file}: cannot be read as MPII's ground truth ({error!r})") from None
+    count = joints.shape[-1]
+    if (joints.shape, missing.shape, heads.shape) != ((16, 2, count), (16, count), (2, 2, count)):
+        shapes = f"{joints.shape}, {missing.shape}, {heads.shape}"
+        raise DatasetError(f"{file}: joints, missing and heads have shapes {shapes}, wanted (16,2,N), (16,N), (2,2,N)")
+    return MpiiTruth(joints.transpose(2, 0, 1) - 1, missing.T > 0, heads.transpose(2, 0, 1).reshape(count, 4) - 1)

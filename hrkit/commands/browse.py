@@ -1,0 +1,94 @@
+"""`hrkit browse`: what the network sees of a dataset, before a run is begun on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hrkit.datasets.transforms import PersonCrops
+    from hrkit.heads.codecs import Codec
+
+
+@click.command(
+    "browse",
+    epilog="""\b
+Examples:
+  hrkit browse --dataset coco:data/coco --output samples.jpg
+  hrkit browse --config lite.toml --count 8 --seed 1""",
+)
+@click.option("--dataset", help="NAME[:PATH], as for `hrkit train`.  [default: the config's first, else coco]")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Of `hrkit train`: its augmentation.")
+@click.option("--split", default="train", show_default=True, help="Of the dataset.")
+@click.option("--count", type=click.IntRange(1), default=24, show_default=True, help="How many people.")
+@click.option("--input-size", type=(int, int), metavar="HEIGHT WIDTH", help="[default: the config's, else 256 192]")
+@click.option("--codec", help="Of the targets: msra, dark, udp.  [default: the config's, else msra]")
+@click.option("--sigma", type=float, help="Of the targets, heatmap px.  [default: the config's, else by size]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which people, and how they vary.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("browse.jpg"), show_default=True)
+def command(
+    dataset: str | None, config_file: Path | None, split: str, count: int, seed: int, output: Path, **given: Any
+) -> None:
+    """Draws samples of a dataset on one sheet: each person as cut out, as augmented, and with the targets."""
+    import numpy as np
+
+    from hrkit.config import Augmentation, build_config, read_config
+    from hrkit.contact_sheet import contact_sheet
+    from hrkit.datasets.transforms import PersonCrops
+    from hrkit.errors import HrkitError, ImageError
+    from hrkit.heads.codecs import create_codec
+    from hrkit.images import WRITABLE, write_image
+    from hrkit.loading import DatasetSpec
+    from hrkit.pose_model import default_sigma
+
+    if output.suffix.lower() not in WRITABLE:
+        raise ImageError(f"{output}: cannot write such a picture; endings are {', '.join(WRITABLE)}")
+    recipe = {} if config_file is None else read_config(config_file)
+    recipe |= {name: value for name, value in given.items() if value is not None}
+    spec = DatasetSpec.parse(dataset or next(iter(recipe.get("datasets", ())), "coco"))
+    size = (int(recipe.get("input_size", (256, 192))[0]), int(recipe.get("input_size", (256, 192))[1]))
+    if any(side < 4 or side % 4 for side in size):
+        raise HrkitError(f"input size {size} must be a multiple of 4")
+    codec = create_codec(
+        recipe.get("codec", "msra"),
+        input_size=size,
+        heatmap_size=(size[0] // 4, size[1] // 4),
+        sigma=recipe.get("sigma") or default_sigma(size),
+    )
+    augmentation = build_config(Augmentation, recipe.get("augmentation", {}), str(config_file or "augmentation"))
+    people = spec.load(split)
+    rows = np.random.default_rng(seed).permutation(len(people))[:count]
+    plain = PersonCrops(people, size, codec.udp)
+    varied = PersonCrops(people, size, codec.udp, augmentation, seed)
+    tiles = [tile for place, row in enumerate(rows) for tile in _tiles(plain, varied, codec, place, int(row))]
+    write_image(output, contact_sheet(tiles, columns=3 * min(4, len(rows))))
+    click.echo(f"{people}: {len(rows)} people, each plain, augmented and with targets")
+    click.echo(f"drawn: {click.format_filename(output)}")
+
+
+def _tiles(
+    plain: PersonCrops, varied: PersonCrops, codec: Codec, place: int, row: int
+) -> list[NDArray[np.uint8]]:
+    """A person plain, augmented, and with the targets the augmented one is trained on."""
+    import numpy as np
+
+    from hrkit.contact_sheet import captioned, draw_joints, heatmap_overlay
+
+    skeleton, name = plain.dataset.skeleton, f"id {plain.dataset.ids[row]}"
+    before, after = plain[0, place, row], varied[0, place, row]
+    targets, weights = codec.encode(after.keypoints[None], after.visible[None])
+    shrink = 1 if codec.udp else 0  # UDP's cells span the centres of the outer pixels
+    (height, width), (h, w) = codec.input_size, codec.heatmap_size
+    to_crop = np.array([[(width - shrink) / (w - shrink), 0, 0], [0, (height - shrink) / (h - shrink), 0]], np.float64)
+    overlay = heatmap_overlay(after.crop, np.asarray(targets[0]), to_crop)
+    labelled, trained = int(before.visible.sum()), int((np.asarray(weights) > 0).sum())
+    return [
+        captioned(draw_joints(before.crop, before.keypoints, before.visible, skeleton), f"{name}, {labelled} joints"),
+        captioned(draw_joints(after.crop, after.keypoints, after.visible, skeleton), "augmented"),
+        captioned(overlay, f"targets, {trained} joints"),
+    ]

@@ -1,0 +1,261 @@
+"""`hrkit test`: a network measured on a dataset, and a report."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import torch
+
+    from hrkit.datasets.base import KeypointDataset
+    from hrkit.evaluation import Evaluation
+    from hrkit.loading import DatasetSpec
+    from hrkit.pose_model import PoseModel
+
+
+@click.command(
+    "test",
+    epilog="""\b
+Examples:
+  hrkit test --backbone hrnet_w32 --dataset coco:data/coco --flip-test
+  hrkit test --backbone lite --annotations people.json --images photos --boxes lite_person
+  hrkit test --backbone hrnet_w32 --dataset coco:data/coco --boxes COCO_val2017_detections_AP_H_56_person.json
+  hrkit test --backbone hrnet_w32 --weights hrnet_w32-mpii-256x256 --dataset mpii:data/mpii
+  hrkit test --backbone hrnet_w32 --weights runs/mine/best.safetensors --dataset custom:mine.toml
+
+The report is a folder: report.md to read, report.json with every figure, predictions.json in COCO's results format,
+curves.png and worst.jpg. For mpii the figure is PCKh, for everything else COCO's AP.""",
+)
+@click.option("--backbone", required=True, help="Pose network, as in `hrkit models`.")
+@click.option("--weights", default="auto", show_default=True, help="auto, an entry, a file, none.")
+@click.option("--head", help="[default: the weights' own]")
+@click.option("--input-size", type=(int, int), metavar="HEIGHT WIDTH", help="[default: the weights' own]")
+@click.option("--dataset", default="coco", show_default=True, help="NAME[:PATH]: coco, mpii, custom, or a plugin's.")
+@click.option("--split", default="val", show_default=True, help="Of the dataset.")
+@click.option("--annotations", help="A json in COCO's format, in place of the dataset's PATH.")
+@click.option("--images", help="Folder or zip of the pictures, where it is not beside the annotations.")
+@click.option(
+    "--boxes",
+    default="gt",
+    show_default=True,
+    help="gt (annotated), a COCO detection json, or a registered detector, which sees every picture.",
+)
+@click.option("--box-threshold", type=float, help="Boxes that score less go.  [default: 0 in files; a detector's own]")
+@click.option("--detector-weights", default="auto", show_default=True, help="auto, an entry, a file, none.")
+@click.option("--flip-test/--no-flip-test", help="Average with the mirrored crop: better, twice the time.")
+@click.option("--decoder", help="msra, dark or udp.  [default: the weights' own]")
+@click.option("--nms", type=click.Choice(["oks", "soft-oks", "none"]), default="oks", show_default=True)
+@click.option("--nms-threshold", type=click.FloatRange(0, 1), default=0.9, show_default=True, help="OKS of doubles.")
+@click.option(
+    "--score-threshold",
+    type=float,
+    default=0.2,
+    show_default=True,
+    help="A person's score is the box's times the mean of its joints above this.",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Processes that read and warp.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, mps.")
+@click.option("--precision", default="auto", show_default=True, help="float32, float16, bfloat16.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("test-output"), show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace a report that is in the folder.")
+def command(
+    backbone: str,
+    weights: str,
+    head: str | None,
+    input_size: tuple[int, int] | None,
+    dataset: str,
+    split: str,
+    annotations: str | None,
+    images: str | None,
+    device: str,
+    precision: str,
+    output: Path,
+    overwrite: bool,
+    **how: Any,
+) -> None:
+    """Measures a pose network on a dataset: AP as COCO does, or MPII's PCKh, with a report."""
+    import torch
+
+    from hrkit.devices import parse_devices, parse_precision
+    from hrkit.errors import HrkitError
+    from hrkit.report import Subject, check_folder, write_report
+
+    check_folder(output, overwrite)
+    devices = parse_devices(device)
+    if len(devices) > 1:
+        raise HrkitError(f"a test runs on one device, not on {device!r}")
+    spec = _spec(dataset, annotations)
+    _check_boxes(how["boxes"], spec.name)
+    annotated = _load(spec, split, images)
+    model, taken, annotated = _model(backbone, weights, head, input_size, annotated)
+    model.create_codec(how["decoder"])  # a wrong name is found before anything runs
+    model = model.to(devices[0], parse_precision(precision)).to(memory_format=torch.channels_last)
+    output.mkdir(parents=True, exist_ok=True)  # if that fails, then now
+    boxed, in_words = _boxes(annotated, devices[0], **how)
+    click.echo(f"{annotated}, boxes: {in_words}")
+    started = time.perf_counter()
+    evaluation = _evaluate(model, boxed, annotated, spec, split, how)
+    settings = {
+        "dataset": annotated.name,
+        "annotations": None if annotated.annotations is None else str(annotated.annotations),
+        "weights": taken,
+        **how,
+        "decoder": how["decoder"] or model.codec_name,
+        "device": _device_name(devices[0]),
+        "precision": str(model.dtype).removeprefix("torch."),
+    }
+    subject = Subject(
+        model=model,
+        annotated=annotated,
+        boxed=boxed,
+        boxes_in_words=in_words,
+        settings=settings,
+        seconds=time.perf_counter() - started,
+    )
+    _say(write_report(output, subject, evaluation), output)
+
+
+def _spec(dataset: str, annotations: str | None) -> DatasetSpec:
+    from attrs import evolve
+
+    from hrkit.loading import DatasetSpec
+
+    spec = DatasetSpec.parse(dataset)
+    if spec.weight != 1:
+        raise click.UsageError(f"--dataset {dataset}: a weight is for training only")
+    if annotations is not None and spec.path is not None:
+        raise click.UsageError(f"--annotations {annotations} or --dataset {dataset}: name one place")
+    return spec if annotations is None else evolve(spec, path=annotations)
+
+
+def _load(spec: DatasetSpec, split: str, images: str | None) -> KeypointDataset:
+    from hrkit import registry
+
+    if images is None:
+        return spec.load(split)
+    if spec.name == "custom":
+        raise click.UsageError("--images: a custom dataset's file says where its pictures are")
+    build = registry.datasets.builder(spec.name)
+    return build(split=split, images=images) if spec.path is None else build(spec.path, split=split, images=images)
+
+
+def _model(
+    backbone: str, weights: str, head: str | None, input_size: tuple[int, int] | None, annotated: KeypointDataset
+) -> tuple[PoseModel, str, KeypointDataset]:
+    """The network, the name or path of its weights, and the people with its joints, matched by name."""
+    from hrkit import zoo
+    from hrkit.pose_model import create_pose_model
+    from hrkit.skeletons import skeleton_of
+
+    own = annotated.skeleton
+    if weights == "none":
+        model = create_pose_model(backbone, head=head, num_joints=len(own), input_size=input_size, skeleton=own)
+        return model, "none", annotated
+    selected = zoo.select(backbone, weights, num_joints=len(own), input_size=input_size)
+    taken = selected.name if isinstance(selected, zoo.WeightsEntry) else str(selected)
+    model = create_pose_model(backbone, weights=taken, head=head, num_joints=None, input_size=input_size)
+    if model.skeleton.name == skeleton_of(len(own)).name and model.skeleton.name.startswith("joints"):
+        model.skeleton = own  # the weights do not say what their joints are called
+    if model.skeleton.keypoint_names != own.keypoint_names:
+        annotated = annotated.with_skeleton(model.skeleton)
+        shared = len(set(own.keypoint_names) & set(model.skeleton.keypoint_names))
+        click.echo(f"{shared} of the network's {len(model.skeleton)} joints are annotated, matched by name")
+    return model, taken, annotated
+
+
+def _check_boxes(boxes: str, dataset: str) -> None:
+    """Raises before anything is loaded for what can be no source of boxes."""
+    from hrkit import registry
+    from hrkit.errors import HrkitError, UnknownNameError
+
+    if boxes == "gt":
+        return
+    if dataset == "mpii":
+        raise HrkitError(f"MPII's PCKh is measured with the annotated boxes; pass --boxes gt, not {boxes}")
+    if boxes in registry.detectors or Path(boxes).is_file():
+        return
+    if os.sep in boxes or boxes.endswith(".json"):
+        raise HrkitError(f"--boxes {boxes}: no such file")
+    raise UnknownNameError("boxes", boxes, ["gt", *registry.detectors.names()])
+
+
+def _boxes(
+    annotated: KeypointDataset,
+    device: torch.device,
+    boxes: str,
+    box_threshold: float | None,
+    detector_weights: str,
+    **_: Any,
+) -> tuple[KeypointDataset, str]:
+    """The pictures with the boxes that are asked for, and those in words."""
+    from hrkit import registry
+    from hrkit.detected_boxes import detect_people, read_detections
+    from hrkit.pipeline import create_detector
+
+    if boxes == "gt":
+        return annotated, f"{len(annotated)} annotated ones (ground truth)"
+    if boxes not in registry.detectors:
+        found = read_detections(boxes, annotated, threshold=box_threshold or 0.0)
+        return found, f"{len(found)} of {boxes}, scores from {box_threshold or 0.0:g}"
+    weights = None if detector_weights == "none" else detector_weights
+    detector = create_detector(boxes, weights=weights, threshold=box_threshold)
+    found = detect_people(detector, annotated, device=device)
+    least = "its own threshold" if box_threshold is None else f"threshold {box_threshold:g}"
+    return found, f"{len(found)} of the detector {boxes}, {least}"
+
+
+def _evaluate(
+    model: PoseModel,
+    boxed: KeypointDataset,
+    annotated: KeypointDataset,
+    spec: DatasetSpec,
+    split: str,
+    how: dict[str, Any],
+) -> Evaluation:
+    from hrkit.datasets.mpii import read_mpii_truth
+    from hrkit.errors import DatasetError, HrkitError
+    from hrkit.evaluation import evaluate, evaluate_pckh
+    from hrkit.skeletons import mpii16
+
+    common = {name: how[name] for name in ("decoder", "flip_test", "batch_size", "workers")}
+    if spec.name == "mpii":
+        if model.skeleton.keypoint_names != mpii16.keypoint_names:
+            raise HrkitError(f"PCKh needs MPII's 16 joints; {model.describe()} has {model.skeleton.name}'s")
+        truth = read_mpii_truth(split=split) if spec.path is None else read_mpii_truth(spec.path, split=split)
+        if len(truth.keypoints) != len(boxed):
+            raise DatasetError(f"{boxed.name}: {len(boxed)} people, but {len(truth.keypoints)} in gt_{split}.mat")
+        return evaluate_pckh(model, boxed, truth, **common)
+    return evaluate(
+        model,
+        boxed,
+        annotated=annotated,
+        nms=None if how["nms"] == "none" else how["nms"],
+        nms_threshold=how["nms_threshold"],
+        score_threshold=how["score_threshold"],
+        **common,
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def _say(content: dict[str, Any], output: Path) -> None:
+    if "AP" in content:
+        names = ("AP", "AP50", "AP75", "APM", "APL", "AR")
+        click.echo("  ".join(f"{name} {content[name]:.4f}" for name in names))
+    else:
+        click.echo("PCKh: " + "  ".join(f"{name} {value:.2f}" for name, value in content["PCKh"].items()))
+    click.echo(
+        f"{content['box_count']} boxes in {content['seconds']:.1f} s, "
+        f"{100 * content['outside_network']:.1f} % of it outside the network"
+    )
+    click.echo(f"report: {click.format_filename(output / 'report.md')}")

@@ -1,0 +1,96 @@
+"""Plots of curves, drawn with OpenCV: enough for a report, and one dependency less."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]
+
+COLORS = ((180, 90, 20), (40, 80, 220), (60, 150, 50), (150, 60, 150), (60, 60, 60))
+"""BGR, one curve after another."""
+
+_SHARP = 2
+"""Everything is drawn this much larger, then brought down: text and lines get smooth."""
+
+
+@frozen(eq=False)
+class Curve:
+    """A line of a plot."""
+
+    name: str
+    x: NDArray[np.float64]
+    """(P,)"""
+    y: NDArray[np.float64]
+    """(P,)"""
+    dots: bool = False
+    """Whether to mark the points."""
+
+
+def plot(
+    title: str,
+    x_label: str,
+    curves: Sequence[Curve],
+    *,
+    x_range: tuple[float, float] = (0.0, 1.0),
+    y_range: tuple[float, float] = (0.0, 1.0),
+    x_ticks: int = 6,
+    size: tuple[int, int] = (360, 480),
+) -> Frame:
+    """(H,W,3) BGR of `size` (height, width) px: curves on white, with a grid and, for several, a legend.
+
+    `x_ticks` numbers stand along the x axis, the ends included. What lies outside the ranges is cut off.
+    """
+    height, width = size[0] * _SHARP, size[1] * _SHARP
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    left, right, top, bottom = 48 * _SHARP, width - 16 * _SHARP, 32 * _SHARP, height - 44 * _SHARP
+
+    def place(x: Any, y: Any) -> NDArray[np.int32]:
+        along = (np.asarray(x, np.float64) - x_range[0]) / (x_range[1] - x_range[0])
+        up = (np.asarray(y, np.float64) - y_range[0]) / (y_range[1] - y_range[0])
+        across = np.stack([left + along * (right - left), bottom - up * (bottom - top)], axis=-1)
+        return np.round(across).astype(np.int32)
+
+    for x in np.linspace(*x_range, x_ticks):
+        cv2.line(canvas, place(x, y_range[0]).tolist(), place(x, y_range[1]).tolist(), (225, 225, 225), 1, cv2.LINE_AA)
+        _text(canvas, f"{x:.2f}", (int(place(x, y_range[0])[0]), bottom + 14 * _SHARP), "middle")
+    for y in np.linspace(*y_range, 6):
+        cv2.line(canvas, place(x_range[0], y).tolist(), place(x_range[1], y).tolist(), (225, 225, 225), 1, cv2.LINE_AA)
+        _text(canvas, f"{y:.2f}", (left - 6 * _SHARP, int(place(x_range[0], y)[1]) + 4 * _SHARP), "right")
+    inside = canvas[top : bottom + 1, left : right + 1]  # curves cannot leave their field
+    for number, curve in enumerate(curves):
+        color = COLORS[number % len(COLORS)]
+        points = place(curve.x, curve.y) - [left, top]
+        cv2.polylines(inside, [points.astype(np.int32)], False, color, 2 * _SHARP, cv2.LINE_AA)
+        for point in points.tolist() if curve.dots else ():
+            cv2.circle(inside, point, 3 * _SHARP, color, -1, cv2.LINE_AA)
+    cv2.rectangle(canvas, (left, top), (right, bottom), (90, 90, 90), _SHARP)
+    _legend(canvas, curves, left + 12 * _SHARP, bottom - 10 * _SHARP)
+    _text(canvas, title, (left, top - 12 * _SHARP), "left", 0.5)
+    _text(canvas, x_label, ((left + right) // 2, height - 10 * _SHARP), "middle")
+    return cv2.resize(canvas, (size[1], size[0]), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def _legend(canvas: Frame, curves: Sequence[Curve], left: int, bottom: int) -> None:
+    if len(curves) < 2:
+        return
+    far = (left + 160 * _SHARP, bottom + 6 * _SHARP)
+    near = (left - 6 * _SHARP, bottom - (len(curves) - 1) * 16 * _SHARP - 14 * _SHARP)
+    cv2.rectangle(canvas, near, far, (255, 255, 255), -1)
+    cv2.rectangle(canvas, near, far, (200, 200, 200), 1)
+    for number, curve in enumerate(curves):
+        y = bottom - (len(curves) - 1 - number) * 16 * _SHARP
+        color = COLORS[number % len(COLORS)]
+        cv2.line(canvas, (left, y - 4 * _SHARP), (left + 18 * _SHARP, y - 4 * _SHARP), color, 2 * _SHARP, cv2.LINE_AA)
+        _text(canvas, curve.name, (left + 24 * _SHARP, y), "left")
+
+
+def _text(canvas: Frame, text: str, at: tuple[int, int], side: str, scale: float = 0.38) -> None:
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale * _SHARP, 1)
+    x = at[0] - {"left": 0, "middle": width // 2, "right": width}[side]
+    cv2.putText(canvas, text, (x, at[1]), cv2.FONT_HERSHEY_SIMPLEX, scale * _SHARP, (40, 40, 40), _SHARP, cv2.LINE_AA)
