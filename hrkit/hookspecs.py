@@ -4,7 +4,8 @@ A plugin is a Python distribution with an entry point in the group `hrkit` that 
 some of these functions, each marked with `@hookimpl`. hrkit's own parts come in through the same hooks.
 
 A registered name may hold one `*` (`"timm/*"`): it stands for any text, which the builder gets as its first positional
-argument. Builders are called with keyword arguments only, apart from that.
+argument. Builders are called with keyword arguments only, apart from that and from the path of a dataset. What they
+raise besides `HrkitError` and `OSError` becomes a `PluginError` that names the plugin.
 """
 
 # mypy: disable-error-code="empty-body"
@@ -62,7 +63,7 @@ def register_decoders() -> Mapping[str, Callable[..., Codec]]:
 
 @hookspec
 def register_datasets() -> Mapping[str, Callable[..., KeypointDataset]]:
-    """Datasets of people with keypoints: name -> builder."""
+    """Datasets of people with keypoints: name -> builder, called with a path, if there is one, and with `split`."""
 
 
 @hookspec

@@ -290,8 +290,8 @@ class Registry:
         entry, text = self.find(name)
         return entry.value if text is None else functools.partial(entry.value, text)
 
-    def build(self, name: str, /, **options: Any) -> Any:
-        """What the builder for `name` makes of `options`.
+    def build(self, name: str, /, *arguments: Any, **options: Any) -> Any:
+        """What the builder for `name` makes of `options`, and of `arguments`, which are a dataset's path.
 
         Raises as `find`, `HrkitError` and `OSError` as the builder does, and `PluginError`, which names the plugin, for
         whatever else the builder raises, options that it does not take among it.
@@ -299,7 +299,7 @@ class Registry:
         entry, _ = self.find(name)
         builder = self.builder(name)
         try:
-            return builder(**options)
+            return builder(*arguments, **options)
         except (HrkitError, OSError):
             raise
         except Exception as error:  # perhaps a stranger's code, which may raise anything

@@ -25,9 +25,6 @@ SECTIONS = {
     "register_weights": "Weights",
     "register_commands": "Commands",
 }
-NOT_BUILT_IN = {"register_datasets": "hrkit's own readers of COCO and MPII are still to be registered"}
-"""Hooks that hrkit itself may do without, and why."""
-
 DUMMIES = {
     "register_weights": [WeightsEntry("dummy", "a_model", url="https://example.org/dummy.pth")],
     "register_commands": [click.Command("dummy")],
@@ -49,7 +46,7 @@ def test_documented(hook):
 def test_hrkit_uses_it_itself(hook, monkeypatch):
     monkeypatch.setenv("HRKIT_PLUGINS", "")
     entries = PluginManager().collect(hook.removeprefix("register_"))
-    assert entries or NOT_BUILT_IN.get(hook)
+    assert entries
     assert all(entry.plugin.startswith("hrkit.") for entry in entries.values())
 
 

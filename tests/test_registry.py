@@ -273,6 +273,7 @@ def test_build(manager):
     registry = detectors(manager)
     assert registry.build("picky", size=2) == ("", 3)
     assert registry.build("picky/x", size=3) == ("x", 2)
+    assert registry.build("picky", "path") == ("path", 6)
     with pytest.raises(PluginError, match=r"^detector 'picky/x' of plugin 'mine' does not take the option 'name'$"):
         registry.build("picky/x", name="x")
     with pytest.raises(PluginError, match=r"^detector 'picky' of plugin 'mine' cannot be built: ZeroDivisionError: "):
