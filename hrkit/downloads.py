@@ -71,7 +71,7 @@ def _download(url: str, target: Path, checksum: str | None, size: int | None, pr
         if size and before > size:
             part.unlink()
             before = 0
-        broken = _transfer(url, target, progress)
+        broken = _transfer(url, target, size, progress)
         if broken is None:
             break
         if _length(part) <= before:  # otherwise it moves, if in steps
@@ -86,8 +86,8 @@ def _download(url: str, target: Path, checksum: str | None, size: int | None, pr
     _trust(target, checksum)
 
 
-def _transfer(url: str, target: Path, progress: bool) -> str | None:
-    """Appends to the part what it lacks; gives None if it is whole then, else what broke the transfer off."""
+def _transfer(url: str, target: Path, size: int | None, progress: bool) -> str | None:
+    """Appends to the part what it lacks; gives None if it is whole then (or too long), else what broke it off."""
     part = _beside(target, "part")
     start = _length(part)
     headers = {"User-Agent": "hrkit"} | ({"Range": f"bytes={start}-"} if start else {})
@@ -98,7 +98,7 @@ def _transfer(url: str, target: Path, progress: bool) -> str | None:
             if error.headers.get("Content-Range") == f"bytes */{start}":
                 return None
             part.unlink()
-            return _transfer(url, target, progress)
+            return _transfer(url, target, size, progress)
         return f"{error.code} {error.reason}"
     except (OSError, http.client.HTTPException) as error:
         return _one_line(error)
@@ -115,13 +115,16 @@ def _transfer(url: str, target: Path, progress: bool) -> str | None:
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             part.unlink(missing_ok=True)
             return "another part of the file than asked for came"
-        return _receive(response, part, start, target.name if progress else None)
+        return _receive(response, part, start, size, target.name if progress else None)
 
 
-def _receive(response: http.client.HTTPResponse, part: Path, start: int, title: str | None) -> str | None:
+def _receive(
+    response: http.client.HTTPResponse, part: Path, start: int, size: int | None, title: str | None
+) -> str | None:
     """Writes what comes to `part`, from `start` on, with a bar where there is a title; result as of `_transfer`."""
-    length = response.headers.get("Content-Length")
-    total = None if length is None else start + int(length)
+    length = response.headers.get("Content-Length", "")
+    total = start + int(length) if length.isdecimal() else None
+    written = start
     with (
         part.open("ab" if start else "wb") as file,
         tqdm(desc=title, total=total, initial=start, unit="B", unit_scale=True, disable=title is None) as bar,
@@ -135,7 +138,10 @@ def _receive(response: http.client.HTTPResponse, part: Path, start: int, title: 
                 break
             file.write(chunk)
             bar.update(len(chunk))
-    return "the connection was cut" if total is not None and _length(part) < total else None
+            written += len(chunk)
+            if size is not None and written > size:  # a server gone astray must not fill the disk
+                return None
+    return "the connection was cut" if total is not None and written < total else None
 
 
 def _check_once(url: str, target: Path, checksum: str | None, size: int | None) -> None:

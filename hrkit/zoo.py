@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from attrs.converters import optional
 
 from hrkit import downloads, registry
@@ -33,8 +33,8 @@ _NAME = re.compile(r"\w[\w.+-]*")
 _CHECKSUM = re.compile(r"sha256:[0-9a-fA-F]{8,64}|sha1:[0-9a-fA-F]{8,40}")
 
 
-def _whole(values: Iterable[int]) -> tuple[int, ...]:
-    return tuple(int(value) for value in values)
+def _size(values: Iterable[int] | None) -> tuple[int, ...] | None:
+    return None if values is None else tuple(int(value) for value in values)
 
 
 def _floats(values: Iterable[float]) -> tuple[float, ...]:
@@ -70,8 +70,10 @@ class WeightsEntry:
     sigma: float = 2.0
     """Of the training targets, heatmap px."""
     skeleton: str = "coco17"
-    input_size: tuple[int, int] = field(default=(256, 192), converter=_whole)
-    """(height, width) that the weights were trained with, px."""
+    input_size: tuple[int, int] | None = field(
+        default=Factory(lambda self: (256, 192) if self.kind == "pose" else None, takes_self=True), converter=_size
+    )
+    """(height, width) that the weights were trained with, px; None where no size is fixed, which poses need."""
     mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, converter=_floats)
     """Of pixel / 255, in the network's own channel order; so is `std`."""
     std: tuple[float, float, float] = field(default=IMAGENET_STD, converter=_floats)
@@ -95,13 +97,18 @@ class WeightsEntry:
             (self.size is not None and self.size <= 0, "size is not positive"),
             (not self.codec, "codec is empty"),
             (not self.sigma > 0, "sigma is not positive"),
-            (len(self.input_size) != 2 or min(self.input_size) <= 0, "input_size is not (height, width)"),
+            (not self._has_sound_size(), "input_size is not (height, width)"),
             (len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0, "mean and std are not three a piece"),
             (self.channel_order not in CHANNEL_ORDERS, f"channel_order is {self.channel_order!r}, not rgb or bgr"),
         ):
             if wrong:
                 raise WeightsError(f"weights entry {self.name!r}: {problem}")
         get_skeleton(self.skeleton)
+
+    def _has_sound_size(self) -> bool:
+        if self.input_size is None:
+            return self.kind != "pose"
+        return len(self.input_size) == 2 and min(self.input_size) > 0
 
     @property
     def num_joints(self) -> int:
@@ -129,7 +136,8 @@ def find(name: str) -> WeightsEntry:
     if name not in registered:
         model = name.split("-")[0]
         related = [entry.name for entry in entries(model)]
-        raise UnknownNameError(f"{model} weights" if related else "weights", name, related or registered)
+        kind, choices = (f"{model} weights", related) if related else ("weights", list(registered))
+        raise UnknownNameError(kind, name, choices, names=registered, hint=registry.where_else(name))
     return registered[name].value
 
 
@@ -175,8 +183,9 @@ def select(
 ) -> WeightsEntry | Path | None:
     """What a `weights` argument for `model` means: an entry, a file, or None for None.
 
-    "auto" is the entry that `choose` takes under `conditions`; otherwise a path or the name of an entry. Raises
-    `WeightsError` for a missing file or another model's entry, `UnknownNameError` for an unknown name.
+    "auto" is the entry that `choose` takes under `conditions`; otherwise a path or the name of an entry. A backbone may
+    also start from the entry of a pose model. Raises `WeightsError` for a missing file or an entry of another model or
+    kind, `UnknownNameError` for an unknown name.
     """
     if weights is None:
         return None
@@ -192,6 +201,10 @@ def select(
             raise WeightsError(
                 f"weights {name!r} are of {entry.model}, not of {model}; `hrkit models {model}` lists more"
             )
+        if entry.kind != kind and (kind, entry.kind) != ("backbone", "pose"):
+            others = f"`hrkit models {model}` lists more"
+            advice = "pass them as backbone_weights" if (kind, entry.kind) == ("pose", "backbone") else others
+            raise WeightsError(f"{name!r} are {entry.kind} weights, not {kind} weights; {advice}")
         return entry
     raise WeightsError(f"there is no weights file {path}; check the path, or take a name that `hrkit models` lists")
 
@@ -214,8 +227,9 @@ def cache_path(entry: WeightsEntry) -> Path:
 
 
 def is_cached(entry: WeightsEntry) -> bool:
-    """Whether `fetch` needs no network."""
-    return cache_path(entry).is_file()
+    """Whether the file is there, of the published size where that is known; `fetch` checks what is in it."""
+    path = cache_path(entry)
+    return path.is_file() and entry.size in (None, path.stat().st_size)
 
 
 def fetch(entry: WeightsEntry, progress: bool = True) -> Path:
@@ -239,6 +253,8 @@ def _looks_like_path(weights: str | os.PathLike[str]) -> bool:
 
 
 def _describe(entry: WeightsEntry) -> str:
+    if entry.kind != "pose" or entry.input_size is None:
+        return entry.name
     height, width = entry.input_size
     head = f", head {entry.head}" if entry.head else ""
     return f"{entry.name} ({entry.num_joints} joints, {height}x{width}, {entry.codec}{head})"

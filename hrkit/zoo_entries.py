@@ -198,7 +198,7 @@ def _yolov3(model: str, file: str, size: int, checksum: str) -> WeightsEntry:
         input_size=(416, 416),
         mean=(0, 0, 0),
         std=(1, 1, 1),
-        licence="public domain",
+        licence="MIT or WTFPL",
         source="Darknet",
         default=True,
     )

@@ -35,6 +35,7 @@ class Server(ThreadingHTTPServer):
         self.shift_ranges = 0
         self.status: int | None = None
         self.send_length = True
+        self.wrong_length: str | None = None
         self.cuts: list[int] = []  # how many bytes the first, second, ... answer gives before it breaks off
         self.hold: threading.Event | None = None  # half an answer, then nothing until the event
         self.half_sent = threading.Event()
@@ -72,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         self.send_header("Content-Type", server.content_type)
         if server.send_length:
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", server.wrong_length or str(len(body)))
         self.end_headers()
         if server.cuts:
             self.wfile.write(body[: server.cuts.pop(0)])
@@ -134,6 +135,25 @@ def test_without_content_length(server, target):
     server.send_length = False
     download(server.url, target, checksum=f"sha256:{SHA256}", progress=False)
     assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("length", ["abc", "-1", "1e6"])
+def test_a_content_length_that_is_no_number(server, target, length):
+    server.wrong_length = length
+    download(server.url, target, checksum=f"sha256:{SHA256}", progress=False)
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("send_length", [False, True])
+def test_a_server_that_sends_more_is_stopped(server, target, monkeypatch, send_length):
+    monkeypatch.setattr(downloads, "_CHUNK", 1000)
+    server.send_length = send_length
+    with pytest.raises(DownloadError, match="instead of 2,500 and was removed") as error:
+        download(server.url, target, size=2500, progress=False)
+    got = int(str(error.value).split(" has ")[1].split(" bytes")[0].replace(",", ""))
+    assert 2500 < got <= 3500
+    assert not target.exists()
+    assert not part_of(target).exists()
 
 
 def test_bar_is_on_stderr(server, target, capsys):

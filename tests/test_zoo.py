@@ -56,6 +56,8 @@ def test_entry_defaults():
     assert made.channel_order == "rgb"
     assert hash(made) == hash(entry(input_size=(384, 288), metrics={"AP": 0.5}))
     assert entry(skeleton="mpii16").num_joints == 16
+    assert entry().input_size == (256, 192)
+    assert entry(kind="detector").input_size is None
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,7 @@ def test_entry_defaults():
         {"sigma": 0},
         {"input_size": (256,)},
         {"input_size": (256, 0)},
+        {"input_size": None},
         {"mean": (0.5, 0.5)},
         {"std": (1, 1, 0)},
         {"channel_order": "RGB"},
@@ -166,6 +169,16 @@ def test_find():
     assert "yolov3" not in str(error.value)  # the choices are those of the model
     with pytest.raises(UnknownNameError, match="yolov3_tiny"):
         zoo.find("yolo_tiny")
+    with pytest.raises(UnknownNameError, match=r"unknown yolov3 weights .*did you mean yolov3_tiny") as error:
+        zoo.find("yolov3-tiny")
+    assert str(error.value).endswith("choices: yolov3")
+
+
+def test_find_says_where_well_known_ones_are(monkeypatch):
+    entries = {"yolov3": registry.weights.entries()["yolov3"]}
+    monkeypatch.setattr(registry.Registry, "entries", lambda self: entries)
+    with pytest.raises(UnknownNameError, match="pip install hrkit-lite"):
+        zoo.find("lite-coco-256x192")
 
 
 @pytest.mark.parametrize(
@@ -248,6 +261,20 @@ def test_resolve_a_name(downloaded, tmp_path):
     assert len(downloaded) == 1
 
 
+def test_weights_of_another_kind_are_refused_before_any_download(downloaded, register):
+    register(entry("detects", "both", kind="detector"))
+    with pytest.raises(
+        WeightsError,
+        match=r"^'hrnet_w32-imagenet' are backbone .*, not pose .*; pass them as backbone_weights$",
+    ):
+        zoo.resolve("hrnet_w32", "hrnet_w32-imagenet")
+    with pytest.raises(WeightsError, match="are detector weights, not pose weights; `hrkit models both` lists more"):
+        zoo.resolve("both", "detects")
+    assert downloaded == []
+    zoo.resolve("hrnet_w32", "hrnet_w32-coco-256x192", kind="backbone")  # its trunk is one
+    assert len(downloaded) == 1
+
+
 def test_fetch_downloads_what_is_published(downloaded, tmp_path):
     assert zoo.fetch(zoo.find("yolov3"), progress=False) == tmp_path / "yolov3.weights"
     checksum = "sha1:520878f12e97cf820529daea502acca380f1cb8e"
@@ -265,6 +292,8 @@ def test_is_cached(downloaded, tmp_path):
     assert not zoo.is_cached(made)
     (tmp_path / "hrnet_w32-imagenet.pth").write_bytes(b"weights")
     assert zoo.is_cached(made)
+    (tmp_path / "yolov3.weights").write_bytes(b"garbage")
+    assert not zoo.is_cached(zoo.find("yolov3"))
 
 
 def test_a_carried_file(downloaded, tmp_path):
@@ -282,4 +311,4 @@ def test_a_wrong_file_in_the_cache_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setenv("HRKIT_HOME", str(tmp_path))
     (tmp_path / "hrnet_w32-imagenet.pth").write_bytes(b"something else")
     with pytest.raises(DownloadError, match="36af842e"):
-        zoo.resolve("hrnet_w32", "hrnet_w32-imagenet")
+        zoo.resolve("hrnet_w32", "hrnet_w32-imagenet", kind="backbone")

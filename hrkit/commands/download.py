@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from hrkit import zoo
+from hrkit.errors import HrkitError, one_line
 
 
 @click.command(
@@ -22,5 +23,16 @@ def command(names: tuple[str, ...], quiet: bool) -> None:
     What is in the cache already is checked and not fetched again; a download that broke off goes on. The cache is the
     folder of the environment variable HRKIT_HOME, or else the user's cache folder.
     """
-    for entry in [zoo.find(name) for name in names]:  # all names first: no typo is found after a long download
-        click.echo(zoo.fetch(entry, progress=not quiet))
+    entries = [zoo.find(name) for name in names]  # all names first: no typo is found after a long download
+    failed = 0
+    for entry in entries:
+        try:
+            click.echo(zoo.fetch(entry, progress=not quiet))
+        except (HrkitError, OSError) as error:
+            if len(entries) == 1:
+                raise
+            click.echo(f"error: {one_line(error)}", err=True)
+            failed += 1
+    if failed:
+        click.echo(f"{failed} of {len(entries)} failed", err=True)
+        raise SystemExit(1)

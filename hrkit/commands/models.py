@@ -12,6 +12,8 @@ from hrkit import zoo
 from hrkit.errors import WeightsError
 
 _COLUMNS = ("name", "model", "input", "joints", "codec", "score", "licence", "size", "cached", "default")
+_SCORES = ("AP", "PCKh")
+"""How the names of metrics begin that are shown; a name may say more, as "AP (own split)" does."""
 
 
 @click.command(
@@ -50,17 +52,17 @@ def _fields(entry: zoo.WeightsEntry) -> dict[str, Any]:
 
 def _row(entry: zoo.WeightsEntry) -> tuple[str, ...]:
     pose = entry.kind == "pose"  # joints and codec say nothing about the others
-    height, width = entry.input_size
     cached = zoo.is_cached(entry)
+    size = entry.file.stat().st_size if entry.file and cached else entry.size
     return (
         entry.name,
         entry.model,
-        f"{height}x{width}",
+        "-" if entry.input_size is None else "{}x{}".format(*entry.input_size),
         str(entry.num_joints) if pose else "",
         entry.codec if pose else "",
-        next((f"{name} {100 * entry.metrics[name]:.1f}" for name in ("AP", "PCKh") if name in entry.metrics), ""),
+        next((f"{name} {100 * value:.1f}" for name, value in entry.metrics.items() if name.startswith(_SCORES)), ""),
         entry.licence,
-        "" if entry.size is None else f"{entry.size / 1e6:.0f} MB",
+        "" if size is None else f"{size / 1e6:.0f} MB",
         ("carried" if entry.file else "yes") if cached else "no",
         "yes" if entry.default else "",
     )

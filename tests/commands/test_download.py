@@ -2,8 +2,9 @@ import pytest
 from click.testing import CliRunner
 
 from hrkit import downloads
+from hrkit.cli import main
 from hrkit.commands.download import command
-from hrkit.errors import UnknownNameError
+from hrkit.errors import DownloadError, UnknownNameError
 
 
 @pytest.fixture
@@ -37,6 +38,23 @@ def test_an_unknown_name_stops_before_any_download(downloaded):
     result = CliRunner().invoke(command, ["yolov3", "yolov4"])
     assert isinstance(result.exception, UnknownNameError)
     assert downloaded == []
+
+
+@pytest.mark.parametrize("error", [DownloadError("one\n two"), OSError("one two")])
+def test_one_that_fails_does_not_stop_the_others(downloaded, monkeypatch, tmp_path, error):
+    def download(url, target, **_):
+        if "tiny" in url:
+            raise error
+        return target
+
+    monkeypatch.setattr(downloads, "download", download)
+    result = CliRunner().invoke(main, ["download", "yolov3_tiny", "yolov3"])
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [str(tmp_path / "yolov3.weights")]
+    assert result.stderr.splitlines() == ["error: one two", "1 of 2 failed"]
+    result = CliRunner().invoke(main, ["download", "yolov3_tiny"])
+    assert result.exit_code == 2
+    assert result.stderr == "error: one two\n"
 
 
 def test_needs_a_name():

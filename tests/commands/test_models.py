@@ -38,18 +38,36 @@ def test_a_row(cache):
 
 def test_detectors_have_neither_joints_nor_codec():
     found = lines("detector")
-    assert ["yolov3", "yolov3", "416x416", "public", "domain", "248", "MB", "no", "yes"] in found
+    assert ["yolov3", "yolov3", "416x416", "MIT", "or", "WTFPL", "248", "MB", "no", "yes"] in found
 
 
 def test_carried(tmp_path):
-    (tmp_path / "carried.pth").write_bytes(b"weights")
-    entry = zoo.WeightsEntry("carried-by-a-test", "a_model", file=tmp_path / "carried.pth", licence="MIT")
+    (tmp_path / "carried.pth").write_bytes(bytes(1_600_000))
+    metrics = {"loss": 0.1, "AP (own split)": 0.437, "AP": 0.9}
+    entry = zoo.WeightsEntry(
+        "carried-by-a-test", "a_model", file=tmp_path / "carried.pth", licence="MIT", metrics=metrics
+    )
     registry.plugins.register(SimpleNamespace(register_weights=hookimpl(lambda: [entry])), "a-test")
     try:
-        assert lines("carried-by")[1] == ["carried-by-a-test", "a_model", "256x192", "17", "msra", "MIT", "carried"]
+        expected = ["carried-by-a-test", "a_model", "256x192", "17", "msra", "AP", "(own", "split)", "43.7", "MIT"]
+        assert lines("carried-by")[1] == [*expected, "2", "MB", "carried"]
         assert json.loads(CliRunner().invoke(command, ["--json", "carried-by"]).stdout)[0]["cached"] is True
     finally:
         registry.plugins.unregister("a-test")
+
+
+def test_a_detector_for_frames_of_any_size():
+    entry = zoo.WeightsEntry("any-size", "a_model", kind="detector", url="https://example.org/any.pth", licence="MIT")
+    registry.plugins.register(SimpleNamespace(register_weights=hookimpl(lambda: [entry])), "a-test")
+    try:
+        assert lines("any-size")[1] == ["any-size", "a_model", "-", "MIT", "no"]
+    finally:
+        registry.plugins.unregister("a-test")
+
+
+def test_a_file_of_another_size_is_not_what_is_published(cache):
+    (cache / "yolov3_tiny.weights").write_bytes(b"garbage")
+    assert lines("yolov3_tiny")[1][-2:] == ["no", "yes"]  # not cached, default
 
 
 def test_json():

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 _URL = "https://download.pytorch.org/models/{}.pth"
 
-# builder, sides that frames are brought to (height x width, or least and greatest side), box AP on COCO val2017, file
+# builder, size that frames are brought to ("-": none is fixed, frames keep their shape), box AP on COCO val2017, file
 # name without .pth; the file name ends in the first 8 digits of its sha256. As in torchvision's *_Weights.COCO_V1,
 # copied so that listing weights does not have to import torchvision.
 _ROWS = """
-fasterrcnn_resnet50_fpn               800x1333 .370 fasterrcnn_resnet50_fpn_coco-258fb6c6
-fasterrcnn_resnet50_fpn_v2            800x1333 .467 fasterrcnn_resnet50_fpn_v2_coco-dd69338a
-fasterrcnn_mobilenet_v3_large_fpn     800x1333 .328 fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7
-fasterrcnn_mobilenet_v3_large_320_fpn 320x640  .228 fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9
-retinanet_resnet50_fpn                800x1333 .364 retinanet_resnet50_fpn_coco-eeacb38b
-retinanet_resnet50_fpn_v2             800x1333 .415 retinanet_resnet50_fpn_v2_coco-5905b1c5
-fcos_resnet50_fpn                     800x1333 .392 fcos_resnet50_fpn_coco-99b0c9b7
+fasterrcnn_resnet50_fpn               -       .370 fasterrcnn_resnet50_fpn_coco-258fb6c6
+fasterrcnn_resnet50_fpn_v2            -       .467 fasterrcnn_resnet50_fpn_v2_coco-dd69338a
+fasterrcnn_mobilenet_v3_large_fpn     -       .328 fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7
+fasterrcnn_mobilenet_v3_large_320_fpn -       .228 fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9
+retinanet_resnet50_fpn                -       .364 retinanet_resnet50_fpn_coco-eeacb38b
+retinanet_resnet50_fpn_v2             -       .415 retinanet_resnet50_fpn_v2_coco-5905b1c5
+fcos_resnet50_fpn                     -       .392 fcos_resnet50_fpn_coco-99b0c9b7
 ssdlite320_mobilenet_v3_large         320x320  .213 ssdlite320_mobilenet_v3_large_coco-a79551df
 ssd300_vgg16                          300x300  .251 ssd300_vgg16_coco-b556d3b4
 """
@@ -57,14 +57,13 @@ def _build(name: str, **options: Any) -> TorchvisionDetector:
 def _entry(model: str, input_size: str, box_ap: str, file: str) -> WeightsEntry:
     from hrkit.zoo import WeightsEntry
 
-    height, width = input_size.split("x")
     return WeightsEntry(
         f"{model}-coco",
         model,
         kind="detector",
         url=_URL.format(file),
         checksum=f"sha256:{file[-8:]}",
-        input_size=(int(height), int(width)),
+        input_size=None if input_size == "-" else tuple(map(int, input_size.split("x"))),
         metrics={"box AP": float(box_ap)},
         licence="BSD-3-Clause",
         source="torchvision",
