@@ -1,13 +1,14 @@
-"""What a detector is."""
+"""What a detector is, and the checks that detectors share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hrkit.errors import HrkitError, ImageError, UnknownNameError
 from hrkit.structures import Detections
 
 
@@ -24,3 +25,38 @@ class Detector(Protocol):
         Boxes are in frame px and inside the frame, best score first. Frames may differ in size; none is modified.
         """
         ...
+
+
+def check_frame(image: Any) -> None:
+    """Raises `ImageError` for what is no (H,W,3) uint8 BGR frame with pixels."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageError(f"a frame is an (H, W, 3) uint8 BGR array; got {got}")
+    if not image.size:
+        raise ImageError(f"the frame is empty: {image.shape}")
+
+
+def check_fraction(name: str, value: float) -> float:
+    """`value`, from 0 to 1; raises `HrkitError` that calls it `name` for another."""
+    if not 0 <= value <= 1:
+        raise HrkitError(f"{name}={value}; it must be from 0 to 1")
+    return float(value)
+
+
+def find_classes(classes: str | Sequence[str | int] | None, names: Sequence[str], count: int) -> list[int]:
+    """The numbers of `classes` (names or numbers, None for all) in a network of `count` classes called `names`.
+
+    Raises `HrkitError` for one that the network does not know.
+    """
+    if classes is None:
+        return list(range(count))
+    chosen = [classes] if isinstance(classes, str) else list(classes)
+    if not chosen:
+        raise HrkitError("classes is empty; name at least one, or None for every class")
+    for wanted in chosen:
+        if isinstance(wanted, str) and wanted not in names:
+            raise UnknownNameError("class", wanted, names)
+        if not isinstance(wanted, str) and not 0 <= wanted < count:
+            raise HrkitError(f"class {wanted} is not there: the network has {count}, counted from 0")
+    ids = [names.index(wanted) if isinstance(wanted, str) else int(wanted) for wanted in chosen]
+    return list(dict.fromkeys(ids))

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hrkit.detectors.base import check_fraction, check_frame, find_classes
 from hrkit.detectors.darknet import DarknetNetwork, fold_batch_norm, load_darknet_weights
 from hrkit.detectors.darknet_cfg import read_cfg
-from hrkit.errors import HrkitError, ImageError, UnknownNameError
+from hrkit.errors import HrkitError
 from hrkit.geometry import Size, clip_boxes, letterbox, letterbox_transform
 from hrkit.ops import batched_nms
 from hrkit.structures import Detections
@@ -57,12 +58,12 @@ class Yolov3(nn.Module):
         if max_batch_size < 1:
             raise HrkitError(f"max_batch_size={max_batch_size}; it must be at least 1")
         self.input_size, self.max_batch_size = input_size, max_batch_size
-        self.threshold = _fraction("threshold", 0.25 if threshold is None else threshold)
-        self.nms_threshold = _fraction("nms_threshold", 0.45 if nms_threshold is None else nms_threshold)
+        self.threshold = check_fraction("threshold", 0.25 if threshold is None else threshold)
+        self.nms_threshold = check_fraction("nms_threshold", 0.45 if nms_threshold is None else nms_threshold)
         if class_names is None and network.num_classes == 80:
             class_names = read_class_names(CFG_FOLDER / "coco.names")
         self.class_names = _checked_names(class_names, network.num_classes)
-        class_ids = _class_ids(classes, self.class_names, network.num_classes)
+        class_ids = find_classes(classes, self.class_names, network.num_classes)
         self.register_buffer("class_ids", torch.tensor(class_ids), persistent=False)
         self.network = network
         self.eval()
@@ -74,7 +75,7 @@ class Yolov3(nn.Module):
         Frames may differ in size. Raises `ImageError` for what is no frame.
         """
         for image in images:
-            _check_frame(image)
+            check_frame(image)
         if self.network.training:
             self.network.eval()
         side = self.input_size
@@ -122,40 +123,10 @@ def _in_frame(rows: NDArray[np.float32], frame_size: Size, input_size: Size) -> 
     return Detections(boxes[inside][order], rows[inside, 4][order], rows[inside, 5][order])
 
 
-def _check_frame(image: Any) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"a frame is an (H, W, 3) uint8 BGR array; got {got}")
-    if not image.size:
-        raise ImageError(f"the frame is empty: {image.shape}")
-
-
-def _fraction(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise HrkitError(f"{name}={value}; it must be from 0 to 1")
-    return float(value)
-
-
 def _checked_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     if names is not None and len(names) != count:
         raise HrkitError(f"{len(names)} class names for a network of {count} classes; give one a class")
     return tuple(names or ())
-
-
-def _class_ids(classes: str | Sequence[str | int] | None, names: Sequence[str], count: int) -> list[int]:
-    """The classes as numbers; raises `HrkitError` for one that the network does not know."""
-    if classes is None:
-        return list(range(count))
-    chosen = [classes] if isinstance(classes, str) else list(classes)
-    if not chosen:
-        raise HrkitError("classes is empty; name at least one, or None for every class")
-    for wanted in chosen:
-        if isinstance(wanted, str) and wanted not in names:
-            raise UnknownNameError("class", wanted, names)
-        if not isinstance(wanted, str) and not 0 <= wanted < count:
-            raise HrkitError(f"class {wanted} is not there: the network has {count}, counted from 0")
-    ids = [names.index(wanted) if isinstance(wanted, str) else int(wanted) for wanted in chosen]
-    return list(dict.fromkeys(ids))
 
 
 def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:

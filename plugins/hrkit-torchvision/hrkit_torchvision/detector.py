@@ -14,7 +14,8 @@ from torchvision.models import get_model, get_model_weights
 
 from hrkit import Detections
 from hrkit.checkpoints import read_checkpoint
-from hrkit.errors import HrkitError, ImageError, UnknownNameError, WeightsError
+from hrkit.detectors.base import check_fraction, check_frame, find_classes
+from hrkit.errors import HrkitError, WeightsError
 from hrkit.geometry import clip_boxes
 
 PERSON = ("person",)
@@ -28,9 +29,9 @@ class TorchvisionDetector(nn.Module):
 
     `network` turns a list of (3,H,W) RGB frames in 0..1 into a list of dicts with `boxes`, `labels` and `scores`.
     `class_names` are its classes without the background, which is its label 0: label 1 is class 0, so that COCO's
-    person is 0, and `class_names[i]` names class i. `classes` are those to look for, None for all. Scores above
-    `threshold` (0.5) stay; of boxes of one class with an IoU above `nms_threshold` (None: as `network` was built) the
-    best. The limit of boxes a frame (torchvision's `detections_per_img`) counts the wanted classes only.
+    person is 0, and `class_names[i]` names class i. `classes` are names or numbers of those to look for, None for all.
+    Scores above `threshold` (0.5) stay; of boxes of one class with an IoU above `nms_threshold` (None: as `network` was
+    built) the best. The limit of boxes a frame (torchvision's `detections_per_img`) counts the wanted classes only.
 
     Frames of one size go through the network in batches of at most `max_batch_size`. Frames of unequal size never do:
     torchvision would pad the smaller ones, and a picture's boxes would depend on its neighbours.
@@ -45,7 +46,7 @@ class TorchvisionDetector(nn.Module):
         class_names: Sequence[str],
         threshold: float | None = None,
         nms_threshold: float | None = None,
-        classes: str | Sequence[str] | None = PERSON,
+        classes: str | Sequence[str | int] | None = PERSON,
         max_batch_size: int = 8,
     ) -> None:
         super().__init__()
@@ -53,12 +54,12 @@ class TorchvisionDetector(nn.Module):
             raise HrkitError(f"max_batch_size={max_batch_size}; it must be at least 1")
         self.network = network
         self.class_names = tuple(class_names)
-        self.class_ids = _class_ids(classes, self.class_names)
+        self.class_ids = find_classes(classes, self.class_names, len(self.class_names))
         self.max_batch_size = max_batch_size
         last: Any = getattr(network, "roi_heads", network)  # the part that thresholds and suppresses
-        last.score_thresh = _fraction("threshold", 0.5 if threshold is None else threshold)
+        last.score_thresh = check_fraction("threshold", 0.5 if threshold is None else threshold)
         if nms_threshold is not None:
-            last.nms_thresh = _fraction("nms_threshold", nms_threshold)
+            last.nms_thresh = check_fraction("nms_threshold", nms_threshold)
         self.max_detections: int = last.detections_per_img
         if classes is not None:
             last.detections_per_img = self.max_detections * len(self.class_names)  # others must not crowd people out
@@ -71,7 +72,7 @@ class TorchvisionDetector(nn.Module):
         Raises `ImageError` for what is no frame.
         """
         for image in images:
-            _check_frame(image)
+            check_frame(image)
         if self.network.training:
             self.network.eval()  # in training it would ask for targets
         found = [Detections.empty()] * len(images)
@@ -103,7 +104,7 @@ def build(
     weights: str | os.PathLike[str] | None = None,
     threshold: float | None = None,
     nms_threshold: float | None = None,
-    classes: str | Sequence[str] | None = PERSON,
+    classes: str | Sequence[str | int] | None = PERSON,
     class_names: Sequence[str] | None = None,
     max_batch_size: int = 8,
     **options: Any,
@@ -170,30 +171,3 @@ def _same_sized(images: Sequence[NDArray[np.uint8]], most: int) -> Iterator[list
     for indices in by_size.values():
         for start in range(0, len(indices), most):
             yield indices[start : start + most]
-
-
-def _check_frame(image: Any) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"a frame is an (H, W, 3) uint8 BGR array; got {got}")
-    if not image.size:
-        raise ImageError(f"the frame is empty: {image.shape}")
-
-
-def _fraction(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise HrkitError(f"{name}={value}; it must be from 0 to 1")
-    return float(value)
-
-
-def _class_ids(classes: str | Sequence[str] | None, names: Sequence[str]) -> list[int]:
-    """The numbers of the classes; raises `UnknownNameError` for one that is not there."""
-    if classes is None:
-        return list(range(len(names)))
-    chosen = [classes] if isinstance(classes, str) else list(classes)
-    if not chosen:
-        raise HrkitError("classes is empty; name at least one, or None for every class")
-    for wanted in chosen:
-        if wanted not in names:
-            raise UnknownNameError("class", wanted, names)
-    return [names.index(wanted) for wanted in chosen]

@@ -120,6 +120,8 @@ def test_people_only_unless_asked():
     np.testing.assert_allclose(people.scores, [0.7, 0.6])
     (cars,) = stub_detector(boxes, labels, scores, classes="car").detect([frame(10, 10)])
     assert cars.class_ids.tolist() == [2]
+    (bicycles,) = stub_detector(boxes, labels, scores, classes=[1]).detect([frame(10, 10)])
+    assert bicycles.class_ids.tolist() == [1]
     (everything,) = stub_detector(boxes, labels, scores, classes=None).detect([frame(10, 10)])
     assert everything.class_ids.tolist() == [1, 2, 0]  # at most three, as the network says
 
@@ -224,11 +226,9 @@ def test_entries_are_torchvisions(name):
 
 @pytest.mark.parametrize("name", [FASTER, "ssdlite320_mobilenet_v3_large", "fcos_resnet50_fpn"])
 def test_entries_name_the_networks_sides(name):
-    transform = shapes_only(name).transform
+    """Where they are fixed; the others keep the shape of a frame."""
     (entry,) = zoo.entries(name, "detector")
-    least = transform.fixed_size[0] if transform.fixed_size else transform.min_size[0]
-    greatest = transform.fixed_size[1] if transform.fixed_size else transform.max_size
-    assert entry.input_size == (least, greatest)
+    assert entry.input_size == shapes_only(name).transform.fixed_size
 
 
 def test_loaded_weights_give_what_torchvision_gives(monkeypatch, tmp_path):
@@ -310,6 +310,7 @@ def test_other_classes(people_file):
     [
         ({"classes": ("persn",)}, UnknownNameError),
         ({"classes": ()}, HrkitError),
+        ({"classes": (3,)}, HrkitError),
         ({"threshold": 1.5}, HrkitError),
         ({"nms_threshold": -1}, HrkitError),
         ({"max_batch_size": 0}, HrkitError),
