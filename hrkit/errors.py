@@ -42,7 +42,7 @@ class UnknownNameError(HrkitError, LookupError):
     def __init__(
         self, kind: str, name: str, choices: Iterable[str], *, names: Iterable[str] | None = None, hint: str = ""
     ) -> None:
-        choices = sorted(choices)
+        choices = sorted(set(choices))
         close = close_names(name, choices if names is None else names)
         parts = (f"did you mean {' or '.join(close)}? " if close else "", f"{hint}; " if hint else "")
         super().__init__(f"unknown {kind} {name!r}; {''.join(parts)}choices: {', '.join(choices) or 'none'}")

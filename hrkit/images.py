@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,24 +74,31 @@ def write_image(path: str | os.PathLike[str], frame: NDArray[np.uint8]) -> None:
 def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
     """The pictures a path, folder or glob stands for, sorted by name.
 
-    A path that exists is taken as it is, also with `*` in its name. Of a folder, hidden files are left out. Raises
-    `ImageError` if nothing fits.
+    A path that exists is taken as it is, also with `*` in its name. Of a folder, and of a glob that ends in `*`, hidden
+    files and those of other endings are left out. Raises `ImageError` if nothing fits.
     """
+    if not os.fspath(pattern):
+        raise ImageError("the name of a picture is empty")
     path = Path(pattern)
     if path.is_dir():
-        pictures = [entry for entry in path.iterdir() if entry.suffix.lower() in ENDINGS and entry.is_file()]
-        found = [entry for entry in pictures if not entry.name.startswith(".")]
+        found = _pictures_among(path.iterdir())
     elif path.exists() or not any(sign in str(pattern) for sign in "*?["):
         return [path]
     else:
         anchor = Path(path.anchor) if path.anchor else Path()
         try:
-            found = [entry for entry in anchor.glob(str(path.relative_to(anchor))) if entry.is_file()]
+            fitting = anchor.glob(str(path.relative_to(anchor)))
+            found = _pictures_among(fitting) if path.name.endswith("*") else [e for e in fitting if e.is_file()]
         except ValueError as error:
             raise ImageError(f"{pattern}: {error}") from None
     if not found:
         raise ImageError(f"{pattern}: no pictures there ({', '.join(ENDINGS)})")
     return sorted(found)
+
+
+def _pictures_among(entries: Iterable[Path]) -> list[Path]:
+    pictures = (entry for entry in entries if entry.suffix.lower() in ENDINGS and not entry.name.startswith("."))
+    return [entry for entry in pictures if entry.is_file()]
 
 
 @contextlib.contextmanager

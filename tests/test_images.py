@@ -362,6 +362,8 @@ def folder(tmp_path: Path) -> Path:
         ("*.jpg", [".hidden.jpg", "b.jpg"]),
         ("[ab].*", ["a.PNG", "b.jpg"]),
         ("?.jpg", ["b.jpg"]),
+        ("*", ["a.PNG", "b.jpg"]),
+        ("*/*", ["1/e.jpg", "[1]/d.jpg", "inside/c.jpg"]),
         ("*/*.jpg", ["1/e.jpg", "[1]/d.jpg", "inside/c.jpg"]),
         ("[1]", ["[1]/d.jpg"]),
         ("[1]/d.jpg", ["[1]/d.jpg"]),
@@ -380,6 +382,11 @@ def test_nothing_found(folder: Path, pattern: str) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(ImageError, match=r"no pictures|nvalid pattern"):
         find_images(folder / pattern)
+
+
+def test_an_empty_name_is_not_the_folder() -> None:
+    with pytest.raises(ImageError, match="empty"):
+        find_images("")
 
 
 def test_every_writable_ending_counts_as_a_picture() -> None:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @click.command("demo", epilog="Example: hrkit demo --image photos/ --output drawn --json")
 @click.option("--image", "images", multiple=True, required=True, help="A picture, a glob or a folder; may be repeated.")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("demo-output"), show_default=True)
+@click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-output"), show_default=True
+)
 @click.option("--json", "write_json", is_flag=True, help="Also write the keypoints beside each picture.")
 @click.option("--backbone", default="lite", show_default=True, help="Pose network, as in `hrkit models`.")
 @click.option("--detector", help='Person detector; "none": the whole picture is one person.  [default: lite_person]')
@@ -37,7 +39,7 @@ def command(
     chosen = None if detector == "none" else detector or "lite_person"
     names |= {name: None for name in ("weights", "detector_weights") if names[name] == "none"}
     pipeline = Pipeline.from_names(names.pop("backbone"), chosen, detection_threshold=threshold, **names)
-    taken = {path.resolve().with_suffix("") for path in paths}  # no input is ever written over
+    taken = {_place(path) for path in paths}  # no input is ever written over
     failed = 0
     for path in paths:
         target = _free_name(output, path, taken)
@@ -80,7 +82,12 @@ def _lines(poses: Poses) -> list[str]:
     ]
 
 
-def _free_name(output: Path, path: Path, taken: set[Path]) -> Path:
+def _place(path: Path) -> str:
+    """Where a file is, without its ending: one for names that differ in case only, which some file systems mix up."""
+    return str(path.resolve().with_suffix("")).casefold()
+
+
+def _free_name(output: Path, path: Path, taken: set[str]) -> Path:
     """`<stem>_poses` with the picture's ending; numbered where `taken` has it, with any ending, as jsons would clash.
 
     What is given is added to `taken`.
@@ -89,7 +96,6 @@ def _free_name(output: Path, path: Path, taken: set[Path]) -> Path:
 
     ending = path.suffix if path.suffix.lower() in WRITABLE else ".png"
     names = (f"{path.stem}_poses{number}" for number in ("", *range(2, len(taken) + 3)))
-    folder = output.resolve()
-    name = next(name for name in names if folder / name not in taken)
-    taken.add(folder / name)
-    return output / (name + ending)
+    target = next(output / (name + ending) for name in names if _place(output / (name + ending)) not in taken)
+    taken.add(_place(target))
+    return target

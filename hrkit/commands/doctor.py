@@ -14,7 +14,7 @@ import click
 
 _PACKAGES = (
     *("torch", "torchvision", "timm", "opencv-python", "numpy", "pillow", "pycocotools", "pluggy", "attrs", "click"),
-    *("ninja", "safetensors"),
+    *("ninja", "safetensors", "tqdm", "platformdirs", "filelock"),
 )
 _OPTIONAL = ("pandas", "supervision")
 
@@ -82,16 +82,24 @@ def _cache(advice: list[str]) -> Iterator[tuple[str, str]]:
     yield "folder", f"{folder} (HRKIT_HOME moves it)"
     yield "holds", f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.0f} MB"
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(nearest, os.W_OK):
+    if not nearest.is_dir():
+        advice.append(f"{nearest} is a file: set HRKIT_HOME to a folder")
+    elif not os.access(nearest, os.W_OK):
         advice.append(f"{nearest} cannot be written: set HRKIT_HOME to a folder that can")
 
 
 def _plugins(advice: list[str]) -> Iterator[tuple[str, str]]:
-    from hrkit.registry import plugins
+    from hrkit.errors import PluginError, one_line
+    from hrkit.registry import KINDS, plugins
 
     for name in plugins.names():
         if name in plugins.versions:
             yield name, plugins.versions[name]
     if not plugins.versions:
         yield "none", "pip install hrkit-lite brings small weights that work offline"
-    advice += [f"plugin {name} is left out: {error}" for name, error in plugins.failed.items()]
+    for kind in KINDS:  # hooks fail, and names clash, only when they are asked for
+        try:
+            plugins.collect(kind)
+        except PluginError as error:
+            advice.append(one_line(error))
+    advice += [f"plugin {name} is left out: {one_line(error)}" for name, error in plugins.failed.items()]

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hrkit.complexity import LayerGroup
 
 
 @click.command("info", epilog="Example: hrkit info hrnet_w48 --input-size 384 288")
 @click.argument("name")
 @click.option("--input-size", type=(int, int), help="Height and width.  [default: of the network's default weights]")
-@click.option("--joints", type=click.IntRange(1), default=17, show_default=True)
-@click.option("--head", help="[default: the backbone's own]")
-def command(name: str, input_size: tuple[int, int] | None, joints: int, head: str | None) -> None:
+@click.option("--joints", type=click.IntRange(1), help="Of a pose network.  [default: 17]")
+@click.option("--head", help="Of a pose network.  [default: the backbone's own]")
+def command(name: str, input_size: tuple[int, int] | None, joints: int | None, head: str | None) -> None:
     """Parameters and multiply-adds of a backbone with its head, or of a detector, by layer group."""
-    import torch
-
     from hrkit import registry
-    from hrkit.complexity import layer_groups
-    from hrkit.pipeline import create_detector
+    from hrkit.errors import UnknownNameError
     from hrkit.pose_model import create_pose_model
 
-    if name in registry.detectors and name not in registry.backbones:
-        detector = create_detector(name, weights=None)
-        network = getattr(detector, "network", None)
-        if network is None:
-            raise click.UsageError(f"detector {name!r} does not show its network")
-        size = input_size or (detector.input_size,) * 2  # type: ignore[attr-defined]
+    network: nn.Module
+    if name in registry.backbones:
+        size = input_size or _trained_size(name, joints or 17)
+        network = create_pose_model(name, head=head, num_joints=joints or 17, input_size=size)
+    elif name in registry.detectors:
+        if joints is not None or head is not None:
+            raise click.UsageError(f"{name} is a detector; --joints and --head are of pose networks")
+        network, own_size = _detector_network(name)
+        size = input_size or own_size
     else:
-        size = input_size or _trained_size(name, joints)
-        network = create_pose_model(name, head=head, num_joints=joints, input_size=size)
-    groups = layer_groups(network.eval(), torch.zeros(1, 3, *size))
+        choices = [*registry.backbones.entries(), *registry.detectors.entries()]
+        raise UnknownNameError("backbone or detector", name, choices, hint=registry.where_else(name))
+    groups = _cost(name, network, size)
     click.echo(f"{name} at {size[0]}x{size[1]} (height x width)")
     click.echo(f"{'part':32} {'parameters':>12} {'multiply-adds':>15}")
     for group in groups:
@@ -43,11 +50,39 @@ def command(name: str, input_size: tuple[int, int] | None, joints: int, head: st
     )
 
 
+def _detector_network(name: str) -> tuple[nn.Module, tuple[int, int]]:
+    """The network of a detector and its input size; raises `HrkitError` if it takes no batch of one size."""
+    from torch import nn
+
+    from hrkit.errors import HrkitError
+    from hrkit.pipeline import create_detector
+
+    detector = create_detector(name, weights=None)
+    network, side = getattr(detector, "network", None), getattr(detector, "input_size", None)
+    if not isinstance(network, nn.Module) or not isinstance(side, int):
+        raise HrkitError(f"the cost of detector {name!r} cannot be counted: it has no network of one input size")
+    return network, (side, side)
+
+
+def _cost(name: str, network: nn.Module, size: tuple[int, int]) -> list[LayerGroup]:
+    import torch
+
+    from hrkit.complexity import layer_groups
+    from hrkit.errors import HrkitError, one_line
+
+    try:
+        return layer_groups(network.eval(), torch.zeros(1, 3, *size))
+    except (HrkitError, OSError):
+        raise
+    except Exception as error:  # perhaps a stranger's network, which may raise anything
+        raise HrkitError(f"{name} does not run at {size[0]}x{size[1]} ({one_line(error)})") from error
+
+
 def _trained_size(name: str, joints: int) -> tuple[int, int]:
     from hrkit import zoo
     from hrkit.errors import WeightsError
 
     try:
-        return zoo.choose(name, num_joints=joints).input_size
+        return zoo.choose(name, num_joints=joints).input_size or (256, 192)
     except WeightsError:
         return 256, 192

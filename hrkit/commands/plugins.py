@@ -11,7 +11,7 @@ def command() -> None:
 
     HRKIT_PLUGINS=name,name allows only those; HRKIT_PLUGINS= (empty) allows none.
     """
-    from hrkit.errors import PluginError
+    from hrkit.errors import PluginError, one_line
     from hrkit.registry import KINDS, plugins
 
     brought: dict[str, list[str]] = {name: [] for name in plugins.names()}
@@ -20,7 +20,7 @@ def command() -> None:
         try:
             entries = plugins.collect(kind).values()
         except PluginError as error:
-            clashes.append(str(error))
+            clashes.append(one_line(error))
             continue
         for plugin in brought:
             names = [entry.name for entry in entries if entry.plugin == plugin]
@@ -31,7 +31,7 @@ def command() -> None:
         for line in lines:
             click.echo(f"  {line}")
     for plugin, reason in plugins.failed.items():
-        click.echo(f"{plugin}: FAILED, {type(reason).__name__}: {reason}")
+        click.echo(f"{plugin}: FAILED, {type(reason).__name__}: {one_line(reason)}")
     for clash in clashes:
         click.echo(f"CLASH: {clash}")
     if plugins.failed or clashes:

@@ -152,6 +152,21 @@ def test_equal_stems_do_not_clash() -> None:
     assert people == [1, 0, 2]
 
 
+def test_names_that_differ_in_case_do_not_clash() -> None:
+    write_image("one/Photo.png", one_person())
+    write_image("two/photo.png", two_people())
+    assert demo("--image", "one", "--image", "two", "--json").exit_code == 0
+    expected = ["Photo_poses.json", "Photo_poses.png", "photo_poses2.json", "photo_poses2.png"]
+    assert names("demo-output") == expected
+
+
+def test_an_empty_name() -> None:
+    write_image("one.png", one_person())
+    result = demo("--image", "")
+    assert result.exit_code == 2
+    assert result.stderr == "error: the name of a picture is empty\n"
+
+
 def test_no_input_is_written_over() -> None:
     write_image("photo.png", one_person())
     write_image("photo_poses.png", two_people())
@@ -280,6 +295,8 @@ def test_a_folder_that_cannot_be_written() -> None:
     result = demo("--image", "one.png", "--output", "file")
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""  # said before any network runs
     assert Path("file").read_text() == "in the way"
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
-from click.testing import CliRunner
+import importlib.metadata
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
-from hrkit import __version__
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from hrkit import __version__, hookimpl, registry
 from hrkit.cli import main
 
 
@@ -45,7 +53,11 @@ def test_info_of_a_detector() -> None:
     ("arguments", "message"),
     [
         (("info", "hrnet_w23x"), "positive number"),
-        (("info", "hrnt"), "unknown backbone 'hrnt'"),
+        (("info", "hrnt_w32"), "unknown backbone or detector 'hrnt_w32'; did you mean hrnet_w32"),
+        (("info", "yolov3_tin"), "did you mean yolov3_tiny"),
+        (("info", "yolov3", "--head", "fpn"), "yolov3 is a detector; --joints and --head are of pose networks"),
+        (("info", "yolov3", "--joints", "17"), "yolov3 is a detector"),
+        (("info", "yolov3_tiny", "--input-size", "100", "99"), "multiples of 32"),
         (("modles",), "unknown command 'modles'; did you mean models"),
         (("info", "hrnet_w32", "--input-size", "100", "100"), "multiple of 32"),
     ],
@@ -53,7 +65,8 @@ def test_info_of_a_detector() -> None:
 def test_mistakes_are_one_line_and_exit_with_two(arguments: tuple[str, ...], message: str) -> None:
     output = _run(*arguments, code=2)
     assert message in output
-    assert "Traceback" not in output
+    assert output.startswith("error: ")
+    assert len(output.splitlines()) == 1
 
 
 def test_doctor_names_what_it_found() -> None:
@@ -68,3 +81,55 @@ def test_doctor_complains_about_a_cache_that_cannot_be_written(
     monkeypatch.setenv("HRKIT_HOME", str(tmp_path))
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert f"{tmp_path} cannot be written: set HRKIT_HOME" in _run("doctor")
+
+
+def test_doctor_complains_about_a_cache_that_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HRKIT_HOME", str(tmp_path / "file"))
+    assert f"{tmp_path / 'file'} is a file: set HRKIT_HOME to a folder" in _run("doctor")
+
+
+def test_doctor_knows_every_dependency() -> None:
+    output = _run("doctor")
+    for requirement in importlib.metadata.requires("hrkit") or ():
+        if ";" not in requirement:
+            assert re.split("[<>=]", requirement)[0].strip() in output
+
+
+@pytest.fixture
+def clash() -> Iterator[None]:
+    """A plugin that brings a detector of hrkit's own name."""
+    registry.plugins.register(SimpleNamespace(register_detectors=hookimpl(lambda: {"yolov3": print})), "takes-yolov3")
+    yield
+    registry.plugins.unregister("takes-yolov3")
+
+
+@pytest.mark.usefixtures("clash")
+def test_a_clash_among_detectors() -> None:
+    assert "hrnet_w32 at 256x192" in _run("info", "hrnet_w32")
+    assert "'yolov3' is registered by both 'hrkit.detectors' and 'takes-yolov3'" in _run("doctor")
+
+
+def test_info_of_a_detector_whose_network_takes_no_batch() -> None:
+    detector = SimpleNamespace(detect=lambda images: [], network=nn.Identity())
+    hooks = SimpleNamespace(register_detectors=hookimpl(lambda: {"theirs": lambda **options: detector}))
+    registry.plugins.register(hooks, "theirs")
+    try:
+        output = _run("info", "theirs", code=2)
+    finally:
+        registry.plugins.unregister("theirs")
+    assert output == "error: the cost of detector 'theirs' cannot be counted: it has no network of one input size\n"
+
+
+def test_info_of_a_network_that_fails() -> None:
+    class Fails(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("one\n  two")
+
+    detector = SimpleNamespace(detect=lambda images: [], network=Fails(), input_size=8)
+    hooks = SimpleNamespace(register_detectors=hookimpl(lambda: {"theirs": lambda **options: detector}))
+    registry.plugins.register(hooks, "theirs")
+    try:
+        assert _run("info", "theirs", code=2) == "error: theirs does not run at 8x8 (one two)\n"
+    finally:
+        registry.plugins.unregister("theirs")

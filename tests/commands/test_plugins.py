@@ -28,6 +28,7 @@ def add_plugin(tmp_path, monkeypatch):
         names.append(name)
         monkeypatch.setenv("HRKIT_PLUGINS", ",".join(names))
 
+    registry.plugins.names()  # the process's own are loaded with what is installed, whichever test comes first
     monkeypatch.setenv("HRKIT_PLUGINS", "")
     manager = PluginManager()
     monkeypatch.setattr(registry, "plugins", manager)
@@ -58,11 +59,15 @@ def test_a_plugin(add_plugin):
 
 def test_failing_plugins(add_plugin):
     add_plugin("no_import", "raise RuntimeError('boom')")
+    add_plugin("many_lines", "raise RuntimeError('one\\n  two')")
+    add_plugin("exits", HOOK.format("{}").replace("return {}", "raise SystemExit(3)"))
     add_plugin("no_hook", HOOK.format("1 / 0"))
     add_plugin("misspelt", HOOK.format("{}").replace("register_detectors", "register_detector"))
     add_plugin("good", HOOK.format('{"one": print}'))
     lines = run(exit_code=1)
     assert "no_import: FAILED, RuntimeError: boom" in lines
+    assert "many_lines: FAILED, RuntimeError: one two" in lines
+    assert "exits: FAILED, PluginError: its register_detectors ends the program (exit code 3)" in lines
     assert "no_hook: FAILED, ZeroDivisionError: division by zero" in lines
     (misspelt,) = [line for line in lines if line.startswith("misspelt: FAILED, PluginError: ")]
     assert misspelt.endswith("did you mean register_detectors?")
