@@ -1,7 +1,12 @@
 # Every target sets itself up on a fresh machine: Python 3.10 or newer and make are all it takes.
-PYTHON ?= python3
 VENV ?= .venv
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := $(VENV)/Scripts
+else
+PYTHON ?= python3
 BIN := $(VENV)/bin
+endif
 PLUGINS := $(wildcard plugins/*)
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
@@ -19,10 +24,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-$(BIN)/python:
+$(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(BIN)/python $(PROJECTS)
+$(VENV)/.installed: $(VENV)/pyvenv.cfg $(PROJECTS)
 	$(BIN)/python -m pip install --quiet -e . -e plugins/hrkit-lite
 	touch $@
 

@@ -7,6 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+def _umask() -> int:
+    umask = os.umask(0)  # the only way to read it
+    os.umask(umask)
+    return umask
+
+
+_UMASK = _umask()  # once, at import: while it is 0, files of other threads would be open to everybody
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path`, with the same ending, to write to; moved onto `path` if the block succeeds.
@@ -21,9 +30,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # 0600, as mkstemp and safetensors make files, is for secrets
+        temporary.chmod(0o666 & ~_UMASK)  # 0600, as mkstemp and safetensors make files, is for secrets
         os.replace(temporary, target)
     except OSError as error:
         if error.errno is not None and error.filename is None:

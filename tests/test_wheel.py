@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -18,8 +19,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's wheel, built from a copy of what git knows."""
     pytest.importorskip("setuptools", reason="needs setuptools to build")
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "hrkit"):
-        subprocess.run(["cp", "-r", str(ROOT / name), str(source)], check=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "hrkit", source / "hrkit", ignore=shutil.ignore_patterns("__pycache__"))
     build = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(target), str(source)]
     subprocess.run(build, check=True)
     (built,) = target.glob("hrkit-*.whl")
