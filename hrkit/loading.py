@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def load_batches(crops: PersonCrops, batches: list[list[Key]], workers: int, pin
         num_workers=min(workers, len(batches)),
         collate_fn=collate,
         pin_memory=pin,
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_start_worker,
     )
     try:
         yield from loader
@@ -102,7 +103,10 @@ def collate(samples: list[Sample]) -> Batch:
     return {**batch, "rows": torch.tensor([sample.row for sample in samples])}
 
 
-def _single_threaded(worker: int) -> None:
-    """Workers run side by side; threads within them would only wait for each other."""
+def _start_worker(worker: int) -> None:
+    """Workers run side by side, where threads would only wait for each other; the main process says when to stop."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    # Ctrl-C and a scheduler's SIGTERM reach the whole group of processes; the main one still wants its batches
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

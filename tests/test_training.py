@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from hrkit import Pipeline, create_pose_model
-from hrkit.config import Augmentation, TrainConfig
+from hrkit.config import Augmentation, TrainConfig, save_config
 from hrkit.errors import DatasetError, HrkitError
 from hrkit.runs import load_state
 from hrkit.training import NonFiniteLossError, build_optimizer, learning_rate_factor, train, update_average
@@ -167,6 +167,28 @@ train(TrainConfig(**{_as_arguments(_config(data, folder, save_every=1))}))
     train(_config(data, folder, resume=True, save_every=1))
     assert _equal(_weights(folder), _weights(tmp_path / "whole"))
     assert not any(path.name.startswith(".") for path in folder.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups to signal")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_whole_group_saves_and_says_so(
+    data: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    save_config(_config(data, tmp_path / "run", epochs=500, workers=1, device="cpu"), tmp_path / "config.json")
+    command = [sys.executable, "-m", "hrkit", "train", "--config", str(tmp_path / "config.json")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    seen = ""
+    while "loss=" not in seen:  # the bar shows that steps are made
+        seen += process.stderr.read(1)
+    os.killpg(process.pid, number)
+    rest = process.stderr.read()
+    assert process.wait() == code, rest
+    assert "go on with --resume" in rest
+    assert "Traceback" not in rest
+    state = load_state(tmp_path / "run" / "last.pt")
+    assert state is not None
+    assert state["step"] > 0
 
 
 def _as_arguments(config: TrainConfig) -> dict[str, Any]:
