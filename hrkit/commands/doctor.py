@@ -14,7 +14,7 @@ import click
 
 _PACKAGES = (
     *("torch", "torchvision", "timm", "opencv-python", "numpy", "pillow", "pycocotools", "pluggy", "attrs", "click"),
-    *("ninja", "safetensors", "tqdm", "platformdirs", "filelock"),
+    *("ninja", "scipy", "safetensors", "tqdm", "platformdirs", "filelock"),
 )
 _OPTIONAL = ("pandas", "supervision")
 
