@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Iterator, Sequence
@@ -107,6 +108,7 @@ def _start_worker(worker: int) -> None:
     """Workers run side by side, where threads would only wait for each other; the main process says when to stop."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    # Ctrl-C and a scheduler's SIGTERM reach the whole group of processes; the main one still wants its batches
+    # Ctrl-C and a scheduler's SIGTERM go to the whole group of processes; the main one still wants its batches
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
