@@ -24,27 +24,29 @@ if TYPE_CHECKING:
 Index = int | slice | Sequence[int] | NDArray[Any]
 
 
-def frozen_array(values: ArrayLike, dtype: type) -> NDArray[Any]:
-    """A copy that nobody can write to."""
+def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:
     array: NDArray[Any] = np.array(values, dtype)
     array.flags.writeable = False
     return array
 
 
-def _float32(values: ArrayLike) -> NDArray[np.float32]:
-    return frozen_array(values, np.float32)
+def frozen_float32(values: ArrayLike) -> NDArray[np.float32]:
+    """A copy that nobody can write to."""
+    return _frozen(values, np.float32)
 
 
-def _float64(values: ArrayLike) -> NDArray[np.float64]:
-    return frozen_array(values, np.float64)
+def frozen_float64(values: ArrayLike) -> NDArray[np.float64]:
+    """A copy that nobody can write to."""
+    return _frozen(values, np.float64)
 
 
-def _int64(values: ArrayLike) -> NDArray[np.int64]:
-    return frozen_array(values, np.int64)
+def frozen_int64(values: ArrayLike) -> NDArray[np.int64]:
+    """A copy that nobody can write to."""
+    return _frozen(values, np.int64)
 
 
 def _boxes(values: ArrayLike) -> NDArray[np.float32]:
-    boxes = _float32(values)
+    boxes = frozen_float32(values)
     return boxes.reshape(0, 4) if boxes.size == 0 else boxes
 
 
@@ -96,9 +98,9 @@ class Detections:
 
     xyxy: NDArray[np.float32] = field(converter=_boxes)
     """(N,4) left, top, right, bottom, frame px."""
-    scores: NDArray[np.float32] = field(converter=_float32)
+    scores: NDArray[np.float32] = field(converter=frozen_float32)
     """(N,) confidence of the detector."""
-    class_ids: NDArray[np.int64] = field(converter=_int64)
+    class_ids: NDArray[np.int64] = field(converter=frozen_int64)
     """(N,) class in the detector's own list; 0 is person."""
 
     def __attrs_post_init__(self) -> None:
@@ -178,7 +180,7 @@ class Crops:
 
     images: torch.Tensor
     """(N,3,H,W) float32, normalised, in the network's channel order."""
-    to_frame: NDArray[np.float32] = field(converter=_float32)
+    to_frame: NDArray[np.float32] = field(converter=frozen_float32)
     """(N,2,3) affine maps, crop px -> frame px."""
 
     def __attrs_post_init__(self) -> None:
@@ -213,7 +215,7 @@ class Skeleton:
     """Limbs to draw, as pairs of names."""
     flip_pairs: tuple[tuple[str, str], ...] = field(converter=_name_pairs)
     """(left, right) pairs that change places in a mirrored picture."""
-    sigmas: NDArray[np.float64] = field(converter=_float64, eq=False, repr=False)
+    sigmas: NDArray[np.float64] = field(converter=frozen_float64, eq=False, repr=False)
     """(K,) the spread of each joint in OKS, relative to the square root of the person's area."""
 
     def __attrs_post_init__(self) -> None:
@@ -255,16 +257,16 @@ class Poses:
     Raises `ValueError` for fields of unequal length or keypoints that do not fit the skeleton.
     """
 
-    keypoints: NDArray[np.float32] = field(converter=_float32)
+    keypoints: NDArray[np.float32] = field(converter=frozen_float32)
     """(N,K,2) x, y in frame px."""
-    keypoint_scores: NDArray[np.float32] = field(converter=_float32)
+    keypoint_scores: NDArray[np.float32] = field(converter=frozen_float32)
     """(N,K) the peak of each heatmap; not a probability."""
     detections: Detections
     """N rows: the box each person was cut out by."""
     skeleton: Skeleton
-    track_ids: NDArray[np.int64] | None = field(default=None, converter=optional(_int64))
+    track_ids: NDArray[np.int64] | None = field(default=None, converter=optional(frozen_int64))
     """(N,) the person's id over time, or None."""
-    heatmaps: NDArray[np.float32] | None = field(default=None, converter=optional(_float32))
+    heatmaps: NDArray[np.float32] | None = field(default=None, converter=optional(frozen_float32))
     """(N,K,h,w) where they were asked for, or None."""
 
     def __attrs_post_init__(self) -> None:

@@ -15,24 +15,11 @@ from attrs import evolve, field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import DatasetError
-from hrkit.structures import Skeleton, check_boxes, frozen_array
-
-
-def _float32(values: ArrayLike) -> NDArray[np.float32]:
-    return frozen_array(values, np.float32)
-
-
-def _float64(values: ArrayLike) -> NDArray[np.float64]:
-    return frozen_array(values, np.float64)
-
-
-def _int64(values: ArrayLike) -> NDArray[np.int64]:
-    return frozen_array(values, np.int64)
+from hrkit.structures import Skeleton, check_boxes, frozen_float32, frozen_float64, frozen_int64
 
 
 def _paths(paths: Iterable[str | Path]) -> tuple[str, ...]:
     return tuple(str(path) for path in paths)
-
 
 
 @frozen(eq=False, repr=False)
@@ -43,21 +30,21 @@ class KeypointDataset:
     skeleton: Skeleton
     image_paths: tuple[str, ...] = field(converter=_paths)
     """M files; `archive.zip@member` is a file in an archive."""
-    image_ids: NDArray[np.int64] = field(converter=_int64)
+    image_ids: NDArray[np.int64] = field(converter=frozen_int64)
     """(M,) ids in the annotations."""
-    image_index: NDArray[np.int64] = field(converter=_int64)
+    image_index: NDArray[np.int64] = field(converter=frozen_int64)
     """(N,) the row of each person's picture in `image_paths`."""
-    boxes: NDArray[np.float64] = field(converter=_float64)
+    boxes: NDArray[np.float64] = field(converter=frozen_float64)
     """(N,4) x1, y1, x2, y2, frame px."""
-    keypoints: NDArray[np.float32] = field(converter=_float32)
+    keypoints: NDArray[np.float32] = field(converter=frozen_float32)
     """(N,K,2) x, y, frame px."""
-    visible: NDArray[np.float32] = field(converter=_float32)
+    visible: NDArray[np.float32] = field(converter=frozen_float32)
     """(N,K) 1 where a joint is labelled, else 0."""
-    areas: NDArray[np.float64] = field(converter=_float64)
+    areas: NDArray[np.float64] = field(converter=frozen_float64)
     """(N,) the person's area, frame px squared, for OKS."""
-    scores: NDArray[np.float32] = field(converter=_float32)
+    scores: NDArray[np.float32] = field(converter=frozen_float32)
     """(N,) of the box: 1 for annotated ones."""
-    ids: NDArray[np.int64] = field(converter=_int64)
+    ids: NDArray[np.int64] = field(converter=frozen_int64)
     """(N,) of the annotation; -1 for detected boxes."""
     annotations: Path | None = None
     """The COCO json this came from, if it did: evaluation reads it, ignored regions and all."""
