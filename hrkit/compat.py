@@ -185,6 +185,6 @@ def _file(path: StrPath) -> Path | None:
 
 
 def _device_names(device: torch.device | str) -> str:
-    """"cuda" was every GPU; any other device is the one it says."""
+    """ "cuda" was every GPU; any other device is the one it says."""
     count = torch.cuda.device_count() if str(device) == "cuda" else 0
     return f"cuda:{','.join(map(str, range(count)))}" if count > 1 else str(device)

@@ -23,7 +23,7 @@ PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": to
 
 
 def parse_devices(device: str | torch.device | Sequence[str | torch.device]) -> list[torch.device]:
-    """"auto", "cpu", "mps", "cuda:1", "cuda:0,1" or "cpu,cpu" -> devices; "auto" takes CUDA, else MPS, else the CPU.
+    """ "auto", "cpu", "mps", "cuda:1", "cuda:0,1" or "cpu,cpu" -> devices; "auto" takes CUDA, else MPS, else the CPU.
 
     Raises `HrkitError` for a device that does not exist or that this torch cannot use.
     """
@@ -41,7 +41,7 @@ def parse_devices(device: str | torch.device | Sequence[str | torch.device]) -> 
 
 
 def parse_precision(precision: str) -> torch.dtype:
-    """"auto" (float32), "float32", "float16" or "bfloat16" -> dtype; raises `HrkitError` for another name."""
+    """ "auto" (float32), "float32", "float16" or "bfloat16" -> dtype; raises `HrkitError` for another name."""
     name = "float32" if precision == "auto" else precision
     if name not in PRECISIONS:
         raise HrkitError(f"unknown precision {precision!r}; choices: auto, {', '.join(PRECISIONS)}")

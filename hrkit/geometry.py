@@ -60,9 +60,7 @@ def crop_transform(
     grown_width = np.maximum(boxes[..., 2], boxes[..., 3] * width / height) * margin
     shrink = 1 if udp else 0
     # both axes share one scale but under UDP, where W-1 over w and H-1 over h differ by a hair
-    scale = np.stack(
-        [(width - shrink) / grown_width, (height - shrink) / (grown_width * height / width)], axis=-1
-    )
+    scale = np.stack([(width - shrink) / grown_width, (height - shrink) / (grown_width * height / width)], axis=-1)
     angle = np.deg2rad(rotation)
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, sin], [-sin, cos]])

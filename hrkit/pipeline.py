@@ -28,9 +28,7 @@ FRAMES_AT_ONCE = 8
 """How many frames go to a detector in one call."""
 
 
-def create_detector(
-    name: str, *, weights: str | os.PathLike[str] | None = "auto", **options: object
-) -> Detector:
+def create_detector(name: str, *, weights: str | os.PathLike[str] | None = "auto", **options: object) -> Detector:
     """The registered detector `name`; `options` are its own (`threshold`, `nms_threshold`, `classes`, ...).
 
     `weights`: "auto" takes its published weights, if there are any; None leaves it as initialised; else the name of a
@@ -152,9 +150,7 @@ class Pipeline:
             return self.predict_batch(source)  # type: ignore[arg-type]
         return self.predict(source)  # type: ignore[arg-type]
 
-    def predict(
-        self, image: ImageSource, boxes: Boxes | None = None, return_heatmaps: bool = False
-    ) -> Poses:
+    def predict(self, image: ImageSource, boxes: Boxes | None = None, return_heatmaps: bool = False) -> Poses:
         """The people of one picture.
 
         `boxes`, (N,4) xyxy in frame px or `Detections`, are taken instead of the detector's, one person each. They may
@@ -203,9 +199,7 @@ class Pipeline:
         chunks = [frames[i : i + size] for i in range(0, len(frames), size)]
         return [found for chunk in self._detect.run(_detect, chunks) for found in chunk]
 
-    def _estimate_poses(
-        self, frames: list[Frame], found: list[Detections], return_heatmaps: bool
-    ) -> list[Poses]:
+    def _estimate_poses(self, frames: list[Frame], found: list[Detections], return_heatmaps: bool) -> list[Poses]:
         people = sum(len(detections) for detections in found)
         size = min(self.max_batch_size, _share(people, len(self._pose.networks)))
         jobs = _batches(frames, [detections.xyxy for detections in found], size)

@@ -88,9 +88,7 @@ class SyntheticBackbone(nn.Module):
 class SyntheticHead(nn.Module):
     """Heatmaps of how much each place looks like the colour of each joint, blurred to deviation `sigma` cells."""
 
-    def __init__(
-        self, channels: Sequence[int], strides: Sequence[int], num_joints: int, sigma: float = 2.0
-    ) -> None:
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], num_joints: int, sigma: float = 2.0) -> None:
         super().__init__()
         colors = torch.from_numpy(joint_colors(num_joints)).float() / 255
         self.register_buffer("colors", colors, persistent=False)

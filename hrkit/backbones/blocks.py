@@ -6,9 +6,7 @@ import torch
 from torch import nn
 
 
-def conv_bn(
-    in_channels: int, out_channels: int, kernel: int, stride: int = 1, relu: bool = True
-) -> nn.Sequential:
+def conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int = 1, relu: bool = True) -> nn.Sequential:
     """Convolution with same padding, batch norm and, if asked, ReLU."""
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),

@@ -39,9 +39,7 @@ class TimmBackbone(nn.Module):
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """(N,3,H,W) -> [(N,C_i,H/s_i,W/s_i), ...], finest first."""
         features = self.network(images)
-        return [
-            _channels_first(features[i], channels) for i, channels in zip(self._wanted, self.channels, strict=True)
-        ]
+        return [_channels_first(features[i], channels) for i, channels in zip(self._wanted, self.channels, strict=True)]
 
 
 def _channels_first(feature: torch.Tensor, channels: int) -> torch.Tensor:

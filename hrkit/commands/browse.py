@@ -71,9 +71,7 @@ def command(
     click.echo(f"drawn: {click.format_filename(output)}")
 
 
-def _tiles(
-    plain: PersonCrops, varied: PersonCrops, codec: Codec, place: int, row: int
-) -> list[NDArray[np.uint8]]:
+def _tiles(plain: PersonCrops, varied: PersonCrops, codec: Codec, place: int, row: int) -> list[NDArray[np.uint8]]:
     """A person plain, augmented, and with the targets the augmented one is trained on."""
     import numpy as np
 

@@ -98,9 +98,7 @@ class KeypointDataset:
             visible=self.visible[:, source] * there,
         )
 
-    def with_boxes(
-        self, image_ids: ArrayLike, boxes: ArrayLike, scores: ArrayLike
-    ) -> KeypointDataset:
+    def with_boxes(self, image_ids: ArrayLike, boxes: ArrayLike, scores: ArrayLike) -> KeypointDataset:
         """The same pictures with detected (N,4) xyxy boxes in place of people; pictures by their ids."""
         wanted, detected = np.asarray(image_ids, np.int64), np.asarray(boxes, np.float64).reshape(-1, 4)
         order = np.argsort(self.image_ids)

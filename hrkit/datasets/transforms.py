@@ -116,9 +116,7 @@ def half_body_box(
     return np.concatenate([center - size / 2, size]) if size.max() > 0 else None
 
 
-def vary_colors(
-    crop: NDArray[np.uint8], augmentation: Augmentation, random: np.random.Generator
-) -> NDArray[np.uint8]:
+def vary_colors(crop: NDArray[np.uint8], augmentation: Augmentation, random: np.random.Generator) -> NDArray[np.uint8]:
     """Brightness, contrast, saturation and dropout on a (H,W,3) BGR crop, which may be written to."""
     given = augmentation
     if given.brightness or given.contrast:
