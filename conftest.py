@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,24 @@ def shared() -> Path:
     if not (SHARED / "reference").is_dir():
         pytest.skip(f"no reference material at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads of tiny networks only wait for each other where processors are shared."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def painted_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in COCO's format with six pictures of two painted people each."""
+    from made_coco import make_coco
+
+    folder = tmp_path_factory.mktemp("painted")
+    make_coco(folder, pictures=6)
+    return folder

@@ -18,13 +18,13 @@ from attrs import frozen
 from hrkit.config import TrainConfig
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.transforms import PersonCrops
-from hrkit.heads.losses import get_loss
+from hrkit.distributed import World
 from hrkit.images import read_image
+from hrkit.learner import Learner
 from hrkit.loading import collate
 from hrkit.metrics import pck_heatmaps
 from hrkit.pose_model import create_pose_model
 from hrkit.skeletons import coco17
-from hrkit.training import build_optimizer, prepare
 
 PHOTO = Path(__file__).with_name("assets") / "basketball.jpg"
 
@@ -56,9 +56,9 @@ def measure_training(config: TrainConfig, people: KeypointDataset, steps: int = 
     model = create_pose_model(
         config.backbone, head=config.head, input_size=config.input_size, backbone_options=config.backbone_options
     )
-    model = model.to(memory_format=torch.channels_last).train()
-    codec, loss_function, optimizer = model.create_codec(), get_loss("mse"), build_optimizer(config, model)
-    crops = PersonCrops(people, config.input_size, codec.udp, config.augmentation, config.seed)
+    learner = Learner(config, model.to(memory_format=torch.channels_last), World())
+    learner.start_epoch()
+    crops = PersonCrops(people, config.input_size, learner.codec.udp, config.augmentation, config.seed)
     rows = np.arange(steps * config.batch_size) % len(people)
     threads = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(0)
@@ -71,20 +71,12 @@ def measure_training(config: TrainConfig, people: KeypointDataset, steps: int = 
     spent = dict.fromkeys(("prepare", "network", "metrics"), 0.0)
     for step in range(-1, steps):  # the first is to warm up
         part = samples[max(0, step) * config.batch_size :][: config.batch_size]
-        preparation = functools.partial(prepare, model, codec, collate(part), None, config)
-        (images, targets, weights), preparing = _timed(preparation)
-
-        def learn(images: torch.Tensor = images, targets: Any = targets, weights: Any = weights) -> torch.Tensor:
-            heatmaps = model(images)
-            loss_function(heatmaps, targets, weights).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            return heatmaps.detach()
-
-        heatmaps, learning = _timed(learn)
-        _, measuring = _timed(functools.partial(pck_heatmaps, heatmaps, targets))
+        batch = collate(part)
+        _, preparing = _timed(functools.partial(learner.prepare, batch))
+        learned, whole = _timed(functools.partial(learner.step, iter([batch]), max(0, step), 1.0))
+        _, measuring = _timed(functools.partial(pck_heatmaps, learned.heatmaps, learned.targets))
         if step >= 0:
-            for name, value in (("prepare", preparing), ("network", learning), ("metrics", measuring)):
+            for name, value in (("prepare", preparing), ("network", whole - preparing), ("metrics", measuring)):
                 spent[name] += value / steps
     metrics = spent["metrics"] / config.log_every
     return TrainRates(
@@ -126,4 +118,3 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     started = time.perf_counter()
     result = work()
     return result, time.perf_counter() - started
-

@@ -18,9 +18,10 @@ import safetensors
 import safetensors.torch
 import torch
 from attrs import field, frozen
+from safetensors import SafetensorError
 from torch import nn
 
-from hrkit.errors import WeightsError
+from hrkit.errors import WeightsError, one_line
 from hrkit.files import atomic_path
 
 State = dict[str, torch.Tensor]
@@ -118,10 +119,16 @@ def load_backbone(backbone: nn.Module, checkpoint: Checkpoint, expected: str) ->
 
 
 def save(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> None:
-    """Writes the network's tensors and `metadata` (json values) as safetensors, whole or not at all."""
+    """Writes the network's tensors and `metadata` (json values) as safetensors, whole or not at all.
+
+    Raises `OSError` if they cannot be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, {"hrkit": json.dumps(dict(metadata))})
+        try:
+            safetensors.torch.save_file(tensors, temporary, {"hrkit": json.dumps(dict(metadata))})
+        except SafetensorError as error:
+            raise OSError(f"{os.fspath(path)}: cannot be written ({one_line(error)})") from None
 
 
 def _load(network: nn.Module, state: State, checkpoint: Checkpoint, expected: str) -> None:

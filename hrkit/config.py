@@ -72,6 +72,9 @@ class TrainConfig:
     sigma: float | None = setting(None, "of the targets, heatmap px; by default 2 up to 256 px of height, 3 above")
     loss: str = setting("mse", "mse, ohkm, or bce (on the logits of heads that have them)")
     joint_weights: tuple[float, ...] | None = setting(None, "factors on the weights of the joints, one a joint")
+    teacher: str | None = setting(None, "registered backbone of a trained network whose heatmaps are labels too")
+    teacher_weights: str = setting("auto", "of the teacher: auto, an entry, a file")
+    teacher_share: float = setting(0.5, "of the targets, what the teacher says; the rest are the labels")
     frozen: tuple[str, ...] = setting((), 'beginnings of parameter names that are not trained, as "backbone."')
     freeze_batch_norm: bool = setting(False, "keep the statistics of all batch norms as they start")
 

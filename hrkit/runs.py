@@ -11,7 +11,7 @@ import torch
 from attrs import evolve
 
 from hrkit.config import TrainConfig, build_config, config_to_dict, load_config, save_config
-from hrkit.errors import HrkitError, WeightsError
+from hrkit.errors import HrkitError, WeightsError, one_line
 from hrkit.files import atomic_path
 
 CONFIG, LAST, BEST, EXPORT, LOG = "config.json", "last.pt", "best.pt", "best.safetensors", "log.jsonl"
@@ -60,9 +60,12 @@ def saved_config(output: str | Path, **changes: Any) -> TrainConfig:
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes tensors and plain values, whole or not at all."""
+    """Writes tensors and plain values, whole or not at all. Raises `OSError` if they cannot be written."""
     with atomic_path(path) as temporary:
-        torch.save(dict(state), temporary)
+        try:
+            torch.save(dict(state), temporary)
+        except RuntimeError as error:  # torch's own writer does not say what a full disk is
+            raise OSError(f"{path}: cannot be written; is the disk full? ({one_line(error)})") from None
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
@@ -76,23 +79,41 @@ def load_state(path: Path) -> dict[str, Any] | None:
 
 
 class RunLog:
-    """`log.jsonl`: a JSON object a line, each with its step; lines beyond where a resumed run begins are cut."""
+    """`log.jsonl`, a JSON object a line, and TensorBoard's files where that is wanted and installed.
 
-    def __init__(self, folder: Path, step: int) -> None:
+    Of a log that is there the first `lines` are kept: what a resumed run wrote until it was saved, at `step`. A
+    context manager.
+    """
+
+    def __init__(self, folder: Path, lines: int, step: int, tensorboard: bool = False) -> None:
         self._path = folder / LOG
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
-        kept = [line for line in lines if _step(line) <= step]
+        kept = self._path.read_bytes().splitlines(keepends=True)[:lines] if self._path.is_file() else []
         with atomic_path(self._path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            temporary.write_bytes(b"".join(kept))
+        self.lines = len(kept)
+        """How many there are."""
+        self._board = _tensorboard(folder, step) if tensorboard else None
 
-    def write(self, values: Mapping[str, Any]) -> None:
-        """Appends a line."""
+    def write(self, group: str, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Appends a line; `group`, "train" or "validation", is where TensorBoard shows the values."""
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(values)) + "\n")
+            file.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
+        self.lines += 1
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"{group}/{name}", value, step)
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._board is not None:
+            self._board.close()
 
 
-def _step(line: str) -> float:
+def _tensorboard(folder: Path, step: int) -> Any:
     try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return float("inf")  # a line cut short by a kill
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(folder / "tensorboard", purge_step=step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import signal
 import threading
@@ -12,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
-from attrs import frozen
-from torch import nn
+from attrs import define, frozen
 from tqdm import tqdm
 
 from hrkit import zoo
@@ -22,17 +21,14 @@ from hrkit.config import TrainConfig
 from hrkit.datasets.base import KeypointDataset, concatenate
 from hrkit.datasets.transforms import PersonCrops
 from hrkit.devices import parse_devices
-from hrkit.distributed import World, any_rank, joined_world
+from hrkit.distributed import World, any_rank, gather_lists, joined_world
 from hrkit.errors import HrkitError
 from hrkit.evaluation import evaluate
-from hrkit.heads.codecs import Codec
-from hrkit.heads.losses import get_loss
-from hrkit.loading import Batch, DatasetSpec, epoch_batches, epoch_rows, load_batches
+from hrkit.learner import Learner, learning_rate_factor
+from hrkit.loading import DatasetSpec, epoch_batches, epoch_rows, load_batches
 from hrkit.metrics import pck_heatmaps
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.runs import BEST, EXPORT, LAST, RunLog, load_state, open_run, save_state
-
-AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class TrainingStopped(KeyboardInterrupt):
@@ -72,153 +68,164 @@ def train(config: TrainConfig) -> TrainResult:
     with joined_world(device) as world:
         if device.type == "cuda" and world.size > 1:
             device = torch.device("cuda", world.local_rank)
-        return _train(config, world, device)
+        return _Run(config, world, device).go()
 
 
-def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResult:
-    specs = [DatasetSpec.parse(text) for text in config.datasets]
-    parts = [spec.load("train") for spec in specs]
-    people = concatenate(parts)
-    validation = None
-    if config.validation is not None:
-        validation = DatasetSpec.parse(config.validation).load("val").with_skeleton(people.skeleton)
-    if world.is_first:
-        open_run(config)
+@define
+class _Place:
+    """Where a run stands."""
 
-    torch.manual_seed(config.seed)
-    model = build_model(config, people).to(device)
-    codec = model.create_codec()
-    loss_function = get_loss(config.loss)
-    average = None if config.ema is None else copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer = build_optimizer(config, model)
-    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
-    state = load_state(Path(config.output) / LAST) if config.resume else None
-    epoch, batch_of_epoch, step, best = 0, 0, 0, None
-    if state is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scaler.load_state_dict(state["scaler"])
-        if average is not None:
-            average.load_state_dict(state["average"])
-        epoch, batch_of_epoch, step, best = (state[k] for k in ("epoch", "batch_of_epoch", "step", "best"))
+    epoch: int = 0
+    batch_of_epoch: int = 0
+    step: int = 0
+    best: float | None = None
+    """AP."""
+    log_lines: int = 0
+    """That were written."""
+    finished: bool = False
+    """Whether the last evaluation is behind it."""
 
-    network: nn.Module = _TrainedPart(model, config.loss)
-    if world.size > 1:
-        network = nn.parallel.DistributedDataParallel(network, [device.index] if device.type == "cuda" else None)
-    crops = PersonCrops(people, config.input_size, codec.udp, config.augmentation, config.seed)
-    joint_weights = _joint_weights(config, len(people.skeleton), device)
-    steps_an_epoch = _batches_an_epoch(parts, specs, config, world) // config.accumulate
-    if steps_an_epoch == 0:
-        raise HrkitError(f"{len(people)} people fill no step of {config.batch_size * world.size * config.accumulate}")
-    total = min(config.epochs * steps_an_epoch, config.max_steps or math.inf)
-    log = RunLog(Path(config.output), step) if world.is_first else None
-    board = _tensorboard(config, step) if world.is_first else None
-    bar = tqdm(total=int(total), initial=step, unit="step", disable=not world.is_first, dynamic_ncols=True)
 
-    def save() -> None:
-        if not world.is_first:
-            return
-        content = {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "scaler": scaler.state_dict(),
-            "epoch": epoch,
-            "batch_of_epoch": batch_of_epoch,
-            "step": step,
-            "best": best,
-        }
-        if average is not None:
-            content["average"] = average.state_dict()
-        save_state(Path(config.output) / LAST, content)
+class _Run:
+    """A run: data, learner, and where it stands; `go` goes to its end."""
 
-    with signals_caught() as caught, bar:
-        while epoch < config.epochs and step < total:
-            rows = epoch_rows([len(part) for part in parts], [spec.weight for spec in specs], config.seed, epoch)
-            batches = epoch_batches(rows, epoch, config.batch_size, world.rank, world.size)
-            batches = batches[: steps_an_epoch * config.accumulate][batch_of_epoch:]
-            loader = load_batches(crops, batches, config.workers, pin=device.type == "cuda")
-            _training_mode(model, config)
-            started, seen = time.perf_counter(), 0
-            while batch_of_epoch < steps_an_epoch * config.accumulate and step < total:
-                # drawn anew at every step, so that a resumed run needs no state of the generator
-                torch.manual_seed(hash((config.seed, step, world.rank)))
-                for group in optimizer.param_groups:
-                    group["lr"] = group["base_lr"] * learning_rate_factor(config, step, steps_an_epoch, int(total))
-                losses, heatmaps, targets = [], None, None
-                for part in range(config.accumulate):
-                    batch = next(loader)
-                    images, targets, weights = prepare(model, codec, batch, joint_weights, config)
-                    last = part == config.accumulate - 1
-                    with _no_sync(network, not last), _autocast(config, device):
-                        heatmaps = network(images)
-                    with _no_sync(network, not last):
-                        loss = loss_function(heatmaps.float() if scaler.is_enabled() else heatmaps, targets, weights)
-                        scaler.scale(loss / config.accumulate).backward()
-                    losses.append(loss.detach())
-                    batch_of_epoch += 1
-                    seen += len(images) * world.size
-                mean_loss = torch.stack(losses).mean().item()
-                if any_rank(not math.isfinite(mean_loss)):
-                    ids = people.ids[batch["rows"].numpy()].tolist()
-                    raise NonFiniteLossError(f"the loss is {mean_loss} at step {step}; annotations of the batch: {ids}")
-                if config.clip_norm is not None:
-                    scaler.unscale_(optimizer)
-                    nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-                scaler.step(optimizer)
-                scaler.update()
-                optimizer.zero_grad(set_to_none=True)
-                step += 1
-                if average is not None:
-                    update_average(average, model, config.ema or 0.0, step)
-                bar.update()
-                if log is not None and (step % config.log_every == 0 or step == total):
-                    assert heatmaps is not None
-                    assert targets is not None
-                    shown = heatmaps.detach().float().sigmoid() if config.loss == "bce" else heatmaps.detach().float()
-                    accuracy = pck_heatmaps(shown, targets).mean
-                    elapsed = time.perf_counter() - started
-                    values = {
-                        "loss": mean_loss,
-                        "pck": accuracy,
-                        "learning_rate": optimizer.param_groups[0]["lr"],
-                        "samples_per_second": seen / elapsed,
-                    }
-                    log.write({"step": step, "epoch": epoch, **values})
-                    _to_board(board, "train", values, step)
-                    bar.set_postfix(loss=f"{mean_loss:.2e}", pck=f"{accuracy:.2f}", ap=_shown(best), refresh=False)
-                stopped = any_rank(bool(caught))
-                if stopped or (config.save_every is not None and step % config.save_every == 0):
-                    save()
-                if stopped:
-                    raise TrainingStopped(caught[0] if caught else signal.SIGTERM)
-            if batch_of_epoch >= steps_an_epoch * config.accumulate:
-                epoch, batch_of_epoch = epoch + 1, 0
-            finished = epoch == config.epochs or step == total
-            judged = average if average is not None else model
-            if validation is not None and (finished or (batch_of_epoch == 0 and epoch % config.evaluate_every == 0)):
-                report = evaluate(
-                    judged,
-                    validation,
-                    flip_test=config.flip_test,
-                    batch_size=config.batch_size,
-                    workers=config.workers,
-                    progress=False,
+    def __init__(self, config: TrainConfig, world: World, device: torch.device) -> None:
+        self.config, self.world, self.folder = config, world, Path(config.output)
+        self.specs = [DatasetSpec.parse(text) for text in config.datasets]
+        self.parts = [spec.load("train") for spec in self.specs]
+        self.people = concatenate(self.parts)
+        self.validation = None
+        if config.validation is not None:
+            self.validation = DatasetSpec.parse(config.validation).load("val").with_skeleton(self.people.skeleton)
+        if world.is_first:
+            open_run(config)
+
+        torch.manual_seed(config.seed)
+        model = build_model(config, self.people).to(device)
+        self.learner = Learner(config, model, world, build_teacher(config, model))
+        self.crops = PersonCrops(
+            self.people, config.input_size, self.learner.codec.udp, config.augmentation, config.seed
+        )
+        self.steps_an_epoch = self._batches_an_epoch() // config.accumulate
+        if self.steps_an_epoch == 0:
+            together = config.batch_size * world.size * config.accumulate
+            raise HrkitError(f"{len(self.people)} people fill no step of {together}")
+        self.total = int(min(config.epochs * self.steps_an_epoch, config.max_steps or math.inf))
+        self.place = _Place()
+        state = load_state(self.folder / LAST) if config.resume else None
+        if state is None:
+            self._save()  # a full disk, or a folder that takes no files, shows now and not in hours
+        else:
+            self.learner.load_state_dict(state)
+            self.place = _Place(**{name: state[name] for name in attrs.fields_dict(_Place)})
+            self.place.finished &= self.place.step >= self.total  # it may have got more epochs
+        self.log = (
+            RunLog(self.folder, self.place.log_lines, self.place.step, config.tensorboard) if world.is_first else None
+        )
+        self.bar = tqdm(
+            total=self.total, initial=self.place.step, unit="step", disable=not world.is_first, dynamic_ncols=True
+        )
+
+    def go(self) -> TrainResult:
+        """Trains, evaluates and saves until all is done."""
+        place, log = self.place, contextlib.nullcontext() if self.log is None else self.log
+        with log, self.bar, _signals_caught() as caught:
+            while not place.finished:
+                self._epoch(caught)
+                if place.batch_of_epoch == self._batches_wanted():
+                    place.epoch, place.batch_of_epoch = place.epoch + 1, 0
+                place.finished = place.step >= self.total
+                if place.finished or place.epoch % self.config.evaluate_every == 0:
+                    self._evaluate()
+                self._save()
+        if self.validation is None:
+            self._keep_best()
+        return TrainResult(place.step, place.epoch, place.best, self.folder)
+
+    def _batches_an_epoch(self) -> int:
+        seen = sum(round(spec.weight * len(part)) for part, spec in zip(self.parts, self.specs, strict=True))
+        return seen // (self.config.batch_size * self.world.size)
+
+    def _batches_wanted(self) -> int:
+        """Of an epoch; the rest would fill no step."""
+        return self.steps_an_epoch * self.config.accumulate
+
+    def _epoch(self, caught: list[int]) -> None:
+        """The steps of an epoch from where the run stands."""
+        config, place, world = self.config, self.place, self.world
+        rows = epoch_rows(
+            [len(part) for part in self.parts], [spec.weight for spec in self.specs], config.seed, place.epoch
+        )
+        batches = epoch_batches(rows, place.epoch, config.batch_size, world.rank, world.size)
+        batches = batches[place.batch_of_epoch : self._batches_wanted()]
+        loader = load_batches(self.crops, batches, config.workers, pin=self.learner.model.device.type == "cuda")
+        self.learner.start_epoch()
+        started, first = time.perf_counter(), place.step
+        while place.batch_of_epoch < self._batches_wanted() and place.step < self.total:
+            # drawn anew at every step, so that a resumed run needs no state of the generator
+            torch.manual_seed(hash((config.seed, place.step, world.rank)))
+            factor = learning_rate_factor(config, place.step, self.steps_an_epoch, self.total)
+            learned = self.learner.step(loader, place.step, factor)
+            if any_rank(not math.isfinite(learned.loss)):
+                ids = self.people.ids[learned.rows.numpy()].tolist()
+                raise NonFiniteLossError(
+                    f"the loss is {learned.loss} at step {place.step}; annotations of the batch: {ids}"
                 )
-                value = report.metrics["AP"]
-                if log is not None:
-                    log.write({"step": step, "epoch": epoch, **report.metrics})
-                _to_board(board, "validation", report.metrics, step)
-                if best is None or value > best:
-                    best = value
-                    save()
-                    if world.is_first:
-                        _copy_best(config, judged, value, step, epoch)
-            save()
-    if world.is_first and (validation is None or not (Path(config.output) / EXPORT).is_file()):
-        _copy_best(config, average if average is not None else model, best, step, epoch)
-    if board is not None:
-        board.close()
-    return TrainResult(step, epoch, best, Path(config.output))
+            place.step += 1
+            place.batch_of_epoch += config.accumulate
+            self.bar.update()
+            if place.step % config.log_every == 0 or place.step == self.total:
+                seen = (place.step - first) * config.accumulate * config.batch_size * world.size
+                pairs = gather_lists([(learned.loss, pck_heatmaps(learned.heatmaps, learned.targets).mean)])
+                loss, pck = (sum(values) / world.size for values in zip(*pairs, strict=True))
+                self._note(
+                    "train",
+                    {
+                        "loss": loss,
+                        "pck": pck,
+                        "learning_rate": self.learner.optimizer.param_groups[0]["lr"],
+                        "samples_per_second": seen / (time.perf_counter() - started),
+                    },
+                )
+                best = "-" if place.best is None else f"{place.best:.3f}"
+                self.bar.set_postfix(loss=f"{loss:.2e}", pck=f"{pck:.2f}", ap=best, refresh=False)
+            stopped = any_rank(bool(caught))
+            if stopped or (config.save_every is not None and place.step % config.save_every == 0):
+                self._save()
+            if stopped:
+                raise TrainingStopped(caught[0] if caught else signal.SIGTERM)
+
+    def _evaluate(self) -> None:
+        if self.validation is None:
+            return
+        report = evaluate(
+            self.learner.best_model,
+            self.validation,
+            flip_test=self.config.flip_test,
+            batch_size=self.config.batch_size,
+            workers=self.config.workers,
+            progress=False,
+        )
+        self._note("validation", report.metrics)
+        if self.place.best is None or report.metrics["AP"] > self.place.best:
+            self.place.best = report.metrics["AP"]
+            self._keep_best()
+
+    def _note(self, group: str, values: dict[str, float]) -> None:
+        if self.log is not None:
+            self.log.write(group, self.place.step, self.place.epoch, values)
+            self.place.log_lines = self.log.lines
+
+    def _save(self, name: str = LAST) -> None:
+        if self.world.is_first:
+            save_state(self.folder / name, {**self.learner.state_dict(), **attrs.asdict(self.place)})
+
+    def _keep_best(self) -> None:
+        self._save(BEST)
+        if self.world.is_first:
+            place = self.place
+            told = {"AP": place.best, "step": place.step, "epoch": place.epoch, "datasets": list(self.config.datasets)}
+            self.learner.best_model.save(self.folder / EXPORT, training=told)
 
 
 def build_model(config: TrainConfig, people: KeypointDataset) -> PoseModel:
@@ -243,68 +250,27 @@ def build_model(config: TrainConfig, people: KeypointDataset) -> PoseModel:
     return model.to(memory_format=torch.channels_last) if config.channels_last else model
 
 
-def build_optimizer(config: TrainConfig, model: PoseModel) -> torch.optim.Optimizer:
-    """Adam, AdamW or SGD over what is trained; backbone and head are groups with a `base_lr` each.
+def build_teacher(config: TrainConfig, model: PoseModel) -> PoseModel | None:
+    """The network that labels too, on the device of `model`; None if the config names none.
 
-    Raises `HrkitError` if everything is frozen, or a beginning in `frozen` fits no name.
+    Raises `HrkitError` if it has other joints, crops or heatmaps than `model`.
     """
-    for beginning in config.frozen:
-        if not any(name.startswith(beginning) for name, _ in model.named_parameters()):
-            raise HrkitError(f"no parameter's name begins with {beginning!r}, so it cannot be frozen")
-    groups: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not name.startswith(config.frozen))
-        if parameter.requires_grad:
-            rate = config.learning_rate
-            if name.startswith("head.") and config.head_learning_rate is not None:
-                rate = config.head_learning_rate
-            groups.setdefault(rate, []).append(parameter)
-    if not groups:
-        raise HrkitError("everything is frozen; nothing to train")
-    settings: list[dict[str, Any]] = [{"params": parts, "lr": rate, "base_lr": rate} for rate, parts in groups.items()]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            settings, momentum=config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov
-        )
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(settings, weight_decay=config.weight_decay)
-
-
-def learning_rate_factor(config: TrainConfig, step: int, steps_an_epoch: int, total: int) -> float:
-    """What the base learning rate is multiplied with at a step: a function of the step alone, so resuming is easy."""
-    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    if config.schedule == "cosine":
-        return warm * 0.5 * (1 + math.cos(math.pi * step / total))
-    return warm * 0.1 ** sum(step >= milestone * steps_an_epoch for milestone in config.milestones)
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Moves the exponential average towards the model's weights; slower from the start on, so it forgets the first."""
-    keep = min(decay, (1 + step) / (10 + step))
-    for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - keep)
-        else:
-            mean.copy_(value)
-
-
-def prepare(
-    model: PoseModel, codec: Codec, batch: Batch, joint_weights: torch.Tensor | None, config: TrainConfig
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Images (N,3,H,W), targets (N,K,h,w) and weights (N,K) on the model's device."""
-    images = model.normalise(batch["crops"])
-    if config.channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
-    keypoints, visible = (batch[name].to(images.device, non_blocking=True) for name in ("keypoints", "visible"))
-    targets, weights = codec.encode(keypoints, visible)
-    if joint_weights is not None:
-        weights = weights * joint_weights
-    return images, targets.to(images.dtype), weights.to(images.dtype)
+    if config.teacher is None:
+        return None
+    teacher = create_pose_model(config.teacher, weights=config.teacher_weights, num_joints=None, input_size=None)
+    for what, own, theirs in (
+        ("joints", model.skeleton.keypoint_names, teacher.skeleton.keypoint_names),
+        ("input size", model.input_size, teacher.input_size),
+        ("sigma", model.sigma, teacher.sigma),
+        ("kind of crops", model.create_codec().udp, teacher.create_codec().udp),
+    ):
+        if own != theirs:
+            raise HrkitError(f"the teacher {config.teacher!r} has another {what}: {theirs}, not {own}")
+    return teacher.to(model.device).to(memory_format=torch.channels_last).requires_grad_(False)
 
 
 @contextlib.contextmanager
-def signals_caught() -> Iterator[list[int]]:
+def _signals_caught() -> Iterator[list[int]]:
     """SIGINT and SIGTERM are noted in the list instead of ending the process; a second one ends it as ever."""
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -325,84 +291,3 @@ def signals_caught() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _TrainedPart(nn.Module):
-    """What the loss sees of a pose model: heatmaps, or logits for `bce`."""
-
-    def __init__(self, model: PoseModel, loss: str) -> None:
-        super().__init__()
-        self.model = model
-        self.wants_logits = loss == "bce"
-        if self.wants_logits and not hasattr(model.head, "logits"):
-            raise HrkitError(f"loss 'bce' needs a head with logits, which {model.names[1]!r} has not; take loss='mse'")
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if self.wants_logits:
-            return self.model.head.logits(self.model.backbone(images))  # type: ignore[operator]
-        return self.model(images)
-
-
-def _training_mode(model: PoseModel, config: TrainConfig) -> None:
-    model.train()
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
-            config.freeze_batch_norm or f"{name}.".startswith(config.frozen)
-        ):
-            module.eval()
-
-
-def _joint_weights(config: TrainConfig, joints: int, device: torch.device) -> torch.Tensor | None:
-    if config.joint_weights is None:
-        return None
-    if len(config.joint_weights) != joints:
-        raise HrkitError(f"joint_weights has {len(config.joint_weights)} values for {joints} joints")
-    return torch.tensor(config.joint_weights, device=device)
-
-
-def _batches_an_epoch(
-    parts: list[KeypointDataset], specs: list[DatasetSpec], config: TrainConfig, world: World
-) -> int:
-    seen = sum(round(spec.weight * len(part)) for part, spec in zip(parts, specs, strict=True))
-    return seen // (config.batch_size * world.size)
-
-
-def _autocast(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    dtype = AUTOCAST.get(config.precision)
-    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype)
-
-
-def _no_sync(network: nn.Module, skip: bool) -> contextlib.AbstractContextManager[Any]:
-    if skip and isinstance(network, nn.parallel.DistributedDataParallel):
-        return network.no_sync()
-    return contextlib.nullcontext()
-
-
-def _copy_best(config: TrainConfig, model: PoseModel, ap: float | None, step: int, epoch: int) -> None:
-    folder = Path(config.output)
-    last = load_state(folder / LAST)
-    if last is not None:
-        save_state(folder / BEST, last)
-    model.save(folder / EXPORT, training={"AP": ap, "step": step, "epoch": epoch, "datasets": list(config.datasets)})
-
-
-def _tensorboard(config: TrainConfig, step: int) -> Any:
-    if not config.tensorboard:
-        return None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(Path(config.output) / "tensorboard", purge_step=step)
-
-
-def _to_board(board: Any, group: str, values: dict[str, float], step: int) -> None:
-    if board is not None:
-        for name, value in values.items():
-            board.add_scalar(f"{group}/{name}", value, step)
-
-
-def _shown(best: float | None) -> str:
-    return "-" if best is None else f"{best:.3f}"
-
-

@@ -28,6 +28,7 @@ LAYERS = (
     ("metrics", "runs"),
     ("evaluation",),
     ("report",),
+    ("learner",),
     ("training",),
     ("benchmark",),
     ("compat",),
