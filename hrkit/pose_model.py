@@ -18,6 +18,7 @@ from hrkit import checkpoints, geometry, registry, zoo
 from hrkit.errors import HrkitError, PluginError, WeightsError
 from hrkit.heads.codecs import Codec, create_codec
 from hrkit.heads.flip import flip_back, merge_flipped
+from hrkit.memory import keep_freed_memory
 from hrkit.skeletons import get_skeleton, skeleton_of
 from hrkit.structures import Crops, Skeleton
 
@@ -180,6 +181,7 @@ def create_pose_model(
     Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
     had.
     """
+    keep_freed_memory()
     if num_joints is not None and (not isinstance(num_joints, int) or num_joints < 1):
         raise HrkitError(f"num_joints must be a positive number, not {num_joints!r}")
     input_size = None if input_size is None else checked_size(input_size)

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "hrkit"
 
 LAYERS = (
     ("errors",),
-    ("files", "arrays", "hookspecs"),
+    ("files", "arrays", "hookspecs", "memory"),
     ("structures", "downloads"),
     ("skeletons", "images"),
     ("geometry", "devices", "complexity", "distributed"),
