@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from hrkit.datasets.base import KeypointDataset, read_frame
 from hrkit.detectors.base import Detector
 from hrkit.errors import DatasetError, PluginError
+from hrkit.files import read_json
 from hrkit.geometry import xywh_to_xyxy
 from hrkit.structures import Detections
 
@@ -109,12 +109,7 @@ def match_boxes(
 
 def _read_rows(file: Path) -> list[dict[str, Any]]:
     """The rows of a detection json, all of them whole."""
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{file}: cannot be read ({error})") from None
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{file}: damaged at line {error.lineno}, column {error.colno}: {error.msg}") from None
+    rows = read_json(file, DatasetError)
     if not isinstance(rows, list):
         raise DatasetError(f"{file}: wanted a list of image_id, category_id, bbox and score, as COCO's detections")
     wrong = [place for place, row in enumerate(rows) if not _is_whole(row)]

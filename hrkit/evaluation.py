@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,6 +20,7 @@ from hrkit import ops
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.mpii import MpiiTruth
 from hrkit.errors import HrkitError
+from hrkit.files import read_json
 from hrkit.geometry import xyxy_to_xywh
 from hrkit.metrics import pckh
 from hrkit.pose_model import PoseModel
@@ -148,7 +147,7 @@ def coco_measures(
     from pycocotools.cocoeval import COCOeval
 
     content = _content(annotations)
-    rows = _load_json(results) if isinstance(results, str | os.PathLike) else results
+    rows = read_json(results) if isinstance(results, str | os.PathLike) else results
     joints = _check_annotations(content["annotations"])
     spread = coco17.sigmas if sigmas is None else np.asarray(sigmas, np.float64)
     if joints and spread.shape != (joints,):
@@ -339,19 +338,10 @@ def _rows_by_image(ids: NDArray[Any]) -> list[NDArray[np.int64]]:
     return [rows[image] for image in np.argsort(first)]
 
 
-def _load_json(path: StrPath) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise HrkitError(f"{path}: cannot be read ({error})") from None
-    except json.JSONDecodeError as error:
-        raise HrkitError(f"{path}: damaged at line {error.lineno}, column {error.colno}: {error.msg}") from None
-
-
 def _content(annotations: Any) -> Mapping[str, Any]:
     """The dict of a COCO json; raises `HrkitError` if one of its three lists is missing."""
     given = getattr(annotations, "dataset", annotations)
-    content = _load_json(given) if isinstance(given, str | os.PathLike) else given
+    content = read_json(given) if isinstance(given, str | os.PathLike) else given
     lists = ("images", "annotations", "categories")
     if not isinstance(content, Mapping) or not all(isinstance(content.get(name), list) for name in lists):
         raise HrkitError(f"annotations must have the lists {', '.join(lists)}, in COCO's format")

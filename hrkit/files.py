@@ -1,10 +1,14 @@
-"""Output files appear whole or not at all."""
+"""Output files appear whole or not at all; what is wrong with a JSON file is said in one line."""
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from hrkit.errors import HrkitError
 
 
 def _umask() -> int:
@@ -38,3 +42,20 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> Any:
+    """What a JSON file in UTF-8 holds.
+
+    Raises `error` in one line: the file, and the line and column of what is damaged.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        return json.loads(text)
+    except json.JSONDecodeError as damage:
+        ends = not text[damage.pos :].strip() or damage.msg.startswith("Unterminated string")
+        hint = "; the file is cut short" if ends else ""
+        where = f"line {damage.lineno}, column {damage.colno}"
+        raise error(f"{path}: damaged at {where}: {damage.msg}{hint}") from None
+    except (OSError, ValueError, RecursionError) as damage:  # ValueError: no UTF-8, or an integer without end
+        raise error(f"{path}: cannot be read ({damage})") from None

@@ -1,14 +1,16 @@
-"""Output files appear whole, with the permissions of any other file."""
+"""Output files appear whole, with the permissions of any other file; damaged JSON is described in one line."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from hrkit.files import atomic_path
+from hrkit.errors import DatasetError, HrkitError
+from hrkit.files import atomic_path, read_json
 
 
 def test_the_process_keeps_its_umask_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +32,34 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert (tmp_path / "there").read_text() == "before"
     assert os.listdir(tmp_path) == ["there"]
+
+
+def test_json_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"name": "Ä"}', encoding="utf-8")
+    assert read_json(tmp_path / "a.json") == {"name": "Ä"}
+    assert read_json(str(tmp_path / "a.json")) == {"name": "Ä"}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{"images": [', "damaged at line 1, column 13: Expecting value; the file is cut short"),
+        (b'[1,\n "ab', "damaged at line 2, column 2: Unterminated string starting at; the file is cut short"),
+        (b"", "damaged at line 1, column 1: Expecting value; the file is cut short"),
+        (b"[1,\n 2 3]\n", "damaged at line 2, column 4: Expecting ',' delimiter"),
+        (b"[] []", "damaged at line 1, column 4: Extra data"),
+        (b'"\xff"', "cannot be read ('utf-8' codec can't decode byte 0xff in position 1: invalid start byte)"),
+        (b"[" * 200_000, "cannot be read ("),
+        (None, "cannot be read ([Errno 2] No such file or directory"),
+    ],
+)
+def test_damaged_json_is_named_in_one_line(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    for error in (HrkitError, DatasetError):
+        with pytest.raises(error, match=re.escape(f"{path}: {says}")) as caught:
+            read_json(path, error)
+        assert type(caught.value) is error
+        assert "\n" not in str(caught.value)
+        assert str(caught.value).endswith("cut short") == says.endswith("cut short")

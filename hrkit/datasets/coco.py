@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from hrkit.datasets.base import KeypointDataset
 from hrkit.errors import DatasetError
+from hrkit.files import read_json
 from hrkit.skeletons import SKELETONS
 from hrkit.structures import Skeleton
 
@@ -90,12 +90,7 @@ def find_annotations(path: Path, split: str) -> Path:
 
 def read_annotations(path: Path) -> dict[str, Any]:
     """A COCO json as a dict; raises `DatasetError` saying line and column of what is broken."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error})") from None
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path}: damaged at line {error.lineno}, column {error.colno}: {error.msg}") from None
+    content = read_json(path, DatasetError)
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise DatasetError(f"{path}: no list {key!r}; wanted a json in COCO's format")

@@ -5,7 +5,6 @@ Andriluka et al., 2D Human Pose Estimation: New Benchmark and State of the Art A
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from hrkit.datasets.base import KeypointDataset
 from hrkit.errors import DatasetError
+from hrkit.files import read_json
 from hrkit.skeletons import mpii16
 
 
@@ -26,12 +26,7 @@ def mpii(path: str | Path = "data/mpii", *, split: str = "train", images: str | 
     split = {"val": "valid"}.get(split, split)
     json_path = Path(path) if Path(path).is_file() else Path(path) / "annot" / f"{split}.json"
     folder = Path(images) if images is not None else json_path.parent.parent / "images"
-    try:
-        rows = json.loads(json_path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(f"{json_path}: cannot be read ({error})") from None
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{json_path}: damaged at line {error.lineno}, column {error.colno}: {error.msg}") from None
+    rows = read_json(json_path, DatasetError)
     if not isinstance(rows, list) or not rows:
         raise DatasetError(f"{json_path}: wanted a list of people, and somebody in it")
     wrong = [i for i, row in enumerate(rows) if "joints" in row and np.shape(row["joints"]) != (16, 2)]
