@@ -1,4 +1,4 @@
-"""Small weights for hrkit that work offline: the detector `lite_person`, the pose network `lite`."""
+"""Small weights for hrkit that work offline: detector `lite_person`, pose networks `lite` and `lite_plus`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def register_detectors() -> Mapping[str, Callable[..., Detector]]:
 
 @hookimpl
 def register_backbones() -> Mapping[str, Callable[..., nn.Module]]:
-    """`lite`."""
-    return {"lite": _lite_backbone}
+    """`lite`, and `lite_plus`, which is wider."""
+    return {"lite": _lite_backbone, "lite_plus": _lite_plus_backbone}
 
 
 @hookimpl
@@ -68,6 +68,23 @@ def register_weights() -> Sequence[WeightsEntry]:
             source="fine-tuned from MoveNet SinglePose Lightning v4 (Google)",
             default=True,
         ),
+        WeightsEntry(
+            name="lite_plus-coco-256x192",
+            model="lite_plus",
+            kind="pose",
+            file=FOLDER / "lite_plus_pose.safetensors",
+            head="lite",
+            codec="dark",
+            sigma=2.0,
+            input_size=(256, 192),
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            channel_order="rgb",
+            metrics={"AP (own split)": 0.548},
+            licence="Apache-2.0",
+            source="fine-tuned from MoveNet SinglePose Thunder v4 (Google)",
+            default=True,
+        ),
     ]
 
 
@@ -81,6 +98,12 @@ def _lite_backbone(**options: Any) -> nn.Module:
     from hrkit_lite.pose_network import LiteBackbone
 
     return LiteBackbone(**options)
+
+
+def _lite_plus_backbone(**options: Any) -> nn.Module:
+    from hrkit_lite.pose_network import LiteBackbone
+
+    return LiteBackbone(**{"width": 1.75, **options})
 
 
 def _lite_head(**options: Any) -> nn.Module:

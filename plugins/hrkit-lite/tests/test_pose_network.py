@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hrkit import zoo
+from hrkit.config import TrainConfig, load_config
+from hrkit.datasets.coco import coco
 from hrkit.errors import HrkitError
+from hrkit.evaluation import evaluate
 from hrkit.pose_model import create_pose_model
 
 
@@ -42,16 +45,17 @@ def test_it_is_movenet(shared: Path, name: str, width: float) -> None:
     assert np.linalg.norm(got - wanted) <= 1e-4 * np.linalg.norm(wanted)
 
 
-def test_the_weights_in_the_package_fit(registered: ModuleType) -> None:
-    entry = zoo.choose("lite")
-    assert entry.name == "lite-coco-256x192"
-    assert zoo.fetch(entry).stat().st_size < 5_000_000
-    assert (entry.head, entry.codec, entry.sigma, entry.channel_order) == ("lite", "msra", 2.0, "rgb")
-    model = create_pose_model("lite", weights="auto").eval()
+@pytest.mark.parametrize(("name", "megabytes"), [("lite", 5), ("lite_plus", 13)])
+def test_the_weights_in_the_package_fit(registered: ModuleType, name: str, megabytes: int) -> None:
+    entry = zoo.choose(name)
+    assert entry.name == f"{name}-coco-256x192"
+    assert zoo.fetch(entry).stat().st_size <= megabytes * 1_000_000
+    model = create_pose_model(name, weights="auto").eval()
     assert isinstance(model.head, LiteHead)
+    assert (model.names, model.codec_name, model.sigma) == ((name, "lite"), "dark", 2.0)
     state = safetensors.torch.load_file(zoo.fetch(entry))
     assert model.state_dict().keys() == state.keys()
-    assert all(torch.equal(value, state[name].float()) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, state[key].float()) for key, value in model.state_dict().items())
     with torch.inference_mode():
         heatmaps = model(torch.rand(2, 3, 256, 192) * 2 - 1)
     assert heatmaps.shape == (2, 17, 64, 48)
@@ -59,11 +63,29 @@ def test_the_weights_in_the_package_fit(registered: ModuleType) -> None:
     assert heatmaps.max() <= 1
 
 
+@pytest.mark.parametrize("name", ["lite", "lite_plus"])
+def test_the_recipes_can_be_read(registered: ModuleType, name: str) -> None:
+    config = load_config(Path(__file__).parents[1] / "training" / f"{name}.toml", TrainConfig)
+    assert config.backbone == name
+    assert config.codec == zoo.choose(name).codec
+
+
 @pytest.mark.needs_shared
-def test_it_sees_the_joints_of_a_player(registered: ModuleType, shared: Path) -> None:
+@pytest.mark.parametrize(("name", "least"), [("lite", 0.48), ("lite_plus", 0.53)])
+def test_average_precision_on_people_it_has_not_seen(
+    registered: ModuleType, shared: Path, name: str, least: float
+) -> None:
+    people = coco(shared / "data" / "coco_val", split="val")
+    evaluation = evaluate(create_pose_model(name, weights="auto"), people, flip_test=True, workers=0, progress=False)
+    assert evaluation.metrics["AP"] >= least
+
+
+@pytest.mark.needs_shared
+@pytest.mark.parametrize("name", ["lite", "lite_plus"])
+def test_it_sees_the_joints_of_a_player(registered: ModuleType, shared: Path, name: str) -> None:
     from hrkit.pipeline import Pipeline
 
-    poses = Pipeline.from_names("lite", "lite_person", device="cpu")(shared / "media" / "basketball.jpg")
+    poses = Pipeline.from_names(name, "lite_person", device="cpu")(shared / "media" / "basketball.jpg")
     assert len(poses) == 2
     assert poses.keypoint_scores[0].mean() > 0.4
     x1, y1, x2, y2 = poses.detections.xyxy[0]
