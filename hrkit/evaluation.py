@@ -215,28 +215,18 @@ def evaluate(
     people = dataset if annotated is None else annotated
     truth = _content(people.annotations or coco_annotations(people))
     _check_annotations(truth["annotations"])
-    predictions = predict_dataset(
+    rescoring = {"nms": nms, "nms_threshold": nms_threshold, "score_threshold": score_threshold}
+    predictions, results = _predict(
         model,
         dataset,
+        {**rescoring, "category_id": _keypoint_category(truth)},
         decoder=decoder,
         flip_test=flip_test,
         batch_size=batch_size,
         workers=workers,
         progress=progress,
     )
-    sigmas = dataset.skeleton.sigmas
-    results = coco_results(
-        dataset.image_ids[dataset.image_index],
-        predictions.keypoints,
-        dataset.scores,
-        crop_areas(dataset, model.input_size),
-        nms=nms,
-        nms_threshold=nms_threshold,
-        score_threshold=score_threshold,
-        sigmas=sigmas,
-        category_id=_keypoint_category(truth),
-    )
-    measures = coco_measures(truth, results, sigmas=sigmas)
+    measures = coco_measures(truth, results, sigmas=dataset.skeleton.sigmas)
     return Evaluation(measures.figures, results, predictions, measures)
 
 
@@ -255,9 +245,10 @@ def evaluate_pckh(
 
     Raises `HrkitError` as `metrics.pckh`.
     """
-    predictions = predict_dataset(
+    predictions, results = _predict(
         model,
         dataset,
+        {"nms": None},
         decoder=decoder,
         flip_test=flip_test,
         batch_size=batch_size,
@@ -266,15 +257,23 @@ def evaluate_pckh(
     )
     names = dataset.skeleton.keypoint_names
     figures = pckh(predictions.keypoints, truth.keypoints, truth.missing, truth.head_boxes, names)
+    return Evaluation(figures, results, predictions)
+
+
+def _predict(
+    model: PoseModel, dataset: KeypointDataset, rescoring: Mapping[str, Any], **how: Any
+) -> tuple[Predictions, list[dict[str, Any]]]:
+    """What `predict_dataset` gives for `how`, and the result rows that `coco_results` makes of it by `rescoring`."""
+    predictions = predict_dataset(model, dataset, **how)
     results = coco_results(
         dataset.image_ids[dataset.image_index],
         predictions.keypoints,
         dataset.scores,
         crop_areas(dataset, model.input_size),
-        nms=None,
         sigmas=dataset.skeleton.sigmas,
+        **rescoring,
     )
-    return Evaluation(figures, results, predictions)
+    return predictions, results
 
 
 def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:
