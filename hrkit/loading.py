@@ -46,10 +46,13 @@ class DatasetSpec:
             raise DatasetError(f"{text!r} is no NAME[:PATH][*WEIGHT]")
         return cls(found["name"], found["path"], float(found["weight"] or 1))
 
-    def load(self, split: str) -> KeypointDataset:
-        """Builds the registered dataset; `split` is "train" or "val"."""
-        build = registry.datasets.builder(self.name)
-        return build(split=split) if self.path is None else build(Path(self.path), split=split)
+    def load(self, split: str, **options: Any) -> KeypointDataset:
+        """Builds the registered dataset; `split` is "train" or "val", `options` are what else its builder takes.
+
+        Raises as `Registry.build`.
+        """
+        place = [] if self.path is None else [Path(self.path)]
+        return registry.datasets.build(self.name, *place, split=split, **options)
 
 
 def epoch_rows(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> NDArray[np.int64]:

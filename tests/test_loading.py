@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +13,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hrkit import hookimpl, registry
 from hrkit.datasets.coco import coco
 from hrkit.datasets.transforms import PersonCrops
-from hrkit.errors import DatasetError, UnknownNameError
+from hrkit.errors import DatasetError, PluginError, UnknownNameError
 from hrkit.loading import DatasetSpec, batches_in_order, epoch_batches, epoch_rows, load_batches
 from made_coco import make_coco
 
@@ -40,6 +44,34 @@ def test_bad_specs(tmp_path: Path) -> None:
         DatasetSpec.parse("coca").load("train")
     with pytest.raises(DatasetError, match="no COCO json there"):
         DatasetSpec.parse(f"coco:{tmp_path}").load("train")
+
+
+@pytest.fixture
+def strange_datasets() -> Iterator[None]:
+    """A plugin `mine` with a dataset that gives what it is called with, and one that fails."""
+
+    def called(*arguments: Any, split: str, images: Any = None) -> Any:
+        return arguments, split, images
+
+    def fails(*, split: str) -> Any:
+        raise KeyError("width")
+
+    datasets = {"called": called, "fails": fails}
+    registry.plugins.register(SimpleNamespace(register_datasets=hookimpl(lambda: datasets)), "mine")
+    yield
+    registry.plugins.unregister("mine")
+
+
+@pytest.mark.usefixtures("strange_datasets")
+def test_builders_get_path_split_and_options_and_are_named_when_they_fail() -> None:
+    assert DatasetSpec.parse("called").load("val") == ((), "val", None)
+    assert DatasetSpec.parse("called:a/b*2").load("train", images="c") == ((Path("a/b"),), "train", "c")
+    with pytest.raises(PluginError, match=r"^dataset 'fails' of plugin 'mine' cannot be built: KeyError: 'width'$"):
+        DatasetSpec.parse("fails").load("val")
+    with pytest.raises(PluginError, match="dataset 'fails' of plugin 'mine' does not take the option 'images'"):
+        DatasetSpec.parse("fails").load("val", images="c")
+    with pytest.raises(PluginError, match=r"dataset 'custom' of plugin 'hrkit\.datasets' cannot be built: TypeError"):
+        DatasetSpec.parse("custom").load("val")
 
 
 @given(

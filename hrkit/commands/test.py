@@ -90,9 +90,9 @@ def command(
     devices = parse_devices(device)
     if len(devices) > 1:
         raise HrkitError(f"a test runs on one device, not on {device!r}")
-    spec = _spec(dataset, annotations)
+    spec = _spec(dataset, annotations, images)
     _check_boxes(how["boxes"], spec.name)
-    annotated = _load(spec, split, images)
+    annotated = spec.load(split, **({} if images is None else {"images": images}))
     model, taken, annotated = _model(backbone, weights, head, input_size, annotated)
     model.create_codec(how["decoder"])  # a wrong name is found before anything runs
     model = model.to(devices[0], parse_precision(precision)).to(memory_format=torch.channels_last)
@@ -121,7 +121,7 @@ def command(
     _say(write_report(output, subject, evaluation), output)
 
 
-def _spec(dataset: str, annotations: str | None) -> DatasetSpec:
+def _spec(dataset: str, annotations: str | None, images: str | None) -> DatasetSpec:
     from attrs import evolve
 
     from hrkit.loading import DatasetSpec
@@ -131,18 +131,9 @@ def _spec(dataset: str, annotations: str | None) -> DatasetSpec:
         raise click.UsageError(f"--dataset {dataset}: a weight is for training only")
     if annotations is not None and spec.path is not None:
         raise click.UsageError(f"--annotations {annotations} or --dataset {dataset}: name one place")
-    return spec if annotations is None else evolve(spec, path=annotations)
-
-
-def _load(spec: DatasetSpec, split: str, images: str | None) -> KeypointDataset:
-    from hrkit import registry
-
-    if images is None:
-        return spec.load(split)
-    if spec.name == "custom":
+    if images is not None and spec.name == "custom":
         raise click.UsageError("--images: a custom dataset's file says where its pictures are")
-    build = registry.datasets.builder(spec.name)
-    return build(split=split, images=images) if spec.path is None else build(spec.path, split=split, images=images)
+    return spec if annotations is None else evolve(spec, path=annotations)
 
 
 def _model(
