@@ -212,9 +212,7 @@ def evaluate(
     torchrun the ranks share the work and all get the result. Raises `HrkitError` as `coco_ap`, for annotations before
     anything is run.
     """
-    people = dataset if annotated is None else annotated
-    truth = _content(people.annotations or coco_annotations(people))
-    _check_annotations(truth["annotations"])
+    truth = _truth(dataset if annotated is None else annotated)
     rescoring = {"nms": nms, "nms_threshold": nms_threshold, "score_threshold": score_threshold}
     predictions, results = _predict(
         model,
@@ -297,6 +295,22 @@ def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:
             for number, row in enumerate(range(len(dataset)), 1)
         ],
     }
+
+
+def _truth(people: KeypointDataset) -> Mapping[str, Any]:
+    """In COCO's format, checked: the json that the people are from, with their joints; else they themselves."""
+    content = _content(people.annotations or coco_annotations(people))
+    _check_annotations(content["annotations"])
+    if people.annotations is None or people.annotated_joints is None:
+        return content
+    annotations = [_with_joints(person, people.annotated_joints) for person in content["annotations"]]
+    return {**content, "annotations": annotations}
+
+
+def _with_joints(person: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
+    """An annotation with the joints at `places` of its own; -1 is one without a label."""
+    triples = np.array([*person["keypoints"], 0, 0, 0]).reshape(-1, 3)[list(places)]
+    return {**person, "keypoints": triples.ravel().tolist(), "num_keypoints": int((triples[:, 2] > 0).sum())}
 
 
 def _mean_known(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -183,6 +183,33 @@ def test_results_have_the_category_of_the_annotations(tmp_path: Path) -> None:
     assert evaluation.metrics["AP"] > 0.5
 
 
+def test_ignored_people_stay_so_where_joints_are_remapped(tmp_path: Path) -> None:
+    path = make_coco(tmp_path, pictures=3)
+    content = json.loads(path.read_text())
+    crowd, unlabelled, *_ = content["annotations"]
+    crowd["iscrowd"] = 1
+    unlabelled.update(keypoints=[0] * 51, num_keypoints=0)
+    for annotation in content["annotations"]:
+        annotation["keypoints"][:3] = [0, 0, 0]
+    boxes = np.array([annotation["bbox"] for annotation in content["annotations"]])
+    boxes[:, 2:] += boxes[:, :2]
+    plain = coco(write_json(path, content))
+    # the same people in another order of joints, and without noses
+    content["categories"] = [{"id": 1, "name": "person", "keypoints": coco17.keypoint_names[:0:-1]}]
+    for annotation in content["annotations"]:
+        annotation["keypoints"] = np.reshape(annotation["keypoints"], (17, 3))[:0:-1].ravel().tolist()
+    remapped = coco(write_json(tmp_path / "other.json", content)).with_skeleton(coco17)
+    np.testing.assert_array_equal(remapped.keypoints, plain.keypoints)
+
+    def measure(annotated: KeypointDataset) -> dict[str, float]:
+        found = annotated.with_boxes([1, 1, 2, 2, 3, 3], boxes, np.ones(6))
+        model = create_pose_model("synthetic")
+        return evaluate(model, found, annotated=annotated, flip_test=False, workers=0, progress=False).metrics
+
+    assert measure(remapped) == measure(plain)
+    assert measure(plain)["AP"] > measure(evolve(remapped, annotations=None))["AP"] + 0.1
+
+
 def _subject(people: KeypointDataset, boxed: KeypointDataset, **settings: Any) -> Subject:
     return Subject(
         model=create_pose_model("synthetic"),

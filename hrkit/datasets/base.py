@@ -48,6 +48,8 @@ class KeypointDataset:
     """(N,) of the annotation; -1 for detected boxes."""
     annotations: Path | None = None
     """The COCO json this came from, if it did: evaluation reads it, ignored regions and all."""
+    annotated_joints: tuple[int, ...] | None = None
+    """(K,) the place of each joint among those of `annotations`, -1 for none; None where they are the same joints."""
 
     def __attrs_post_init__(self) -> None:
         people, joints = len(self.boxes), len(self.skeleton)
@@ -86,14 +88,15 @@ class KeypointDataset:
         if skeleton.keypoint_names == self.skeleton.keypoint_names:
             return evolve(self, skeleton=skeleton)
         own = {name: k for k, name in enumerate(self.skeleton.keypoint_names)}
-        there = np.array([name in own for name in skeleton.keypoint_names])
+        source = np.array([own.get(name, -1) for name in skeleton.keypoint_names])
+        there = source >= 0
         if not there.any():
             raise DatasetError(f"{self.name}: {self.skeleton.name} and {skeleton.name} have no joint name in common")
-        source = [own.get(name, 0) for name in skeleton.keypoint_names]
+        places = np.arange(len(own)) if self.annotated_joints is None else np.array(self.annotated_joints)
         return evolve(
             self,
             skeleton=skeleton,
-            annotations=None,  # they name other joints
+            annotated_joints=tuple(np.where(there, places[source], -1).tolist()),
             keypoints=self.keypoints[:, source] * there[:, None],
             visible=self.visible[:, source] * there,
         )

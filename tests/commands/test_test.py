@@ -202,7 +202,7 @@ def test_joints_are_matched_by_name(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "12 of the network's 17 joints are annotated, matched by name" in result.stdout
     report = _report(tmp_path / "out")
-    assert report["annotations"] is None
+    assert report["annotations"] == str(made)
     assert report["skeleton"] == "coco17"
     assert report["pck"]["per_joint"]["nose"] == -1
 

@@ -125,6 +125,9 @@ def test_joints_are_mapped_by_name(tmp_path: Path) -> None:
     assert as_lsp.visible.sum(1).tolist() == [12] * 8  # neck and head top are not COCO's
     k = lsp14.index("left_wrist")
     np.testing.assert_array_equal(as_lsp.keypoints[:, k], dataset.keypoints[:, coco17.index("left_wrist")])
+    back = as_lsp.with_skeleton(coco17)
+    assert back.annotations == dataset.annotations is not None
+    assert back.annotated_joints == (*[-1] * 5, *range(5, 17))  # the face went with LSP's joints
     strange = Skeleton("strange", ["tail"], [], [], [0.1])
     with pytest.raises(DatasetError, match="no joint name in common"):
         dataset.with_skeleton(strange)
