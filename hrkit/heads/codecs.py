@@ -18,6 +18,8 @@ border, since their blur sees zeros beyond it.
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -133,7 +135,7 @@ class DarkCodec(Codec):
 
     def _refine(self, heatmaps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
         kernel = 11 if self.sigma <= 2 else 17  # as trained: 11 at sigma 2, 17 at sigma 3
-        at = _Neighbours(blur(_precise(heatmaps), kernel).clamp(min=1e-10).log(), points)
+        at = _log_blurred(heatmaps, points, kernel, reach=2, low=1e-10)
         gradient = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1) / 2
         xx = (at(2, 0) - 2 * at(0, 0) + at(-2, 0)) / 4
         yy = (at(0, 2) - 2 * at(0, 0) + at(0, -2)) / 4
@@ -158,7 +160,7 @@ class UDPCodec(Codec):
         return self._normal(steps - center) * self._within(steps, middle)
 
     def _refine(self, heatmaps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        at = _Neighbours(blur(_precise(heatmaps), 11).clamp(1e-3, 50.0).log(), points)
+        at = _log_blurred(heatmaps, points, 11, reach=1, low=1e-3, high=50.0)
         gradient = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1) / 2
         middle = at(0, 0)
         xx = at(1, 0) - 2 * middle + at(-1, 0)
@@ -190,24 +192,54 @@ def peaks(heatmaps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.stack([indices % width, indices.div(width, rounding_mode="floor")], dim=-1).float(), scores
 
 
-def blur(heatmaps: torch.Tensor, kernel: int) -> torch.Tensor:
-    """(N,K,h,w) smoothed by a Gaussian of `kernel` taps, zero outside, each map scaled to keep its peak value.
+def _log_blurred(
+    heatmaps: torch.Tensor, points: torch.Tensor, kernel: int, *, reach: int, low: float, high: float = math.inf
+) -> Callable[[int, int], torch.Tensor]:
+    """`at(dx, dy)`: (N,K) the log of the blurred map dx, dy cells from each point, up to `reach`.
 
-    The deviation follows OpenCV's rule for a kernel of that size.
+    Each map of (N,K,h,w) is smoothed by a Gaussian of `kernel` taps, zero outside, scaled to keep its peak value and
+    clamped to `low` and `high`; beyond a border is the value of the border. `points` are its peaks, (N,K,2) in
+    heatmap px. Only the patches which that needs are computed.
     """
-    rows, columns = (_blur_matrix(size, kernel).to(heatmaps) for size in heatmaps.shape[2:])
-    smooth = rows @ heatmaps @ columns
-    peak = smooth.amax((2, 3), keepdim=True).clamp(min=torch.finfo(smooth.dtype).tiny)
-    return smooth * (heatmaps.amax((2, 3), keepdim=True) / peak)
+    x, y = points.long().unbind(-1)
+    width = heatmaps.shape[3]
+    rows, columns = (_blur_matrix(size, kernel).to(_precise(heatmaps[:0])) for size in heatmaps.shape[2:])
+    patch_rows, row_taps = _patch_taps(rows, y, kernel, reach)
+    patch_columns, column_taps = _patch_taps(columns, x, kernel, reach)
+    cells = patch_rows[..., :, None] * width + patch_columns[..., None, :]
+    patches = _precise(heatmaps.flatten(2).gather(2, cells.flatten(2)).view(cells.shape))
+    smooth = row_taps @ patches @ column_taps.mT
+    # The scale is a constant in the log, which no derivative sees unless a clamp binds. It is 1 or more, and no blurred
+    # cell ends above the peak, so where none can bind the maximum of the whole map need not be known.
+    peak = patches.amax((2, 3))
+    binds = (peak > 0) & ((smooth.amin((2, 3)) < low) | (peak > high))
+    whole = (rows @ _precise(heatmaps[binds]) @ columns).amax((1, 2))
+    scale = torch.ones_like(peak)
+    scale[binds] = peak[binds] / whole.clamp(min=torch.finfo(whole.dtype).tiny)
+    logs = (smooth * scale[..., None, None]).clamp(low, high).log()
+    return lambda dx, dy: logs[..., reach + dy, reach + dx]
+
+
+def _patch_taps(matrix: torch.Tensor, at: torch.Tensor, kernel: int, reach: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Along one axis: (N,K,P) the cells that the blur up to `reach` from cell `at` (N,K) sees, (N,K,2*reach+1,P) taps.
+
+    `matrix` is the axis's `_blur_matrix`; what is blurred beyond a border is the border.
+    """
+    size = len(matrix)
+    length = min(2 * reach + kernel, size)
+    first = (at - reach - kernel // 2).clamp(0, size - length)
+    cells = first[..., None] + torch.arange(length, device=at.device)
+    blurred = (at[..., None] + torch.arange(-reach, reach + 1, device=at.device)).clamp(0, size - 1)
+    return cells, matrix[blurred[..., :, None], cells[..., None, :]]
 
 
 @functools.cache
 @torch.inference_mode(False)  # or what is kept from a first call in that mode could never be used outside it
 def _blur_matrix(size: int, kernel: int) -> torch.Tensor:
-    """(size,size) symmetric: row i holds the taps about cell i."""
+    """(size,size) symmetric: row i holds the taps about cell i, of a deviation by OpenCV's rule for that kernel."""
     sigma = 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8
     distance = (torch.arange(size)[:, None] - torch.arange(size)).double()
-    normal = torch.exp(-(torch.arange(kernel).double() - kernel // 2) ** 2 / (2 * sigma**2)).sum()
+    normal = torch.exp(-((torch.arange(kernel).double() - kernel // 2) ** 2) / (2 * sigma**2)).sum()
     return torch.exp(-(distance**2) / (2 * sigma**2)) / normal * (distance.abs() <= kernel // 2)
 
 

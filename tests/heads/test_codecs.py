@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import convolve1d
 
 from hrkit.errors import HrkitError
-from hrkit.heads.codecs import blur, create_codec
+from hrkit.heads.codecs import _log_blurred, create_codec, peaks
 from hrkit.heads.flip import flip_back, merge_flipped
 
 NAMES = ["msra", "dark", "udp"]
@@ -110,14 +113,31 @@ def test_batch_equals_single(name: str) -> None:
     np.testing.assert_allclose(together, alone, atol=1e-3)
 
 
-def test_blur_keeps_the_peak_value_and_is_symmetric() -> None:
-    maps = torch.zeros(1, 1, 31, 31, dtype=torch.float64)
-    maps[0, 0, 15, 15] = 3
-    smooth = blur(maps, 11)[0, 0]
-    assert smooth.max().item() == pytest.approx(3)
-    torch.testing.assert_close(smooth, smooth.T)
-    torch.testing.assert_close(smooth, smooth.flip(0))
-    assert smooth[15, 21].item() == 0
+@given(
+    st.sampled_from([("dark", 11), ("dark", 17), ("udp", 11)]),
+    st.sampled_from([(16, 12), (7, 5), (24, 20)]),
+    st.integers(0, 2**32 - 1),
+)
+def test_patches_give_what_the_whole_blurred_map_gives(
+    how: tuple[str, int], size: tuple[int, int], seed: int
+) -> None:
+    """The blurred log-map about each peak, against the whole map blurred by SciPy and scaled to its old peak."""
+    name, kernel = how
+    low, high, reach = (1e-10, np.inf, 2) if name == "dark" else (1e-3, 50.0, 1)
+    maps = np.random.default_rng(seed).uniform(-0.2, 1, (2, 3, *size)) ** 3
+    taps = np.exp(-((np.arange(kernel) - kernel // 2) ** 2) / (2 * (0.3 * ((kernel - 1) * 0.5 - 1) + 0.8) ** 2))
+    taps /= taps.sum()
+    whole = convolve1d(convolve1d(maps, taps, 2, mode="constant"), taps, 3, mode="constant")
+    whole *= maps.max((2, 3), keepdims=True) / whole.max((2, 3), keepdims=True)
+    logs = np.log(np.clip(whole, low, high))
+    points, _ = peaks(torch.from_numpy(maps))
+    at = _log_blurred(torch.from_numpy(maps), points, kernel, reach=reach, low=low, high=high)
+    x, y = points.long().numpy().transpose(2, 0, 1)
+    people, joints = np.indices(x.shape)
+    middle = logs[people, joints, y, x]
+    for dx, dy in itertools.product(range(-reach, reach + 1), repeat=2):
+        there = logs[people, joints, (y + dy).clip(0, size[0] - 1), (x + dx).clip(0, size[1] - 1)]
+        np.testing.assert_allclose((at(dx, dy) - at(0, 0)).numpy(), there - middle, atol=1e-8)
 
 
 def test_flip_back_twice_is_nothing_and_the_shift_moves_right() -> None:
