@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from hrkit.datasets.base import KeypointDataset, read_frame
 from hrkit.detectors.base import Detector
+from hrkit.distributed import current_world, gather_lists
 from hrkit.errors import DatasetError, PluginError
 from hrkit.files import read_json
 from hrkit.geometry import xywh_to_xyxy
@@ -58,23 +59,26 @@ def detect_people(
 ) -> KeypointDataset:
     """The pictures of `dataset`, those without people too, with what a detector finds; scores kept.
 
-    A detector that is a network is moved to `device`. Raises `PluginError` for a detector that breaks the contract,
-    `DatasetError` for a picture that cannot be read.
+    A detector that is a network is moved to `device`. Under torchrun each rank takes its part of the pictures, and all
+    get everything. Raises `PluginError` for a detector that breaks the contract, `DatasetError` for a picture that
+    cannot be read.
     """
     if isinstance(detector, torch.nn.Module):
         detector.eval().to(device)
-    found: list[Detections] = []
-    bar = tqdm(total=len(dataset.image_paths), unit="pictures", disable=not progress, dynamic_ncols=True)
+    world, count = current_world(), len(dataset.image_paths)
+    parts: list[tuple[int, list[Detections]]] = []
+    bar = tqdm(total=count, unit="pictures", disable=not (progress and world.is_first), dynamic_ncols=True)
     with torch.inference_mode(), bar:
-        for start in range(0, len(dataset.image_paths), PICTURES_AT_ONCE):
+        for start in range(world.rank * PICTURES_AT_ONCE, count, world.size * PICTURES_AT_ONCE):
             frames = [read_frame(path) for path in dataset.image_paths[start : start + PICTURES_AT_ONCE]]
             here = detector.detect(frames)
             if len(here) != len(frames) or not all(isinstance(one, Detections) for one in here):
                 name = type(detector).__name__
                 raise PluginError(f"{name}.detect must give one Detections for each of {len(frames)} frames")
             # a box without area is nobody
-            found += [one[np.flatnonzero((one.xyxy[:, 2:] > one.xyxy[:, :2]).all(1))] for one in here]
-            bar.update(len(frames))
+            parts.append((start, [one[np.flatnonzero((one.xyxy[:, 2:] > one.xyxy[:, :2]).all(1))] for one in here]))
+            bar.update(min(len(frames) * world.size, count - bar.n))
+    found = [one for _, here in sorted(gather_lists(parts), key=lambda part: part[0]) for one in here]
     ids = np.repeat(dataset.image_ids, [len(one) for one in found])
     boxes = np.concatenate([np.zeros((0, 4)), *(one.xyxy for one in found)])
     return dataset.with_boxes(ids, boxes, np.concatenate([np.zeros(0), *(one.scores for one in found)]))

@@ -66,7 +66,7 @@ def predict_dataset(
             to_frame[:, :, :2] *= codec.decoded_scale
             keypoints = geometry.apply_affine(to_frame, points)
             found.append((batch["rows"].numpy(), np.concatenate([keypoints, scores[..., None]], axis=2)))
-            bar.update(len(images) * world.size)
+            bar.update(min(len(images) * world.size, len(dataset) - bar.n))
     model.train(was_training)
     parts = gather_lists(found)
     keypoints = np.zeros((len(dataset), len(model.skeleton), 3))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from hrkit.datasets.base import KeypointDataset
+    from hrkit.distributed import World
     from hrkit.evaluation import Evaluation
     from hrkit.loading import DatasetSpec
     from hrkit.pose_model import PoseModel
@@ -27,6 +28,7 @@ Examples:
   hrkit test --backbone hrnet_w32 --dataset coco:data/coco --boxes COCO_val2017_detections_AP_H_56_person.json
   hrkit test --backbone hrnet_w32 --weights hrnet_w32-mpii-256x256 --dataset mpii:data/mpii
   hrkit test --backbone hrnet_w32 --weights runs/mine/best.safetensors --dataset custom:mine.toml
+  torchrun --nproc-per-node=4 -m hrkit test --backbone hrnet_w48 --dataset coco:data/coco
 
 The report is a folder: report.md to read, report.json with every figure, predictions.json in COCO's results format,
 curves.png and worst.jpg. For mpii the figure is PCKh, for everything else COCO's AP.""",
@@ -79,46 +81,72 @@ def command(
     overwrite: bool,
     **how: Any,
 ) -> None:
-    """Measures a pose network on a dataset: AP as COCO does, or MPII's PCKh, with a report."""
+    """Measures a pose network on a dataset: AP as COCO does, or MPII's PCKh, with a report.
+
+    Run it under torchrun for several devices: they share the pictures, and the report is that of one.
+    """
     import torch
 
-    from hrkit.devices import parse_devices, parse_precision
-    from hrkit.errors import HrkitError
+    from hrkit.devices import parse_precision
+    from hrkit.distributed import joined_world
     from hrkit.report import Subject, check_folder, write_report
 
-    check_folder(output, overwrite)
-    devices = parse_devices(device)
+    with joined_world(torch.device("cpu")) as world:  # what ranks tell each other is not on a device
+        if world.is_first:
+            check_folder(output, overwrite)
+        own_device = _device(device, world)
+        spec = _spec(dataset, annotations, images)
+        _check_boxes(how["boxes"], spec.name)
+        annotated = spec.load(split, **({} if images is None else {"images": images}))
+        model, taken, annotated = _model(backbone, weights, head, input_size, annotated)
+        model.create_codec(how["decoder"])  # a wrong name is found before anything runs
+        model = model.to(own_device, parse_precision(precision)).to(memory_format=torch.channels_last)
+        if world.is_first:
+            output.mkdir(parents=True, exist_ok=True)  # if that fails, then now
+        boxed, in_words = _boxes(annotated, own_device, **how)
+        _say(f"{annotated}, boxes: {in_words}")
+        started = time.perf_counter()
+        evaluation = _evaluate(model, boxed, annotated, spec, split, how)
+        settings = {
+            "dataset": annotated.name,
+            "annotations": None if annotated.annotations is None else str(annotated.annotations),
+            "weights": taken,
+            **how,
+            "decoder": how["decoder"] or model.codec_name,
+            "device": _device_name(own_device, world),
+            "precision": str(model.dtype).removeprefix("torch."),
+        }
+        subject = Subject(
+            model=model,
+            annotated=annotated,
+            boxed=boxed,
+            boxes_in_words=in_words,
+            settings=settings,
+            seconds=time.perf_counter() - started,
+        )
+        if world.is_first:
+            _say_figures(write_report(output, subject, evaluation), output)
+
+
+def _say(line: str) -> None:
+    """Prints it, on the first rank."""
+    from hrkit.distributed import current_world
+
+    if current_world().is_first:
+        click.echo(line)
+
+
+def _device(name: str, world: World) -> torch.device:
+    """The one device of this process; of several with CUDA, each has its own."""
+    from hrkit.devices import parse_devices
+    from hrkit.errors import HrkitError
+
+    devices = parse_devices(name)
     if len(devices) > 1:
-        raise HrkitError(f"a test runs on one device, not on {device!r}")
-    spec = _spec(dataset, annotations, images)
-    _check_boxes(how["boxes"], spec.name)
-    annotated = spec.load(split, **({} if images is None else {"images": images}))
-    model, taken, annotated = _model(backbone, weights, head, input_size, annotated)
-    model.create_codec(how["decoder"])  # a wrong name is found before anything runs
-    model = model.to(devices[0], parse_precision(precision)).to(memory_format=torch.channels_last)
-    output.mkdir(parents=True, exist_ok=True)  # if that fails, then now
-    boxed, in_words = _boxes(annotated, devices[0], **how)
-    click.echo(f"{annotated}, boxes: {in_words}")
-    started = time.perf_counter()
-    evaluation = _evaluate(model, boxed, annotated, spec, split, how)
-    settings = {
-        "dataset": annotated.name,
-        "annotations": None if annotated.annotations is None else str(annotated.annotations),
-        "weights": taken,
-        **how,
-        "decoder": how["decoder"] or model.codec_name,
-        "device": _device_name(devices[0]),
-        "precision": str(model.dtype).removeprefix("torch."),
-    }
-    subject = Subject(
-        model=model,
-        annotated=annotated,
-        boxed=boxed,
-        boxes_in_words=in_words,
-        settings=settings,
-        seconds=time.perf_counter() - started,
-    )
-    _say(write_report(output, subject, evaluation), output)
+        raise HrkitError(f"a test runs on one device, not on {name!r}; for several run it under torchrun")
+    if devices[0].type == "cuda" and world.size > 1:
+        devices = parse_devices(f"cuda:{world.local_rank}")
+    return devices[0]
 
 
 def _spec(dataset: str, annotations: str | None, images: str | None) -> DatasetSpec:
@@ -140,11 +168,14 @@ def _model(
     backbone: str, weights: str, head: str | None, input_size: tuple[int, int] | None, annotated: KeypointDataset
 ) -> tuple[PoseModel, str, KeypointDataset]:
     """The network, the name or path of its weights, and the people with its joints, matched by name."""
+    import torch
+
     from hrkit import zoo
     from hrkit.pose_model import create_pose_model
     from hrkit.skeletons import skeleton_of
 
     own = annotated.skeleton
+    torch.manual_seed(0)  # without weights too all ranks have the same network
     if weights == "none":
         model = create_pose_model(backbone, head=head, num_joints=len(own), input_size=input_size, skeleton=own)
         return model, "none", annotated
@@ -156,7 +187,7 @@ def _model(
     if model.skeleton.keypoint_names != own.keypoint_names:
         annotated = annotated.with_skeleton(model.skeleton)
         shared = len(set(own.keypoint_names) & set(model.skeleton.keypoint_names))
-        click.echo(f"{shared} of the network's {len(model.skeleton)} joints are annotated, matched by name")
+        _say(f"{shared} of the network's {len(model.skeleton)} joints are annotated, matched by name")
     return model, taken, annotated
 
 
@@ -233,13 +264,14 @@ def _evaluate(
     )
 
 
-def _device_name(device: torch.device) -> str:
+def _device_name(device: torch.device, world: World) -> str:
     import torch
 
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return name if world.size == 1 else f"{world.size} x {name}"
 
 
-def _say(content: dict[str, Any], output: Path) -> None:
+def _say_figures(content: dict[str, Any], output: Path) -> None:
     if "AP" in content:
         names = ("AP", "AP50", "AP75", "APM", "APL", "AR")
         click.echo("  ".join(f"{name} {content[name]:.4f}" for name in names))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,9 +49,13 @@ def made(tmp_path: Path) -> Path:
     return make_coco(tmp_path / "data", pictures=6, people=1)
 
 
-def run(*arguments: Any, backbone: str = "synthetic", weights: Any = "none") -> Result:
+def _command(*arguments: Any, backbone: str = "synthetic", weights: Any = "none") -> list[str]:
     fixed = ["--backbone", backbone, "--weights", weights, "--workers", 0, "--device", "cpu"]
-    return CliRunner().invoke(main, ["test", *map(str, fixed), *map(str, arguments)])
+    return ["test", *map(str, fixed), *map(str, arguments)]
+
+
+def run(*arguments: Any, **network: Any) -> Result:
+    return CliRunner().invoke(main, _command(*arguments, **network))
 
 
 def _report(folder: Path) -> dict[str, Any]:
@@ -137,6 +144,55 @@ def test_a_detector_sees_every_picture(made: Path, tmp_path: Path) -> None:
     assert [report[name] for name in FIGURES] == _pycocotools(made, tmp_path / "out/predictions.json")
     assert "5 of 5 annotated people have a box" in (tmp_path / "out/report.md").read_text()
     assert "of the detector synthetic, its own threshold" in result.stdout
+
+
+def _torchrun(*program: Any) -> subprocess.CompletedProcess[str]:
+    """The program in two processes."""
+    starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*starter, *map(str, program)], capture_output=True, text=True, env=environment, timeout=900
+    )
+
+
+def test_two_processes_give_the_report_of_one(tmp_path: Path) -> None:
+    made = make_coco(tmp_path / "data", pictures=18, people=1)  # a detector gets 8 at once, the network 4
+    common = ("--dataset", f"coco:{made}", "--batch-size", 4, "--decoder", "dark", "--input-size", 64, 64)
+    kinds = ("gt", "synthetic")
+    commands = [_command(*common, "--boxes", boxes, "--output", tmp_path / f"two-{boxes}") for boxes in kinds]
+    (tmp_path / "both.py").write_text(
+        "import torch\nfrom hrkit.cli import main\nfrom hrkit.distributed import joined_world\n"
+        'with joined_world(torch.device("cpu")):\n'
+        f"    for command in {commands}:\n        main(command, standalone_mode=False)\n"
+    )
+    done = _torchrun(tmp_path / "both.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("report: ") == 2
+    assert done.stdout.count("18 people, 18 pictures") == 2
+    for boxes in kinds:
+        one, two = tmp_path / f"one-{boxes}", tmp_path / f"two-{boxes}"
+        assert run(*common, "--boxes", boxes, "--output", one).exit_code == 0
+        assert (two / "predictions.json").read_bytes() == (one / "predictions.json").read_bytes()
+        reports = [_report(folder) for folder in (one, two)]
+        assert reports[1]["device"] == "2 x cpu"
+        assert reports[1]["box_count"] == 18
+        for report in reports:
+            for name in ("device", "seconds", "network_seconds", "outside_network"):
+                del report[name]
+        assert reports[0] == reports[1]
+
+
+def test_an_error_of_one_process_ends_all_with_one_line(tmp_path: Path) -> None:
+    made = make_coco(tmp_path / "data", pictures=10, people=1)
+    (made.parent / "images/009.png").write_bytes(b"no picture")  # which only the second gets to see
+    options = ("--dataset", f"coco:{made}", "--boxes", "synthetic", "--output", tmp_path / "out")
+    done = _torchrun("-m", "hrkit", *_command(*options))
+    assert done.returncode != 0
+    assert done.stdout == ""
+    (line,) = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert line.endswith("009.png: is no picture, or damaged")
+    assert "Error:" not in done.stderr.replace("ChildFailedError:", "")  # that one is torchrun's own
+    assert not (tmp_path / "out/report.json").exists()
 
 
 def test_a_report_is_not_written_over(made: Path, tmp_path: Path) -> None:
