@@ -7,17 +7,22 @@ import re
 import shlex
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import attrs
 import click
 import pytest
 
 from hrkit import list_names, registry
 from hrkit.cli import main
+from hrkit.config import TrainConfig, load_config
+from hrkit.datasets.custom import custom
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
 PYTHON_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 SHELL_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+TOML_BLOCK = re.compile(r"```toml\n# (\S+)\n(.*?)```", re.DOTALL)
 
 
 def _commands(page: Path) -> list[str]:
@@ -63,6 +68,44 @@ def test_python_blocks_compile_and_links_lead_somewhere(page: Path) -> None:
         compile(block, str(page), "exec")
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def _recipes() -> list[Any]:
+    """The recipes of training in the pages: page, name, text."""
+    return [
+        pytest.param(text, id=f"{page.name}:{name}")
+        for page in PAGES
+        for name, text in TOML_BLOCK.findall(page.read_text())
+        if name.endswith("recipe.toml")
+    ]
+
+
+@pytest.mark.parametrize("text", _recipes())
+def test_recipes_are_configs(text: str, tmp_path: Path) -> None:
+    everything = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)  # what is shown but turned off
+    for content in (text, everything):
+        (tmp_path / "recipe.toml").write_text(content)
+        assert load_config(tmp_path / "recipe.toml", TrainConfig) != TrainConfig(output="")
+
+
+def test_the_training_page_knows_every_setting() -> None:
+    page = (ROOT / "docs" / "training.md").read_text()
+    for field in attrs.fields(TrainConfig):
+        said = rf"^(# )?{field.name} = |^\[{field.name}\]|`{field.name}`|--{field.name.replace('_', '-')} "
+        assert re.search(said, page, re.MULTILINE), f"{field.name} is nowhere in docs/training.md"
+
+
+def test_the_example_of_joints_of_ones_own_makes_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "custom-joints.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    exec(compile(PYTHON_BLOCK.findall(page)[0], "make_planes.py", "exec"), {})
+    for name, text in TOML_BLOCK.findall(page):
+        (tmp_path / name).write_text(text)
+    people = custom(Path("planes/planes.toml"), split="val")
+    assert len(people) == 40
+    assert people.skeleton.flip_indices.tolist() == [0, 1, 3, 2]
+    tips = people.read_frame(0)[people.keypoints[0, :, 1].astype(int), people.keypoints[0, :, 0].astype(int)]
+    assert (tips == 230).all()
 
 
 def test_every_command_has_an_example_and_a_description(generate: ModuleType) -> None:
