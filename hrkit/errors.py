@@ -16,6 +16,10 @@ class ImageError(HrkitError):
     """A picture cannot be read, or an array is no picture."""
 
 
+class VideoError(HrkitError):
+    """A camera, stream or video cannot be opened, read to its end or written."""
+
+
 class BoxError(HrkitError):
     """Boxes are no boxes: NaN, inverted, without area, or of the wrong shape."""
 

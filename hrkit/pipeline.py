@@ -18,6 +18,7 @@ from hrkit.devices import Replicas, parse_devices, parse_precision
 from hrkit.errors import BoxError, HrkitError, ImageError, PluginError
 from hrkit.images import ImageSource, as_frame
 from hrkit.pose_model import PoseModel, create_pose_model
+from hrkit.profiling import section
 from hrkit.registry import decoders, detectors
 from hrkit.structures import Detections, Poses, check_boxes
 
@@ -175,6 +176,13 @@ class Pipeline:
         found = self._find_people(frames) if boxes is None else [_given(people) for people in boxes]
         return self._estimate_poses(frames, found, return_heatmaps)
 
+    def detect(self, images: Sequence[ImageSource]) -> list[Detections]:
+        """The people of each picture, by the detector alone; without one, the whole frame.
+
+        `predict_batch` takes them as `boxes`. Raises as that does.
+        """
+        return self._find_people([as_frame(image) for image in images])
+
     def stream(self, frames: Iterable[ImageSource], batch_size: int = 1) -> Iterator[Poses]:
         """Poses of frame after frame, read as they are asked for; `batch_size` frames are worked on at once."""
         if not isinstance(batch_size, int) or batch_size < 1:
@@ -191,6 +199,34 @@ class Pipeline:
                 yield from self.predict_batch(batch)
                 batch = []
         yield from self.predict_batch(batch)
+
+    def video(
+        self,
+        source: str | os.PathLike[str] | int,
+        track: bool = True,
+        smooth: bool | float = True,
+        detect_every: int = 1,
+        max_people: int | None = None,
+    ) -> Iterator[tuple[Frame, Poses]]:
+        """(H,W,3) BGR frame and people of every frame of a video, camera, stream or folder of pictures.
+
+        `source` is as `live.open_source` takes it, the rest as `following.Follower`; `smooth` may be the strength. Of a
+        camera or stream the newest frame comes next, of a file every one. Raises `VideoError` for what cannot be read.
+        """
+        from hrkit.following import Follower, steps  # with PyAV and scipy, which take their time to load
+        from hrkit.live import open_source
+
+        follower = Follower(
+            self, track=track, smoothing=float(smooth), detect_every=detect_every, max_people=max_people
+        )
+        opened = open_source(source)
+
+        def frames() -> Iterator[tuple[Frame, Poses]]:
+            with opened:
+                for step in steps(opened, follower):
+                    yield from ((frame.image, poses) for frame, poses in step)
+
+        return frames()
 
     def _find_people(self, frames: list[Frame]) -> list[Detections]:
         if self._detect is None:
@@ -226,9 +262,12 @@ class Pipeline:
 
     @torch.inference_mode()
     def _estimate(self, model: PoseModel, people: list[tuple[Frame, NDArray[np.float32]]], heatmaps: bool) -> _Result:
-        crops = model.crops(people, self.codec)
-        maps = model.heatmaps(crops.images, flip_test=self.flip_test, shift=self.codec.flip_shift)
-        points, scores = (result.cpu().numpy() for result in self.codec.decode(maps))
+        with section("crops"):
+            crops = model.crops(people, self.codec)
+        with section("pose network"):
+            maps = model.heatmaps(crops.images, flip_test=self.flip_test, shift=self.codec.flip_shift)
+        with section("decoding"):
+            points, scores = (result.cpu().numpy() for result in self.codec.decode(maps))
         keypoints = geometry.apply_affine(crops.to_frame, points).astype(np.float32)
         return _Result(keypoints, scores, maps.cpu().numpy() if heatmaps else None)
 
@@ -248,7 +287,8 @@ def _share(count: int, devices: int) -> int:
 
 
 def _detect(detector: Detector, frames: list[Frame]) -> list[Detections]:
-    found = detector.detect(frames)
+    with section("detector"):
+        found = detector.detect(frames)
     if len(found) != len(frames) or not all(isinstance(one, Detections) for one in found):
         raise PluginError(f"{type(detector).__name__}.detect must give one Detections for each of {len(frames)} frames")
     # a box without area is nobody

@@ -9,7 +9,7 @@ import click
 
 from hrkit.hookspecs import hookimpl
 
-NAMES = ("demo", "train", "test", "browse", "models", "download", "info", "plugins", "doctor", "bench")
+NAMES = ("demo", "extract", "train", "test", "browse", "models", "download", "info", "plugins", "doctor", "bench")
 
 
 @hookimpl

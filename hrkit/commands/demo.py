@@ -1,101 +1,128 @@
-"""`hrkit demo`: people drawn on pictures."""
+"""`hrkit demo`: people drawn on pictures, on videos and on what a camera sees."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hrkit.commands.model_options import following_options, model_options
+
 if TYPE_CHECKING:
     from hrkit.pipeline import Pipeline
-    from hrkit.structures import Poses
+    from hrkit.player import Drawing, Played
+
+FOLDER = Path("demo-output")
 
 
-@click.command("demo", epilog="Example: hrkit demo --image photos/ --output drawn --json")
-@click.option("--image", "images", multiple=True, required=True, help="A picture, a glob or a folder; may be repeated.")
-@click.option(
-    "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-output"), show_default=True
+@click.command(
+    "demo",
+    epilog="\b\nExamples:\n  hrkit demo --camera 0\n  hrkit demo --video street.mp4 --smooth --color-by person\n"
+    "  hrkit demo --image photos/ --output drawn --json",
 )
+@click.option("--camera", help="The number of a camera, or the address of a stream (rtsp://, http://).")
+@click.option("--video", help="A video, or a folder of pictures that make one.")
+@click.option("--image", "images", multiple=True, help="A picture, a glob or a folder; may be repeated.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="A folder, or for videos FILE.mp4.  [default: demo-output; what a camera shows is not kept]",
+)
+@click.option("--show/--no-show", default=None, help="In a window.  [default: cameras]")
 @click.option("--json", "write_json", is_flag=True, help="Also write the keypoints beside each picture.")
-@click.option("--backbone", default="lite", show_default=True, help="Pose network, as in `hrkit models`.")
-@click.option("--detector", help='Person detector; "none": the whole picture is one person.  [default: lite_person]')
-@click.option("--weights", default="auto", show_default=True, help="Of the pose network: auto, an entry, a file, none.")
-@click.option("--detector-weights", default="auto", show_default=True, help='The same; "none": as initialised.')
-@click.option("--decoder", help="msra, dark or udp.  [default: the weights' own]")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Of the detector.  [default: its own]")
-@click.option("--flip-test", is_flag=True, help="Average with the mirrored picture: better, twice the time.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, cuda:0,1, mps.")
+@click.option("--heatmaps", is_flag=True, help="Draw how sure the network is of each place.")
+@click.option("--boxes/--no-boxes", default=True, show_default=True, help="Draw boxes and labels.")
+@click.option("--color-by", type=click.Choice(["side", "person"]), default="side", show_default=True)
+@click.option("--profile", is_flag=True, help="Print where the time of a video goes.")
+@following_options
+@model_options
 def command(
-    images: tuple[str, ...], output: Path, write_json: bool, detector: str | None, threshold: float | None, **names: Any
+    camera: str | None,
+    video: str | None,
+    images: tuple[str, ...],
+    output: Path | None,
+    show: bool | None,
+    write_json: bool,
+    heatmaps: bool,
+    boxes: bool,
+    color_by: Any,
+    profile: bool,
+    make_pipeline: Callable[[], Pipeline],
+    following: dict[str, Any],
 ) -> None:
-    """Finds people in pictures and draws their skeletons."""
-    from hrkit.errors import ImageError
-    from hrkit.images import find_images
-    from hrkit.pipeline import Pipeline
+    """Finds people in pictures, in a video or in front of a camera, and draws their skeletons.
 
-    paths = [path for pattern in images for path in find_images(pattern)]
-    chosen = None if detector == "none" else detector or "lite_person"
-    names |= {name: None for name in ("weights", "detector_weights") if names[name] == "none"}
-    pipeline = Pipeline.from_names(names.pop("backbone"), chosen, detection_threshold=threshold, **names)
-    taken = {_place(path) for path in paths}  # no input is ever written over
-    failed = 0
-    for path in paths:
-        target = _free_name(output, path, taken)
-        try:
-            _draw(pipeline, path, target, write_json)
-        except ImageError as error:
-            click.echo(f"error: {error}", err=True)
-            failed += 1
-    if failed:
-        click.echo(f"{failed} of {len(paths)} pictures failed", err=True)
-        raise SystemExit(1 if len(paths) > 1 else 2)
-
-
-def _draw(pipeline: Pipeline, path: Path, target: Path, write_json: bool) -> None:
-    from hrkit.annotators import BoxAnnotator, SkeletonAnnotator
-    from hrkit.files import atomic_path
-    from hrkit.images import read_image, write_image
-
-    frame = read_image(path)
-    poses = pipeline.predict(frame)
-    click.echo(f"{click.format_filename(path)}: {len(poses)} {'person' if len(poses) == 1 else 'people'}")
-    for line in _lines(poses):
-        click.echo(f"  {line}")
-    write_image(target, BoxAnnotator()(SkeletonAnnotator()(frame, poses), poses))
-    click.echo(f"  drawn:     {click.format_filename(target)}")
-    if write_json:
-        with atomic_path(target.with_suffix(".json")) as temporary:
-            height, width = frame.shape[:2]
-            content = {"image": str(path), "width": width, "height": height, "people": poses.to_dict()}
-            temporary.write_text(json.dumps(content, indent=1))
-        click.echo(f"  keypoints: {click.format_filename(target.with_suffix('.json'))}")
-
-
-def _lines(poses: Poses) -> list[str]:
-    seen = (poses.keypoint_scores >= 0.2).sum(1)
-    return [
-        f"person {i + 1}: score {poses.scores[i]:.2f}, box {x1:.0f},{y1:.0f} to {x2:.0f},{y2:.0f} "
-        f"(score {poses.detections.scores[i]:.2f}), {seen[i]} of {len(poses.skeleton)} joints seen"
-        for i, (x1, y1, x2, y2) in enumerate(poses.detections.xyxy)
-    ]
-
-
-def _place(path: Path) -> str:
-    """Where a file is, without its ending: one for names that differ in case only, which some file systems mix up."""
-    return str(path.resolve().with_suffix("")).casefold()
-
-
-def _free_name(output: Path, path: Path, taken: set[str]) -> Path:
-    """`<stem>_poses` with the picture's ending; numbered where `taken` has it, with any ending, as jsons would clash.
-
-    What is given is added to `taken`.
+    Keys in the window: q or Esc ends, space pauses, s saves the picture, h shows heatmaps, b boxes.
     """
-    from hrkit.images import WRITABLE
+    if sum(map(bool, (camera, video, images))) != 1:
+        raise click.UsageError("one of --camera, --video and --image is needed")
+    from hrkit.player import Drawing
 
-    ending = path.suffix if path.suffix.lower() in WRITABLE else ".png"
-    names = (f"{path.stem}_poses{number}" for number in ("", *range(2, len(taken) + 3)))
-    target = next(output / (name + ending) for name in names if _place(output / (name + ending)) not in taken)
-    taken.add(_place(target))
-    return target
+    drawing = Drawing(color_by=color_by, boxes=boxes, heatmaps=heatmaps)
+    if images:
+        from hrkit.commands.demo_pictures import draw_pictures
+
+        draw_pictures(make_pipeline, images, output or FOLDER, drawing, write_json)
+        return
+    source = str(camera or video)
+    show = bool(camera) if show is None else show
+    with _profile(profile) as times:
+        played = _play(source, output, show, bool(camera), drawing, make_pipeline, following)
+    lost = f", {played.dropped} dropped" if played.dropped else ""
+    rate = played.frames / played.seconds if played.seconds else 0.0
+    click.echo(f"{source}: {played.frames} frames, {played.ids} people, {rate:.1f} frames/s{lost}")
+    if times is not None:
+        click.echo(times.table(played.frames))
+
+
+def _profile(wanted: bool) -> contextlib.AbstractContextManager[Any]:
+    from hrkit.profiling import profiled
+
+    return profiled() if wanted else contextlib.nullcontext()
+
+
+def _play(
+    source: str,
+    output: Path | None,
+    show: bool,
+    live: bool,
+    drawing: Drawing,
+    make_pipeline: Callable[[], Pipeline],
+    following: dict[str, Any],
+) -> Played:
+    """Shows or records a moving source, as options and display allow."""
+    from hrkit.following import Follower
+    from hrkit.live import open_source
+    from hrkit.player import play
+    from hrkit.sinks import WindowSink, display_available, open_sink
+
+    reason = display_available() if show else None
+    if reason is not None:
+        click.echo(f"{reason}; writing a file instead", err=True)
+        show = False
+    folder = FOLDER if output is None or output.suffix else output
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(open_source(source))
+        target = output if output is not None and output.suffix else folder / f"{_stem(source)}_poses.mp4"
+        keep = output is not None or not (show and live)
+        info = opened.info
+        path = target if keep else None  # what cannot be written shows before networks are loaded
+        sink = stack.enter_context(open_sink(path, fps=None if info.live else info.fps, audio_from=info.audio_from))
+        pipeline = make_pipeline()
+        window = stack.enter_context(WindowSink(f"hrkit: {source}")) if show else None
+        played = play(opened, Follower(pipeline, **following), drawing, sink, window=window, snapshots=folder)
+    if keep:
+        click.echo(f"drawn: {click.format_filename(target)}")
+    return played
+
+
+def _stem(source: str) -> str:
+    """What a recording of a source is called: its name without ending, `camera0`, or the host of an address."""
+    if source.isdecimal():
+        return f"camera{source}"
+    name = source.split("://", 1)[-1].split("?")[0].rstrip("/")
+    return re.sub(r"[^\w.-]+", "_", Path(name).stem) or "video"

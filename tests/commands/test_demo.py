@@ -305,10 +305,10 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
         write_image(f"photos/{name}", one_person())
     predict = Pipeline.predict
 
-    def interrupt(self: Pipeline, frame: Any) -> Any:
+    def interrupt(self: Pipeline, frame: Any, **options: Any) -> Any:
         if names("demo-output"):
             raise KeyboardInterrupt
-        return predict(self, frame)
+        return predict(self, frame, **options)
 
     monkeypatch.setattr(Pipeline, "predict", interrupt)
     result = demo("--image", "photos")
@@ -341,5 +341,6 @@ def test_a_plugin_that_raises_on_import(monkeypatch: pytest.MonkeyPatch, folder:
 
 def test_help_has_an_example() -> None:
     result = demo("--help", network=())
-    assert "Example: hrkit demo --image" in result.stdout
+    assert "Examples:\n  hrkit demo --camera 0\n" in result.stdout
+    assert "hrkit demo --image" in result.stdout
     assert "none" in result.stdout

@@ -1,0 +1,86 @@
+"""The part of `hrkit demo` that draws people on pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hrkit.errors import ImageError
+from hrkit.files import atomic_path
+from hrkit.images import WRITABLE, find_images, read_image, write_image
+
+if TYPE_CHECKING:
+    from hrkit.pipeline import Pipeline
+    from hrkit.player import Drawing
+    from hrkit.structures import Poses
+
+
+def draw_pictures(
+    make_pipeline: Callable[[], Pipeline], patterns: Sequence[str], output: Path, drawing: Drawing, write_json: bool
+) -> None:
+    """Writes every picture that `patterns` stand for with its people drawn to the folder `output`.
+
+    Exits with 1 if some of several pictures failed, with 2 if the only one did.
+    """
+    if output.exists() and not output.is_dir():
+        raise ImageError(f"{output} is a file; pictures go to a folder")
+    paths = [path for pattern in patterns for path in find_images(pattern)]
+    pipeline = make_pipeline()
+    taken = {_place(path) for path in paths}  # no input is ever written over
+    failed = 0
+    for path in paths:
+        target = _free_name(output, path, taken)
+        try:
+            _draw(pipeline, path, target, drawing, write_json)
+        except ImageError as error:
+            click.echo(f"error: {error}", err=True)
+            failed += 1
+    if failed:
+        click.echo(f"{failed} of {len(paths)} pictures failed", err=True)
+        raise SystemExit(1 if len(paths) > 1 else 2)
+
+
+def _draw(pipeline: Pipeline, path: Path, target: Path, drawing: Drawing, write_json: bool) -> None:
+    frame = read_image(path)
+    poses = pipeline.predict(frame, return_heatmaps=drawing.heatmaps)
+    click.echo(f"{click.format_filename(path)}: {len(poses)} {'person' if len(poses) == 1 else 'people'}")
+    for line in _lines(poses):
+        click.echo(f"  {line}")
+    write_image(target, drawing(frame, poses))
+    click.echo(f"  drawn:     {click.format_filename(target)}")
+    if write_json:
+        with atomic_path(target.with_suffix(".json")) as temporary:
+            height, width = frame.shape[:2]
+            content = {"image": str(path), "width": width, "height": height, "people": poses.to_dict()}
+            temporary.write_text(json.dumps(content, indent=1))
+        click.echo(f"  keypoints: {click.format_filename(target.with_suffix('.json'))}")
+
+
+def _lines(poses: Poses) -> list[str]:
+    seen = (poses.keypoint_scores >= 0.2).sum(1)
+    return [
+        f"person {i + 1}: score {poses.scores[i]:.2f}, box {x1:.0f},{y1:.0f} to {x2:.0f},{y2:.0f} "
+        f"(score {poses.detections.scores[i]:.2f}), {seen[i]} of {len(poses.skeleton)} joints seen"
+        for i, (x1, y1, x2, y2) in enumerate(poses.detections.xyxy)
+    ]
+
+
+def _place(path: Path) -> str:
+    """Where a file is, without its ending: one for names that differ in case only, which some file systems mix up."""
+    return str(path.resolve().with_suffix("")).casefold()
+
+
+def _free_name(output: Path, path: Path, taken: set[str]) -> Path:
+    """`<stem>_poses` with the picture's ending; numbered where `taken` has it, with any ending, as jsons would clash.
+
+    What is given is added to `taken`.
+    """
+    ending = path.suffix if path.suffix.lower() in WRITABLE else ".png"
+    names = (f"{path.stem}_poses{number}" for number in ("", *range(2, len(taken) + 3)))
+    target = next(output / (name + ending) for name in names if _place(output / (name + ending)) not in taken)
+    taken.add(_place(target))
+    return target

@@ -1,0 +1,176 @@
+"""`hrkit extract`: the keypoints of videos as files."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hrkit.commands.model_options import following_options, model_options
+
+if TYPE_CHECKING:
+    from hrkit.pipeline import Pipeline
+
+FORMATS = ("csv", "jsonl", "json", "parquet", "npz", "openpose")
+
+
+@click.command(
+    "extract",
+    epilog="Examples:\n  hrkit extract street.mp4 -o street.csv\n  hrkit extract a.mp4 b.mp4 -o keypoints/ --resume",
+)
+@click.argument("sources", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A file: .csv, .jsonl, .json (COCO), .parquet, .npz, .openpose (a folder). Of several sources: a folder.",
+)
+@click.option("--format", "kind", type=click.Choice(FORMATS), help="[default: the ending's; of several sources csv]")
+@click.option("--resume", is_flag=True, help="Go on with what was interrupted, and leave what is done.")
+@click.option("--overwrite", is_flag=True, help="Begin anew, whatever is there.")
+@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many.")
+@click.option("--profile", is_flag=True, help="Print where the time goes.")
+@following_options
+@model_options
+def command(
+    sources: tuple[str, ...],
+    output: Path,
+    kind: str | None,
+    resume: bool,
+    overwrite: bool,
+    max_frames: int | None,
+    profile: bool,
+    make_pipeline: functools.partial[Pipeline],
+    following: dict[str, Any],
+) -> None:
+    """Writes the keypoints of everybody in SOURCES to files.
+
+    A source is a video, a folder of pictures, the number of a camera or the address of a stream. What is known is in
+    FILE.part.jsonl at once; after an interruption --resume goes on from there.
+    """
+    from hrkit.errors import HrkitError, one_line
+    from hrkit.profiling import profiled
+
+    if len(sources) > 1:
+        kind = kind or "csv"
+    todo = _still_to_do(sources, _targets(sources, output, kind), kind, resume, overwrite)
+    if not todo:
+        return
+    pipeline = make_pipeline()
+    failed = 0
+    for source, target in todo:
+        with profiled() if profile else contextlib.nullcontext() as times:
+            try:
+                frames = _extract(pipeline, source, target, kind, make_pipeline.keywords, following, resume, max_frames)
+            except (HrkitError, OSError) as error:
+                if len(sources) == 1:
+                    raise
+                click.echo(f"error: {one_line(error)}", err=True)
+                failed += 1
+                continue
+        if times is not None:
+            click.echo(times.table(frames))
+    if failed:
+        click.echo(f"{failed} of {len(sources)} sources failed", err=True)
+        raise SystemExit(1)
+
+
+def _targets(sources: Sequence[str], output: Path, kind: str | None) -> list[Path]:
+    """The file of each source: `output` itself for one, files named after the sources in that folder for several."""
+    from hrkit.errors import HrkitError
+
+    if len(sources) == 1:
+        return [output]
+    if output.suffix[1:] in FORMATS:
+        raise HrkitError(f"{output}: of several sources the output is a folder, and --format says what is in it")
+    targets: list[Path] = []
+    for source in sources:
+        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem) or "video"
+        names = (f"{stem}{number}.{kind}" for number in ("", *(f"_{n}" for n in range(2, len(sources) + 1))))
+        taken = {target.name.casefold() for target in targets}
+        targets.append(output / next(name for name in names if name.casefold() not in taken))
+    return targets
+
+
+def _still_to_do(
+    sources: Sequence[str], targets: Sequence[Path], kind: str | None, resume: bool, overwrite: bool
+) -> list[tuple[str, Path]]:
+    """Sources and targets without what is done. Raises `HrkitError` before any work for what cannot be written."""
+    from hrkit.errors import HrkitError
+    from hrkit.part_file import part_path
+    from hrkit.writers import check_format
+
+    todo = []
+    for source, target in zip(sources, targets, strict=True):
+        there = any(target.iterdir()) if target.is_dir() else target.exists()
+        if there and resume and not part_path(target).exists():
+            click.echo(f"{source}: done before, {target}")
+            continue
+        if there and not overwrite and not resume:
+            raise HrkitError(f"{target} exists; pass --overwrite to make it anew, or --resume to leave what is done")
+        check_format(target, kind)
+        if overwrite:
+            part_path(target).unlink(missing_ok=True)
+        todo.append((source, target))
+    return todo
+
+
+def _extract(
+    pipeline: Pipeline,
+    source: str,
+    target: Path,
+    kind: str | None,
+    model: Mapping[str, Any],
+    following: Mapping[str, Any],
+    resume: bool,
+    max_frames: int | None,
+) -> int:
+    """One source to one file, with a progress bar; how many frames this run did."""
+    from tqdm import tqdm
+
+    from hrkit.extraction import extract
+    from hrkit.following import Follower
+    from hrkit.live import open_source
+
+    with open_source(source) as opened:
+        info = opened.info
+        skeleton = pipeline.skeleton
+        meta = {
+            "source": info.name,
+            "width": info.width,
+            "height": info.height,
+            "fps": info.fps,
+            "skeleton": skeleton.name,
+            "keypoint_names": skeleton.keypoint_names,
+            "edges": skeleton.edges,
+            "pipeline": repr(pipeline),
+            **model,
+            **following,
+        }
+        total = info.frames if max_frames is None else min(max_frames, info.frames or max_frames)
+        with tqdm(total=total, unit="frame", desc=info.name, dynamic_ncols=True, disable=None) as bar:
+
+            def progress(done: int, people: int) -> None:
+                if bar.n == 0:
+                    bar.initial = bar.n = done  # what was there before does not count for the speed
+                bar.update(done - bar.n)
+                bar.set_postfix(people=people, refresh=False)
+
+            result = extract(
+                Follower(pipeline, **following),
+                opened,
+                target,
+                meta,
+                format=kind,
+                resume=resume,
+                max_frames=max_frames,
+                progress=progress,
+            )
+    click.echo(f"{source}: {result.frames} frames, {result.people} people: {target}")
+    return result.frames

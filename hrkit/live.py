@@ -1,0 +1,252 @@
+"""Cameras and network streams: the newest frame comes next, and what drops is opened again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hrkit.errors import VideoError, one_line
+from hrkit.images import ENDINGS
+from hrkit.video import (
+    FrameSource,
+    PictureFolder,
+    SourceInfo,
+    VideoFile,
+    VideoFrame,
+    open_container,
+    upright,
+    video_stream,
+)
+
+logger = logging.getLogger("hrkit")
+
+Image = NDArray[np.uint8]
+
+TIMEOUT = 10.0
+"""Seconds for which an address may say nothing."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+"""Seconds before it is tried again; twice as long from time to time."""
+BROKEN_IN_A_ROW = 30
+"""Frames that cannot be decoded, after which it is opened anew."""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+class Connection(Protocol):
+    """A camera or stream while it lasts."""
+
+    fps: float | None
+
+    def read(self) -> Image | None:
+        """The next frame; None for one that is broken. Raises `VideoError` when there are no more."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of it."""
+        ...
+
+
+class Camera:
+    """A camera of this machine, by its number. Raises `VideoError` if there is none."""
+
+    def __init__(self, number: int) -> None:
+        self._name = f"camera {number}"
+        before = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(0)  # OpenCV prints pages about cameras that are not there
+        try:
+            self._capture = cv2.VideoCapture(number)
+        finally:
+            cv2.utils.logging.setLogLevel(before)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise VideoError(f"{self._name} cannot be opened; is it plugged in, and free?")
+        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or None
+
+    def read(self) -> Image | None:
+        """The next frame."""
+        there, image = self._capture.read()
+        if not there:
+            raise VideoError(f"{self._name} gives no more frames")
+        return np.asarray(image, np.uint8)
+
+    def close(self) -> None:
+        """Lets go of the camera."""
+        self._capture.release()
+
+
+class Stream:
+    """A stream by its address: RTSP, HTTP and whatever else PyAV knows."""
+
+    def __init__(self, address: str) -> None:
+        self._name = address
+        options = {"rtsp_transport": "tcp"} if address.lower().startswith("rtsp") else {}
+        self._container = open_container(address, options=options, timeout=TIMEOUT)
+        try:
+            self._stream = video_stream(self._container, address)
+        except VideoError:
+            self.close()
+            raise
+        self._packets = self._container.demux(self._stream)
+        self._waiting: list[av.VideoFrame] = []
+        rate = self._stream.average_rate
+        self.fps = float(rate) if rate else None
+
+    def read(self) -> Image | None:
+        """The next frame."""
+        try:
+            while not self._waiting:
+                packet = next(self._packets)
+                if packet.size == 0:
+                    raise VideoError(f"{self._name} has ended")
+                try:
+                    self._waiting = list(packet.decode())
+                except av.error.InvalidDataError:
+                    return None
+            return upright(self._waiting.pop(0))
+        except StopIteration:
+            raise VideoError(f"{self._name} has ended") from None
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(f"{self._name} broke off ({one_line(error)})") from None
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._container.close()
+
+
+class LiveSource:
+    """Frames as they come: a thread of its own reads, and of what it has read only the newest is kept.
+
+    When the camera or stream drops it is opened again, with pauses that grow, and that is logged; `VideoError` is
+    raised where no frame has come for `give_up_after` seconds, and at once where it cannot be opened in the beginning.
+    `pause` waits for some seconds, and says whether it was told to stop meanwhile.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Connection],
+        *,
+        give_up_after: float = 60.0,
+        pause: Callable[[float], bool] | None = None,
+    ) -> None:
+        self.dropped = 0
+        self.broken = 0
+        """Frames that could not be decoded."""
+        self._connect = connect
+        self._give_up_after = give_up_after
+        self._stop = threading.Event()
+        self._pause = pause or self._stop.wait
+        self._changed = threading.Condition()
+        self._newest: VideoFrame | None = None
+        self._error: VideoError | None = None
+        first = connect()
+        self.info = SourceInfo(name=name, fps=first.fps, live=True)
+        self._thread = threading.Thread(target=self._read, args=(first,), name="hrkit-live", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._newest or self._error or self._stop.is_set())
+                frame, self._newest = self._newest, None
+            if frame is not None:
+                yield frame
+            elif self._error is not None:
+                raise self._error
+            else:
+                return
+
+    def close(self) -> None:
+        """Ends reading; frames that were asked for do not come any more."""
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._thread.join()
+
+    def __enter__(self) -> LiveSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self, connection: Connection | None) -> None:
+        """What the thread does."""
+        began = last = time.monotonic()
+        index = broken = 0
+        pause = FIRST_PAUSE
+        while not self._stop.is_set():
+            try:
+                connection = connection or self._connect()
+                image = connection.read()
+                broken = broken + 1 if image is None else 0
+                if broken >= BROKEN_IN_A_ROW:
+                    raise VideoError(f"{self.info.name} gives only broken frames")
+            except VideoError as error:
+                if connection is not None:
+                    connection.close()
+                connection, broken = None, 0
+                if time.monotonic() - last > self._give_up_after:
+                    self._tell(error=VideoError(f"{error}; no frame for {self._give_up_after:.0f} s"))
+                    return
+                logger.warning("%s; trying again in %.1f s", error, pause)
+                if self._pause(pause):
+                    return
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            if image is None:
+                self.broken += 1
+                continue
+            if pause > FIRST_PAUSE:
+                logger.warning("%s is back", self.info.name)
+            last, pause = time.monotonic(), FIRST_PAUSE
+            began = last if index == 0 else began
+            self._tell(frame=VideoFrame(index, last - began, image))
+            index += 1
+        if connection is not None:
+            connection.close()
+
+    def _tell(self, frame: VideoFrame | None = None, error: VideoError | None = None) -> None:
+        with self._changed:
+            self.dropped += frame is not None and self._newest is not None
+            self._newest, self._error = frame or self._newest, error
+            self._changed.notify_all()
+
+
+def open_source(source: str | os.PathLike[str] | int, *, picture_fps: float = 25.0) -> FrameSource:
+    """What gives the frames of a source.
+
+    A number is a camera, an address (`rtsp://...`, `http://...`) a stream, or a file where it tells its length; else it
+    is a video, or a picture, folder or glob of pictures, which are taken to be `picture_fps` a second.
+
+    Raises `VideoError`, `ImageError` for what is none of these.
+    """
+    text = os.fspath(source) if not isinstance(source, int) else str(source)
+    if isinstance(source, int) or (text.isdecimal() and not Path(text).exists()):
+        number = int(text)
+        return LiveSource(f"camera {number}", lambda: Camera(number))
+    if _ADDRESS.match(text):
+        return VideoFile(text) if _has_an_end(text) else LiveSource(text, lambda: Stream(text))
+    path = Path(text)
+    if path.is_dir() or path.suffix.lower() in ENDINGS or (not path.exists() and any(sign in text for sign in "*?[")):
+        return PictureFolder(text, picture_fps)
+    return VideoFile(path)
+
+
+def _has_an_end(address: str) -> bool:
+    """Whether what is at the address tells its length."""
+    with open_container(address, timeout=TIMEOUT) as container:
+        return bool(container.duration) or any(stream.frames for stream in container.streams.video)

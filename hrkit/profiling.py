@@ -1,0 +1,62 @@
+"""Where the time goes: named sections of the way through, added up while a profile is on."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+from attrs import define, field
+
+
+@define
+class Profile:
+    """Seconds and calls of each section, in the order in which they were first entered."""
+
+    seconds: dict[str, float] = field(factory=dict)
+    calls: dict[str, int] = field(factory=dict)
+    _lock: threading.Lock = field(factory=threading.Lock, repr=False)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Counts one call of a section."""
+        with self._lock:
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+            self.calls[name] = self.calls.get(name, 0) + 1
+
+    def table(self, frames: int) -> str:
+        """A line a section: ms a frame of `frames`, and ms a call."""
+        width = max((len(name) for name in self.seconds), default=0)
+        return "\n".join(
+            f"{name:<{width}}  {1000 * spent / max(frames, 1):8.2f} ms a frame  "
+            f"{1000 * spent / self.calls[name]:8.2f} ms a call  {self.calls[name]:6d} calls"
+            for name, spent in self.seconds.items()
+        )
+
+
+_active: Profile | None = None
+
+
+@contextlib.contextmanager
+def profiled() -> Iterator[Profile]:
+    """A profile of all that the process does within the block, in whatever thread."""
+    global _active
+    before, _active = _active, Profile()
+    try:
+        yield _active
+    finally:
+        _active = before
+
+
+@contextlib.contextmanager
+def section(name: str) -> Iterator[None]:
+    """What runs in the block counts as `name` in the profile that is on, if one is."""
+    profile = _active
+    if profile is None:
+        yield
+        return
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        profile.add(name, time.perf_counter() - started)
