@@ -35,16 +35,27 @@ def ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
 def behind(function: Callable[[Item], Result], items: Iterable[Item], depth: int = 2) -> Generator[Result, None, None]:
     """`function(item)` for every item, in order, by a thread of its own while the next items are made here.
 
-    A result comes as soon as it is there; at most `depth` are waited for. What `function` raises is raised here.
+    A result comes as soon as it is there; at most `depth` are waited for. What `function` raises is raised here, and
+    what making items raises is raised after the results of the items before.
     """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(1, "hrkit-behind")
+    iterator, failure = iter(items), None
     try:
-        for item in items:
+        while True:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
             waiting.append(pool.submit(function, item))
             while waiting and (waiting[0].done() or len(waiting) > depth):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        if failure is not None:
+            raise failure
     finally:
         pool.shutdown(cancel_futures=True)

@@ -38,7 +38,7 @@ def test_reading_ahead_is_bounded() -> None:
     for n in range(50):
         assert next(items) == n
         assert len(made) <= n + 1 + 3
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert len(made) <= 50 + 3
     assert threads() == set()
 
@@ -54,7 +54,7 @@ def test_closing_closes_what_is_read() -> None:
 
     items = ahead(numbers())
     next(items)
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert closed == [True]
 
 
@@ -69,7 +69,12 @@ def test_errors_come_after_the_items_before() -> None:
     with pytest.raises(OSError, match="no more"):
         next(items)
 
-    results = behind(lambda n: 1 // n, [1, 1, 0], 5)
+    results = behind(str, numbers(), 5)
+    assert [next(results), next(results)] == ["1", "2"]
+    with pytest.raises(OSError, match="no more"):
+        next(results)
+
+    results = behind(lambda n: str(1 // n), [1, 1, 0], 5)
     with pytest.raises(ZeroDivisionError):
         list(results)
     assert threads() == set()

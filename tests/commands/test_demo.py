@@ -341,6 +341,6 @@ def test_a_plugin_that_raises_on_import(monkeypatch: pytest.MonkeyPatch, folder:
 
 def test_help_has_an_example() -> None:
     result = demo("--help", network=())
-    assert "Examples:\n  hrkit demo --camera 0\n" in result.stdout
+    assert "hrkit demo --camera 0\n" in result.stdout
     assert "hrkit demo --image" in result.stdout
     assert "none" in result.stdout
