@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -58,9 +59,9 @@ class _Meter:
 
     _times: deque[float] = field(factory=lambda: deque(maxlen=RATE_FRAMES + 1))
 
-    def tick(self) -> float:
+    def tick(self, now: float) -> float:
         """Counts a frame; frames a second by now."""
-        self._times.append(time.perf_counter())
+        self._times.append(now)
         passed = self._times[-1] - self._times[0]
         return (len(self._times) - 1) / passed if passed > 0 else 0.0
 
@@ -73,13 +74,15 @@ def play(
     *,
     window: WindowSink | None = None,
     snapshots: Path = Path(),
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Played:
     """Draws on every frame of the source, hands it to `sink`, and shows it in `window` with its rate.
 
     A file is shown no faster than it was taken. Keys in the window: q or Esc ends, space pauses, s writes what is shown
     to the folder `snapshots`, h turns heatmaps on and off, b boxes. Ends with the source; raises what that raises.
+    `clock` tells seconds.
     """
-    meter, started = _Meter(), time.perf_counter()
+    meter, started = _Meter(), clock()
     frames = people = 0
     ids: set[int] = set()
 
@@ -99,17 +102,17 @@ def play(
             ids |= {number for number in ([] if poses.track_ids is None else poses.track_ids.tolist()) if number >= 0}
             if window is None:
                 continue
-            rate = meter.tick()
+            rate = meter.tick(clock())
             lost = f", {source.dropped} dropped" if source.info.live else ""
             status = f"{rate:.1f} fps, {len(poses)} {'person' if len(poses) == 1 else 'people'}{lost}"
-            early = 0.0 if source.info.live else frame.time - (time.perf_counter() - started)
+            early = 0.0 if source.info.live else frame.time - (clock() - started)
             window.write(draw_status(image, status), frame.time, wait=max(0.0, early))
-            paused = time.perf_counter()
+            paused = clock()
             if not _obey(window, drawing, image, snapshots / f"snapshot_{frame.index:06d}.png"):
                 break
-            started += time.perf_counter() - paused
+            started += clock() - paused
             follower.heatmaps = drawing.heatmaps
-    return Played(frames, people, len(ids), source.dropped, time.perf_counter() - started)
+    return Played(frames, people, len(ids), source.dropped, clock() - started)
 
 
 def _obey(window: WindowSink, drawing: Drawing, image: Frame, snapshot: Path) -> bool:

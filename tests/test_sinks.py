@@ -23,7 +23,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -114,6 +114,7 @@ def test_times_that_do_not_grow_are_nudged_and_the_next_ones_kept(tmp_path: Path
     assert [number_of(frame) for frame in frames] == list(range(7))
 
 
+@settings(max_examples=30)
 @given(gaps=st.lists(st.floats(0, 2), min_size=1, max_size=12), fps=st.sampled_from([None, 12.5, 29.97]))
 def test_times_come_back(tmp_path_factory: pytest.TempPathFactory, gaps: list[float], fps: float | None) -> None:
     given_times = list(itertools.accumulate(gaps))
