@@ -12,9 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-import av
 import cv2
 import numpy as np
+
+# isort: split
+import av  # after cv2, whose windows hang with the X11 libraries of PyAV
 from numpy.typing import NDArray
 
 from hrkit.errors import VideoError, one_line
@@ -102,6 +104,8 @@ class Stream:
         self._waiting: list[av.VideoFrame] = []
         rate = self._stream.average_rate
         self.fps = float(rate) if rate else None
+        self.has_end = bool(self._container.duration or self._stream.frames)
+        """Whether it tells its length, as a file does."""
 
     def read(self) -> Image | None:
         """The next frame."""
@@ -130,7 +134,7 @@ class LiveSource:
 
     When the camera or stream drops it is opened again, with pauses that grow, and that is logged; `VideoError` is
     raised where no frame has come for `give_up_after` seconds, and at once where it cannot be opened in the beginning.
-    `pause` waits for some seconds, and says whether it was told to stop meanwhile.
+    `pause` waits for some seconds, and says whether it was told to stop meanwhile. `connection` is one that is open.
     """
 
     def __init__(
@@ -140,6 +144,7 @@ class LiveSource:
         *,
         give_up_after: float = 60.0,
         pause: Callable[[float], bool] | None = None,
+        connection: Connection | None = None,
     ) -> None:
         self.dropped = 0
         self.broken = 0
@@ -151,9 +156,9 @@ class LiveSource:
         self._changed = threading.Condition()
         self._newest: VideoFrame | None = None
         self._error: VideoError | None = None
-        first = connect()
+        first = connection or connect()
         self.info = SourceInfo(name=name, fps=first.fps, live=True)
-        self._thread = threading.Thread(target=self._read, args=(first,), name="hrkit-live", daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(first,), name="hrkit-live", daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -170,9 +175,7 @@ class LiveSource:
 
     def close(self) -> None:
         """Ends reading; frames that were asked for do not come any more."""
-        self._stop.set()
-        with self._changed:
-            self._changed.notify_all()
+        self._end()
         self._thread.join()
 
     def __enter__(self) -> LiveSource:
@@ -183,8 +186,20 @@ class LiveSource:
     ) -> None:
         self.close()
 
-    def _read(self, connection: Connection | None) -> None:
+    def _work(self, connection: Connection) -> None:
         """What the thread does."""
+        try:
+            self._read(connection)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _read(self, connection: Connection | None) -> None:
+        """Reads until it is told to stop, or gives up."""
         began = last = time.monotonic()
         index = broken = 0
         pause = FIRST_PAUSE
@@ -239,14 +254,12 @@ def open_source(source: str | os.PathLike[str] | int, *, picture_fps: float = 25
         number = int(text)
         return LiveSource(f"camera {number}", lambda: Camera(number))
     if _ADDRESS.match(text):
-        return VideoFile(text) if _has_an_end(text) else LiveSource(text, lambda: Stream(text))
+        stream = Stream(text)
+        if not stream.has_end:
+            return LiveSource(text, lambda: Stream(text), connection=stream)
+        stream.close()
+        return VideoFile(text)
     path = Path(text)
     if path.is_dir() or path.suffix.lower() in ENDINGS or (not path.exists() and any(sign in text for sign in "*?[")):
         return PictureFolder(text, picture_fps)
     return VideoFile(path)
-
-
-def _has_an_end(address: str) -> bool:
-    """Whether what is at the address tells its length."""
-    with open_container(address, timeout=TIMEOUT) as container:
-        return bool(container.duration) or any(stream.frames for stream in container.streams.video)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-import av
 import cv2
 import numpy as np
+
+# isort: split
+import av  # after cv2, whose windows hang with the X11 libraries of PyAV
 from attrs import field, frozen
 from av.container import InputContainer
 from av.video.stream import VideoStream
@@ -133,17 +136,27 @@ class VideoFile:
         index, time = 0, 0.0
         step = float(1 / self._stream.average_rate) if self._stream.average_rate else 0.0
         begin = float((self._stream.start_time or 0) * (self._stream.time_base or 0))
-        try:
-            for frame in self._container.decode(self._stream):
-                # a frame without a time comes as the rate has it; none comes before the one it follows
-                time = max(time, frame.time - begin) if frame.time is not None else time + step * (index > 0)
-                yield VideoFrame(index, time, upright(frame))
-                index += 1
-        except av.error.FFmpegError as error:
-            raise VideoError(f"{self._name}: cannot be read from frame {index} on ({one_line(error)})") from None
+        damage: list[av.error.FFmpegError] = []
+        for frame in self._frames_until(damage):
+            # a frame without a time comes as the rate has it; none comes before the one it follows
+            time = max(time, frame.time - begin) if frame.time is not None else time + step * (index > 0)
+            yield VideoFrame(index, time, upright(frame))
+            index += 1
+        if damage:
+            raise VideoError(f"{self._name}: cannot be read from frame {index} on ({one_line(damage[0])})")
         promised = self._stream.frames
         if 0 < index < promised:
             raise VideoError(f"{self._name}: ends after {index} of {promised} frames; the file is cut short")
+
+    def _frames_until(self, damage: list[av.error.FFmpegError]) -> Iterator[av.VideoFrame]:
+        """All that can be decoded; what ends it before its end is put into `damage`."""
+        try:
+            for packet in self._container.demux(self._stream):
+                yield from packet.decode()
+        except av.error.FFmpegError as error:
+            damage.append(error)
+            with contextlib.suppress(av.error.FFmpegError):  # those that the decoder's threads still hold
+                yield from self._stream.decode(None)
 
     def _promised(self) -> int | None:
         """How many frames the file tells of, or makes expect by its length."""
