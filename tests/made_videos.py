@@ -94,7 +94,7 @@ def serve(connections: Sequence[Sequence[bytes | threading.Event]]) -> Iterator[
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             with lock:
                 parts = waiting.pop(0) if waiting else None
             if parts is None:

@@ -26,10 +26,10 @@ class Script:
 
     fps = 25.0
 
-    def __init__(self, *connections: list[int | None | VideoError | Callable[[], object]]) -> None:
+    def __init__(self, *connections: list[int | VideoError | Callable[[], object] | None]) -> None:
         self.connections = [list(parts) for parts in connections]
         self.opened = self.closed = 0
-        self._parts: list[int | None | VideoError | Callable[[], object]] = []
+        self._parts: list[int | VideoError | Callable[[], object] | None] = []
 
     def connect(self) -> Script:
         if not self.connections:
@@ -58,10 +58,10 @@ def played(script: Script) -> LiveSource:
     return LiveSource("camera", script.connect, pause=lambda seconds: not script.connections)
 
 
-def stepwise(count: int) -> tuple[list[int | None | VideoError | Callable[[], object]], Iterator[threading.Event]]:
+def stepwise(count: int) -> tuple[list[int | VideoError | Callable[[], object] | None], Iterator[threading.Event]]:
     """`count` frames, each after the event that goes with it."""
     events = [threading.Event() for _ in range(count)]
-    parts: list[int | None | VideoError | Callable[[], object]] = []
+    parts: list[int | VideoError | Callable[[], object] | None] = []
     for number, event in enumerate(events):
         parts += [lambda event=event: event.wait(60), number]  # type: ignore[misc]
     return parts, iter(events)
@@ -95,13 +95,12 @@ def test_who_is_slow_gets_the_newest() -> None:
 def test_what_drops_is_opened_again(caplog: pytest.LogCaptureFixture) -> None:
     gate = [threading.Event() for _ in range(2)]
     script = Script([0, lambda: gate[0].wait(60), VideoError("the cable was pulled")], [1, lambda: gate[1].wait(60), 2])
-    with caplog.at_level(logging.WARNING, "hrkit"):
-        with played(script) as source:
-            frames = iter(source)
-            assert number_of(next(frames).image) == 0
-            gate[0].set()
-            assert number_of(next(frames).image) == 1
-            gate[1].set()
+    with caplog.at_level(logging.WARNING, "hrkit"), played(script) as source:
+        frames = iter(source)
+        assert number_of(next(frames).image) == 0
+        gate[0].set()
+        assert number_of(next(frames).image) == 1
+        gate[1].set()
     assert script.opened == 2
     told = [record.getMessage() for record in caplog.records]
     assert told[0] == "the cable was pulled; trying again in 0.5 s"
@@ -125,8 +124,7 @@ def test_pauses_grow_and_it_gives_up() -> None:
 def test_without_a_frame_for_too_long_it_gives_up() -> None:
     source = LiveSource("camera", Script([0]).connect, give_up_after=0.0, pause=lambda seconds: False)
     with source, pytest.raises(VideoError, match="no frame for 0 s"):
-        for frame in source:
-            assert number_of(frame.image) == 0
+        list(source)
 
 
 def test_broken_frames_are_left_out_and_counted() -> None:
@@ -140,9 +138,8 @@ def test_broken_frames_are_left_out_and_counted() -> None:
 
 def test_many_broken_frames_in_a_row_are_a_connection_that_dropped(caplog: pytest.LogCaptureFixture) -> None:
     script = Script([None] * BROKEN_IN_A_ROW, [7])
-    with caplog.at_level(logging.WARNING, "hrkit"):
-        with played(script) as source:
-            assert number_of(next(iter(source)).image) == 7
+    with caplog.at_level(logging.WARNING, "hrkit"), played(script) as source:
+        assert number_of(next(iter(source)).image) == 7
     assert "only broken frames" in caplog.records[0].getMessage()
     assert script.closed >= 1
 
