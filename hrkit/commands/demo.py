@@ -95,6 +95,7 @@ def _play(
     following: dict[str, Any],
 ) -> Played:
     """Shows or records a moving source, as options and display allow."""
+    from hrkit.errors import VideoError
     from hrkit.following import Follower
     from hrkit.live import open_source
     from hrkit.player import play
@@ -109,6 +110,8 @@ def _play(
         opened = stack.enter_context(open_source(source))
         target = output if output is not None and output.suffix else folder / f"{_stem(source)}_poses.mp4"
         keep = output is not None or not (show and live)
+        if keep and target.exists() and Path(source).exists() and target.samefile(source):
+            raise VideoError(f"{target} is the video itself; name another --output")
         info = opened.info
         path = target if keep else None  # what cannot be written shows before networks are loaded
         sink = stack.enter_context(open_sink(path, fps=None if info.live else info.fps, audio_from=info.audio_from))
