@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 import cv2
@@ -129,7 +128,7 @@ class Stream:
         self._container.close()
 
 
-class LiveSource:
+class LiveSource(FrameSource):
     """Frames as they come: a thread of its own reads, and of what it has read only the newest is kept.
 
     When the camera or stream drops it is opened again, with pauses that grow, and that is logged; `VideoError` is
@@ -146,7 +145,6 @@ class LiveSource:
         pause: Callable[[float], bool] | None = None,
         connection: Connection | None = None,
     ) -> None:
-        self.dropped = 0
         self.broken = 0
         """Frames that could not be decoded."""
         self._connect = connect
@@ -177,14 +175,6 @@ class LiveSource:
         """Ends reading; frames that were asked for do not come any more."""
         self._end()
         self._thread.join()
-
-    def __enter__(self) -> LiveSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _work(self, connection: Connection) -> None:
         """What the thread does."""

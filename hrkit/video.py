@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from hrkit.errors import ImageError, VideoError, one_line
 from hrkit.images import find_images, read_image
+
+AnySource = TypeVar("AnySource", bound="FrameSource")
 
 TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 """By the degrees, counterclockwise, that a frame is to be turned to stand upright."""
@@ -61,7 +63,7 @@ class FrameSource(Protocol):
     """Frames one after another; a context manager that closes it."""
 
     info: SourceInfo
-    dropped: int
+    dropped: int = 0
     """Frames of a live source that came faster than they were taken."""
 
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -70,23 +72,23 @@ class FrameSource(Protocol):
 
     def close(self) -> None:
         """Lets go of files and devices."""
-        ...
 
-    def __enter__(self) -> FrameSource: ...
+    def __enter__(self: AnySource) -> AnySource:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
-class VideoFile:
+class VideoFile(FrameSource):
     """A file, or the address of one, that PyAV can read: every frame, with its presentation time.
 
     Raises `VideoError` for what is no video that this build can decode.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.dropped = 0
         self._name = os.fspath(path)
         self._container = open_container(self._name)
         try:
@@ -124,14 +126,6 @@ class VideoFile:
         """Closes the file."""
         self._container.close()
 
-    def __enter__(self) -> VideoFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _decoded(self) -> Iterator[VideoFrame]:
         index, time = 0, 0.0
         step = float(1 / self._stream.average_rate) if self._stream.average_rate else 0.0
@@ -166,11 +160,10 @@ class VideoFile:
         return round(seconds * float(self._stream.average_rate)) or None if self._stream.average_rate else None
 
 
-class PictureFolder:
+class PictureFolder(FrameSource):
     """The pictures of a folder or glob in natural order, `fps` a second."""
 
     def __init__(self, pattern: str | os.PathLike[str], fps: float = 25.0) -> None:
-        self.dropped = 0
         self._paths = sorted(find_images(pattern), key=natural_key)
         self._fps = fps
         self.info = SourceInfo(name=Path(pattern).name or os.fspath(pattern), fps=fps, frames=len(self._paths))
@@ -181,17 +174,6 @@ class PictureFolder:
                 yield VideoFrame(index, index / self._fps, read_image(path))
             except ImageError as error:
                 raise VideoError(str(error)) from None
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-    def __enter__(self) -> PictureFolder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:

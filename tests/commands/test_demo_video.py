@@ -148,7 +148,7 @@ def test_what_cannot_be_opened_or_written(folder: Path, monkeypatch: pytest.Monk
         def __init__(self, number: int) -> None:
             """There is none."""
 
-        def isOpened(self) -> bool:
+        def isOpened(self) -> bool:  # noqa: N802
             return False
 
         def release(self) -> None:
