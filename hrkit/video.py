@@ -72,6 +72,7 @@ class FrameSource(Protocol):
 
     def close(self) -> None:
         """Lets go of files and devices."""
+        return
 
     def __enter__(self: AnySource) -> AnySource:
         return self
