@@ -30,11 +30,13 @@ class Drawing:
     color_by: ColorBy = "side"
     boxes: bool = True
     heatmaps: bool = False
+    udp: bool = False
+    """Whether the heatmaps are those of the `udp` codec."""
 
     def __call__(self, frame: Frame, poses: Poses) -> Frame:
         """A copy of the (H,W,3) BGR frame with its people."""
         if self.heatmaps and poses.heatmaps is not None:
-            frame = HeatmapAnnotator()(frame, poses)
+            frame = HeatmapAnnotator(udp=self.udp)(frame, poses)
         frame = SkeletonAnnotator(color_by=self.color_by)(frame, poses)
         return BoxAnnotator(color_by=self.color_by)(frame, poses) if self.boxes else frame
 
@@ -78,11 +80,13 @@ def play(
 ) -> Played:
     """Draws on every frame of the source, hands it to `sink`, and shows it in `window` with its rate.
 
-    A file is shown no faster than it was taken. Keys in the window: q or Esc ends, space pauses, s writes what is shown
-    to the folder `snapshots`, h turns heatmaps on and off, b boxes. Ends with the source; raises what that raises.
+    A file is shown no faster than it was taken, also after it was slow. Keys in the window: q or Esc ends, space pauses,
+    s writes what is shown to the folder `snapshots`, h turns heatmaps on and off, b boxes. Ends with the source; raises
+    what that raises.
     `clock` tells seconds.
     """
-    meter, started = _Meter(), clock()
+    meter = _Meter()
+    begun = started = clock()
     frames = people = 0
     ids: set[int] = set()
 
@@ -107,12 +111,11 @@ def play(
             status = f"{rate:.1f} fps, {len(poses)} {'person' if len(poses) == 1 else 'people'}{lost}"
             early = 0.0 if source.info.live else frame.time - (clock() - started)
             window.write(draw_status(image, status), frame.time, wait=max(0.0, early))
-            paused = clock()
             if not _obey(window, drawing, image, snapshots / f"snapshot_{frame.index:06d}.png"):
                 break
-            started += clock() - paused
+            started = max(started, clock() - frame.time)
             follower.heatmaps = drawing.heatmaps
-    return Played(frames, people, len(ids), source.dropped, clock() - started)
+    return Played(frames, people, len(ids), source.dropped, clock() - begun)
 
 
 def _obey(window: WindowSink, drawing: Drawing, image: Frame, snapshot: Path) -> bool:

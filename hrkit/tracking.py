@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 from hrkit.errors import HrkitError
-from hrkit.structures import Detections, Poses, frozen_float32, frozen_int64
+from hrkit.structures import Poses
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -56,25 +56,8 @@ OTHER_FIT = 0.5
 """How well a row that may be a double must fit, without allowance, to be taken for somebody else."""
 TENTATIVE_MEMORY = 0.3
 """Seconds for which somebody without an id is remembered; one missed frame is always forgiven."""
-BOX_GROWTH = 0.25
-"""How far a box may grow on any side to hold joints that have left it, sizes: one astray must not make it huge."""
 FRAME_TIME = 1 / 30
 """Seconds from one frame to the next where the time given stands still or goes back."""
-
-
-@frozen(eq=False)
-class Expected:
-    """Where M people should be at some time."""
-
-    track_ids: Ints = field(converter=frozen_int64)
-    """(M,) ids; -1 for people not confirmed yet."""
-    keypoints: NDArray[np.float32] = field(converter=frozen_float32)
-    """(M,K,2) the poses last seen, moved on, frame px."""
-    detections: Detections
-    """M rows: the boxes last seen, moved on and wide enough for the visible joints; scores as last seen."""
-
-    def __len__(self) -> int:
-        return len(self.track_ids)
 
 
 def _floats(values: ArrayLike) -> Floats:
@@ -247,7 +230,7 @@ class PoseTracker:
         """
         people = _People.seen_in(poses)
         tracks, first = self._fitting(people), self._time is None
-        self._now, self._time = self._steady(time, FRAME_TIME), float(time)
+        self._now, self._time = self._steady(time), float(time)
         now = self._now
         tracks = tracks[now - tracks.seen <= self.memory]
         owners, doubles = self._match(tracks.expected(now), people, poses.skeleton.sigmas)
@@ -260,18 +243,6 @@ class PoseTracker:
         track_ids[np.sort(np.concatenate([rows, fresh]))] = present.ids
         self._tracks = present + _lost(tracks[np.setdiff1d(np.arange(len(tracks)), owners)], now)
         return poses.replace(track_ids=track_ids)
-
-    def predict(self, time: float, *, lost: bool = False) -> Expected:
-        """Where everybody seen in the last update should be at `time` (seconds), for instance to crop them there.
-
-        Those not confirmed yet are among them, as -1. `lost`: those remembered, too, though not seen. Changes nothing.
-        """
-        now = self._steady(time, 0.0)
-        remembered = now - self._tracks.seen <= self.memory
-        wanted = (self._tracks.misses == 0) | (remembered & lost)
-        tracks = self._tracks[wanted].expected(now)
-        detections = Detections(_holding_joints(tracks), tracks.scores, np.zeros(len(tracks)))
-        return Expected(tracks.ids, tracks.keypoints, detections)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values, ready for json, from which a tracker of the same options goes on exactly as this one would."""
@@ -295,13 +266,13 @@ class PoseTracker:
             raise HrkitError(f"this is no state of a PoseTracker ({type(error).__name__}: {error})") from None
         self._time, self._now, self._next_id, self._tracks = time, now, next_id, tracks
 
-    def _steady(self, time: float, least: float) -> float:
-        """Now, at `time` as given; by `least` seconds later than before where that has not gone on."""
+    def _steady(self, time: float) -> float:
+        """Now, at `time` as given; by `FRAME_TIME` later than before where that has not gone on."""
         if not math.isfinite(time):
             raise HrkitError(f"time must be a finite number of seconds, not {time}")
         if self._time is None:
             return float(time)
-        return self._now + (time - self._time if time > self._time else least)
+        return self._now + (time - self._time if time > self._time else FRAME_TIME)
 
     def _fitting(self, people: _People) -> _Tracks:
         """The tracks; where there are none, of as many joints as `people`."""
@@ -412,14 +383,3 @@ def _assign(worth: Floats) -> Ints:
     chosen = worth[tracks, rows] > 0
     owners[rows[chosen]] = tracks[chosen]
     return owners
-
-
-def _holding_joints(people: _People) -> Floats:
-    """(N,4) boxes that hold the visible joints as well, but grow by no more than BOX_GROWTH on any side."""
-    visible = people.visible[..., None]
-    reach = BOX_GROWTH * people.sizes[:, None]
-    low = np.where(visible, people.keypoints, np.inf).min(1, initial=np.inf)
-    high = np.where(visible, people.keypoints, -np.inf).max(1, initial=-np.inf)
-    left_top = np.clip(low, people.boxes[:, :2] - reach, people.boxes[:, :2])
-    right_bottom = np.clip(high, people.boxes[:, 2:], people.boxes[:, 2:] + reach)
-    return np.concatenate([left_top, right_bottom], axis=1)

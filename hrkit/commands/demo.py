@@ -116,6 +116,7 @@ def _play(
         path = target if keep else None  # what cannot be written shows before networks are loaded
         sink = stack.enter_context(open_sink(path, fps=None if info.live else info.fps, audio_from=info.audio_from))
         pipeline = make_pipeline()
+        drawing.udp = pipeline.codec.udp
         window = stack.enter_context(WindowSink(f"hrkit: {source}")) if show else None
         played = play(opened, Follower(pipeline, **following), drawing, sink, window=window, snapshots=folder)
     if keep:

@@ -30,6 +30,7 @@ def draw_pictures(
         raise ImageError(f"{output} is a file; pictures go to a folder")
     paths = [path for pattern in patterns for path in find_images(pattern)]
     pipeline = make_pipeline()
+    drawing.udp = pipeline.codec.udp
     taken = {_place(path) for path in paths}  # no input is ever written over
     failed = 0
     for path in paths:
