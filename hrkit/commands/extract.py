@@ -131,7 +131,7 @@ def _extract(
     resume: bool,
     max_frames: int | None,
 ) -> int:
-    """One source to one file, with a progress bar; how many frames this run did."""
+    """One source to one file, with a progress bar; how many frames the file holds."""
     from tqdm import tqdm
 
     from hrkit.extraction import extract
