@@ -81,9 +81,8 @@ def play(
     """Draws on every frame of the source, hands it to `sink`, and shows it in `window` with its rate.
 
     A file is shown no faster than it was taken, also after it was slow. Keys in the window: q or Esc ends, space
-    pauses, s writes what is shown to the folder `snapshots`, h turns heatmaps on and off, b boxes. Ends with the source; raises
-    what that raises.
-    `clock` tells seconds.
+    pauses, s writes what is shown to the folder `snapshots`, h turns heatmaps on and off, b boxes. Ends with the
+    source; raises what that raises. `clock` tells seconds.
     """
     meter = _Meter()
     begun = started = clock()
