@@ -13,10 +13,22 @@ from collections.abc import Iterator
 import click
 
 _PACKAGES = (
-    *("torch", "torchvision", "timm", "opencv-python", "numpy", "pillow", "pycocotools", "pluggy", "attrs", "click"),
+    *(
+        "torch",
+        "torchvision",
+        "timm",
+        "opencv-python",
+        "av",
+        "numpy",
+        "pillow",
+        "pycocotools",
+        "pluggy",
+        "attrs",
+        "click",
+    ),
     *("ninja", "scipy", "safetensors", "tqdm", "platformdirs", "filelock"),
 )
-_OPTIONAL = ("pandas", "supervision")
+_OPTIONAL = ("pandas", "pyarrow", "supervision")
 
 
 @click.command("doctor", epilog="Example: hrkit doctor")
@@ -55,6 +67,8 @@ def _packages(advice: list[str]) -> Iterator[tuple[str, str]]:
 def _devices(advice: list[str]) -> Iterator[tuple[str, str]]:
     import torch
 
+    from hrkit.sinks import display_available
+
     yield "cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     for index in range(torch.cuda.device_count()):
         yield f"cuda:{index}", torch.cuda.get_device_name(index)
@@ -62,6 +76,7 @@ def _devices(advice: list[str]) -> Iterator[tuple[str, str]]:
         yield "mps", "available"
     elif not torch.cuda.is_available():
         advice.append("no GPU: large networks take about a second a person; `lite` is made for this")
+    yield "window", display_available() or "can be shown"
 
 
 def _compilers(advice: list[str]) -> Iterator[tuple[str, str]]:
