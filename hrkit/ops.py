@@ -1,18 +1,25 @@
 """Suppression of doubles: boxes by IoU, poses by OKS.
 
 Every function takes tensors or numpy arrays, gives back the same kind, and answers with int64 indices by falling
-score. Equal scores keep their order; NaN scores are never kept. Plain versions to compare with are in
-`ops_reference.py`.
+score. Equal scores keep their order; NaN scores are never kept. Gradients do not pass through.
+
+There are three versions: native operators (`csrc/`, see `native.py`), the ones here with torch, and plain ones to
+compare with (`ops_reference.py`). `HRKIT_OPS` chooses.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torchvision
+from numpy.typing import NDArray
+from torch import Tensor
 
+from hrkit import native, ops_reference
 from hrkit.arrays import ArrayOrTensor, as_tensor, like
 from hrkit.errors import HrkitError
 
@@ -24,7 +31,9 @@ def nms(boxes: ArrayOrTensor, scores: ArrayOrTensor, iou_threshold: float) -> Ar
     do not fit.
     """
     box, score = _boxes_and_scores(boxes, scores)
-    return like(_nms(box, score, _not_nan(score), iou_threshold), boxes)
+    chosen = _chosen("nms", box)
+    kept = _nms(box, score, _not_nan(score), iou_threshold) if chosen is None else chosen(box, score, iou_threshold)
+    return like(kept, boxes)
 
 
 def batched_nms(
@@ -35,12 +44,41 @@ def batched_nms(
     group = as_tensor(idxs).to(box.device)
     if len(group) != len(box):
         raise HrkitError(f"{len(box)} boxes but {len(group)} classes")
+    chosen = _chosen("batched_nms", box)
+    if chosen is not None:
+        return like(chosen(box, score, group.long(), iou_threshold), boxes)
     wanted = _not_nan(score)
     # class by class: shifting classes apart, as is often done, costs the precision that far coordinates have not got
     rows = [wanted[group[wanted] == one] for one in group[wanted].unique()]
     kept = torch.cat([_nms(box, score, row, iou_threshold) for row in rows]) if rows else wanted
     kept = kept.sort().values
     return like(kept[score[kept].argsort(descending=True, stable=True)], boxes)
+
+
+def soft_nms(
+    boxes: ArrayOrTensor,
+    scores: ArrayOrTensor,
+    iou_threshold: float = 0.3,
+    *,
+    method: Literal["linear", "gaussian"] = "gaussian",
+    sigma: float = 0.5,
+    score_threshold: float = 0.001,
+) -> tuple[ArrayOrTensor, ArrayOrTensor]:
+    """Picks the best box again and again, lowering the scores of those that overlap it, while one scores enough.
+
+    Soft-NMS (Bodla et al., ICCV 2017): "linear" multiplies with 1 - IoU where that is above the threshold, "gaussian"
+    with exp(-IoU^2 / sigma) everywhere. Gives the rows picked and their scores then. Raises as `nms`, and for a `sigma`
+    of nothing.
+    """
+    box, score = _boxes_and_scores(boxes, scores)
+    if method not in ("linear", "gaussian"):
+        raise HrkitError(f"unknown method {method!r}; choices: 'linear', 'gaussian'")
+    if not sigma > 0:
+        raise HrkitError(f"sigma must be above 0, not {sigma}")
+    chosen = _chosen("soft_nms", box)
+    settings = (iou_threshold, sigma, score_threshold, method)
+    rows, left = _soft_nms(box, score, *settings) if chosen is None else chosen(box, score, *settings)
+    return like(rows, boxes), like(left, scores)
 
 
 def oks(
@@ -56,27 +94,21 @@ def oks(
     (K,) are the joints' spreads. As in lib/nms/nms.py of the official HRNet code, after
     cocodataset.org/#keypoints-eval.
     """
-    ours, theirs = _double(keypoints)[..., :2], _double(others)[..., :2]
-    area = (_double(areas)[:, None] + _double(other_areas)[None]) / 2
-    variances = (2 * _double(sigmas).to(ours.device)) ** 2
-    squared = (ours[:, None] - theirs[None]).square().sum(-1)
-    eps = np.spacing(1)
-    return like(torch.exp(-squared / variances / (area[..., None] + eps) / 2).mean(-1), keypoints)
+    ours, theirs = (_double(values)[..., :2].contiguous() for values in (keypoints, others))
+    area, other_area = _double(areas), _double(other_areas)
+    spread = _double(sigmas).to(ours.device)
+    chosen = _chosen("oks", ours)
+    similarity = _oks if chosen is None else chosen
+    return like(similarity(ours, theirs, area, other_area, spread), keypoints)
 
 
 def oks_nms(
     keypoints: ArrayOrTensor, scores: ArrayOrTensor, areas: ArrayOrTensor, threshold: float, sigmas: Any
 ) -> ArrayOrTensor:
     """Which of (N,K,2 or more) poses stay when each drops those of lower score with OKS above the threshold."""
-    score = _double(scores).cpu().numpy()
-    order = np.argsort(-score, kind="stable")
-    order = order[~np.isnan(score[order])]
-    similar = _similarity(keypoints, score, areas, sigmas)[order][:, order] > threshold
-    alive = np.ones(len(order), bool)
-    for row in range(len(order)):
-        if alive[row]:
-            alive[row + 1 :] &= ~similar[row, row + 1 :]
-    return like(torch.from_numpy(order[alive]), keypoints)
+    poses = _poses(keypoints, scores, areas, sigmas)
+    chosen = _chosen("oks_nms", poses[0]) or _oks_nms
+    return like(chosen(*poses[:3], threshold, poses[3]), keypoints)
 
 
 def soft_oks_nms(
@@ -93,8 +125,71 @@ def soft_oks_nms(
     """
     if not threshold > 0:
         raise HrkitError(f"threshold must be above 0, not {threshold}")
-    remaining = _double(scores).cpu().numpy().copy()
-    similarity = _similarity(keypoints, remaining, areas, sigmas)
+    poses = _poses(keypoints, scores, areas, sigmas)
+    chosen = _chosen("soft_oks_nms", poses[0]) or _soft_oks_nms
+    return like(chosen(*poses[:3], threshold, poses[3], max_poses), keypoints)
+
+
+def _chosen(name: str, given: Tensor) -> Callable[..., Any] | None:
+    """The version of an operation that is not written here, where that is wanted for the device of `given`."""
+    kind = native.implementation()
+    if kind == "native" and given.device.type == "cpu":
+        return getattr(torch.ops.hrkit, name)
+    if kind == "reference":
+        return functools.partial(_plainly, getattr(ops_reference, name))
+    return None
+
+
+def _plainly(function: Callable[..., Any], *given: Any) -> Any:
+    """A plain version on tensors."""
+    result = function(*(value.cpu().numpy() if torch.is_tensor(value) else value for value in given))
+    return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
+
+
+def _soft_nms(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, sigma: float, score_threshold: float, method: str
+) -> tuple[Tensor, Tensor]:
+    rows = _not_nan(scores)
+    left, kept, kept_scores = scores[rows].double(), [], []
+    while len(rows):
+        best = int(left.argmax())
+        if not left[best] >= score_threshold:
+            break
+        kept.append(rows[best])
+        kept_scores.append(left[best])
+        others = torch.arange(len(rows), device=rows.device) != best
+        overlap = torchvision.ops.box_iou(boxes[rows[best]][None], boxes[rows[others]])[0].double().nan_to_num(0)
+        rows, left = rows[others], left[others]
+        lowered = 1 - overlap * (overlap > iou_threshold) if method == "linear" else torch.exp(-(overlap**2) / sigma)
+        left = left * lowered
+    if not kept:
+        return rows[:0], scores[:0]
+    return torch.stack(kept), torch.stack(kept_scores).to(scores.dtype)
+
+
+def _oks(ours: Tensor, theirs: Tensor, areas: Tensor, other_areas: Tensor, sigmas: Tensor) -> Tensor:
+    area = (areas[:, None] + other_areas[None]) / 2
+    squared = (ours[:, None] - theirs[None]).square().sum(-1)
+    return torch.exp(-squared / (2 * sigmas) ** 2 / (area[..., None] + np.spacing(1)) / 2).mean(-1)
+
+
+def _oks_nms(keypoints: Tensor, scores: Tensor, areas: Tensor, threshold: float, sigmas: Tensor) -> Tensor:
+    score = scores.numpy()
+    order = np.argsort(-score, kind="stable")
+    order = order[~np.isnan(score[order])]
+    similar = _similarity(keypoints, areas, sigmas)[order][:, order] > threshold
+    alive = np.ones(len(order), bool)
+    for row in range(len(order)):
+        if alive[row]:
+            alive[row + 1 :] &= ~similar[row, row + 1 :]
+    return torch.from_numpy(order[alive])
+
+
+def _soft_oks_nms(
+    keypoints: Tensor, scores: Tensor, areas: Tensor, threshold: float, sigmas: Tensor, max_poses: int
+) -> Tensor:
+    remaining = scores.numpy().copy()
+    similarity = _similarity(keypoints, areas, sigmas)
     left = np.flatnonzero(~np.isnan(remaining))
     kept: list[int] = []
     while len(left) and len(kept) < max_poses:
@@ -102,38 +197,43 @@ def soft_oks_nms(
         kept.append(int(best))
         left = left[left != best]
         remaining[left] *= np.exp(-(similarity[best, left] ** 2) / threshold)
-    return like(torch.tensor(kept, dtype=torch.int64), keypoints)
+    return torch.tensor(kept, dtype=torch.int64)
 
 
-def _similarity(keypoints: Any, scores: np.ndarray[Any, Any], areas: Any, sigmas: Any) -> np.ndarray[Any, Any]:
+def _similarity(keypoints: Tensor, areas: Tensor, sigmas: Tensor) -> NDArray[np.float64]:
     """(N,N) OKS; a pose that is not finite is like no other."""
-    poses, area = as_tensor(keypoints), as_tensor(areas)
-    if not len(poses) == len(area) == len(scores):
-        raise HrkitError(f"{len(poses)} poses but {len(area)} areas and {len(scores)} scores")
-    if len(poses) == 0:
-        return np.zeros((0, 0))
-    return np.nan_to_num(like(oks(poses, poses, area, area, sigmas), None), nan=0.0)
+    return np.nan_to_num(_oks(keypoints, keypoints, areas, areas, sigmas).numpy(), nan=0.0)
 
 
-def _nms(boxes: torch.Tensor, scores: torch.Tensor, rows: torch.Tensor, iou_threshold: float) -> torch.Tensor:
+def _poses(keypoints: Any, scores: Any, areas: Any, sigmas: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(N,K,2), (N,), (N,) and (K,), float64, on the CPU, where one pose after the other is chosen."""
+    spread = _double(sigmas).cpu()
+    points, score, area = (_double(values).cpu() for values in (keypoints, scores, areas))
+    if not len(points) == len(area) == len(score):
+        raise HrkitError(f"{len(points)} poses but {len(area)} areas and {len(score)} scores")
+    points = points.reshape(0, len(spread), 2) if points.numel() == 0 else points[..., :2]
+    return points.contiguous(), score.contiguous(), area.contiguous(), spread.contiguous()
+
+
+def _nms(boxes: Tensor, scores: Tensor, rows: Tensor, iou_threshold: float) -> Tensor:
     """`nms` among some of the rows."""
     return rows[torchvision.ops.nms(boxes[rows], scores[rows], iou_threshold)]
 
 
-def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[Tensor, Tensor]:
     """(N,4) and (N,) in one floating dtype of at least 32 bits."""
     box, score = as_tensor(boxes), as_tensor(scores)
     box = box.reshape(0, 4) if box.numel() == 0 else box
     if box.ndim != 2 or box.shape[1] != 4 or score.shape != (len(box),):
         raise HrkitError(f"boxes must be (N, 4) and scores (N,); got {tuple(box.shape)} and {tuple(score.shape)}")
     dtype = torch.promote_types(torch.promote_types(box.dtype, score.dtype), torch.float32)
-    return box.to(dtype), score.to(box.device, dtype)
+    return box.to(dtype).contiguous(), score.to(box.device, dtype).contiguous()
 
 
-def _double(values: Any) -> torch.Tensor:
+def _double(values: Any) -> Tensor:
     tensor = as_tensor(values)
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
-def _not_nan(scores: torch.Tensor) -> torch.Tensor:
+def _not_nan(scores: Tensor) -> Tensor:
     return torch.nonzero(~scores.isnan())[:, 0]

@@ -45,6 +45,28 @@ def batched_nms(boxes: Array, scores: Array, idxs: Array, iou_threshold: float) 
     return np.array(kept, np.int64)
 
 
+def soft_nms(
+    boxes: Array, scores: Array, iou_threshold: float, sigma: float, score_threshold: float, method: str
+) -> tuple[Array, Array]:
+    """Pick the best, lower the others by how much they overlap it, and again while any scores enough."""
+    left = {i: float(scores[i]) for i in range(len(scores)) if not math.isnan(scores[i])}
+    kept: list[int] = []
+    kept_scores: list[float] = []
+    while left:
+        best = max(left, key=lambda i: (left[i], -i))
+        if not left[best] >= score_threshold:
+            break
+        kept.append(best)
+        kept_scores.append(left.pop(best))
+        for i in left:
+            overlap = iou(boxes[best], boxes[i])
+            if method == "gaussian":
+                left[i] *= math.exp(-(overlap**2) / sigma)
+            elif overlap > iou_threshold:
+                left[i] *= 1 - overlap
+    return np.array(kept, np.int64), np.array(kept_scores, scores.dtype)
+
+
 def oks_pair(a: Array, b: Array, area_a: float, area_b: float, sigmas: Array) -> float:
     """Object keypoint similarity of two poses; the scale is the mean of their areas."""
     terms = []

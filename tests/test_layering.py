@@ -18,7 +18,7 @@ LAYERS = (
     ("skeletons", "images", "palette"),
     ("geometry", "devices", "complexity", "distributed"),
     ("config",),
-    ("registry", "checkpoints", "ops_reference"),
+    ("registry", "checkpoints", "ops_reference", "native"),
     ("ops", "synthetic"),
     ("backbones", "heads", "detectors", "datasets"),
     ("zoo_entries", "zoo"),

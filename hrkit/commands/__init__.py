@@ -9,7 +9,10 @@ import click
 
 from hrkit.hookspecs import hookimpl
 
-NAMES = ("demo", "extract", "train", "test", "browse", "models", "download", "info", "plugins", "doctor", "bench")
+NAMES = (
+    *("demo", "extract", "train", "test", "browse", "models", "download", "info", "plugins", "doctor", "bench"),
+    "build_ops",
+)
 
 
 @hookimpl
