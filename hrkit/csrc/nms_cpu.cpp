@@ -52,10 +52,6 @@ std::vector<int64_t> suppressed(const T* boxes, const std::vector<int64_t>& orde
   return kept;
 }
 
-at::Tensor indices(const std::vector<int64_t>& rows) {
-  return at::tensor(rows, at::TensorOptions().dtype(at::kLong));
-}
-
 at::Tensor nms(const at::Tensor& boxes, const at::Tensor& scores, double iou_threshold) {
   return AT_DISPATCH_FLOATING_TYPES(boxes.scalar_type(), "hrkit::nms", [&] {
     const auto order = by_falling_score(scores.const_data_ptr<scalar_t>(), scores.numel());

@@ -56,10 +56,6 @@ bool alike(const Poses& poses, int64_t i, int64_t j, double threshold) {
   return sum / joints > threshold;
 }
 
-at::Tensor indices(const std::vector<int64_t>& rows) {
-  return at::tensor(rows, at::TensorOptions().dtype(at::kLong));
-}
-
 at::Tensor oks(
     const at::Tensor& keypoints,
     const at::Tensor& others,

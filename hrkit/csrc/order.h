@@ -1,5 +1,7 @@
-// Rows by falling score: equal scores in order, NaN left out.
+// Rows by falling score, and rows as an answer.
 #pragma once
+
+#include <ATen/ATen.h>
 
 #include <algorithm>
 #include <cmath>
@@ -8,6 +10,7 @@
 
 namespace hrkit {
 
+// Equal scores in order, NaN left out.
 template <typename T>
 std::vector<int64_t> by_falling_score(const T* scores, int64_t count) {
   std::vector<int64_t> rows;
@@ -17,6 +20,10 @@ std::vector<int64_t> by_falling_score(const T* scores, int64_t count) {
   }
   std::stable_sort(rows.begin(), rows.end(), [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
   return rows;
+}
+
+inline at::Tensor indices(const std::vector<int64_t>& rows) {
+  return at::tensor(rows, at::TensorOptions().dtype(at::kLong));
 }
 
 }  // namespace hrkit
