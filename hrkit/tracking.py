@@ -46,6 +46,8 @@ POSE_WEIGHT = 0.5
 """The share of OKS in the similarity, the rest is IoU; simple-HRNet's pose_alpha."""
 ENOUGH_JOINTS = 6
 """With fewer joints in common OKS counts proportionally less; with fewer than half, the box alone says who moved."""
+FAR = 6.0
+"""Standard deviations from which joints have nothing in common: OKS is below 2e-8 there."""
 TENTATIVE_WEIGHT = 0.5
 """What those without an id are worth beside those with one, when both fit a row."""
 LOW_SCORE_FIT = 0.3
@@ -352,28 +354,48 @@ def _fit(ours: _People, theirs: _People, sigmas: Floats, spread: Floats) -> Floa
     `spread` (M,), frame px, is how far off the M may be: it adds to the spread of each joint in OKS, and to the boxes
     on every side (Yang et al., Hard to Track Objects ... by Buffering the Matching Space, WACV 2023).
     """
-    areas = (_areas(ours.boxes)[:, None] + _areas(theirs.boxes)) / 2
-    variances = (2 * sigmas) ** 2 * np.maximum(areas, 1)[..., None] + spread[:, None, None] ** 2
-    squared = ((ours.keypoints[:, None] - theirs.keypoints) ** 2).sum(-1)
-    common = ours.visible[:, None] & theirs.visible
-    count = common.sum(-1)
-    oks = (np.exp(-squared / variances / 2) * common).sum(-1) / np.maximum(count, 1)
+    count = ours.visible.astype(np.float64) @ theirs.visible.T
     weight = POSE_WEIGHT * np.minimum(count / ENOUGH_JOINTS, 1)
+    oks = _oks(ours, theirs, sigmas, spread) / np.maximum(count, 1)
     return weight * oks + (1 - weight) * _iou(ours.boxes, theirs.boxes, spread)
+
+
+def _oks(ours: _People, theirs: _People, sigmas: Floats, spread: Floats) -> Floats:
+    """(M,N) the sum of OKS over the joints visible in both; 0 for who are so far apart that no joint can count."""
+    areas = np.maximum((_areas(ours.boxes.T)[:, None] + _areas(theirs.boxes.T)) / 2, 1)
+    (low, high), (other_low, other_high) = _extents(ours), _extents(theirs)
+    apart = np.maximum(low[:, None] - other_high, other_low - high[:, None]).max(-1)
+    widest = (2 * sigmas.max(initial=0)) ** 2 * areas + spread[:, None] ** 2
+    rows, others = np.nonzero(apart < FAR * np.sqrt(widest))
+    moved = ours.keypoints[rows] - theirs.keypoints[others]
+    variances = (2 * sigmas) ** 2 * areas[rows, others, None] + spread[rows, None] ** 2
+    alike = np.exp(-(moved[..., 0] ** 2 + moved[..., 1] ** 2) / variances / 2)
+    total = np.zeros(areas.shape)
+    total[rows, others] = (alike * (ours.visible[rows] & theirs.visible[others])).sum(1)
+    return total
+
+
+def _extents(people: _People) -> tuple[Floats, Floats]:
+    """(N,2) the upper left and the lower right end of everybody's visible joints; of none inf and -inf."""
+    visible = people.visible[..., None]
+    low = np.where(visible, people.keypoints, np.inf).min(1, initial=np.inf)
+    high = np.where(visible, people.keypoints, -np.inf).max(1, initial=-np.inf)
+    return low, high
 
 
 def _iou(ours: Floats, theirs: Floats, spread: Floats) -> Floats:
     """(M,N) IoU of (M,4) and (N,4) boxes, both grown by `spread` (M,) on every side; 0 for boxes without area."""
-    grow = spread[:, None, None] * np.array([-1, -1, 1, 1])
-    a, b = ours[:, None] + grow, theirs + grow
-    shared = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0).prod(-1)
+    grow = np.reshape([-1, -1, 1, 1], (4, 1, 1)) * spread[:, None]
+    a, b = ours.T[..., None] + grow, theirs.T[:, None] + grow
+    width, height = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
+    shared = width * height
     union = _areas(a) + _areas(b) - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 def _areas(boxes: Floats) -> Floats:
-    """(...) areas of (...,4) boxes, frame px squared."""
-    return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+    """(...) areas of (4,...) boxes, frame px squared."""
+    return (boxes[2] - boxes[0]) * (boxes[3] - boxes[1])
 
 
 def _assign(worth: Floats) -> Ints:
