@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import numpy as np
 import av  # after cv2, whose windows hang with the X11 libraries of PyAV
 from numpy.typing import NDArray
 
-from hrkit.errors import VideoError, one_line
+from hrkit.errors import VideoError
 from hrkit.images import ENDINGS
 from hrkit.video import (
     FrameSource,
@@ -26,7 +27,9 @@ from hrkit.video import (
     SourceInfo,
     VideoFile,
     VideoFrame,
+    natural_key,
     open_container,
+    reason,
     upright,
     video_stream,
 )
@@ -35,13 +38,14 @@ logger = logging.getLogger("hrkit")
 
 Image = NDArray[np.uint8]
 
-TIMEOUT = 10.0
-"""Seconds for which an address may say nothing."""
+TIMEOUT = (10.0, 5.0)
+"""Seconds for which an address may say nothing, when it is opened and later."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 """Seconds before it is tried again; twice as long from time to time."""
 BROKEN_IN_A_ROW = 30
 """Frames that cannot be decoded, after which it is opened anew."""
 
+_REAL_TIME = ("rtsp", "rtmp", "rtp", "udp", "srt")  # goes on without us, whatever length it tells
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -64,6 +68,8 @@ class Camera:
 
     def __init__(self, number: int) -> None:
         self._name = f"camera {number}"
+        if number < 0:  # which crashes OpenCV
+            raise VideoError(f"{self._name} cannot be opened; cameras are counted from 0")
         before = cv2.utils.logging.getLogLevel()
         cv2.utils.logging.setLogLevel(0)  # OpenCV prints pages about cameras that are not there
         try:
@@ -72,7 +78,7 @@ class Camera:
             cv2.utils.logging.setLogLevel(before)
         if not self._capture.isOpened():
             self._capture.release()
-            raise VideoError(f"{self._name} cannot be opened; is it plugged in, and free?")
+            raise VideoError(f"{self._name} cannot be opened; is it plugged in, and free?{_cameras()}")
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or None
 
     def read(self) -> Image | None:
@@ -103,8 +109,9 @@ class Stream:
         self._waiting: list[av.VideoFrame] = []
         rate = self._stream.average_rate
         self.fps = float(rate) if rate else None
-        self.has_end = bool(self._container.duration or self._stream.frames)
-        """Whether it tells its length, as a file does."""
+        told = bool(self._container.duration or self._stream.frames)
+        self.has_end = told and not address.lower().startswith(_REAL_TIME)
+        """Whether it is a file that tells its length."""
 
     def read(self) -> Image | None:
         """The next frame."""
@@ -121,7 +128,7 @@ class Stream:
         except StopIteration:
             raise VideoError(f"{self._name} has ended") from None
         except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(f"{self._name} broke off ({one_line(error)})") from None
+            raise VideoError(f"{self._name} broke off ({reason(error)})") from None
 
     def close(self) -> None:
         """Closes the connection."""
@@ -133,7 +140,8 @@ class LiveSource(FrameSource):
 
     When the camera or stream drops it is opened again, with pauses that grow, and that is logged; `VideoError` is
     raised where no frame has come for `give_up_after` seconds, and at once where it cannot be opened in the beginning.
-    `pause` waits for some seconds, and says whether it was told to stop meanwhile. `connection` is one that is open.
+    `pause` waits for some seconds, and says whether it was told to stop meanwhile; `clock` tells seconds. `connection`
+    is one that is open.
     """
 
     def __init__(
@@ -143,6 +151,7 @@ class LiveSource(FrameSource):
         *,
         give_up_after: float = 60.0,
         pause: Callable[[float], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
         connection: Connection | None = None,
     ) -> None:
         self.broken = 0
@@ -151,9 +160,10 @@ class LiveSource(FrameSource):
         self._give_up_after = give_up_after
         self._stop = threading.Event()
         self._pause = pause or self._stop.wait
+        self._clock = clock
         self._changed = threading.Condition()
         self._newest: VideoFrame | None = None
-        self._error: VideoError | None = None
+        self._error: Exception | None = None
         first = connection or connect()
         self.info = SourceInfo(name=name, fps=first.fps, live=True)
         self._thread = threading.Thread(target=self._work, args=(first,), name="hrkit-live", daemon=True)
@@ -172,14 +182,17 @@ class LiveSource(FrameSource):
                 return
 
     def close(self) -> None:
-        """Ends reading; frames that were asked for do not come any more."""
+        """Ends reading; no frame comes any more. Takes the timeout of reading where nothing comes."""
         self._end()
         self._thread.join()
+        self._newest = None
 
     def _work(self, connection: Connection) -> None:
         """What the thread does."""
         try:
             self._read(connection)
+        except Exception as error:  # whatever it is, who waits for frames hears of it
+            self._tell(error=error)
         finally:
             self._end()
 
@@ -190,41 +203,44 @@ class LiveSource(FrameSource):
 
     def _read(self, connection: Connection | None) -> None:
         """Reads until it is told to stop, or gives up."""
-        began = last = time.monotonic()
+        began = last = self._clock()
         index = broken = 0
         pause = FIRST_PAUSE
-        while not self._stop.is_set():
-            try:
-                connection = connection or self._connect()
-                image = connection.read()
-                broken = broken + 1 if image is None else 0
-                if broken >= BROKEN_IN_A_ROW:
-                    raise VideoError(f"{self.info.name} gives only broken frames")
-            except VideoError as error:
-                if connection is not None:
-                    connection.close()
-                connection, broken = None, 0
-                if time.monotonic() - last > self._give_up_after:
-                    self._tell(error=VideoError(f"{error}; no frame for {self._give_up_after:.0f} s"))
-                    return
-                logger.warning("%s; trying again in %.1f s", error, pause)
-                if self._pause(pause):
-                    return
-                pause = min(2 * pause, LONGEST_PAUSE)
-                continue
-            if image is None:
-                self.broken += 1
-                continue
-            if pause > FIRST_PAUSE:
-                logger.warning("%s is back", self.info.name)
-            last, pause = time.monotonic(), FIRST_PAUSE
-            began = last if index == 0 else began
-            self._tell(frame=VideoFrame(index, last - began, image))
-            index += 1
-        if connection is not None:
-            connection.close()
+        try:
+            while not self._stop.is_set():
+                try:
+                    connection = connection or self._connect()
+                    image = connection.read()
+                    broken = broken + 1 if image is None else 0
+                    if broken >= BROKEN_IN_A_ROW:
+                        raise VideoError(f"{self.info.name} gives only broken frames")
+                except VideoError as error:
+                    if connection is not None:
+                        connection.close()
+                    connection, broken = None, 0
+                    if self._stop.is_set():
+                        return
+                    if self._clock() - last > self._give_up_after:
+                        raise VideoError(f"{error}; no frame for {self._give_up_after:.0f} s") from None
+                    logger.warning("%s; trying again in %.1f s", error, pause)
+                    if self._pause(pause):
+                        return
+                    pause = min(2 * pause, LONGEST_PAUSE)
+                    continue
+                if image is None:
+                    self.broken += 1
+                    continue
+                if pause > FIRST_PAUSE:
+                    logger.warning("%s is back", self.info.name)
+                last, pause = self._clock(), FIRST_PAUSE
+                began = last if index == 0 else began
+                self._tell(frame=VideoFrame(index, last - began, image))
+                index += 1
+        finally:
+            if connection is not None:
+                connection.close()
 
-    def _tell(self, frame: VideoFrame | None = None, error: VideoError | None = None) -> None:
+    def _tell(self, frame: VideoFrame | None = None, error: Exception | None = None) -> None:
         with self._changed:
             self.dropped += frame is not None and self._newest is not None
             self._newest, self._error = frame or self._newest, error
@@ -248,8 +264,16 @@ def open_source(source: str | os.PathLike[str] | int, *, picture_fps: float = 25
         if not stream.has_end:
             return LiveSource(text, lambda: Stream(text), connection=stream)
         stream.close()
-        return VideoFile(text)
+        return VideoFile(text, timeout=TIMEOUT)
     path = Path(text)
     if path.is_dir() or path.suffix.lower() in ENDINGS or (not path.exists() and any(sign in text for sign in "*?[")):
         return PictureFolder(text, picture_fps)
     return VideoFile(path)
+
+
+def _cameras() -> str:
+    """Which there are, where the system shows them as files."""
+    if sys.platform != "linux":
+        return ""
+    found = sorted(Path("/dev").glob("video*"), key=natural_key)
+    return f" There are {', '.join(map(str, found))}" if found else " There is no /dev/video*"

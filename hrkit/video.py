@@ -86,12 +86,14 @@ class FrameSource(Protocol):
 class VideoFile(FrameSource):
     """A file, or the address of one, that PyAV can read: every frame, with its presentation time.
 
-    Raises `VideoError` for what is no video that this build can decode.
+    `timeout` is how many seconds an address may say nothing, when it is opened and later. Raises `VideoError` for what
+    is no video that this build can decode.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, timeout: tuple[float, float] | None = None) -> None:
         self._name = os.fspath(path)
-        self._container = open_container(self._name)
+        self._longest = 0.0  # seconds that a frame lasts
+        self._container = open_container(self._name, timeout=timeout)
         try:
             self._stream = video_stream(self._container, self._name)
             self._frames = self._decoded()
@@ -138,15 +140,18 @@ class VideoFile(FrameSource):
             yield VideoFrame(index, time, upright(frame))
             index += 1
         if damage:
-            raise VideoError(f"{self._name}: cannot be read from frame {index} on ({one_line(damage[0])})")
+            raise VideoError(f"{self._name}: cannot be read from frame {index} on ({reason(damage[0])})")
         promised = self._stream.frames
-        if 0 < index < promised:
+        # frames that an edit list leaves out are promised too, but the length does without them
+        missing = float((self._stream.duration or 0) * (self._stream.time_base or 0)) - time
+        if 0 < index < promised and missing > 1.5 * self._longest:
             raise VideoError(f"{self._name}: ends after {index} of {promised} frames; the file is cut short")
 
     def _frames_until(self, damage: list[av.error.FFmpegError]) -> Iterator[av.VideoFrame]:
         """All that can be decoded; what ends it before its end is put into `damage`."""
         try:
             for packet in self._container.demux(self._stream):
+                self._longest = max(self._longest, float((packet.duration or 0) * (packet.time_base or 0)))
                 yield from packet.decode()
         except av.error.FFmpegError as error:
             damage.append(error)
@@ -191,10 +196,17 @@ def open_container(name: str, **options: Any) -> InputContainer:
         raise VideoError(f"{name}: no such file") from None
     except IsADirectoryError:
         raise VideoError(f"{name}: is a folder, not a video") from None
-    except av.error.InvalidDataError:
-        raise VideoError(f"{name}: is no video, or its beginning is missing") from None
+    except (av.error.InvalidDataError, av.error.EOFError):
+        raise VideoError(f"{name}: is no video, or one that is cut short") from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{name}: cannot be opened ({one_line(error)})") from None
+        raise VideoError(f"{name}: cannot be opened ({reason(error)})") from None
+
+
+def reason(error: Exception) -> str:
+    """What FFmpeg says of an error, without its numbers."""
+    if isinstance(error, av.error.ExitError):
+        return "nothing came for too long"
+    return getattr(error, "strerror", None) or one_line(error)
 
 
 def video_stream(container: InputContainer, name: str) -> VideoStream:

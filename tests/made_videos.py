@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,22 @@ def make_video(
     return path
 
 
+def trim(source: Path, path: Path, seconds: float) -> Path:
+    """Copies a video with an edit list that leaves out its beginning, as tools that do not encode again do."""
+    with (
+        av.open(str(source)) as original,
+        av.open(str(path), "w", options={"movflags": "faststart", "avoid_negative_ts": "disabled"}) as container,
+    ):
+        stream = original.streams.video[0]
+        copy: Any = container.add_stream_from_template(stream)
+        for packet in original.demux(stream):
+            if packet.dts is not None and packet.pts is not None and packet.time_base is not None:
+                offset = round(seconds / packet.time_base)
+                packet.dts, packet.pts, packet.stream = packet.dts - offset, packet.pts - offset, copy
+                container.mux(packet)
+    return path
+
+
 def jpeg(number: int) -> bytes:
     """A numbered frame as JPEG."""
     return cv2.imencode(".jpg", numbered(number))[1].tobytes()
@@ -114,12 +131,30 @@ def serve(connections: Sequence[Sequence[bytes | threading.Event]]) -> Iterator[
         def log_message(self, *arguments: Any) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with _answering(Handler) as address:
+        yield f"{address}/camera.mjpg"
+
+
+@contextlib.contextmanager
+def serve_files(folder: Path) -> Iterator[str]:
+    """The address of a server of the files of a folder."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: Any) -> None:
+            """Says nothing."""
+
+    with _answering(functools.partial(Handler, directory=str(folder))) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def _answering(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/camera.mjpg"
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hrkit import live
 from hrkit.errors import VideoError
 from hrkit.live import BROKEN_IN_A_ROW, LONGEST_PAUSE, LiveSource, Stream, open_source
-from hrkit.video import VideoFile
-from made_videos import jpeg, make_video, number_of, numbered, serve
+from hrkit.video import VideoFile, open_container
+from made_videos import jpeg, make_video, number_of, numbered, serve, serve_files
 
 Image = NDArray[np.uint8]
 
@@ -122,9 +123,39 @@ def test_pauses_grow_and_it_gives_up() -> None:
 
 
 def test_without_a_frame_for_too_long_it_gives_up() -> None:
-    source = LiveSource("camera", Script([0]).connect, give_up_after=0.0, pause=lambda seconds: False)
-    with source, pytest.raises(VideoError, match="no frame for 0 s"):
+    now, pauses = [100.0], []
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        now[0] += seconds
+        return False
+
+    source = LiveSource("camera", Script([0]).connect, pause=pause, clock=lambda: now[0])
+    seen = []
+    with source, pytest.raises(VideoError, match="the camera is gone; no frame for 60 s"):
+        seen.extend((frame.index, frame.time) for frame in source)
+    assert seen == [(0, 0.0)]
+    assert 60 < sum(pauses) <= 60 + LONGEST_PAUSE
+
+
+def test_times_are_those_of_arrival() -> None:
+    now = [100.0]
+    parts, events = stepwise(3)
+    with LiveSource("camera", Script(parts).connect, pause=lambda seconds: True, clock=lambda: now[0]) as source:
+        frames = iter(source)
+        times = []
+        for moment in (100.0, 100.5, 103.0):
+            now[0] = moment
+            next(events).set()
+            times.append(next(frames).time)
+    assert times == [0.0, 0.5, 3.0]
+
+
+def test_whatever_goes_wrong_is_heard_of_and_lets_the_camera_go() -> None:
+    script = Script([0, lambda: 1 / 0])
+    with played(script) as source, pytest.raises(ZeroDivisionError):
         list(source)
+    assert script.closed == 1
 
 
 def test_broken_frames_are_left_out_and_counted() -> None:
@@ -149,7 +180,28 @@ def test_closing_ends_the_thread_while_it_waits() -> None:
     next(iter(source))
     source.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "hrkit-live"]
-    assert len(list(source)) <= 1
+    assert list(source) == []
+
+
+def test_closing_ends_the_thread_while_it_reads(caplog: pytest.LogCaptureFixture) -> None:
+    reading, silent = threading.Event(), threading.Event()
+
+    def timeout() -> None:
+        reading.set()
+        silent.wait(60)
+        raise VideoError("nothing came for too long")
+
+    script = Script([0, timeout])
+    source = LiveSource("camera", script.connect)
+    assert reading.wait(60)
+    closing = threading.Thread(target=source.close)
+    closing.start()
+    assert [frame.index for frame in source] == [0]  # ends when it is told to stop
+    silent.set()
+    closing.join(60)
+    assert not [thread for thread in threading.enumerate() if thread.name == "hrkit-live"]
+    assert script.closed == 1
+    assert not caplog.records
 
 
 # streams
@@ -198,6 +250,33 @@ def test_a_stream_that_lags_does_not_pile_up() -> None:
 # which is which
 
 
+def test_a_file_over_http_is_read_like_a_file(tmp_path: Path) -> None:
+    make_video(tmp_path / "a.mp4", 30)
+    with serve_files(tmp_path) as address, open_source(f"{address}/a.mp4") as source:
+        assert isinstance(source, VideoFile)
+        assert (source.info.frames, source.info.live, source.info.audio_from) == (30, False, None)
+        assert [number_of(frame.image) for frame in source] == list(range(30))
+
+
+@pytest.mark.parametrize(("address", "has_end"), [("rtsp://a/b", False), ("RTMP://a/b", False), ("https://a/b", True)])
+def test_what_goes_on_without_us_has_no_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str, has_end: bool
+) -> None:
+    path = make_video(tmp_path / "a.mp4")
+    asked = {}
+
+    def opened(name: str, **options: object) -> object:
+        asked.update(options)
+        return open_container(str(path))
+
+    monkeypatch.setattr(live, "open_container", opened)
+    stream = Stream(address)
+    stream.close()
+    assert stream.has_end is has_end
+    assert asked["options"] == ({"rtsp_transport": "tcp"} if address.startswith("rtsp") else {})
+    assert asked["timeout"] == live.TIMEOUT
+
+
 class NoCamera:
     """What OpenCV gives where there is no camera."""
 
@@ -227,6 +306,11 @@ class FakeCamera(NoCamera):
     def read(self) -> tuple[bool, Image | None]:
         self.left -= 1
         return (True, numbered(self.number)) if self.left >= 0 else (False, None)
+
+
+def test_cameras_are_counted_from_0() -> None:
+    with pytest.raises(VideoError, match="camera -1 cannot be opened; cameras are counted from 0"):
+        open_source(-1)
 
 
 @pytest.mark.parametrize("number", [7, "7"])

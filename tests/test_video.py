@@ -12,7 +12,7 @@ from hrkit.errors import ImageError, VideoError
 from hrkit.images import write_image
 from hrkit.live import open_source
 from hrkit.video import PictureFolder, VideoFile
-from made_videos import make_video, number_of, numbered
+from made_videos import make_video, number_of, numbered, trim
 
 
 def numbers(path: Path) -> list[int]:
@@ -115,14 +115,52 @@ def noisy(tmp_path: Path) -> Path:
 
 
 def test_a_file_that_is_cut_short_comes_as_far_as_it_goes(tmp_path: Path) -> None:
-    source = VideoFile(cut(noisy(tmp_path), 0.6))
     seen = []
-    with source, pytest.raises(VideoError, match=r"noisy\.mp4: (cannot be read from frame|ends after) \d+"):
+    with VideoFile(cut(noisy(tmp_path), 0.6)) as source, pytest.raises(VideoError) as error:
         seen.extend(frame.index for frame in source)
-    with VideoFile(tmp_path / "noisy.mp4") as again:
-        frames = iter(again)
-        for wanted in range(15):
-            assert next(frames).index == wanted
+    assert seen == list(range(len(seen)))
+    assert 15 < len(seen) < 30
+    assert str(error.value).endswith(f"noisy.mp4: ends after {len(seen)} of 40 frames; the file is cut short")
+
+
+def test_a_file_that_lacks_its_last_frame(tmp_path: Path) -> None:
+    source = VideoFile(cut(noisy(tmp_path), 0.999))
+    with source, pytest.raises(VideoError, match="ends after 39 of 40 frames"):
+        list(source)
+
+
+def test_a_trimmed_file_is_whole(tmp_path: Path) -> None:
+    long = make_video(tmp_path / "long.mp4", 60, options={"g": "30", "bf": "0"})
+    with VideoFile(trim(long, tmp_path / "short.mp4", seconds=0.4)) as video:
+        frames = list(video)
+        assert video.info.frames == 60  # as the container says, which knows no better
+    assert [number_of(frame.image) for frame in frames] == list(range(10, 60))
+    assert [frame.time for frame in frames] == pytest.approx(np.arange(50) / 25, abs=1e-3)
+
+
+def test_damage_on_the_way_is_said_after_the_frames_before(tmp_path: Path) -> None:
+    path = noisy(tmp_path)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(content)
+    seen = []
+    with VideoFile(path) as source, pytest.raises(VideoError) as error:
+        seen.extend(frame.index for frame in source)
+    assert len(seen) > 10
+    assert f"cannot be read from frame {len(seen)} on (Invalid data" in str(error.value)
+
+
+def test_a_codec_that_nobody_knows(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "new.mkv")
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ"))
+    with pytest.raises(VideoError, match=r"new\.mkv: .*no decoder"):
+        open_source(path)
+
+
+def test_a_folder_is_no_video_file(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="is a folder"):
+        VideoFile(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +182,14 @@ def test_what_is_no_video(tmp_path: Path, name: str, content: bytes | None, mess
 
 
 def test_a_beginning_without_an_index(tmp_path: Path) -> None:
-    path = cut(make_video(tmp_path / "beginning.mp4"), 0.05)
-    with pytest.raises(VideoError, match=r"beginning\.mp4: "):
+    path = cut(make_video(tmp_path / "beginning.mov"), 0.8)  # the index stands at the end
+    with pytest.raises(VideoError, match=r"beginning\.mov: is no video, or one that is cut short"):
+        open_source(path)
+
+
+def test_an_index_without_frames(tmp_path: Path) -> None:
+    path = cut(noisy(tmp_path), 0.02)
+    with pytest.raises(VideoError, match="cannot be read from frame 0 on"):
         open_source(path)
 
 
