@@ -310,9 +310,9 @@ class PoseTracker:
         return owners, doubles
 
     def _newcomers(self, people: _People, taken: Bools, doubles: Bools) -> Ints:
-        """The rows to start tracks with: of those not taken the best by score, but for doubles."""
+        """The rows to start tracks with: of those not taken the best by score, but for doubles of better ones."""
         taken = taken.copy()
-        order = np.argsort(-people.scores, kind="stable")
+        order = np.lexsort((*people.boxes.T, -people.scores))  # by box where scores are equal, never by row
         fresh = []
         for row in order[~taken[order] & (people.scores[order] >= self.min_score)]:
             if not (doubles[row] & taken).any():
