@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def plain_stem(name: str | os.PathLike[str]) -> str:
+    """The name without folder and ending, in letters, digits, dots and dashes alone; what else is in it becomes `_`."""
+    return re.sub(r"[^\w.-]+", "_", Path(name).stem)
 
 
 def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> Any:

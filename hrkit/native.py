@@ -63,8 +63,9 @@ def load(*, build: bool) -> bool:
 
 
 def _loaded_or_absent(build: bool) -> Literal["loaded", "absent"]:
-    if library_path().is_file():
-        torch.ops.load_library(str(library_path()))
+    path = library_path()
+    if path.is_file():
+        torch.ops.load_library(str(path))
     elif build:
         build_library()
     else:

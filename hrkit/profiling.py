@@ -38,9 +38,12 @@ _active: Profile | None = None
 
 
 @contextlib.contextmanager
-def profiled() -> Iterator[Profile]:
-    """A profile of all that the process does within the block, in whatever thread."""
+def profiled(wanted: bool = True) -> Iterator[Profile | None]:
+    """A profile of all that the process does within the block, in whatever thread; None where none is `wanted`."""
     global _active
+    if not wanted:
+        yield None
+        return
     before, _active = _active, Profile()
     try:
         yield _active

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from attrs import define, evolve, fields_dict
-from numpy.typing import NDArray
+from attrs import define, fields_dict
+from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import HrkitError
 from hrkit.structures import Poses
@@ -43,11 +43,11 @@ class _Memory:
     """(M,K) whether it ever was."""
 
     @classmethod
-    def of_nobody(cls, joints: int) -> _Memory:
-        shape = (0, joints)
-        return cls(
-            np.zeros(0, np.int64), np.zeros((*shape, 2)), np.zeros((*shape, 2)), np.zeros(shape), np.zeros(shape, bool)
-        )
+    def blank(cls, ids: ArrayLike, joints: int) -> _Memory:
+        """Of people of whom nothing is known."""
+        people = np.array(ids, np.int64)
+        shape = (len(people), joints)
+        return cls(people, np.zeros((*shape, 2)), np.zeros((*shape, 2)), np.zeros(shape), np.zeros(shape, bool))
 
     def rows(self, chosen: Any) -> _Memory:
         return _Memory(*(getattr(self, name)[chosen] for name in fields_dict(_Memory)))
@@ -70,7 +70,7 @@ class PoseSmoother:
             raise HrkitError(f"the strength of smoothing must be a number of at least 0, not {strength}")
         self.strength = strength
         self.threshold = threshold
-        self._memory = _Memory.of_nobody(0)
+        self._memory = _Memory.blank([], 0)
 
     def update(self, poses: Poses, time: float) -> Poses:
         """The same people of the frame at `time` (seconds) with smooth keypoints; who has no id yet is left as is.
@@ -98,14 +98,11 @@ class PoseSmoother:
 
     def _recalled(self, ids: NDArray[np.int64], joints: int, time: float) -> tuple[_Memory, _Memory]:
         """What is known of the people with `ids`, row by row, and of those who may come back."""
-        memory = self._memory if len(self._memory.ids) else _Memory.of_nobody(joints)
+        memory = self._memory if len(self._memory.ids) else _Memory.blank([], joints)
         if memory.points.shape[1] != joints:
             before = memory.points.shape[1]
             raise HrkitError(f"people of {joints} joints after some of {before}; use a smoother for each")
-        blank = _Memory(
-            ids, np.zeros((len(ids), joints, 2)), np.zeros((len(ids), joints, 2)), *np.zeros((2, len(ids), joints))
-        )
-        pool = memory.joined(evolve(blank, known=blank.known.astype(bool)))
+        pool = memory.joined(_Memory.blank(ids, joints))
         order = np.argsort(pool.ids, kind="stable")  # what is remembered comes before what is blank
         first = order[np.searchsorted(pool.ids[order], ids)]
         last_seen = np.where(memory.known, memory.times, -np.inf).max(1, initial=-np.inf)
@@ -140,7 +137,7 @@ class PoseSmoother:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes back to where `state_dict` was taken. Raises `HrkitError` for anything else."""
         try:
-            blank = _Memory.of_nobody(int(state["joints"]))
+            blank = _Memory.blank([], int(state["joints"]))
             count = len(state["ids"])
             self._memory = _Memory(
                 *(

@@ -20,7 +20,6 @@ import contextlib
 import csv
 import json
 import os
-import re
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +31,7 @@ from numpy.typing import NDArray
 
 from hrkit import __version__
 from hrkit.errors import HrkitError, UnknownNameError
-from hrkit.files import atomic_path
+from hrkit.files import atomic_path, plain_stem
 from hrkit.part_file import FrameRows, plain, read_part
 from hrkit.skeletons import coco17
 
@@ -177,7 +176,7 @@ def _write_openpose(frames: Frames, meta: Meta, target: Path) -> None:
     names = meta["keypoint_names"]
     as_openpose = set(names) == set(coco17.keypoint_names)
     order = list(OPENPOSE_18) if as_openpose else names
-    stem = re.sub(r"[^\w.-]+", "_", Path(str(meta.get("source") or target)).stem)
+    stem = plain_stem(str(meta.get("source") or target))
     with _whole_folder(target) as folder:
         for frame in frames:
             triples = _with_neck(frame.keypoints, names) if as_openpose else frame.keypoints

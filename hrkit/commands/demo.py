@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +60,7 @@ def command(
     if sum(map(bool, (camera, video, images))) != 1:
         raise click.UsageError("one of --camera, --video and --image is needed")
     from hrkit.player import Drawing
+    from hrkit.profiling import profiled
 
     drawing = Drawing(color_by=color_by, boxes=boxes, heatmaps=heatmaps)
     if images:
@@ -70,19 +70,13 @@ def command(
         return
     source = str(camera or video)
     show = bool(camera) if show is None else show
-    with _profile(profile) as times:
+    with profiled(profile) as times:
         played = _play(source, output, show, bool(camera), drawing, make_pipeline, following)
     lost = f", {played.dropped} dropped" if played.dropped else ""
     rate = played.frames / played.seconds if played.seconds else 0.0
     click.echo(f"{source}: {played.frames} frames, {played.ids} people, {rate:.1f} frames/s{lost}")
     if times is not None:
         click.echo(times.table(played.frames))
-
-
-def _profile(wanted: bool) -> contextlib.AbstractContextManager[Any]:
-    from hrkit.profiling import profiled
-
-    return profiled() if wanted else contextlib.nullcontext()
 
 
 def _play(
@@ -128,5 +122,7 @@ def _stem(source: str) -> str:
     """What a recording of a source is called: its name without ending, `camera0`, or the host of an address."""
     if source.isdecimal():
         return f"camera{source}"
+    from hrkit.files import plain_stem
+
     name = source.split("://", 1)[-1].split("?")[0].rstrip("/")
-    return re.sub(r"[^\w.-]+", "_", Path(name).stem) or "video"
+    return plain_stem(name) or "video"

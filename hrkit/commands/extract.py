@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +63,7 @@ def command(
     pipeline = make_pipeline()
     failed = 0
     for source, target in todo:
-        with profiled() if profile else contextlib.nullcontext() as times:
+        with profiled(profile) as times:
             try:
                 frames = _extract(pipeline, source, target, kind, make_pipeline.keywords, following, resume, max_frames)
             except (HrkitError, OSError) as error:
@@ -84,6 +82,7 @@ def command(
 def _targets(sources: Sequence[str], output: Path, kind: str | None) -> list[Path]:
     """The file of each source: `output` itself for one, files named after the sources in that folder for several."""
     from hrkit.errors import HrkitError
+    from hrkit.files import plain_stem
 
     if len(sources) == 1:
         return [output]
@@ -91,7 +90,7 @@ def _targets(sources: Sequence[str], output: Path, kind: str | None) -> list[Pat
         raise HrkitError(f"{output}: of several sources the output is a folder, and --format says what is in it")
     targets: list[Path] = []
     for source in sources:
-        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem) or "video"
+        stem = plain_stem(source) or "video"
         names = (f"{stem}{number}.{kind}" for number in ("", *(f"_{n}" for n in range(2, len(sources) + 1))))
         taken = {target.name.casefold() for target in targets}
         targets.append(output / next(name for name in names if name.casefold() not in taken))
