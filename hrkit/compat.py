@@ -94,7 +94,9 @@ class SimpleHRNet:
         pose_model = create_pose_model(
             _BACKBONES[model_name].format(c), weights=checkpoint_path, num_joints=nof_joints, input_size=resolution
         )
-        self.pipeline = Pipeline(pose_model, detector, max_batch_size=max_batch_size, device=_device_names(device))
+        self.pipeline = Pipeline(  # in the precision of old, so that results are the same
+            pose_model, detector, max_batch_size=max_batch_size, device=_device_names(device), precision="float32"
+        )
 
     def predict(self, image: NDArray[np.uint8]) -> Any:
         """The people of a (H,W,3) BGR picture, or of each of (N,H,W,3).

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
 
 from hrkit.errors import HrkitError
 
@@ -40,12 +38,10 @@ def parse_devices(device: str | torch.device | Sequence[str | torch.device]) -> 
     return [_checked(f"{kind}:{part}" if part.isdecimal() else part) for part in parts]
 
 
-def parse_precision(precision: str) -> torch.dtype:
-    """ "auto" (float32), "float32", "float16" or "bfloat16" -> dtype; raises `HrkitError` for another name."""
-    name = "float32" if precision == "auto" else precision
-    if name not in PRECISIONS:
+def check_precision(precision: str) -> None:
+    """Raises `HrkitError` for what is neither "auto" nor one of `PRECISIONS`."""
+    if precision != "auto" and precision not in PRECISIONS:
         raise HrkitError(f"unknown precision {precision!r}; choices: auto, {', '.join(PRECISIONS)}")
-    return PRECISIONS[name]
 
 
 def _checked(name: str) -> torch.device:
@@ -75,16 +71,10 @@ def _try(device: torch.device) -> None:
 
 
 class Replicas(Generic[Part]):
-    """The same network on several devices; jobs are dealt to whichever is free, one at a time a device.
+    """The same network on several devices; jobs are dealt to whichever is free, one at a time a device."""
 
-    What is no `torch.nn.Module` cannot be moved or copied, and stays the one it is.
-    """
-
-    def __init__(self, network: Part, devices: Sequence[torch.device]) -> None:
-        self.networks: list[Part] = [network]
-        if isinstance(network, nn.Module):
-            copies = [network, *(copy.deepcopy(network) for _ in devices[1:])]
-            self.networks = [one.to(device) for one, device in zip(copies, devices, strict=True)]
+    def __init__(self, networks: Sequence[Part]) -> None:
+        self.networks = list(networks)
         self._free = list(reversed(self.networks))
         self._condition = threading.Condition()
 

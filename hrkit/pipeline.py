@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hrkit import geometry, zoo
 from hrkit.detectors.base import Detector
-from hrkit.devices import Replicas, parse_devices, parse_precision
+from hrkit.devices import Replicas, check_precision, parse_devices
 from hrkit.errors import BoxError, HrkitError, ImageError, PluginError
 from hrkit.images import ImageSource, as_frame
 from hrkit.pose_model import PoseModel, create_pose_model
@@ -51,6 +51,8 @@ class Pipeline:
     `detector` None: the whole frame is one person. `flip_test` averages with the mirrored crop: better, twice the time.
     `max_batch_size` people go through the network at once. `decoder` None is the network's own codec. `device` is
     "auto", "cpu", "mps", "cuda:0" or several, as "cuda:0,1". Calls from several threads take turns on each device.
+    `precision` "auto" is what the device is fast in and the results stay within bounds with, else "float32", "bfloat16"
+    or "float16"; `runtime` "auto" makes the networks fast, "eager" leaves their layers as they are.
     """
 
     def __init__(
@@ -63,18 +65,19 @@ class Pipeline:
         max_batch_size: int = 32,
         device: str = "auto",
         precision: str = "auto",
+        runtime: str = "auto",
     ) -> None:
         if not isinstance(max_batch_size, int) or max_batch_size < 1:
             raise HrkitError(f"max_batch_size must be a whole number of at least 1, not {max_batch_size!r}")
-        devices, dtype = parse_devices(device), parse_precision(precision)
-        if pose_model.training or pose_model.dtype != dtype or pose_model.device != devices[0]:
-            pose_model = copy.deepcopy(pose_model).eval().to(devices[0], dtype)  # the caller's stays as it is
+        devices = parse_devices(device)
         self.skeleton = pose_model.skeleton
         self.codec = pose_model.create_codec(decoder)
         self.flip_test = flip_test
         self.max_batch_size = max_batch_size
-        self._pose = Replicas(pose_model, devices)
-        self._detect = None if detector is None else Replicas(detector, devices)
+        self._pose = Replicas([pose_model.prepared(one, precision, runtime) for one in devices])
+        self._detect = (
+            None if detector is None else Replicas([_prepared(detector, one, precision, runtime) for one in devices])
+        )
 
     @classmethod
     def from_names(
@@ -94,13 +97,15 @@ class Pipeline:
         nms_threshold: float = 0.45,
         device: str = "auto",
         precision: str = "auto",
+        runtime: str = "auto",
     ) -> Pipeline:
         """A pipeline from registered names, as `Pipeline.from_names("hrnet_w48", "yolov3")`.
 
         `weights`: "auto" (published, fetched once), a weights entry, a file, or None; `input_size` is (height, width).
         Raises `UnknownNameError`, `WeightsError`, `DownloadError` or `HrkitError`, each saying what to do.
         """
-        devices, dtype = parse_devices(device), parse_precision(precision)  # before anything is fetched
+        parse_devices(device)  # before anything is fetched
+        check_precision(precision)
         if decoder is not None:
             decoders.find(decoder)
         for name, fraction in (("detection_threshold", detection_threshold), ("nms_threshold", nms_threshold)):
@@ -108,7 +113,7 @@ class Pipeline:
                 raise HrkitError(f"{name} must be from 0 to 1, not {fraction}")
         pose_model = create_pose_model(
             backbone, weights=weights, head=head, num_joints=num_joints, input_size=input_size
-        ).to(devices[0], dtype)
+        )
         found = None
         if detector is not None:
             found = create_detector(
@@ -122,6 +127,7 @@ class Pipeline:
             max_batch_size=max_batch_size,
             device=device,
             precision=precision,
+            runtime=runtime,
         )
 
     @property
@@ -279,6 +285,13 @@ class _Result:
     keypoints: NDArray[np.float32]
     scores: NDArray[np.float32]
     heatmaps: NDArray[np.float32] | None = field(default=None)
+
+
+def _prepared(detector: Detector, device: torch.device, precision: str, runtime: str) -> Detector:
+    """Made fast, if it knows how; what is a module is at least copied to the device, and anything else as it is."""
+    if hasattr(detector, "prepared"):
+        return detector.prepared(device, precision, runtime)
+    return copy.deepcopy(detector).eval().to(device) if isinstance(detector, torch.nn.Module) else detector
 
 
 def _share(count: int, devices: int) -> int:

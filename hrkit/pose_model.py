@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from hrkit import checkpoints, geometry, registry, zoo
+from hrkit import acceleration, checkpoints, geometry, registry, zoo
 from hrkit.errors import HrkitError, PluginError, WeightsError
 from hrkit.heads.codecs import Codec, create_codec
 from hrkit.heads.flip import flip_back, merge_flipped
@@ -84,12 +83,19 @@ class PoseModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return next(itertools.chain(self.parameters(), self.buffers())).device
+        return acceleration.placement(self)[0]
 
     @property
     def dtype(self) -> torch.dtype:
         """What the network computes in."""
-        return next(itertools.chain(self.parameters(), self.buffers())).dtype
+        return acceleration.placement(self)[1]
+
+    def prepared(
+        self, device: torch.device | str = "cpu", precision: str = "auto", runtime: str = "auto"
+    ) -> PreparedPoseModel:
+        """The same network made fast for use on `device`; this one stays as it is. See `acceleration.prepare`."""
+        example = torch.zeros(1, 3, *self.input_size, device=self.device, dtype=self.dtype)
+        return PreparedPoseModel(self, acceleration.prepare(self, example, torch.device(device), precision, runtime))
 
     def create_codec(self, name: str | None = None) -> Codec:
         """The network's own codec, or another by name."""
@@ -155,6 +161,31 @@ class PoseModel(nn.Module):
             },
         }
         checkpoints.save(self, path, {**own, **metadata})
+
+
+class PreparedPoseModel(PoseModel):
+    """A pose network that was made fast: for use, not for training or saving."""
+
+    def __init__(self, model: PoseModel, network: nn.Module) -> None:
+        nn.Module.__init__(self)
+        facts = {name: value for name, value in vars(model).items() if not name.startswith("_") and name != "training"}
+        vars(self).update(facts)
+        self.network = network
+        self.eval()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N,3,H,W) normalised, in the network's channel order -> (N,K,H/4,W/4)."""
+        return self.network(images)
+
+    def prepared(
+        self, device: torch.device | str = "cpu", precision: str = "auto", runtime: str = "auto"
+    ) -> PreparedPoseModel:
+        """Itself: whoever prepared it has chosen."""
+        return self
+
+    def save(self, path: str | os.PathLike[str], **metadata: Any) -> None:
+        """Raises `HrkitError`: its layers are no longer those that weights belong to."""
+        raise HrkitError(f"{path}: a network that was made fast cannot be saved; save the one that it was made from")
 
 
 def create_pose_model(

@@ -42,6 +42,7 @@ class TimmBackbone(nn.Module):
         return [_channels_first(features[i], channels) for i, channels in zip(self._wanted, self.channels, strict=True)]
 
 
+@torch.fx.wrap  # which no tracer looks into
 def _channels_first(feature: torch.Tensor, channels: int) -> torch.Tensor:
     """Some of timm's transformers give (N,H,W,C)."""
     return feature if feature.shape[1] == channels else feature.permute(0, 3, 1, 2)

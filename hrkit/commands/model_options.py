@@ -33,7 +33,10 @@ _MODEL = {
     ),
     "device": click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, cuda:0,1, mps."),
     "precision": click.option(
-        "--precision", default="auto", show_default=True, help="Of the pose network: float32, bfloat16, float16."
+        "--precision", default="auto", show_default=True, help="Of the networks: float32, bfloat16, float16."
+    ),
+    "runtime": click.option(
+        "--runtime", default="auto", show_default=True, help="auto: made fast; eager: layers as they are."
     ),
 }
 _FOLLOWING = {

@@ -63,7 +63,7 @@ curves.png and worst.jpg. For mpii the figure is PCKh, for everything else COCO'
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Processes that read and warp.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, mps.")
-@click.option("--precision", default="auto", show_default=True, help="float32, float16, bfloat16.")
+@click.option("--precision", default="float32", show_default=True, help="float16, bfloat16; auto: what is fast here.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("test-output"), show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace a report that is in the folder.")
 def command(
@@ -87,10 +87,11 @@ def command(
     """
     import torch
 
-    from hrkit.devices import parse_precision
+    from hrkit.devices import check_precision
     from hrkit.distributed import joined_world
     from hrkit.report import Subject, check_folder, write_report
 
+    check_precision(precision)
     with joined_world(torch.device("cpu")) as world:  # what ranks tell each other is not on a device
         if world.is_first:
             check_folder(output, overwrite)
@@ -100,13 +101,13 @@ def command(
         annotated = spec.load(split, **({} if images is None else {"images": images}))
         model, taken, annotated = _model(backbone, weights, head, input_size, annotated)
         model.create_codec(how["decoder"])  # a wrong name is found before anything runs
-        model = model.to(own_device, parse_precision(precision)).to(memory_format=torch.channels_last)
+        fast = model.prepared(own_device, precision)
         if world.is_first:
             output.mkdir(parents=True, exist_ok=True)  # if that fails, then now
         boxed, in_words = _boxes(annotated, own_device, **how)
         _say(f"{annotated}, boxes: {in_words}")
         started = time.perf_counter()
-        evaluation = _evaluate(model, boxed, annotated, spec, split, how)
+        evaluation = _evaluate(fast, boxed, annotated, spec, split, how)
         settings = {
             "dataset": annotated.name,
             "annotations": None if annotated.annotations is None else str(annotated.annotations),
@@ -114,7 +115,7 @@ def command(
             **how,
             "decoder": how["decoder"] or model.codec_name,
             "device": _device_name(own_device, world),
-            "precision": str(model.dtype).removeprefix("torch."),
+            "precision": str(fast.dtype).removeprefix("torch."),
         }
         subject = Subject(
             model=model,

@@ -16,7 +16,9 @@ from hrkit.structures import Detections
 class Detector(Protocol):
     """Finds people in frames.
 
-    A detector that is a `torch.nn.Module` is moved to the pipeline's device; any other object works as it is.
+    A detector that is a `torch.nn.Module` is moved to the pipeline's device; any other object works as it is. One that
+    has `prepared(device, precision, runtime)` is asked for a copy of itself that is made fast for a device (with
+    `acceleration.prepare`, or as it knows best).
     """
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:

@@ -166,9 +166,7 @@ class DarknetNetwork(nn.Module):
         Class probabilities are independent of each other. Rows: scales in the order of the cfg; in each the anchors,
         then the rows, then the columns. Raises `HrkitError` where H or W is no multiple of `stride`.
         """
-        height, width = images.shape[-2:]
-        if height % self.stride or width % self.stride or not height or not width:
-            raise HrkitError(f"input of {width}x{height} px; width and height must be multiples of {self.stride}")
+        _check_sides(images.shape[-2], images.shape[-1], self.stride)
         values, predictions = {-1: images}, []
         for index, layer in enumerate(self.layers):
             value = layer(*(values[source] for source in self.sources[index]))
@@ -179,6 +177,12 @@ class DarknetNetwork(nn.Module):
             elif index not in self.unused:
                 values[index] = value
         return torch.cat(predictions, 1)
+
+
+@torch.fx.wrap  # which no tracer looks into
+def _check_sides(height: int, width: int, stride: int) -> None:
+    if height % stride or width % stride or not height or not width:
+        raise HrkitError(f"input of {width}x{height} px; width and height must be multiples of {stride}")
 
 
 def _convolutional(section: Section, layers: _Layers) -> _Layer:

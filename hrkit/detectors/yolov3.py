@@ -5,6 +5,7 @@ Redmon and Farhadi, YOLOv3: An Incremental Improvement (arXiv:1804.02767).
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hrkit import acceleration
 from hrkit.detectors.base import check_fraction, check_frame, find_classes
 from hrkit.detectors.darknet import DarknetNetwork, fold_batch_norm, load_darknet_weights
 from hrkit.detectors.darknet_cfg import read_cfg
@@ -68,6 +70,15 @@ class Yolov3(nn.Module):
         self.network = network
         self.eval()
 
+    def prepared(self, device: torch.device, precision: str = "auto", runtime: str = "auto") -> Yolov3:
+        """The same detector made fast for use on `device`; this one stays as it is. See `acceleration.prepare`."""
+        detector = copy.copy(self)
+        example = torch.zeros(1, 3, self.input_size, self.input_size)
+        network = acceleration.prepare(self.network, example, device, precision, runtime)
+        detector._modules = {"network": network}
+        detector._buffers = {"class_ids": self.class_ids.to(device)}
+        return detector
+
     @torch.inference_mode()
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """One `Detections` for each (H,W,3) uint8 BGR frame, in order: boxes in frame px, best score first.
@@ -92,9 +103,9 @@ class Yolov3(nn.Module):
 
     def _normalise(self, batch: NDArray[np.uint8]) -> Tensor:
         """(N,S,S,3) uint8 BGR -> (N,3,S,S) RGB in 0..1, on the network's device and in its dtype."""
-        parameter = next(self.network.parameters())
-        on_device = torch.from_numpy(batch).to(parameter.device)
-        return on_device.permute(0, 3, 1, 2).flip(1).to(parameter.dtype).div_(255)
+        device, dtype = acceleration.placement(self.network)
+        on_device = torch.from_numpy(batch).to(device)
+        return on_device.permute(0, 3, 1, 2).flip(1).to(dtype).div_(255)
 
     def _select(self, predictions: Tensor) -> NDArray[np.float32]:
         """(N,A,5+C) -> (M,7) what is left after threshold and suppression, best first.

@@ -1,0 +1,144 @@
+"""Networks for the CPU: convolutions fused with the sum and the activation that follow, weights packed.
+
+What torch.compile does to convolutions on CPUs (torch/_inductor/fx_passes/mkldnn_fusion.py), by oneDNN's fused
+primitives, without a compiler and without waiting for one.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+from hrkit.folding import Node, folded, modules, put, steps, tidy
+
+_Activation = tuple[str, list[float], str]
+"""As oneDNN calls it, its parameters, and which formula is used."""
+
+_NONE: _Activation = ("none", [], "")
+
+
+def available() -> bool:
+    """Whether this torch has oneDNN and its fused convolutions."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+
+
+class Fused(nn.Module):
+    """(N,3,H,W) -> what the network gives, computed in `dtype`.
+
+    `network` is left as it is; `example` is an input of (1,3,H,W). Raises `HrkitError` as `folding.folded`.
+    """
+
+    def __init__(self, network: nn.Module, example: Tensor, dtype: torch.dtype) -> None:
+        super().__init__()
+        graph = folded(network)
+        _fuse(graph, _shapes(graph, example))
+        self.graph = graph.to(dtype).to(memory_format=torch.channels_last)
+        self.dtype = dtype
+
+    def forward(self, images: Tensor) -> Any:
+        """Of any N; in any floating type and memory format."""
+        return self.graph(images.to(self.dtype, memory_format=torch.channels_last))
+
+
+class FusedConv2d(nn.Module):
+    """A convolution, the sum with another tensor of the same shape where one is given, and an activation."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, conv: nn.Conv2d, activation: _Activation) -> None:
+        super().__init__()
+        self.register_buffer("weight", conv.weight.detach())
+        self.register_buffer("bias", None if conv.bias is None else conv.bias.detach())
+        self.geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+        self.activation = activation
+        self._packed: dict[bool, Tensor] = {}
+
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """(N,C,H,W) -> (N,C',H',W')."""
+        weight, (kind, numbers, formula) = self._weight(x), self.activation
+        run = torch.ops.mkldnn._convolution_pointwise
+        if other is None:
+            return run(x, weight, self.bias, *self.geometry, kind, numbers, formula)
+        last = None if kind == "none" else kind
+        return run(x, other, weight, self.bias, *self.geometry, "add", 1.0, last, numbers, formula)
+
+    def _weight(self, x: Tensor) -> Tensor:
+        """Packed as oneDNN wants it, which for a single picture is another way than for several."""
+        single = len(x) == 1
+        if single not in self._packed:
+            reorder = torch.ops.mkldnn._reorder_convolution_weight
+            self._packed[single] = reorder(self.weight, *self.geometry, list(x.shape))
+        return self._packed[single]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": {}}  # what is packed cannot be copied
+
+
+def _shapes(graph: fx.GraphModule, example: Tensor) -> dict[Node, torch.Size]:
+    """Of what each step gives, found without computing."""
+    empty = copy.deepcopy(graph).to("meta")
+    ShapeProp(empty).propagate(example.to("meta"))
+    shapes = {}
+    for node, twin in zip(steps(graph), steps(empty), strict=True):
+        known = twin.meta.get("tensor_meta")
+        if hasattr(known, "shape"):
+            shapes[node] = known.shape
+    return shapes
+
+
+def _fuse(graph: fx.GraphModule, shapes: dict[Node, torch.Size]) -> None:
+    for node, conv in modules(graph, nn.Conv2d):
+        if isinstance(conv.padding, str) or conv.padding_mode != "zeros" or len(node.args) != 1:
+            continue
+        last, inputs = node, [node.args[0]]
+        addition = _only_user(node)
+        if addition is not None and addition.target in _ADDITIONS and len(addition.args) == 2 and not addition.kwargs:
+            others = [arg for arg in addition.args if arg is not node]
+            if len(others) == 1 and isinstance(others[0], fx.Node) and shapes.get(others[0]) == shapes.get(node):
+                last, inputs = addition, [*inputs, others[0]]
+        activation = _only_user(last)
+        known = None if activation is None else _activation(graph, activation)
+        if activation is not None and known is not None:
+            last = activation
+        put(graph, last, FusedConv2d(conv, known or _NONE), *inputs)
+    tidy(graph)
+
+
+_ADDITIONS = (operator.add, torch.add)
+
+
+def _only_user(node: Node) -> Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _activation(graph: fx.GraphModule, node: Node) -> _Activation | None:
+    """The activation that a step is, if oneDNN knows it."""
+    if node.op == "call_module":
+        module: Any = graph.get_submodule(node.target)
+        known = _ACTIVATIONS.get(type(module))
+        return None if known is None else known(module)
+    if node.op == "call_function" and len(node.args) == 1:
+        return _FUNCTIONS.get(node.target)
+    return None
+
+
+_RELU: _Activation = ("relu", [], "")
+_RELU6: _Activation = ("hardtanh", [0.0, 6.0], "")
+_ACTIVATIONS: dict[type[nn.Module], Callable[[Any], _Activation]] = {
+    nn.ReLU: lambda module: _RELU,
+    nn.ReLU6: lambda module: _RELU6,
+    nn.LeakyReLU: lambda module: ("leaky_relu", [module.negative_slope], ""),
+    nn.SiLU: lambda module: ("swish", [], ""),
+    nn.Hardswish: lambda module: ("hardswish", [], ""),
+    nn.Sigmoid: lambda module: ("sigmoid", [], ""),
+    nn.GELU: lambda module: ("gelu", [], module.approximate),
+}
+_FUNCTIONS: dict[Any, _Activation] = {F.relu: _RELU, torch.relu: _RELU, F.relu6: _RELU6}
