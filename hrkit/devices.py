@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 import torch
@@ -71,12 +72,18 @@ def _try(device: torch.device) -> None:
 
 
 class Replicas(Generic[Part]):
-    """The same network on several devices; jobs are dealt to whichever is free, one at a time a device."""
+    """The same network on several devices; jobs are dealt to whichever is free, one at a time a device.
+
+    They run in threads of their own, one a device, whoever asks: callers queue, and what a thread keeps for its
+    calculations is kept once.
+    """
 
     def __init__(self, networks: Sequence[Part]) -> None:
         self.networks = list(networks)
-        self._free = list(reversed(self.networks))
-        self._condition = threading.Condition()
+        self._free: SimpleQueue[Part] = SimpleQueue()
+        for network in self.networks:
+            self._free.put(network)
+        self._pool = ThreadPoolExecutor(len(self.networks), "hrkit-device")
 
     @property
     def first(self) -> Part:
@@ -88,26 +95,21 @@ class Replicas(Generic[Part]):
 
         At most twice as many jobs as devices are under way, so that memory stays bounded.
         """
-        if len(self.networks) == 1:
+        waiting: deque[Future[Result]] = deque()
+        try:
             for job in jobs:
-                yield self._run_one(function, job)
-            return
-        with ThreadPoolExecutor(len(self.networks)) as pool:
-            waiting = []
-            for job in jobs:
-                waiting.append(pool.submit(self._run_one, function, job))
+                waiting.append(self._pool.submit(self._run_one, function, job))
                 if len(waiting) == 2 * len(self.networks):
-                    yield waiting.pop(0).result()
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
             for future in waiting:
-                yield future.result()
+                future.cancel()
 
     def _run_one(self, function: Callable[[Part, Job], Result], job: Job) -> Result:
-        with self._condition:
-            self._condition.wait_for(lambda: self._free)
-            network = self._free.pop()
+        network = self._free.get()
         try:
             return function(network, job)
         finally:
-            with self._condition:
-                self._free.append(network)
-                self._condition.notify()
+            self._free.put(network)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -105,13 +106,18 @@ class PoseModel(nn.Module):
 
     def normalise(self, crops: torch.Tensor) -> torch.Tensor:
         """(N,H,W,3) uint8 BGR -> (N,3,H,W), normalised, on the network's device and in its precision."""
-        images = crops.to(self.device).permute(0, 3, 1, 2)
-        if self.channel_order == "rgb":
-            images = images.flip(1)
-        mean, std = (
-            torch.tensor(values, device=self.device).view(1, 3, 1, 1) * 255 for values in (self.mean, self.std)
-        )
-        return ((images.float() - mean) / std).to(self.dtype)
+        device, dtype = acceleration.placement(self)
+        mean, std = (255 * np.array(values, np.float32) for values in (self.mean, self.std))
+        rgb = self.channel_order == "rgb"
+        if device.type == "cpu" and crops.numel():  # a table of all 256 values gives the same bits in half the time
+            table = (np.arange(256, dtype=np.float32)[:, None] - mean) / std
+            rows = crops.cpu().numpy().reshape(-1, crops.shape[2], 3)
+            rows = cv2.LUT(cv2.cvtColor(rows, cv2.COLOR_BGR2RGB) if rgb else rows, table[None])
+            return torch.from_numpy(rows).view(crops.shape).permute(0, 3, 1, 2).to(dtype)
+        images = crops.to(device).permute(0, 3, 1, 2)
+        images = images.flip(1) if rgb else images
+        middle, spread = (torch.from_numpy(values).to(device).view(1, 3, 1, 1) for values in (mean, std))
+        return ((images.float() - middle) / spread).to(dtype)
 
     def crops(self, people: Sequence[tuple[NDArray[np.uint8], ArrayLike]], codec: Codec) -> Crops:
         """Cuts people out of frames: pairs of a (H,W,3) BGR frame and its (N_i,4) boxes, xyxy frame px.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -414,6 +417,59 @@ def test_many_threads(device: str) -> None:
         together = list(pool.map(network, frames))
     for one, other in zip(together, alone, strict=True):
         assert_same(one, other)
+
+
+def test_two_hundred_threads_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, frame = pipeline(), two_people()
+    alone, model = network(frame), network.pose_model
+    inside, most = [0], [0]
+    forward = type(model).forward
+
+    def counted(self: Any, images: torch.Tensor) -> torch.Tensor:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        result = forward(self, images)
+        inside[0] -= 1
+        return result
+
+    monkeypatch.setattr(type(model), "forward", counted)
+    start = Barrier(200)
+
+    def together(_: int) -> Poses:
+        start.wait()
+        return network(frame)
+
+    with ThreadPoolExecutor(200) as pool:
+        for poses in pool.map(together, range(200)):
+            assert_same(poses, alone)
+    assert most == [1]
+
+
+MEMORY_OF_THREADS = """
+import numpy as np
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from hrkit import Pipeline
+
+def held():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
+
+pipeline = Pipeline.from_names("hrnet_w8", weights=None, device="cpu")
+frame = np.zeros((300, 200, 3), np.uint8)
+for _ in range(3):
+    pipeline([frame] * 4)
+before, start = held(), Barrier(200)
+with ThreadPoolExecutor(200) as pool:
+    list(pool.map(lambda _: (start.wait(), pipeline([frame] * 4)), range(200)))
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_two_hundred_threads_need_no_more_memory_than_one() -> None:
+    ended = subprocess.run([sys.executable, "-c", MEMORY_OF_THREADS], capture_output=True, text=True, check=True)
+    assert float(ended.stdout) < 60  # MB; a network that keeps its memory in each thread took ten times that
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])

@@ -1,0 +1,267 @@
+"""The figures of `hrkit bench`, measured and written as a page."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import attrs
+import cv2
+import numpy as np
+import torch
+from attrs import frozen
+from numpy.typing import NDArray
+
+from hrkit import ops, ops_reference
+from hrkit.acceleration import placement
+from hrkit.benchmark import PHOTO
+from hrkit.detectors.base import Detector
+from hrkit.images import read_image
+from hrkit.pipeline import Pipeline
+from hrkit.plain_way import PlainWay
+from hrkit.plots import Curve, plot
+from hrkit.pose_model import Size
+from hrkit.skeletons import coco17
+from hrkit.speed import (
+    Scene,
+    blank_input,
+    crowd,
+    found_by,
+    interleaved,
+    lively,
+    matrix_rate,
+    network_operations,
+    outside_networks,
+    part_work,
+    timed_detector,
+    timed_pose_model,
+    whole,
+)
+
+CROWDS = (1, 2, 4, 8, 16, 32, 64)
+"""People in a frame for the cost a person."""
+
+LIMIT_BATCH = 8
+"""Crops in a batch where the network is held against the machine's matrix products."""
+
+
+@frozen
+class Pair:
+    """A pose network and a detector to measure."""
+
+    backbone: str
+    input_size: Size
+    detector: str
+    detector_weights: str | None = None
+
+    def __str__(self) -> str:
+        height, width = self.input_size
+        return f"{self.backbone} {height}x{width} + {self.detector}"
+
+
+STANDARD = (
+    Pair("hrnet_w32", (256, 192), "yolov3_tiny"),
+    Pair("hrnet_w48", (384, 288), "yolov3_tiny"),
+    Pair("lite", (256, 192), "lite_person"),
+)
+"""What is measured where nobody says what."""
+
+
+@frozen
+class Figure:
+    """One line of the page."""
+
+    of: str
+    what: str
+    value: float
+    unit: str
+
+
+@frozen
+class Parts:
+    """Of one pair, at one number of people in a frame of 1280x720: seconds by part (median, low, high)."""
+
+    of: str
+    people: int
+    seconds: dict[str, tuple[float, float, float]]
+
+
+@frozen
+class Speed:
+    """All that was measured."""
+
+    machine: str
+    parts: list[Parts]
+    figures: list[Figure]
+    per_person: dict[str, dict[int, float]]
+    """Seconds a person of crops, network and decoding, by pair and people in a frame."""
+
+
+def measure(
+    pairs: Sequence[Pair],
+    *,
+    people: Sequence[int] = (1, 4, 16),
+    photos: Sequence[NDArray[np.uint8]] = (),
+    rounds: int = 5,
+    compare: bool = False,
+    limit: bool = False,
+    say: Callable[[str], None] = print,
+    **settings: Any,
+) -> Speed:
+    """Times pairs of networks; `settings` are those of `Pipeline`. `say` hears what is being measured.
+
+    `compare` holds them against the plain way, hrkit's operators against others', and detectors against other
+    programs; `limit` holds the networks against the machine's matrix products. End to end is on `photos`, with the
+    people that the detector sees if it is trained, else on a bundled one.
+    """
+    parts: list[Parts] = []
+    figures: list[Figure] = []
+    per_person: dict[str, dict[int, float]] = {}
+    photo = read_image(PHOTO)
+    for pair in pairs:
+        say(str(pair))
+        model = timed_pose_model(pair.backbone, pair.input_size)
+        detector, trained = timed_detector(pair.detector, pair.detector_weights)
+        pipeline = Pipeline(model, detector, **settings)
+        for count in people:
+            timings = interleaved(part_work(pipeline, crowd(photo, count)), rounds)
+            parts.append(Parts(str(pair), count, {n: (t.median, t.low, t.high) for n, t in timings.items()}))
+            if count == 4:
+                figures.append(Figure(str(pair), "outside both networks, 4 people", 1e3 * outside_networks(timings), "ms"))
+        scene = found_by(detector, photos) if photos and trained else crowd(photo, 2, photo.shape[:2])
+        per_person[str(pair)] = _per_person(pipeline, photo, rounds)
+        work = {"hrkit": lambda: whole(pipeline, scene)}  # noqa: B023  (called before the next pair)
+        if compare:
+            plain = PlainWay(model.to(memory_format=torch.contiguous_format), _plain_detector(pair, detector))
+            work["plain"] = lambda: [plain(*one) for one in zip(scene.frames, scene.found, strict=True)]  # noqa: B023
+        timings = interleaved(work, rounds)
+        where = f"{len(scene.frames)} photos, {scene.people} people"
+        figures.append(Figure(str(pair), f"end to end, {where}", len(scene.frames) / timings["hrkit"].median, "photos/s"))
+        if compare:
+            ratio = timings["plain"].median / timings["hrkit"].median
+            figures.append(Figure(str(pair), f"end to end over the plain way, {where}", ratio, "times as fast"))
+        if limit:
+            figures.append(_over_limit(pair, pipeline, network_operations(model), rounds))
+    if compare:
+        say("operators and detectors")
+        figures += [*_operators(rounds), *_detectors(pairs, rounds)]
+    return Speed(machine(), parts, figures, per_person)
+
+
+def machine() -> str:
+    """What it was measured on, in words."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    name = known.get("cpu_name") or platform.processor() or platform.machine()
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
+        f"{torch.backends.cpu.get_cpu_capability()}{', bfloat16' if known.get('avx512_bf16') else ''}{gpu}; "
+        f"torch {torch.__version__}, OpenCV {cv2.__version__}, Python {platform.python_version()}"
+    )
+
+
+def _plain_detector(pair: Pair, detector: Detector) -> Detector:
+    """As it comes out of its file: float32, NCHW, batch norms as they are."""
+    from hrkit.detectors.darknet import load_darknet_weights
+    from hrkit.detectors.yolov3 import Yolov3
+    from hrkit.pipeline import create_detector
+
+    if pair.detector not in ("yolov3", "yolov3_tiny"):
+        return detector
+    plain = create_detector(pair.detector, weights=None)
+    assert isinstance(plain, Yolov3)
+    if pair.detector_weights is None:
+        lively(plain.network)
+    else:
+        load_darknet_weights(plain.network, pair.detector_weights)
+    return plain
+
+
+def _per_person(pipeline: Pipeline, photo: NDArray[np.uint8], rounds: int) -> dict[int, float]:
+    scenes = {count: crowd(photo, count) for count in CROWDS}
+
+    def poses_of(scene: Scene) -> Callable[[], Any]:
+        return lambda: pipeline.predict_batch(scene.frames, scene.found)
+
+    timings = interleaved({str(count): poses_of(scene) for count, scene in scenes.items()}, rounds)
+    return {count: timings[str(count)].median / count for count in CROWDS}
+
+
+def _over_limit(pair: Pair, pipeline: Pipeline, operations: int, rounds: int) -> Figure:
+    model = pipeline.pose_model
+    images = blank_input(model, model.input_size, LIMIT_BATCH)
+    seconds = interleaved({"network": lambda: model(images)}, rounds)["network"].low
+    ideal = LIMIT_BATCH * operations / matrix_rate(placement(model)[1], rounds=rounds)
+    kind = str(model.dtype).removeprefix("torch.")
+    return Figure(str(pair), f"network over the {kind} matrix product, batch {LIMIT_BATCH}", seconds / ideal, "times the limit")
+
+
+def _operators(rounds: int) -> Iterator[Figure]:
+    import torchvision
+
+    random = np.random.default_rng(0)
+    corners = random.uniform(0, 1000, (10_000, 2))
+    boxes = torch.tensor(np.concatenate([corners, corners + random.uniform(10, 80, (10_000, 2))], 1)).float()
+    scores = torch.tensor(random.uniform(size=10_000)).float()
+    timings = interleaved(
+        {"ours": lambda: ops.nms(boxes, scores, 0.5), "theirs": lambda: torchvision.ops.nms(boxes, scores, 0.5)}, rounds
+    )
+    ratio = timings["theirs"].median / timings["ours"].median
+    yield Figure("ops", "nms of 10,000 boxes over torchvision's", ratio, "times as fast")
+    poses = random.uniform(0, 300, (1000, 1, 2)) + random.normal(0, 20, (1000, 17, 2))
+    marks, areas = random.uniform(size=1000), random.uniform(2000, 20000, 1000)
+    timings = interleaved({"ours": lambda: ops.oks_nms(poses, marks, areas, 0.5, coco17.sigmas)}, rounds)
+    plain = interleaved({"plain": lambda: ops_reference.oks_nms(poses, marks, areas, 0.5, coco17.sigmas)}, 1)
+    ratio = plain["plain"].median / timings["ours"].median
+    yield Figure("ops", "oks_nms of 1,000 poses over plain Python", ratio, "times as fast")
+
+
+def _detectors(pairs: Sequence[Pair], rounds: int) -> Iterator[Figure]:
+    """Darknet's networks against OpenCV's and ONNX Runtime's, all from the same exported file."""
+    return iter(())
+
+
+def page(speed: Speed, command: str) -> str:
+    """The figures as Markdown."""
+    lines = ["# Speed\n", f"`{command}` on {speed.machine}.\n"]
+    names = list(dict.fromkeys(name for part in speed.parts for name in part.seconds))
+    for of in dict.fromkeys(part.of for part in speed.parts):
+        rows = [part for part in speed.parts if part.of == of]
+        lines += [f"## {of}\n", "Milliseconds a frame of 1280x720, median (lowest to highest), by people in it.\n"]
+        lines += _table(
+            ["", *(f"{part.people} people" if part.people > 1 else "1 person" for part in rows)],
+            [[name, *(_spread(part.seconds[name]) for part in rows)] for name in names if name in rows[0].seconds],
+        )
+        cost = speed.per_person[of]
+        lines += ["Milliseconds a person, detector and drawing left out, by people in a frame.\n"]
+        lines += _table([str(count) for count in cost], [[f"{1e3 * seconds:.1f}" for seconds in cost.values()]])
+    lines.append("## Figures\n")
+    lines += _table(["of", "what", "", ""], [[f.of, f.what, f"{f.value:.2f}", f.unit] for f in speed.figures])
+    return "\n".join(lines)
+
+
+def curves(speed: Speed) -> NDArray[np.uint8]:
+    """(H,W,3) BGR: the cost a person over people in a frame, against that of one alone."""
+    lines = [
+        Curve(of, np.log2(list(cost)), np.array(list(cost.values())) / cost[CROWDS[0]], dots=True)
+        for of, cost in speed.per_person.items()
+    ]
+    label = "people in a frame, power of 2"
+    return plot("cost a person, 1 alone = 1", label, lines, x_range=(0, 6), y_range=(0, 1.5), x_ticks=7)
+
+
+def as_dict(speed: Speed) -> dict[str, Any]:
+    """Plain values, for json."""
+    return attrs.asdict(speed)
+
+
+def _spread(seconds: tuple[float, float, float]) -> str:
+    median, low, high = (1e3 * value for value in seconds)
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines] + [""]
