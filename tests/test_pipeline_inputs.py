@@ -469,7 +469,7 @@ print(held() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_two_hundred_threads_need_no_more_memory_than_one() -> None:
     ended = subprocess.run([sys.executable, "-c", MEMORY_OF_THREADS], capture_output=True, text=True, check=True)
-    assert float(ended.stdout) < 60  # MB; a network that keeps its memory in each thread took ten times that
+    assert float(ended.stdout) < 300  # MB; memory kept in each thread alone would be 2,000
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
