@@ -90,7 +90,8 @@ def crowd(photo: Frame, people: int, size: tuple[int, int] = (720, 1280)) -> Sce
     middle = (places + 0.5) * step
     half = np.array([tall / 2, tall / 4])
     boxes = np.concatenate([(middle - half)[:, ::-1], (middle + half)[:, ::-1]], axis=1)
-    return Scene((cv2.resize(photo, (width, height)),), (Detections.from_boxes(boxes),))
+    frame = cv2.resize(photo, (width, height)).astype(np.uint8, copy=False)
+    return Scene((frame,), (Detections.from_boxes(boxes),))
 
 
 def found_by(detector: Detector, photos: Sequence[Frame], at_least: int = 1) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -17,15 +18,21 @@ from numpy.typing import NDArray
 from hrkit import ops, ops_reference
 from hrkit.acceleration import placement
 from hrkit.benchmark import PHOTO
+from hrkit.conversion import to_onnx
 from hrkit.detectors.base import Detector
+from hrkit.detectors.darknet import load_darknet_weights
+from hrkit.detectors.yolov3 import Yolov3
+from hrkit.errors import HrkitError
 from hrkit.images import read_image
-from hrkit.pipeline import Pipeline
+from hrkit.pipeline import Pipeline, create_detector
 from hrkit.plain_way import PlainWay
 from hrkit.plots import Curve, plot
 from hrkit.pose_model import Size
+from hrkit.runtimes.onnx_runtime import OnnxNetwork
 from hrkit.skeletons import coco17
 from hrkit.speed import (
     Scene,
+    Work,
     blank_input,
     crowd,
     found_by,
@@ -107,13 +114,14 @@ def measure(
     rounds: int = 5,
     compare: bool = False,
     limit: bool = False,
+    operators: bool = True,
     say: Callable[[str], None] = print,
     **settings: Any,
 ) -> Speed:
     """Times pairs of networks; `settings` are those of `Pipeline`. `say` hears what is being measured.
 
-    `compare` holds them against the plain way, hrkit's operators against others', and detectors against other
-    programs; `limit` holds the networks against the machine's matrix products. End to end is on `photos`, with the
+    `compare` holds them against the plain way and, with `operators`, hrkit's operators against others' and its detectors
+    against other programs; `limit` holds the networks against the machine's matrix products. End to end is on `photos`, with the
     people that the detector sees if it is trained, else on a bundled one.
     """
     parts: list[Parts] = []
@@ -129,30 +137,35 @@ def measure(
             timings = interleaved(part_work(pipeline, crowd(photo, count)), rounds)
             parts.append(Parts(str(pair), count, {n: (t.median, t.low, t.high) for n, t in timings.items()}))
             if count == 4:
-                figures.append(Figure(str(pair), "outside both networks, 4 people", 1e3 * outside_networks(timings), "ms"))
+                outside = 1e3 * outside_networks(timings)
+                figures.append(Figure(str(pair), "outside both networks, 4 people", outside, "ms a frame"))
         scene = found_by(detector, photos) if photos and trained else crowd(photo, 2, photo.shape[:2])
         per_person[str(pair)] = _per_person(pipeline, photo, rounds)
-        work = {"hrkit": lambda: whole(pipeline, scene)}  # noqa: B023  (called before the next pair)
-        if compare:
-            plain = PlainWay(model.to(memory_format=torch.contiguous_format), _plain_detector(pair, detector))
-            work["plain"] = lambda: [plain(*one) for one in zip(scene.frames, scene.found, strict=True)]  # noqa: B023
-        timings = interleaved(work, rounds)
-        where = f"{len(scene.frames)} photos, {scene.people} people"
-        figures.append(Figure(str(pair), f"end to end, {where}", len(scene.frames) / timings["hrkit"].median, "photos/s"))
-        if compare:
-            ratio = timings["plain"].median / timings["hrkit"].median
-            figures.append(Figure(str(pair), f"end to end over the plain way, {where}", ratio, "times as fast"))
+        plain = PlainWay(model, _plain_detector(pair, detector)) if compare else None
+        figures += _end_to_end(pair, pipeline, plain, scene, rounds)
         if limit:
             figures.append(_over_limit(pair, pipeline, network_operations(model), rounds))
-    if compare:
+    if compare and operators:
         say("operators and detectors")
-        figures += [*_operators(rounds), *_detectors(pairs, rounds)]
+        figures += [*_operators(rounds), *_detectors(rounds)]
     return Speed(machine(), parts, figures, per_person)
+
+
+def _end_to_end(pair: Pair, pipeline: Pipeline, plain: PlainWay | None, scene: Scene, rounds: int) -> Iterator[Figure]:
+    work: dict[str, Work] = {"hrkit": lambda: whole(pipeline, scene)}
+    if plain is not None:
+        work["plain"] = lambda: [plain(*one) for one in zip(scene.frames, scene.found, strict=True)]
+    timings = interleaved(work, rounds)
+    where = f"{len(scene.frames)} photos, {scene.people} people"
+    yield Figure(str(pair), f"end to end, {where}", len(scene.frames) / timings["hrkit"].median, "photos/s")
+    if plain is not None:
+        ratio = timings["plain"].median / timings["hrkit"].median
+        yield Figure(str(pair), f"end to end over the plain way, {where}", ratio, "times as fast")
 
 
 def machine() -> str:
     """What it was measured on, in words."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     name = known.get("cpu_name") or platform.processor() or platform.machine()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (
@@ -164,10 +177,6 @@ def machine() -> str:
 
 def _plain_detector(pair: Pair, detector: Detector) -> Detector:
     """As it comes out of its file: float32, NCHW, batch norms as they are."""
-    from hrkit.detectors.darknet import load_darknet_weights
-    from hrkit.detectors.yolov3 import Yolov3
-    from hrkit.pipeline import create_detector
-
     if pair.detector not in ("yolov3", "yolov3_tiny"):
         return detector
     plain = create_detector(pair.detector, weights=None)
@@ -195,7 +204,8 @@ def _over_limit(pair: Pair, pipeline: Pipeline, operations: int, rounds: int) ->
     seconds = interleaved({"network": lambda: model(images)}, rounds)["network"].low
     ideal = LIMIT_BATCH * operations / matrix_rate(placement(model)[1], rounds=rounds)
     kind = str(model.dtype).removeprefix("torch.")
-    return Figure(str(pair), f"network over the {kind} matrix product, batch {LIMIT_BATCH}", seconds / ideal, "times the limit")
+    what = f"network over the {kind} matrix product, batch {LIMIT_BATCH}"
+    return Figure(str(pair), what, seconds / ideal, "times the limit")
 
 
 def _operators(rounds: int) -> Iterator[Figure]:
@@ -218,9 +228,34 @@ def _operators(rounds: int) -> Iterator[Figure]:
     yield Figure("ops", "oks_nms of 1,000 poses over plain Python", ratio, "times as fast")
 
 
-def _detectors(pairs: Sequence[Pair], rounds: int) -> Iterator[Figure]:
-    """Darknet's networks against OpenCV's and ONNX Runtime's, all from the same exported file."""
-    return iter(())
+def _detectors(rounds: int) -> Iterator[Figure]:
+    """Darknet's networks against OpenCV and ONNX Runtime, which read the same weights from an exported file."""
+    for name in ("yolov3_tiny", "yolov3"):
+        detector, _ = timed_detector(name)
+        assert isinstance(detector, Yolov3)
+        network = detector.prepared(torch.device("cpu")).network
+        image = blank_input(detector.network, (detector.input_size,) * 2)
+        try:
+            model = to_onnx(detector.network, image).SerializeToString()
+            runtime = OnnxNetwork(model)
+        except HrkitError:
+            return  # without the packages there is nothing to compare with
+        opencv = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
+        blob = image.contiguous().numpy()
+
+        def run_opencv(net: Any = opencv, blob: Any = blob) -> None:
+            net.setInput(blob)
+            net.forward()
+
+        work: dict[str, Work] = {
+            "hrkit": functools.partial(network, image),
+            "OpenCV's DNN module": run_opencv,
+            "ONNX Runtime": functools.partial(runtime, image),
+        }
+        timings = interleaved(work, rounds)
+        for other in list(work)[1:]:
+            ratio = timings[other].median / timings["hrkit"].median
+            yield Figure(name, f"network at {detector.input_size} over {other}", ratio, "times as fast")
 
 
 def page(speed: Speed, command: str) -> str:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from hrkit import Pipeline, acceleration
+from hrkit import Pipeline, acceleration, precision
 from hrkit.detectors.darknet import DarknetNetwork
 from hrkit.detectors.darknet_cfg import read_cfg
 from hrkit.detectors.yolov3 import CFG_FOLDER
@@ -177,17 +177,17 @@ def test_what_cannot_be_made_fast_works_as_it_is(kind: type[nn.Module]) -> None:
 
 def test_the_precision_fits_processor_and_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def choose(name: str) -> torch.dtype:
-        return acceleration.choose_precision(create_pose_model(name, input_size=(64, 64)), CPU)
+        return precision.choose_precision(create_pose_model(name, input_size=(64, 64)), CPU)
 
-    monkeypatch.setattr(acceleration, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: True)
     assert choose("hrnet_w4") == choose("pose_resnet_18") == torch.bfloat16
     assert choose("timm/mobilenetv3_small_050") == choose("synthetic") == torch.float32
-    monkeypatch.setattr(acceleration, "_cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: False)
     assert choose("hrnet_w4") == torch.float32
     network = create_pose_model("hrnet_w4", input_size=(64, 64))
-    assert acceleration.choose_precision(network, CPU, "float16") == torch.float16
+    assert precision.choose_precision(network, CPU, "float16") == torch.float16
     with pytest.raises(HrkitError, match="unknown precision 'int4'"):
-        acceleration.choose_precision(network, CPU, "int4")
+        precision.choose_precision(network, CPU, "int4")
 
 
 @needs_onednn

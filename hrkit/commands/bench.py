@@ -59,7 +59,7 @@ def command(
     from hrkit.speed import read_photos
     from hrkit.speed_report import STANDARD, Pair, as_dict, curves, measure, page
 
-    pairs = STANDARD if backbone is None else (Pair(backbone, input_size, detector or "yolov3_tiny"),)
+    pairs: tuple[Pair, ...] = STANDARD if backbone is None else (Pair(backbone, input_size, detector or "yolov3_tiny"),)
     if detector_weights is not None:
         pairs = tuple(
             attrs.evolve(pair, detector_weights=detector_weights) if pair.detector != "lite_person" else pair

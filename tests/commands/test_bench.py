@@ -26,3 +26,18 @@ def test_the_table_has_a_row_a_part() -> None:
     output = CliRunner().invoke(main, [*ARGUMENTS, "--steps", "1"]).output
     for word in ("samples/s a core", "forward, backward, optimizer", "normalise, targets", "metrics"):
         assert word in output
+
+
+def test_a_pair_is_measured() -> None:
+    arguments = ["bench", "--backbone", "hrnet_w2", "--input-size", "64", "64", "--detector", "synthetic"]
+    result = CliRunner().invoke(main, [*arguments, "--people", "2", "--rounds", "1", "--json"])
+    assert result.exit_code == 0, result.output
+    speed = json.loads(result.stdout)
+    assert speed["parts"][0]["people"] == 2
+    assert set(speed["per_person"]) == {"hrnet_w2 64x64 + synthetic"}
+
+
+def test_people_are_numbers() -> None:
+    result = CliRunner().invoke(main, ["bench", "--people", "1,many"])
+    assert result.exit_code == 2
+    assert "'1,many' is no list of numbers" in result.output
