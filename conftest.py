@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,3 +43,17 @@ def painted_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("painted")
     make_coco(folder, pictures=6)
     return folder
+
+
+@pytest.fixture(scope="session")
+def built_ops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home in which hrkit's own operators lie, built once and loaded; skips where there is no compiler."""
+    from hrkit import native
+
+    if not (shutil.which("c++") or shutil.which("cl")):
+        pytest.skip("there is no C++ compiler to build the operators with")
+    home = tmp_path_factory.mktemp("built_ops")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HRKIT_HOME", str(home))
+        assert native.load(build=True)
+    return home

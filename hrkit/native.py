@@ -2,6 +2,9 @@
 
 `HRKIT_OPS` chooses what `ops` runs: `native` (built on first use), `torch` or `reference`. Where it is not set, what
 was built before is used and nothing is compiled unasked; `hrkit build-ops` does that once.
+
+CUDA kernels come in where torch sees a GPU and nvcc is there. What their threads do is tested on the CPU, block by
+block, and that they compile is tested too; they were never run on a GPU.
 """
 
 from __future__ import annotations
@@ -10,9 +13,12 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import shutil
+import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,22 +34,26 @@ CHOICES = ("native", "torch", "reference")
 SOURCES = Path(__file__).parent / "csrc"
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-ffp-contract=off")
 """For this processor, but to the last digit as written: fused products would decide ties another way."""
+CUDA_FLAGS = ("-O3", "--fmad=false")
+"""As written, too."""
 
 logger = logging.getLogger("hrkit")
 
 _lock = threading.Lock()
 _state: Literal["unknown", "absent", "failed", "loaded"] = "unknown"
 """What is known of the library in this process: failed is final, absent may still be built."""
+_devices: tuple[str, ...] = ()
+"""Where the loaded operators run, as torch names kinds of devices."""
 
 
-def implementation() -> str:
-    """Of `CHOICES`, what is to be run now. Raises `HrkitError` for another value of `HRKIT_OPS`."""
+def implementation(device: str = "cpu") -> str:
+    """Of `CHOICES`, what is to be run now on a kind of device. Raises `HrkitError` for another value of `HRKIT_OPS`."""
     wanted = os.environ.get("HRKIT_OPS", "")
     if wanted not in ("", *CHOICES):
         raise HrkitError(f"HRKIT_OPS={wanted!r}; choices: {', '.join(CHOICES)}")
     if wanted in ("torch", "reference"):
         return wanted
-    return "native" if load(build=wanted == "native") else "torch"
+    return "native" if load(build=wanted == "native") and device in _devices else "torch"
 
 
 def load(*, build: bool) -> bool:
@@ -63,34 +73,100 @@ def load(*, build: bool) -> bool:
 
 
 def _loaded_or_absent(build: bool) -> Literal["loaded", "absent"]:
-    path = library_path()
-    if path.is_file():
+    global _devices
+    path = found()
+    if path is not None:
         torch.ops.load_library(str(path))
     elif build:
-        build_library()
+        path = build_library()
     else:
         return "absent"
+    _devices = devices(path)
     _register_fakes()
     return "loaded"
 
 
-def library_path() -> Path:
-    """Where the library of this version, of torch, of the sources and for this processor is, or is to be."""
+def gpus() -> tuple[str, ...]:
+    """Compute capabilities of the GPUs that torch sees with CUDA, such as "9.0"."""
+    if torch.version.cuda is None or not torch.cuda.is_available():
+        return ()
+    every = {torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())}
+    return tuple(f"{major}.{minor}" for major, minor in sorted(every))
+
+
+def library_path(capabilities: Sequence[str] = ()) -> Path:
+    """Where the library of this version, of torch, of the sources and for this processor is, or is to be.
+
+    With CUDA kernels for GPUs of those compute capabilities, or without.
+    """
     parts = [__version__, torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability(), *FLAGS]
+    parts += ["cuda", str(torch.version.cuda), *cuda_flags(capabilities)] if capabilities else []
     parts += [path.name + path.read_text(encoding="utf-8") for path in sorted(SOURCES.iterdir())]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     return cache_dir() / "ops" / key / "hrkit_ops.so"
 
 
+def found() -> Path | None:
+    """The library that is there already, with CUDA kernels for the GPUs here before one without."""
+    return next((path for path in (library_path(gpus()), library_path()) if path.is_file()), None)
+
+
+def devices(path: Path) -> tuple[str, ...]:
+    """The kinds of devices that a library runs on."""
+    return ("cpu",) if path == library_path() else ("cpu", "cuda")
+
+
+def why_no_cuda() -> str:
+    """Why CUDA kernels cannot be built here, in a few words; nothing where they can."""
+    if torch.version.cuda is None:
+        return "this torch is built without CUDA"
+    if not torch.cuda.is_available():
+        return "torch sees no GPU"
+    from torch.utils import cpp_extension
+
+    nvcc = shutil.which("nvcc", path=os.path.join(cpp_extension.CUDA_HOME or "", "bin"))
+    if nvcc is None:
+        return "there is no nvcc, which is part of the CUDA toolkit"
+    told = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False).stdout
+    release, wanted = re.search(r"release (\d+)", told), torch.version.cuda.split(".")[0]
+    if release is None or release[1] != wanted:
+        return f"nvcc is not of CUDA {wanted}, as torch is"
+    return ""
+
+
+def cuda_flags(capabilities: Sequence[str]) -> list[str]:
+    """What nvcc is told, to compile for GPUs of these compute capabilities."""
+    numbers = [capability.replace(".", "") for capability in capabilities]
+    return [*CUDA_FLAGS, *(f"-gencode=arch=compute_{number},code=sm_{number}" for number in numbers)]
+
+
+def sources(*, cuda: bool) -> list[Path]:
+    """What is compiled, with or without CUDA kernels."""
+    every = sorted(path for path in SOURCES.iterdir() if path.suffix in (".cpp", ".cu"))
+    return [path for path in every if cuda or not path.stem.endswith("_cuda")]
+
+
 def build_library(*, verbose: bool = False) -> Path:
     """Builds the library with ninja, and loads it. Raises whatever a compiler that is missing or fails leads to.
 
-    One process builds at a time. The lock is the operating system's, so that whoever is killed lets go of it, and the
-    library appears whole.
+    CUDA kernels are left out where they cannot be built, and where that could not be foreseen one line is logged.
+    """
+    if not why_no_cuda():
+        try:
+            return _build(gpus(), verbose)
+        except Exception as error:  # compilers and loaders fail in all sorts of ways
+            logger.warning("hrkit's operators are built without CUDA kernels (%s)", one_line(error)[:300])
+    return _build((), verbose)
+
+
+def _build(capabilities: Sequence[str], verbose: bool) -> Path:
+    """One process builds at a time.
+
+    The lock is the operating system's, so that whoever is killed lets go of it, and the library appears whole.
     """
     from torch.utils import cpp_extension
 
-    target = library_path()
+    target = library_path(capabilities)
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / "build.lock"):
         if target.is_file():  # somebody else was quicker
@@ -99,18 +175,17 @@ def build_library(*, verbose: bool = False) -> Path:
         for left in target.parent.glob("build-*"):  # by a build that was killed
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
-            sources = [str(path) for path in sorted(SOURCES.glob("*.cpp"))]
             cpp_extension.load(
                 "hrkit_ops",
-                sources,
+                [str(path) for path in sources(cuda=bool(capabilities))],
                 extra_cflags=list(FLAGS),
+                extra_cuda_cflags=cuda_flags(capabilities),
                 build_directory=folder,
                 is_python_module=False,
                 verbose=verbose,
             )
             built = next(path for path in Path(folder).iterdir() if path.suffix in (".so", ".pyd", ".dylib", ".dll"))
-            shutil.copy(built, target.with_suffix(".new"))
-            os.replace(target.with_suffix(".new"), target)
+            os.replace(built, target)  # still the file that is loaded, which is not loaded twice
     return target
 
 

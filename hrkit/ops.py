@@ -1,10 +1,12 @@
 """Suppression of doubles: boxes by IoU, poses by OKS.
 
 Every function takes tensors or numpy arrays, gives back the same kind, and answers with int64 indices by falling
-score. Equal scores keep their order; NaN scores are never kept. Gradients do not pass through.
+score. Equal scores keep their order; NaN scores are never kept. Gradients do not pass through: a tensor that requires
+them is refused with `HrkitError`, whichever version runs.
 
 There are three versions: native operators (`csrc/`, see `native.py`), the ones here with torch, and plain ones to
-compare with (`ops_reference.py`). `HRKIT_OPS` chooses.
+compare with (`ops_reference.py`). `HRKIT_OPS` chooses. The native ones run on the CPU, and on GPUs where their CUDA
+kernels were built; those are tested on the CPU, thread by thread, and were never run on a GPU.
 """
 
 from __future__ import annotations
@@ -41,12 +43,12 @@ def batched_nms(
 ) -> ArrayOrTensor:
     """`nms` within each class of `idxs` (N,) int64; classes do not suppress each other. Raises as `nms`."""
     box, score = _boxes_and_scores(boxes, scores)
-    group = as_tensor(idxs).to(box.device)
+    group = _given(idxs).to(box.device)
     if len(group) != len(box):
         raise HrkitError(f"{len(box)} boxes but {len(group)} classes")
     chosen = _chosen("batched_nms", box)
     if chosen is not None:
-        return like(chosen(box, score, group.long(), iou_threshold), boxes)
+        return like(chosen(box, score, group.long().contiguous(), iou_threshold), boxes)
     wanted = _not_nan(score)
     # class by class: shifting classes apart, as is often done, costs the precision that far coordinates have not got
     rows = [wanted[group[wanted] == one] for one in group[wanted].unique()]
@@ -94,12 +96,13 @@ def oks(
     (K,) are the joints' spreads. As in lib/nms/nms.py of the official HRNet code, after
     cocodataset.org/#keypoints-eval.
     """
-    ours, theirs = (_double(values)[..., :2].contiguous() for values in (keypoints, others))
-    area, other_area = _double(areas), _double(other_areas)
-    spread = _double(sigmas).to(ours.device)
-    chosen = _chosen("oks", ours)
-    similarity = _oks if chosen is None else chosen
-    return like(similarity(ours, theirs, area, other_area, spread), keypoints)
+    spread = _double(sigmas)
+    ours, theirs = _points(keypoints, spread), _points(others, spread)
+    area, other_area, spread = (_double(values).to(ours.device) for values in (areas, other_areas, spread))
+    if (len(ours), len(theirs)) != (len(area), len(other_area)):
+        raise HrkitError(f"{len(ours)} and {len(theirs)} poses but {len(area)} and {len(other_area)} areas")
+    similarity = _chosen("oks", ours) or _oks
+    return like(similarity(ours, theirs.to(ours.device), area, other_area, spread), keypoints)
 
 
 def oks_nms(
@@ -132,8 +135,8 @@ def soft_oks_nms(
 
 def _chosen(name: str, given: Tensor) -> Callable[..., Any] | None:
     """The version of an operation that is not written here, where that is wanted for the device of `given`."""
-    kind = native.implementation()
-    if kind == "native" and given.device.type == "cpu":
+    kind = native.implementation(given.device.type)
+    if kind == "native":
         return getattr(torch.ops.hrkit, name)
     if kind == "reference":
         return functools.partial(_plainly, getattr(ops_reference, name))
@@ -174,7 +177,7 @@ def _oks(ours: Tensor, theirs: Tensor, areas: Tensor, other_areas: Tensor, sigma
 
 
 def _oks_nms(keypoints: Tensor, scores: Tensor, areas: Tensor, threshold: float, sigmas: Tensor) -> Tensor:
-    score = scores.numpy()
+    score = scores.cpu().numpy()
     order = np.argsort(-score, kind="stable")
     order = order[~np.isnan(score[order])]
     similar = _similarity(keypoints, areas, sigmas)[order][:, order] > threshold
@@ -188,7 +191,7 @@ def _oks_nms(keypoints: Tensor, scores: Tensor, areas: Tensor, threshold: float,
 def _soft_oks_nms(
     keypoints: Tensor, scores: Tensor, areas: Tensor, threshold: float, sigmas: Tensor, max_poses: int
 ) -> Tensor:
-    remaining = scores.numpy().copy()
+    remaining = scores.cpu().numpy().copy()
     similarity = _similarity(keypoints, areas, sigmas)
     left = np.flatnonzero(~np.isnan(remaining))
     kept: list[int] = []
@@ -202,17 +205,26 @@ def _soft_oks_nms(
 
 def _similarity(keypoints: Tensor, areas: Tensor, sigmas: Tensor) -> NDArray[np.float64]:
     """(N,N) OKS; a pose that is not finite is like no other."""
-    return np.nan_to_num(_oks(keypoints, keypoints, areas, areas, sigmas).numpy(), nan=0.0)
+    return np.nan_to_num(_oks(keypoints, keypoints, areas, areas, sigmas).cpu().numpy(), nan=0.0)
 
 
 def _poses(keypoints: Any, scores: Any, areas: Any, sigmas: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(N,K,2), (N,), (N,) and (K,), float64, on the CPU, where one pose after the other is chosen."""
-    spread = _double(sigmas).cpu()
-    points, score, area = (_double(values).cpu() for values in (keypoints, scores, areas))
+    """(N,K,2), (N,), (N,) and (K,), float64, on one device."""
+    spread = _double(sigmas)
+    points = _points(keypoints, spread)
+    score, area, spread = (_double(values).to(points.device) for values in (scores, areas, spread))
     if not len(points) == len(area) == len(score):
         raise HrkitError(f"{len(points)} poses but {len(area)} areas and {len(score)} scores")
-    points = points.reshape(0, len(spread), 2) if points.numel() == 0 else points[..., :2]
-    return points.contiguous(), score.contiguous(), area.contiguous(), spread.contiguous()
+    return points, score, area, spread
+
+
+def _points(keypoints: Any, sigmas: Tensor) -> Tensor:
+    """(N,K,2) float64 of (N,K,2 or more)."""
+    points = _double(keypoints)
+    points = points.reshape(0, len(sigmas), 2) if points.numel() == 0 else points[..., :2]
+    if points.shape[1:] != (len(sigmas), 2):
+        raise HrkitError(f"{len(sigmas)} sigmas want poses (N, {len(sigmas)}, 2 or more); got {tuple(points.shape)}")
+    return points.contiguous()
 
 
 def _nms(boxes: Tensor, scores: Tensor, rows: Tensor, iou_threshold: float) -> Tensor:
@@ -222,7 +234,7 @@ def _nms(boxes: Tensor, scores: Tensor, rows: Tensor, iou_threshold: float) -> T
 
 def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[Tensor, Tensor]:
     """(N,4) and (N,) in one floating dtype of at least 32 bits."""
-    box, score = as_tensor(boxes), as_tensor(scores)
+    box, score = _given(boxes), _given(scores)
     box = box.reshape(0, 4) if box.numel() == 0 else box
     if box.ndim != 2 or box.shape[1] != 4 or score.shape != (len(box),):
         raise HrkitError(f"boxes must be (N, 4) and scores (N,); got {tuple(box.shape)} and {tuple(score.shape)}")
@@ -231,8 +243,15 @@ def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[Tensor, Tensor]:
 
 
 def _double(values: Any) -> Tensor:
-    tensor = as_tensor(values)
-    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+    """Contiguous float64, on its device if that has such numbers."""
+    tensor = _given(values)
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double().contiguous()
+
+
+def _given(values: Any) -> Tensor:
+    if torch.is_tensor(values) and values.requires_grad:
+        raise HrkitError("gradients do not pass through suppression and OKS: give tensors without, as by .detach()")
+    return as_tensor(values)
 
 
 def _not_nan(scores: Tensor) -> Tensor:

@@ -1,137 +1,37 @@
-"""The operators of `csrc`: the same answers as the plain versions, and no trouble where they cannot be built."""
+"""The operators of `csrc`: how they are built and found, and no trouble where they cannot be."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import torchvision
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 
-from hrkit import native, ops, ops_reference
+from crowds import awkward_poses, scattered_boxes
+from hrkit import native, ops
 from hrkit.cli import main
 from hrkit.errors import HrkitError
 from hrkit.skeletons import coco17
 
-needs_compiler = pytest.mark.skipif(
-    not (shutil.which("c++") or shutil.which("cl")), reason="there is no C++ compiler to build the operators with"
-)
+
+@pytest.fixture
+def built(built_ops: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home in which the operators lie; they are used."""
+    monkeypatch.setenv("HRKIT_HOME", str(built_ops))
+    monkeypatch.setenv("HRKIT_OPS", "native")
+    return built_ops
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder in which the operators lie, built once, which are then used."""
-    with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("home")
-        patch.setenv("HRKIT_HOME", str(home))
-        patch.setenv("HRKIT_OPS", "native")
-        assert native.load(build=True)
-        yield home
-
-
-def scattered(seed: int, count: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
-    """Boxes that overlap a good deal, and scores of which some are equal."""
-    random = np.random.default_rng(seed)
-    corners = random.uniform(0, 300, (count, 2))
-    boxes = np.concatenate([corners, corners + random.uniform(0, 80, (count, 2))], axis=1)
-    return torch.tensor(boxes, dtype=dtype), torch.tensor(random.integers(0, 50, count) / 50, dtype=dtype)
-
-
-def crowd(seed: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Poses of which many are alike, scores and areas."""
-    random = np.random.default_rng(seed)
-    poses = random.uniform(0, 60, (count, 1, 2)) + random.normal(0, 8, (count, 17, 2))
-    return poses, random.integers(0, 20, count) / 20, random.uniform(500, 5000, count)
-
-
-@needs_compiler
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-@pytest.mark.parametrize("count", [0, 1, 2, 33, 500])
-def test_boxes_as_torchvision(built: Path, dtype: torch.dtype, count: int) -> None:
-    boxes, scores = scattered(count, count, dtype)
-    wide = torch.float32 if dtype == torch.float16 else dtype
-    for threshold in (0.0, 0.3, 0.5, 1.0):
-        expected = torchvision.ops.nms(boxes.to(wide), scores.to(wide), threshold)
-        assert ops.nms(boxes, scores, threshold).tolist() == expected.tolist()
-
-
-@needs_compiler
-def test_many_boxes(built: Path) -> None:
-    boxes, scores = scattered(1, 20_000)
-    assert ops.nms(boxes, scores, 0.45).tolist() == torchvision.ops.nms(boxes, scores, 0.45).tolist()
-
-
-@needs_compiler
-def test_boxes_without_area_and_scores_that_are_no_numbers(built: Path) -> None:
-    boxes = torch.tensor([[5.0, 5, 5, 5], [5, 5, 5, 5], [0, 0, 9, 9], [0, 0, 9, 9], [1, 1, 8, 8]])
-    scores = torch.tensor([0.5, 0.4, 0.9, float("nan"), 0.8])
-    assert ops.nms(boxes, scores, 0.5).tolist() == [2, 0, 1]
-
-
-@needs_compiler
-def test_an_overlap_of_just_the_threshold_is_none_too_many(built: Path) -> None:
-    for dtype in (torch.float32, torch.float64):
-        boxes = torch.tensor([[0, 0, 10, 10], [0, 0, 10, 3]], dtype=dtype)  # IoU 0.3, which neither type holds exactly
-        scores = torch.tensor([1.0, 0.5], dtype=dtype)
-        for threshold in (0.3, float(np.float32(0.3)), np.nextafter(0.3, 0), np.nextafter(0.3, 1)):
-            assert ops.nms(boxes, scores, threshold).tolist() == torchvision.ops.nms(boxes, scores, threshold).tolist()
-
-
-@needs_compiler
-def test_memory_in_another_order(built: Path) -> None:
-    boxes, scores = scattered(2, 100)
-    turned = boxes.t().contiguous().t()
-    assert not turned.is_contiguous()
-    assert ops.nms(turned, scores.flip(0).flip(0), 0.4).tolist() == ops.nms(boxes, scores, 0.4).tolist()
-    poses, marks, areas = crowd(3, 30)
-    assert ops.oks_nms(np.asfortranarray(poses), marks, areas, 0.5, coco17.sigmas).tolist() == (
-        ops_reference.oks_nms(poses, marks, areas, 0.5, coco17.sigmas).tolist()
-    )
-
-
-@needs_compiler
-@given(seed=st.integers(0, 10**6), count=st.integers(0, 40))
-def test_everything_as_the_plain_versions(built: Path, seed: int, count: int) -> None:
-    boxes, scores = (values.numpy() for values in scattered(seed, count, torch.float64))
-    classes = np.random.default_rng(seed).integers(-1, 2, count)
-    assert ops.batched_nms(boxes, scores, classes, 0.4).tolist() == (
-        ops_reference.batched_nms(boxes, scores, classes, 0.4).tolist()
-    )
-    for method in ("linear", "gaussian"):
-        rows, left = ops.soft_nms(boxes, scores, method=method)  # type: ignore[arg-type]
-        plain_rows, plain_left = ops_reference.soft_nms(boxes, scores, 0.3, 0.5, 0.001, method)
-        assert rows.tolist() == plain_rows.tolist()
-        np.testing.assert_allclose(left, plain_left, rtol=1e-12)
-    poses, marks, areas = crowd(seed, count)
-    np.testing.assert_allclose(
-        ops.oks(poses, poses, areas, areas, coco17.sigmas),
-        ops_reference.oks(poses, poses, areas, areas, coco17.sigmas),
-        rtol=1e-12,
-        atol=1e-300,
-    )
-    for threshold in (0.0, 0.4, 0.9):
-        assert ops.oks_nms(poses, marks, areas, threshold, coco17.sigmas).tolist() == (
-            ops_reference.oks_nms(poses, marks, areas, threshold, coco17.sigmas).tolist()
-        )
-    assert ops.soft_oks_nms(poses, marks, areas, 0.5, coco17.sigmas).tolist() == (
-        ops_reference.soft_oks_nms(poses, marks, areas, 0.5, coco17.sigmas).tolist()
-    )
-
-
-@needs_compiler
 def test_torch_knows_their_contracts(built: Path) -> None:
-    boxes, scores = scattered(4, 12)
-    poses, marks, areas = (torch.from_numpy(values) for values in crowd(5, 8))
+    boxes, scores = (torch.from_numpy(values) for values in scattered_boxes(4, 12))
+    poses, marks, areas = (torch.from_numpy(values).nan_to_num() for values in awkward_poses(5, 8))
     sigmas = torch.tensor(coco17.sigmas)
     for operator, arguments in (
         (torch.ops.hrkit.nms, (boxes, scores, 0.5)),
@@ -161,15 +61,17 @@ for _ in range(2):
 """
 
 
-@needs_compiler
 def test_what_is_built_is_found_again(built: Path) -> None:
-    before = native.library_path().stat().st_mtime_ns
+    path = native.found()
+    assert path is not None
+    before = path.stat().st_mtime_ns
     for chosen in ("native", ""):
         ended = python(SUPPRESS + "from hrkit import native; print(native.implementation())", built, HRKIT_OPS=chosen)
         assert ended.stdout.splitlines() == ["[1, 2]", "[1, 2]", "native"], ended.stderr
-    assert native.library_path().stat().st_mtime_ns == before
+    assert path.stat().st_mtime_ns == before
     result = CliRunner().invoke(main, ["build-ops"])
-    assert result.stdout == f"there already: {native.library_path()}\n"
+    assert result.stdout.splitlines()[0] == f"there already: {path}"
+    assert result.stdout.splitlines()[1].startswith("CUDA kernels: ")
 
 
 def test_nothing_is_built_unasked(tmp_path: Path) -> None:
@@ -199,7 +101,6 @@ def test_without_what_it_takes_torch_takes_over_and_one_line_says_so(tmp_path: P
     assert not list((tmp_path / "home").rglob("*.so"))
 
 
-@needs_compiler
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 def test_a_build_that_is_killed_does_not_hang_the_next(tmp_path: Path) -> None:
     killed = (
@@ -227,23 +128,159 @@ print(native.build_library().read_bytes())
     assert not list(tmp_path.rglob("build-*/*"))
 
 
+def test_two_that_build_at_once_build_once(built: Path, tmp_path: Path) -> None:
+    together = f"""
+import os, shutil, time
+from pathlib import Path
+import torch
+from torch.utils import cpp_extension
+from hrkit import native
+
+home = Path(os.environ["HRKIT_HOME"])
+
+class Lock(native.FileLock):
+    def acquire(self, *args, **kwargs):
+        (home / f"comes-{{os.getpid()}}").touch()
+        return super().acquire(*args, **kwargs)
+
+def compiled(*args, build_directory, **kwargs):
+    with open(home / "builds", "a") as builds:
+        builds.write("one ")
+    deadline = time.monotonic() + 60
+    while len(list(home.glob("comes-*"))) < 2:
+        assert time.monotonic() < deadline, "the other never came"
+        time.sleep(0.01)
+    library = shutil.copy({str(native.found())!r}, Path(build_directory, "hrkit_ops.so"))
+    torch.ops.load_library(library)
+
+native.FileLock = Lock
+cpp_extension.load = compiled
+{SUPPRESS}
+print(native.implementation())
+"""
+    environment = {**os.environ, "HRKIT_HOME": str(tmp_path), "HRKIT_OPS": "native"}
+    both = [
+        subprocess.Popen([sys.executable, "-c", together], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        assert process.communicate(timeout=120)[0].splitlines() == ["[1, 2]", "[1, 2]", "native"]
+    assert (tmp_path / "builds").read_text() == "one "
+    assert len(list(tmp_path.rglob("*.so"))) == 1
+    assert not list(tmp_path.rglob("build-*"))
+
+
+class Compiler:
+    """Stands for `cpp_extension.load`: remembers what it was given, and fails with CUDA where told to."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails = fails
+        self.calls: list[tuple[set[str], list[str]]] = []
+
+    def __call__(
+        self, name: str, sources: list[str], *, build_directory: str, extra_cuda_cflags: list[str], **others: object
+    ) -> None:
+        suffixes = {Path(source).suffix for source in sources}
+        self.calls.append((suffixes, extra_cuda_cflags))
+        if self.fails and ".cu" in suffixes:
+            raise RuntimeError("nvcc does not like it")
+        Path(build_directory, "hrkit_ops.so").write_bytes(b"built")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compiler:
+    """A GPU of compute capability 9.0, a home of its own and a compiler."""
+    from torch.utils import cpp_extension
+
+    compiler = Compiler()
+    monkeypatch.setenv("HRKIT_HOME", str(tmp_path))
+    monkeypatch.setattr(native, "gpus", lambda: ("9.0",))
+    monkeypatch.setattr(native, "why_no_cuda", lambda: "")
+    monkeypatch.setattr(cpp_extension, "load", compiler)
+    return compiler
+
+
+def test_with_a_gpu_and_nvcc_there_are_cuda_kernels(gpu: Compiler) -> None:
+    result = CliRunner().invoke(main, ["build-ops"])
+    path = native.found()
+    assert result.stdout == f"built: {path}\nCUDA kernels: yes\n"
+    ((suffixes, flags),) = gpu.calls
+    assert suffixes == {".cpp", ".cu"}
+    assert "-gencode=arch=compute_90,code=sm_90" in flags
+    assert "--fmad=false" in flags
+    assert path == native.library_path(("9.0",))
+    assert native.devices(path) == ("cpu", "cuda")
+    assert len({native.library_path(of) for of in ((), ("9.0",), ("8.0",), ("8.0", "9.0"))}) == 4
+    result = CliRunner().invoke(main, ["build-ops"])
+    assert result.stdout == f"there already: {path}\nCUDA kernels: yes\n"
+
+
+def test_kernels_that_cannot_be_built_are_left_out(gpu: Compiler, caplog: pytest.LogCaptureFixture) -> None:
+    gpu.fails = True
+    result = CliRunner().invoke(main, ["build-ops"])
+    path = native.found()
+    assert path == native.library_path()
+    assert native.devices(path) == ("cpu",)
+    assert result.stdout == f"built: {path}\nCUDA kernels: no: they failed to compile\n"
+    assert [suffixes for suffixes, _ in gpu.calls] == [{".cpp", ".cu"}, {".cpp"}]
+    assert caplog.messages == ["hrkit's operators are built without CUDA kernels (nvcc does not like it)"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_it_is_said_that_there_are_no_kernels(built: Path) -> None:
+    assert native.gpus() == ()
+    assert native.why_no_cuda() in ("torch sees no GPU", "this torch is built without CUDA")
+    assert CliRunner().invoke(main, ["build-ops"]).stdout.endswith(f"\nCUDA kernels: no: {native.why_no_cuda()}\n")
+
+
+def test_nvcc_must_be_of_the_same_cuda_as_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from torch.utils import cpp_extension
+
+    monkeypatch.setattr(torch.version, "cuda", "12.4")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(cpp_extension, "CUDA_HOME", str(tmp_path))
+    assert native.why_no_cuda() == "there is no nvcc, which is part of the CUDA toolkit"
+    nvcc = tmp_path / "bin" / ("nvcc.bat" if os.name == "nt" else "nvcc")
+    nvcc.parent.mkdir()
+    for release, why in (("12.6", ""), ("11.8", "nvcc is not of CUDA 12, as torch is")):
+        told = f"Cuda compilation tools, release {release}, V{release}.20"
+        nvcc.write_text(f"@echo {told}\n" if os.name == "nt" else f"#!/bin/sh\necho '{told}'\n")
+        nvcc.chmod(0o755)
+        assert native.why_no_cuda() == why
+
+
+def test_tensors_go_to_the_kernels_of_their_device(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = SimpleNamespace(device=torch.device("cuda", 1))
+    monkeypatch.setattr(native, "_devices", ("cpu",))
+    assert ops._chosen("oks_nms", there) is None  # type: ignore[arg-type]
+    monkeypatch.setattr(native, "_devices", ("cpu", "cuda"))
+    assert ops._chosen("oks_nms", there) == torch.ops.hrkit.oks_nms  # type: ignore[arg-type]
+    assert ops._chosen("oks_nms", torch.empty(0, device="meta")) is None
+
+
+@pytest.mark.parametrize("name", ["nms", "batched_nms", "soft_nms", "oks", "oks_nms", "soft_oks_nms"])
+def test_tensors_stay_on_their_device(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    seen: list[torch.Tensor] = []
+
+    def kernel(*arguments: object) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        seen.extend(value for value in arguments if torch.is_tensor(value))
+        return (arguments[1], arguments[1]) if name == "soft_nms" else arguments[1]  # type: ignore[return-value]
+
+    monkeypatch.setattr(ops, "_chosen", lambda *asked: kernel)
+    boxes, poses, row = (torch.empty(shape, device="meta") for shape in ((3, 4), (3, 17, 3), (3,)))
+    given: dict[str, tuple[object, ...]] = {
+        "nms": (boxes, row, 0.5),
+        "batched_nms": (boxes, row, [0, 0, 1], 0.5),
+        "soft_nms": (boxes, row),
+        "oks": (poses, np.zeros((3, 17, 3)), np.zeros(3), row, coco17.sigmas),
+    }
+    getattr(ops, name)(*given.get(name, (poses, np.zeros(3), row, 0.5, coco17.sigmas)))
+    assert len(seen) >= 2
+    assert {value.device.type for value in seen} == {"meta"}
+    assert all(value.is_contiguous() for value in seen)
+
+
 def test_another_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HRKIT_OPS", "fast")
     with pytest.raises(HrkitError, match="choices: native, torch, reference"):
         ops.nms(np.zeros((0, 4)), np.zeros(0), 0.5)
-
-
-@pytest.mark.parametrize("chosen", ["torch", "reference"])
-def test_soft_suppression_of_every_version(monkeypatch: pytest.MonkeyPatch, chosen: str) -> None:
-    monkeypatch.setenv("HRKIT_OPS", chosen)
-    for seed in range(5):
-        boxes, scores = (values.numpy() for values in scattered(seed, 30, torch.float64))
-        for method in ("linear", "gaussian"):
-            rows, left = ops.soft_nms(boxes, scores, method=method)  # type: ignore[arg-type]
-            plain_rows, plain_left = ops_reference.soft_nms(boxes, scores, 0.3, 0.5, 0.001, method)
-            assert rows.tolist() == plain_rows.tolist()
-            np.testing.assert_allclose(left, plain_left, rtol=1e-12)
-    with pytest.raises(HrkitError, match="method"):
-        ops.soft_nms(boxes, scores, method="cubic")  # type: ignore[arg-type]
-    with pytest.raises(HrkitError, match="sigma"):
-        ops.soft_nms(boxes, scores, sigma=0)

@@ -1,7 +1,7 @@
 // Suppression of boxes on the CPU. Coordinates are sorted into arrays of their own, so that one box meets all those
 // after it in vector instructions.
-#include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
+#include <ATen/core/Tensor.h>
 #include <torch/library.h>
 
 #include <map>
@@ -10,15 +10,17 @@
 
 #include "formulas.h"
 #include "order.h"
+#include "rows.h"
+#include "soft_cpu.h"
 
 namespace hrkit {
 namespace {
 
 template <typename T>
-struct Boxes {
+struct Columns {
   std::vector<T> x1, y1, x2, y2, area;
 
-  Boxes(const T* boxes, const std::vector<int64_t>& rows)
+  Columns(const T* boxes, const std::vector<int64_t>& rows)
       : x1(rows.size()), y1(rows.size()), x2(rows.size()), y2(rows.size()), area(rows.size()) {
     for (size_t i = 0; i < rows.size(); ++i) {
       const T* box = boxes + 4 * rows[i];
@@ -33,7 +35,7 @@ template <typename T>
 std::vector<int64_t> suppressed(const T* boxes, const std::vector<int64_t>& order, double iou_threshold) {
   // a mark as wide as a coordinate lets compilers use one vector for both
   using Mark = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
-  const Boxes<T> sorted(boxes, order);
+  const Columns<T> sorted(boxes, order);
   const T threshold = floor_to<T>(iou_threshold);
   const int64_t count = static_cast<int64_t>(order.size());
   std::vector<Mark> gone(count, 0);
@@ -79,7 +81,6 @@ at::Tensor batched_nms(
   });
 }
 
-// Picks the best box again and again, and lowers the scores of those it overlaps (Bodla et al., ICCV 2017).
 std::tuple<at::Tensor, at::Tensor> soft_nms(
     const at::Tensor& boxes,
     const at::Tensor& scores,
@@ -87,42 +88,11 @@ std::tuple<at::Tensor, at::Tensor> soft_nms(
     double sigma,
     double score_threshold,
     c10::string_view method) {
-  const bool linear = method == "linear";
   return AT_DISPATCH_FLOATING_TYPES(boxes.scalar_type(), "hrkit::soft_nms", [&] {
-    const auto order = by_falling_score(scores.const_data_ptr<scalar_t>(), scores.numel());
-    const Boxes<scalar_t> sorted(boxes.const_data_ptr<scalar_t>(), order);
-    const int64_t count = static_cast<int64_t>(order.size());
-    std::vector<double> left(count);
-    for (int64_t i = 0; i < count; ++i) left[i] = scores.const_data_ptr<scalar_t>()[order[i]];
-    std::vector<int64_t> kept;
-    std::vector<double> kept_scores;
-    std::vector<int64_t> rows(count);
-    for (int64_t i = 0; i < count; ++i) rows[i] = i;
-    while (!rows.empty()) {
-      size_t best = 0;
-      for (size_t n = 1; n < rows.size(); ++n) {
-        // of equal scores the row that stood first in the input
-        const bool tie = left[rows[n]] == left[rows[best]] && order[rows[n]] < order[rows[best]];
-        if (left[rows[n]] > left[rows[best]] || tie) best = n;
-      }
-      const int64_t i = rows[best];
-      if (!(left[i] >= score_threshold)) break;
-      kept.push_back(order[i]);
-      kept_scores.push_back(left[i]);
-      rows.erase(rows.begin() + best);
-      for (int64_t j : rows) {
-        double overlap = iou(
-            sorted.x1[i], sorted.y1[i], sorted.x2[i], sorted.y2[i], sorted.area[i],
-            sorted.x1[j], sorted.y1[j], sorted.x2[j], sorted.y2[j], sorted.area[j]);
-        if (std::isnan(overlap)) overlap = 0;
-        if (linear) {
-          if (overlap > iou_threshold) left[j] *= 1 - overlap;
-        } else {
-          left[j] *= std::exp(-overlap * overlap / sigma);
-        }
-      }
-    }
-    return std::make_tuple(indices(kept), at::tensor(kept_scores, at::kDouble).to(scores.scalar_type()));
+    const BoxesLower<scalar_t> lowered_by{
+        {boxes.const_data_ptr<scalar_t>()}, method == "linear", iou_threshold, sigma};
+    const Picked picked = picked_softly(lowered_by, scores, score_threshold, scores.numel());
+    return std::make_tuple(indices(picked.rows), at::tensor(picked.scores, at::kDouble).to(scores.scalar_type()));
   });
 }
 
