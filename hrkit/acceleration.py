@@ -9,13 +9,15 @@ import logging
 import torch
 from torch import Tensor, nn
 
+from hrkit import registry
 from hrkit.errors import HrkitError
 from hrkit.precision import choose_precision
 from hrkit.runtimes import fused
 
 logger = logging.getLogger("hrkit")
 
-RUNTIMES = ("auto", "eager")
+OWN = ("auto", "eager")
+"""Runtimes that are no more than what is done to the network here; all others are registered."""
 
 
 def prepare(
@@ -24,10 +26,14 @@ def prepare(
     """A copy of the network that runs on `device`: (N,3,H,W) -> what it gives, for any N.
 
     `example` is an input of (1,3,H,W). `precision` is as `choose_precision` takes it. `runtime` "auto" folds batch norm
-    and on CPUs fuses and packs convolutions, "eager" leaves the layers as they are. Raises `HrkitError` for another.
+    and on CPUs fuses and packs convolutions, "eager" leaves the layers as they are, and other names are of registered
+    runtimes. Raises `UnknownNameError` for a name that is none, and `HrkitError` for what a runtime cannot do.
     """
-    if runtime not in RUNTIMES:
-        raise HrkitError(f"unknown runtime {runtime!r}; choices: {', '.join(RUNTIMES)}")
+    check_runtime(runtime)
+    if runtime not in OWN:
+        return registry.runtimes.build(
+            runtime, network=copy.deepcopy(network).float().eval(), example=example.float(), precision=precision
+        )
     dtype = choose_precision(network, device, precision)
     if runtime == "auto" and device.type == "cpu" and fused.available():
         try:
@@ -35,6 +41,12 @@ def prepare(
         except HrkitError as error:
             logger.debug("layers are left as they are: %s", error)
     return copy.deepcopy(network).eval().to(device, dtype).to(memory_format=torch.channels_last)
+
+
+def check_runtime(name: str) -> None:
+    """Raises `UnknownNameError` for what is neither "auto" nor "eager" nor registered."""
+    if name not in OWN:
+        registry.runtimes.find(name)
 
 
 def placement(network: nn.Module) -> tuple[torch.device, torch.dtype]:

@@ -13,6 +13,7 @@ from attrs import field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit import geometry, zoo
+from hrkit.acceleration import check_runtime
 from hrkit.detectors.base import Detector
 from hrkit.devices import Replicas, check_precision, parse_devices
 from hrkit.errors import BoxError, HrkitError, ImageError, PluginError
@@ -52,7 +53,8 @@ class Pipeline:
     `max_batch_size` people go through the network at once. `decoder` None is the network's own codec. `device` is
     "auto", "cpu", "mps", "cuda:0" or several, as "cuda:0,1". Calls from several threads take turns on each device.
     `precision` "auto" is what the device is fast in and the results stay within bounds with, else "float32", "bfloat16"
-    or "float16"; `runtime` "auto" makes the networks fast, "eager" leaves their layers as they are.
+    or "float16"; `runtime` "auto" makes the networks fast, "eager" leaves their layers as they are, "onnx" and
+    "openvino" hand them on.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Pipeline:
         """
         parse_devices(device)  # before anything is fetched
         check_precision(precision)
+        check_runtime(runtime)
         if decoder is not None:
             decoders.find(decoder)
         for name, fraction in (("detection_threshold", detection_threshold), ("nms_threshold", nms_threshold)):

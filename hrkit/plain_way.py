@@ -44,7 +44,8 @@ class PlainWay:
     def crops(self, frame: NDArray[np.uint8], people: Detections) -> Tensor:
         """(N,3,H,W) normalised."""
         height, width = self.pose_model.input_size
-        picture = PIL.Image.fromarray(np.ascontiguousarray(frame[:, :, ::-1]))
+        colors = frame if self.pose_model.channel_order == "bgr" else frame[:, :, ::-1]
+        picture = PIL.Image.fromarray(np.ascontiguousarray(colors))
         crops = []
         for box in people.xyxy.tolist():
             crop = picture.crop(tuple(box)).resize((width, height), PIL.Image.Resampling.BICUBIC)

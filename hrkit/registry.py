@@ -30,12 +30,13 @@ BUILT_INS = (
     "hrkit.heads",
     "hrkit.detectors",
     "hrkit.datasets",
+    "hrkit.runtimes",
     "hrkit.zoo",
     "hrkit.commands",
 )
 """Modules of hrkit itself that implement hooks; named by strings, so that the registry imports none of them."""
 
-KINDS = ("backbones", "detectors", "heads", "decoders", "datasets", "weights", "commands")
+KINDS = ("backbones", "detectors", "heads", "decoders", "datasets", "runtimes", "weights", "commands")
 """What can be registered; the hook of each is `register_<kind>`."""
 
 ELSEWHERE = {
@@ -322,12 +323,13 @@ detectors = Registry("detectors")
 heads = Registry("heads")
 decoders = Registry("decoders")
 datasets = Registry("datasets")
+runtimes = Registry("runtimes")
 weights = Registry("weights")
 commands = Registry("commands")
 
 
 def list_names(kind: str) -> list[str]:
-    """The registered names of "backbones", "detectors", "heads", "decoders", "datasets", "weights" or "commands".
+    """The registered names of one of `KINDS`, as "backbones" or "detectors".
 
     Raises `UnknownNameError` for another kind.
     """

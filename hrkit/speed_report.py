@@ -121,8 +121,8 @@ def measure(
     """Times pairs of networks; `settings` are those of `Pipeline`. `say` hears what is being measured.
 
     `compare` holds them against the plain way and, with `operators`, hrkit's operators against others' and its detectors
-    against other programs; `limit` holds the networks against the machine's matrix products. End to end is on `photos`, with the
-    people that the detector sees if it is trained, else on a bundled one.
+    against other programs; `limit` holds the networks against the machine's matrix products. End to end is on `photos`,
+    with the people that the detector sees if it is trained, else on a bundled one.
     """
     parts: list[Parts] = []
     figures: list[Figure] = []

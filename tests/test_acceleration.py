@@ -16,10 +16,12 @@ from hrkit import Pipeline, acceleration, precision
 from hrkit.detectors.darknet import DarknetNetwork
 from hrkit.detectors.darknet_cfg import read_cfg
 from hrkit.detectors.yolov3 import CFG_FOLDER
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, UnknownNameError
 from hrkit.folding import folded
+from hrkit.hookspecs import hookimpl
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import create_pose_model
+from hrkit.registry import plugins
 from hrkit.runtimes.fused import Fused, FusedConv2d, available
 
 CPU = torch.device("cpu")
@@ -61,7 +63,7 @@ def yolo() -> nn.Module:
 NETWORKS = {
     **{
         name: pose_network(name)
-        for name in ("hrnet_w8", "pose_resnet_18", "timm/resnet10t", "timm/mobilenetv3_small_050", "timm/convnext_atto")
+        for name in ("hrnet_w4", "pose_resnet_18", "timm/resnet10t", "timm/mobilenetv3_small_050", "timm/convnext_atto")
     },
     "yolov3_tiny": yolo,
 }
@@ -202,8 +204,29 @@ def test_a_prepared_model_knows_what_it_knew(tmp_path: Path) -> None:
     assert fast.heatmaps(fast.normalise(torch.zeros(2, 96, 64, 3, dtype=torch.uint8))).dtype == torch.float32
     with pytest.raises(HrkitError, match="cannot be saved"):
         fast.save(tmp_path / "fast.safetensors")
-    with pytest.raises(HrkitError, match="unknown runtime 'magic'; choices: auto, eager"):
+    with pytest.raises(UnknownNameError, match="unknown runtime 'magic'"):
         model.prepared(runtime="magic")
+
+
+@torch.inference_mode()
+def test_a_registered_runtime_takes_over() -> None:
+    class Doubling:
+        @staticmethod
+        @hookimpl
+        def register_runtimes() -> dict[str, Callable[..., nn.Module]]:
+            return {"doubling": lambda *, network, example, precision: nn.Sequential(network, Double())}
+
+    class Double(nn.Module):
+        def forward(self, maps: Tensor) -> Tensor:
+            return 2 * maps
+
+    model = create_pose_model("hrnet_w2", input_size=(64, 64))
+    plugins.register(Doubling, "doubling")
+    try:
+        pipeline = Pipeline(model, runtime="doubling", device="cpu")
+        torch.testing.assert_close(pipeline.pose_model(images(2)), 2 * model(images(2)))
+    finally:
+        plugins.unregister("doubling")
 
 
 @needs_onednn

@@ -16,7 +16,7 @@ LAYERS = (
     ("files", "arrays", "hookspecs", "memory", "overlap", "profiling"),
     ("structures", "downloads"),
     ("skeletons", "images", "palette"),
-    ("geometry", "devices", "complexity", "distributed", "folding"),
+    ("geometry", "devices", "complexity", "distributed", "folding", "conversion"),
     ("config", "precision"),
     ("registry", "checkpoints", "ops_reference", "native", "runtimes"),
     ("ops", "synthetic", "acceleration"),

@@ -26,7 +26,7 @@ import click
 @click.option("--limit", is_flag=True, help="Against the matrix products of this machine.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--precision", default="auto", show_default=True, help="float32, bfloat16, float16.")
-@click.option("--runtime", default="auto", show_default=True, help="auto: made fast; eager: layers as they are.")
+@click.option("--runtime", default="auto", show_default=True, help="As of `hrkit demo`.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Also draw the cost a person to this picture.")
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Of training.")
 @click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="Of training.")
