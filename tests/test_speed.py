@@ -9,8 +9,9 @@ from torch import nn
 
 from hrkit import Pipeline
 from hrkit.plain_way import PlainWay
+from hrkit.pipeline import create_detector
 from hrkit.pose_model import create_pose_model
-from hrkit.speed import Timing, crowd, interleaved, network_operations, outside_networks
+from hrkit.speed import LIGHT, Timing, crowd, interleaved, network_operations, outside_networks, part_work
 from hrkit.speed_report import Pair, curves, measure, page
 from hrkit.structures import Detections
 from painted import TWO_PEOPLE, two_people
@@ -53,9 +54,19 @@ def test_the_plain_way_finds_the_same_people() -> None:
 
 
 def test_what_is_outside_the_networks() -> None:
-    seconds = {"detector": 5.0, "its network alone": 4.0, "crops": 0.5, "pose network": 9.0}
-    timings = {name: Timing((value,)) for name, value in {**seconds, "decoding": 0.25, "drawing": 0.125}.items()}
-    assert outside_networks(timings) == 1.875
+    seconds = {"detector": 5.0, LIGHT: 1.0, "crops": 0.5, "pose network": 9.0, "decoding": 0.25, "drawing": 0.125}
+    assert outside_networks({name: Timing((value,)) for name, value in seconds.items()}) == 1.875
+
+
+def test_a_detector_without_its_network() -> None:
+    detector = create_detector("yolov3_tiny", weights=None, input_size=64)
+    pipeline = Pipeline(create_pose_model("hrnet_w2", input_size=(64, 64)), detector, device="cpu")
+    work = part_work(pipeline, crowd(np.zeros((48, 64, 3), np.uint8), 2))
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        patch.setattr(type(pipeline.detector.network), "forward", None)  # type: ignore[union-attr]
+        work[LIGHT]()
+        with pytest.raises(TypeError):
+            work["detector"]()
 
 
 def test_operations_are_two_a_multiply_add() -> None:
