@@ -17,7 +17,7 @@ LAYERS = (
     ("structures", "downloads"),
     ("skeletons", "images", "palette"),
     ("geometry", "devices", "complexity", "distributed", "folding", "conversion"),
-    ("config", "precision"),
+    ("config", "precision", "device_geometry"),
     ("registry", "checkpoints", "ops_reference", "native", "runtimes"),
     ("ops", "synthetic", "acceleration"),
     ("backbones", "heads", "detectors", "datasets"),
