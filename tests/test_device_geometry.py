@@ -96,7 +96,7 @@ def test_crops_are_what_the_definition_says(
 @pytest.mark.parametrize("rotation", [0, 33, 180])
 @pytest.mark.parametrize("zoom", [1, 4])
 def test_crops_of_the_photo_are_opencvs(rotation: float, zoom: int) -> None:
-    frame = cv2.resize(read_image(PHOTO), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    frame = read_image(PHOTO).repeat(zoom, 0).repeat(zoom, 1)
     transforms = geometry.crop_transform(boxes_in(frame), SIZE, rotation=rotation)
     difference = apart(warped(frame, transforms, SIZE), geometry.warp_crops(frame, transforms, SIZE))
     assert difference.max() <= PLACES_OF_THE_WARP
@@ -138,6 +138,7 @@ def test_nobody() -> None:
     assert warped(noise(5, 5), np.zeros((0, 2, 3)), SIZE).shape == (0, *SIZE, 3)
 
 
+@settings(max_examples=40)
 @given(height=st.integers(1, 300), width=st.integers(1, 300), size=st.sampled_from([(64, 64), (48, 96), (7, 5)]))
 def test_the_letterbox_is_opencvs(height: int, width: int, size: tuple[int, int]) -> None:
     frames = [noise(height, width), noise(width, height), noise(1, 1)]

@@ -16,7 +16,7 @@ LAYERS = (
     ("files", "arrays", "hookspecs", "memory", "overlap", "profiling"),
     ("structures", "downloads"),
     ("skeletons", "images", "palette"),
-    ("geometry", "devices", "complexity", "distributed", "folding", "conversion"),
+    ("geometry", "devices", "complexity", "distributed", "folding", "conversion", "cuda_graphs"),
     ("config", "precision", "device_geometry"),
     ("registry", "checkpoints", "ops_reference", "native", "runtimes"),
     ("ops", "synthetic", "acceleration"),
