@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from hrkit import registry
+from hrkit.cuda_graphs import CudaGraphs
 from hrkit.errors import HrkitError
+from hrkit.folding import folded
 from hrkit.precision import choose_precision
 from hrkit.runtimes import fused
 
@@ -26,8 +28,9 @@ def prepare(
     """A copy of the network that runs on `device`: (N,3,H,W) -> what it gives, for any N.
 
     `example` is an input of (1,3,H,W). `precision` is as `choose_precision` takes it. `runtime` "auto" folds batch norm
-    and on CPUs fuses and packs convolutions, "eager" leaves the layers as they are, and other names are of registered
-    runtimes. Raises `UnknownNameError` for a name that is none, and `HrkitError` for what a runtime cannot do.
+    and then, on CPUs, fuses and packs convolutions, on CUDA devices replays graphs; "eager" leaves the layers as they
+    are, and other names are of registered runtimes. Raises `UnknownNameError` for a name that is none, and
+    `HrkitError` for what a runtime cannot do.
     """
     check_runtime(runtime)
     if runtime not in OWN:
@@ -35,12 +38,23 @@ def prepare(
             runtime, network=copy.deepcopy(network).float().eval(), example=example.float(), precision=precision
         )
     dtype = choose_precision(network, device, precision)
-    if runtime == "auto" and device.type == "cpu" and fused.available():
+    if runtime == "auto":
         try:
-            return fused.Fused(network, example, dtype)
+            return _made_fast(network, example, device, dtype)
         except HrkitError as error:
             logger.debug("layers are left as they are: %s", error)
-    return copy.deepcopy(network).eval().to(device, dtype).to(memory_format=torch.channels_last)
+    return _placed(copy.deepcopy(network).eval(), device, dtype)
+
+
+def _made_fast(network: nn.Module, example: Tensor, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    if device.type == "cpu" and fused.available():
+        return fused.Fused(network, example, dtype)
+    steps = _placed(folded(network), device, dtype)
+    return CudaGraphs(steps) if device.type == "cuda" else steps
+
+
+def _placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    return network.to(device, dtype).to(memory_format=torch.channels_last)
 
 
 def check_runtime(name: str) -> None:

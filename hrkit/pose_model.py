@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from hrkit import acceleration, checkpoints, geometry, registry, zoo
+from hrkit import acceleration, checkpoints, device_geometry, geometry, registry, zoo
 from hrkit.errors import HrkitError, PluginError, WeightsError
 from hrkit.heads.codecs import Codec, create_codec
 from hrkit.heads.flip import flip_back, merge_flipped
@@ -127,11 +127,18 @@ class PoseModel(nn.Module):
         cut, to_frame = [], []
         for frame, xyxy in people:
             transforms = geometry.crop_transform(geometry.xyxy_to_xywh(xyxy), self.input_size, udp=codec.udp)
-            cut.append(geometry.warp_crops(frame, transforms, self.input_size))
+            cut.append(self._warp(frame, transforms))
             to_frame.append(geometry.invert_affine(transforms))
         maps = np.concatenate(to_frame)
         maps[:, :, :2] *= codec.decoded_scale
-        return Crops(self.normalise(torch.from_numpy(np.concatenate(cut))), maps)
+        return Crops(self.normalise(torch.cat(cut)), maps)
+
+    def _warp(self, frame: NDArray[np.uint8], transforms: NDArray[np.float64]) -> torch.Tensor:
+        """(N,H,W,3) uint8 crops of a frame, on the network's device where that cuts them itself."""
+        if device_geometry.on_device(self.device):
+            uploaded = device_geometry.upload(frame, self.device)
+            return device_geometry.warp_crops(uploaded, transforms, self.input_size)
+        return torch.from_numpy(geometry.warp_crops(frame, transforms, self.input_size))
 
     def heatmaps(self, images: torch.Tensor, *, flip_test: bool = False, shift: bool = True) -> torch.Tensor:
         """(N,3,H,W) -> (N,K,h,w) float32; with `flip_test` the average with the mirrored pass (twice the time)."""

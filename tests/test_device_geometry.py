@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,10 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import Tensor
 
-from hrkit import device_geometry, geometry
+from hrkit import Pipeline, create_pose_model, device_geometry, geometry, ops
 from hrkit.benchmark import PHOTO
+from hrkit.detectors import yolov3
 from hrkit.images import read_image
+from hrkit.skeletons import coco17
 
 SIZE = (256, 192)
 PLACES_OF_THE_WARP = 1 if int(cv2.__version__.split(".")[0]) >= 5 else 8
@@ -166,6 +170,63 @@ def test_frames_go_up_whatever_their_memory_looks_like() -> None:
 
 def test_opencv_cuts_for_the_cpu() -> None:
     assert [device_geometry.on_device(torch.device(name)) for name in ("cpu", "mps", "cuda:1")] == [False, False, True]
+
+
+@pytest.fixture
+def cut_by_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Called, everything from there on is cut as on a GPU; OpenCV's functions are gone."""
+
+    def switch() -> None:
+        monkeypatch.setattr(device_geometry, "on_device", lambda device: True)
+        monkeypatch.setattr(geometry, "warp_crops", None)
+        monkeypatch.setattr(yolov3, "letterbox", None)
+
+    return switch
+
+
+def test_a_pose_model_gets_the_same_crops(cut_by_torch: Callable[[], None]) -> None:
+    model = create_pose_model("synthetic")
+    photo = read_image(PHOTO)
+    boxes = np.array([[36.0, 79, 212, 400], [-20, -30, 300, 200], [1, 1, 6, 6]])
+    people = [(photo, boxes[:2]), (noise(9, 7), boxes[2:]), (photo, boxes[:0])]
+    wanted = model.crops(people, model.create_codec())
+    cut_by_torch()
+    crops = model.crops(people, model.create_codec())
+    np.testing.assert_array_equal(crops.to_frame, wanted.to_frame)
+    assert crops.images.shape == (3, 3, *model.input_size)
+    assert crops.images.stride() == wanted.images.stride()
+    difference = (crops.images - wanted.images) * 255 * torch.tensor(model.std).view(1, 3, 1, 1)
+    assert difference[:2].abs().max() < PLACES_OF_THE_WARP + 0.01
+    assert difference.abs().mean() < 0.3
+
+
+def test_a_detector_sees_the_same(cut_by_torch: Callable[[], None]) -> None:
+    detector = yolov3.yolov3_tiny(weights=None, input_size=96, max_batch_size=2)
+    seen: list[Tensor] = []
+    detector.network.register_forward_pre_hook(lambda network, inputs: seen.append(inputs[0].clone()))
+    frames = [read_image(PHOTO), noise(60, 90), noise(1, 7)]
+    detector.detect(frames)
+    cut_by_torch()
+    detector.detect(frames)
+    assert [len(batch) for batch in seen] == [2, 1, 2, 1]
+    for batch, wanted in zip(seen[2:], seen[:2], strict=True):
+        assert batch.stride() == wanted.stride()
+        assert (batch - wanted).abs().max() < 1.01 / 255
+
+
+def test_the_photo_has_the_same_people_in_the_same_poses(cut_by_torch: Callable[[], None]) -> None:
+    pytest.importorskip("hrkit_lite", reason="needs the plugin hrkit-lite")
+    pipeline = Pipeline.from_names("lite", "lite_person", device="cpu")
+    wanted = pipeline(PHOTO)
+    cut_by_torch()
+    found = pipeline.detect([PHOTO])[0]
+    assert len(found) == len(wanted) == 2
+    assert np.abs(found.xyxy - wanted.detections.xyxy).max() < 1
+    # in the same boxes: joints that nobody sees jump when a box moves by half a pixel, whoever cuts it
+    poses = pipeline.predict(PHOTO, wanted.detections)
+    areas = wanted.detections.areas
+    similar = ops.oks(poses.keypoints, wanted.keypoints, areas, areas, coco17.sigmas)
+    assert np.diag(similar).min() > 0.999
 
 
 @needs_cuda

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from hrkit import Pipeline
-from hrkit.plain_way import PlainWay
 from hrkit.pipeline import create_detector
+from hrkit.plain_way import PlainWay
 from hrkit.pose_model import create_pose_model
 from hrkit.speed import LIGHT, Timing, crowd, interleaved, network_operations, outside_networks, part_work
 from hrkit.speed_report import Pair, curves, measure, page

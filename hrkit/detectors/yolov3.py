@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hrkit import acceleration
+from hrkit import acceleration, device_geometry
 from hrkit.detectors.base import check_fraction, check_frame, find_classes
 from hrkit.detectors.darknet import DarknetNetwork, fold_batch_norm, load_darknet_weights
 from hrkit.detectors.darknet_cfg import read_cfg
@@ -90,21 +90,29 @@ class Yolov3(nn.Module):
         if self.network.training:
             self.network.eval()
         side = self.input_size
-        buffer = np.empty((min(len(images), self.max_batch_size), side, side, 3), np.uint8)
         detections: list[Detections] = []
         for start in range(0, len(images), self.max_batch_size):
             frames = images[start : start + self.max_batch_size]
-            for frame, square in zip(frames, buffer, strict=False):
-                letterbox(frame, square)
-            rows = self._select(self.network(self._normalise(buffer[: len(frames)])))
+            rows = self._select(self.network(self._normalise(self._letterboxed(frames))))
             for index, frame in enumerate(frames):
                 detections.append(_in_frame(rows[rows[:, 0] == index, 1:], frame.shape[:2], (side, side)))
         return detections
 
-    def _normalise(self, batch: NDArray[np.uint8]) -> Tensor:
+    def _letterboxed(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """(H_i,W_i,3) frames -> (N,S,S,3) uint8 BGR, on the network's device where that letterboxes them itself."""
+        size, (device, _) = (self.input_size, self.input_size), acceleration.placement(self.network)
+        if device_geometry.on_device(device):
+            uploaded = [device_geometry.upload(frame, device) for frame in frames]
+            return device_geometry.letterbox(uploaded, size)
+        squares = np.empty((len(frames), *size, 3), np.uint8)
+        for frame, square in zip(frames, squares, strict=True):
+            letterbox(frame, square)
+        return torch.from_numpy(squares)
+
+    def _normalise(self, batch: Tensor) -> Tensor:
         """(N,S,S,3) uint8 BGR -> (N,3,S,S) RGB in 0..1, on the network's device and in its dtype."""
         device, dtype = acceleration.placement(self.network)
-        on_device = torch.from_numpy(batch).to(device)
+        on_device = batch.to(device)
         return on_device.permute(0, 3, 1, 2).flip(1).to(dtype).div_(255)
 
     def _select(self, predictions: Tensor) -> NDArray[np.float32]:
