@@ -120,7 +120,7 @@ def measure(
 ) -> Speed:
     """Times pairs of networks; `settings` are those of `Pipeline`. `say` hears what is being measured.
 
-    `compare` holds them against the plain way and, with `operators`, hrkit's operators against others' and its detectors
+    `compare` holds them against the plain way and, with `operators`, hrkit's operators against others', its detectors
     against other programs; `limit` holds the networks against the machine's matrix products. End to end is on `photos`,
     with the people that the detector sees if it is trained, else on a bundled one.
     """

@@ -36,7 +36,7 @@ _MODEL = {
         "--precision", default="auto", show_default=True, help="Of the networks: float32, bfloat16, float16."
     ),
     "runtime": click.option(
-        "--runtime", default="auto", show_default=True, help="auto: made fast; eager: layers as they are; onnx; openvino."
+        "--runtime", default="auto", show_default=True, help="auto: made fast; eager: as it is; onnx; openvino."
     ),
 }
 _FOLLOWING = {
