@@ -9,17 +9,16 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-import operator
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch import Tensor, nn
 
 from hrkit.errors import HrkitError, one_line
+from hrkit.folding import folded
 
 if TYPE_CHECKING:
     import onnx
@@ -40,7 +39,7 @@ def require(extra: str) -> None:
     """Raises `HrkitError`, which says how to get them, if a package of one of `PACKAGES` is missing."""
     missing = [package for package in PACKAGES[extra] if importlib.util.find_spec(package) is None]
     if missing:
-        raise HrkitError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: pip install hrkit[{extra}]")
+        raise HrkitError(f"not installed: {', '.join(missing)}; pip install hrkit[{extra}]")
 
 
 def to_program(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
@@ -49,16 +48,17 @@ def to_program(network: nn.Module, example: Tensor) -> torch.export.ExportedProg
     Raises `HrkitError` for a network that torch.export cannot follow.
     """
     batch = example.expand(2, *example.shape[1:]).clone()  # with a batch of one, one it would stay
-    shapes = ({0: torch.export.Dim("batch")},)
+    with contextlib.suppress(HrkitError):  # who cannot be folded is exported with its batch norms
+        network = folded(network)
     with _quiet(network), torch.no_grad():
-        graph = torch.export.export(network, (batch,), dynamic_shapes=shapes).module()
-        assert isinstance(graph, fx.GraphModule)
-        _fold_batch_norm(graph)
-        return torch.export.export(graph, (batch,), dynamic_shapes=shapes)
+        return torch.export.export(network, (batch,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
 def to_onnx(network: nn.Module, example: Tensor, *, output: str = "output") -> onnx.ModelProto:
-    """An ONNX model with the input `INPUT` and one output. Raises `HrkitError` as `to_program`, or without the extra."""
+    """An ONNX model with the input `INPUT` and one output.
+
+    Raises `HrkitError` as `to_program`, and without the extra.
+    """
     require("onnx")
     program = to_program(network, example)
     with _quiet(network):
@@ -133,36 +133,3 @@ def _name_batch(model: onnx.ModelProto) -> None:
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param == symbol:
                 size.dim_param = "batch"
-
-
-def _fold_batch_norm(graph: fx.GraphModule) -> None:
-    """Multiplies each batch norm into the convolution before it, where nothing else reads that."""
-    convolutions = {torch.ops.aten.conv2d.default: False, torch.ops.aten.conv_transpose2d.input: True}
-    for norm in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.batch_norm.default):
-        conv, (scale, shift, mean, variance, _, _, eps) = norm.args[0], norm.args[1:8]
-        if conv.target not in convolutions or len(conv.users) > 1:
-            continue
-        transposed = convolutions[conv.target]
-        images, weight, bias, *rest = (*conv.args, None) if len(conv.args) == 2 else conv.args
-        if transposed and len(rest) > 3 and rest[3] > 1:  # groups: their output channels are in two dimensions
-            continue
-        values = (_value(graph, node) for node in (weight, bias, mean, variance))
-        fused = fuse_conv_bn_weights(*values, eps, _value(graph, scale), _value(graph, shift), transposed)
-        with graph.graph.inserting_before(conv):
-            parameters = [_put(graph, f"{norm.name}_{name}", value) for name, value in zip("wb", fused, strict=True)]
-        conv.args = (images, *parameters, *rest)
-        norm.replace_all_uses_with(conv)
-        graph.graph.erase_node(norm)
-    graph.graph.eliminate_dead_code()
-    graph.delete_all_unused_submodules()
-    graph.recompile()
-
-
-def _value(graph: fx.GraphModule, node: Any) -> Any:
-    """The parameter or buffer that a step of the graph reads; None for None."""
-    return None if node is None else operator.attrgetter(node.target)(graph)
-
-
-def _put(graph: fx.GraphModule, name: str, value: nn.Parameter) -> fx.Node:
-    graph.register_parameter(name, nn.Parameter(value.detach(), requires_grad=False))
-    return graph.graph.get_attr(name)

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_runtimes() -> Mapping[str, Callable[..., nn.Module]]:
-    """hrkit's own runtimes; each needs the extra of its name."""
-    return {"onnx": _onnx, "openvino": _openvino}
+    """hrkit's own runtimes; `onnx:FILE` and `openvino:FILE` run what `hrkit export` wrote."""
+    return {"onnx": _onnx, "onnx:*": _onnx, "openvino": _openvino, "openvino:*": _openvino}
 
 
-def _onnx(**options: Any) -> nn.Module:
+def _onnx(*file: str, **options: Any) -> nn.Module:
     from hrkit.runtimes.onnx_runtime import build
 
-    return build(**options)
+    return build(*file, **options)
 
 
-def _openvino(**options: Any) -> nn.Module:
+def _openvino(*file: str, **options: Any) -> nn.Module:
     from hrkit.runtimes.openvino_runtime import build
 
-    return build(**options)
+    return build(*file, **options)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hrkit.conversion import require, to_onnx
 from hrkit.errors import HrkitError
+from hrkit.runtimes.files import load_fitting
 
 
 class OnnxNetwork(nn.Module):
@@ -38,8 +39,13 @@ class OnnxNetwork(nn.Module):
         return self  # it holds nothing that changes, and threads may share it
 
 
-def build(*, network: nn.Module, example: Tensor, precision: str = "auto") -> OnnxNetwork:
-    """The runtime `onnx`; raises `HrkitError` for another precision than float32."""
+def build(file: str | None = None, *, network: nn.Module, example: Tensor, precision: str = "auto") -> OnnxNetwork:
+    """The runtime `onnx`, for the network or for what is in `file`.
+
+    Raises `HrkitError` for another precision than float32, and for a file that does not fit the network.
+    """
     if precision not in ("auto", "float32"):
         raise HrkitError(f"the runtime onnx computes in float32, not in {precision}; leave precision at auto")
+    if file is not None:
+        return load_fitting(OnnxNetwork, file, network, example)
     return OnnxNetwork(to_onnx(network, example).SerializeToString())

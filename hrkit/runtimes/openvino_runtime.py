@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hrkit.conversion import require, to_openvino
 from hrkit.errors import HrkitError
 from hrkit.precision import choose_precision
+from hrkit.runtimes.files import load_fitting
 
 if TYPE_CHECKING:
     import openvino
@@ -66,7 +67,13 @@ def _precision(core: openvino.Core, name: str) -> dict[str, object]:
     return {"INFERENCE_PRECISION_HINT": hint}
 
 
-def build(*, network: nn.Module, example: Tensor, precision: str = "auto") -> OpenvinoNetwork:
-    """The runtime `openvino`; "auto" is the precision in which this network stays within bounds."""
-    chosen = str(choose_precision(network, torch.device("cpu"), precision)).removeprefix("torch.")
-    return OpenvinoNetwork(to_openvino(network, example), chosen)
+def build(file: str | None = None, *, network: nn.Module, example: Tensor, precision: str = "auto") -> OpenvinoNetwork:
+    """The runtime `openvino`, for the network or for what is in `file`.
+
+    "auto" is the precision in which the network stays within bounds. Raises `HrkitError` as `OpenvinoNetwork`, and for
+    a file that does not fit the network.
+    """
+    precision = str(choose_precision(network, torch.device("cpu"), precision)).removeprefix("torch.")
+    if file is not None:
+        return load_fitting(lambda path: OpenvinoNetwork(path, precision), file, network, example)
+    return OpenvinoNetwork(to_openvino(network, example), precision)

@@ -1,0 +1,260 @@
+"""Networks as files for other runtimes, with all that is needed to use them, checked against PyTorch."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+
+from hrkit import __version__
+from hrkit.conversion import INPUT, quantise, require, to_onnx, to_openvino, to_program
+from hrkit.datasets.base import KeypointDataset
+from hrkit.datasets.transforms import PersonCrops
+from hrkit.detectors.base import Detector
+from hrkit.errors import HrkitError, UnknownNameError, one_line
+from hrkit.files import atomic_path
+from hrkit.pose_model import PoseModel
+from hrkit.runtimes.onnx_runtime import OnnxNetwork
+from hrkit.runtimes.openvino_runtime import OpenvinoNetwork
+
+TOLERANCE = 1e-3
+"""How far an exported network may be from PyTorch."""
+
+BATCHES = (1, 3)
+"""Sizes of the batches on which both are compared."""
+
+CALIBRATION_PEOPLE = 300
+"""How many crops int8 is fitted to."""
+
+
+@frozen(eq=False)
+class Exportable:
+    """A network, and what whoever has nothing but the file must know."""
+
+    name: str
+    network: nn.Module
+    input_size: tuple[int, int]
+    """(height, width) px."""
+    output: str
+    """What the output is called."""
+    metadata: Mapping[str, Any]
+    """Texts, numbers and lists of them, by name."""
+
+    @property
+    def example(self) -> Tensor:
+        """An input, (1,3,H,W)."""
+        return torch.zeros(1, 3, *self.input_size)
+
+    def outputs(self) -> list[tuple[Tensor, Tensor]]:
+        """Random inputs in batches of `BATCHES`, and what the network gives for them.
+
+        Raises `HrkitError` for a network that does not run, or that gives something else than one tensor.
+        """
+        generator, height, width = torch.Generator().manual_seed(0), *self.input_size
+        pairs = []
+        for size in BATCHES:
+            images = torch.rand(size, 3, height, width, generator=generator)
+            try:
+                with torch.no_grad():
+                    expected = self.network(images)
+            except (HrkitError, OSError):
+                raise
+            except Exception as error:  # perhaps a stranger's network, which may raise anything
+                raise HrkitError(f"{self.name} does not run at {height}x{width} ({one_line(error)})") from error
+            if not isinstance(expected, Tensor):
+                raise HrkitError(f"{self.name} gives {type(expected).__name__}; only one tensor can be exported")
+            pairs.append((images, expected))
+        return pairs
+
+
+def exportable_pose_model(model: PoseModel, weights: str) -> Exportable:
+    """A pose network as it can be exported; `weights` is the name or file of what fills it."""
+    skeleton = model.skeleton
+    metadata = {
+        "kind": "pose",
+        "backbone": model.names[0],
+        "head": model.names[1],
+        "weights": weights,
+        "codec": model.codec_name,
+        "sigma": model.sigma,
+        "skeleton": skeleton.name,
+        "keypoint_names": skeleton.keypoint_names,
+        "flip_pairs": skeleton.flip_pairs,
+        **_input(model.input_size, model.mean, model.std, model.channel_order),
+    }
+    return Exportable(model.names[0], model, model.input_size, "heatmaps", metadata)
+
+
+def exportable_detector(
+    detector: Detector, name: str, weights: str, input_size: tuple[int, int] | None = None
+) -> Exportable:
+    """The network of a detector as it can be exported, for frames of `input_size`, by default its own.
+
+    Raises `HrkitError` for a detector without a network that takes batches of one size, as Darknet's do: (N,3,H,W) RGB
+    in 0..1 -> (N,A,5+C).
+    """
+    network, side = getattr(detector, "network", None), getattr(detector, "input_size", None)
+    if not isinstance(network, nn.Module) or not isinstance(side, int):
+        raise HrkitError(f"the detector {name!r} cannot be exported: it has no network of one input size")
+    size = input_size or (side, side)
+    metadata = {
+        "kind": "detector",
+        "detector": name,
+        "weights": weights,
+        "columns": ["center_x", "center_y", "width", "height", "objectness", "probability of each class"],
+        "class_names": list(getattr(detector, "class_names", ())),
+        **_input(size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb"),
+    }
+    return Exportable(name, network, size, "predictions", metadata)
+
+
+def _input(size: tuple[int, int], mean: Sequence[float], std: Sequence[float], channel_order: str) -> dict[str, Any]:
+    return {
+        "hrkit_version": __version__,
+        "input_size": list(size),
+        "mean": list(mean),
+        "std": list(std),
+        "channel_order": channel_order,
+    }
+
+
+def calibration_crops(model: PoseModel, people: KeypointDataset) -> list[Tensor]:
+    """The crops of `CALIBRATION_PEOPLE` people drawn at random, as the network takes them: (1,3,H,W) each."""
+    crops = PersonCrops(people, model.input_size, model.create_codec().udp)
+    rows = np.random.default_rng(0).permutation(len(people))[:CALIBRATION_PEOPLE]
+    return [model.normalise(torch.from_numpy(crops[0, 0, row].crop)[None]) for row in rows.tolist()]
+
+
+def checked_format(path: str | os.PathLike[str], name: str | None = None, *, int8: bool = False) -> str:
+    """The format `name`, or where that is None, the one that the ending of `path` says.
+
+    Raises `UnknownNameError` for an unknown format, `HrkitError` for a file of another ending, for int8 in another
+    format than OpenVINO's, and where packages are missing.
+    """
+    endings = {kind: known.ending for kind, known in FORMATS.items()}
+    name = name or next((kind for kind, ending in endings.items() if ending == Path(path).suffix), None)
+    if name is None:
+        raise HrkitError(f"{os.fspath(path)}: end its name in {' or '.join(endings.values())}, or name the format")
+    if name not in endings:
+        raise UnknownNameError("format", name, endings)
+    if Path(path).suffix != endings[name]:
+        raise HrkitError(f"{os.fspath(path)}: the name of a file of the format {name} ends in {endings[name]}")
+    if int8 and name != "openvino":
+        raise HrkitError(f"int8 is for the format openvino, not for {name}")
+    extra = "int8" if int8 else FORMATS[name].extra
+    if extra is not None:
+        require(extra)
+    return name
+
+
+def export(
+    subject: Exportable,
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    calibration: Sequence[Tensor] | None = None,
+) -> float:
+    """Writes the file, runs it, and returns the largest difference to PyTorch: of values above 1 relative to them.
+
+    `format` is one of `FORMATS`, by default what the ending of `path` says; OpenVINO puts a `.bin` beside its `.xml`.
+    `calibration`, inputs of (1,3,H,W), makes an OpenVINO file compute in int8. Raises as `checked_format` does, and
+    `HrkitError` where the network cannot be exported and, but for int8, for a difference above `TOLERANCE`. There is
+    no new file then, and an old one stays as it was.
+    """
+    name = checked_format(path, format, int8=calibration is not None)
+    kind, write = FORMATS[name], FORMATS[name].write
+    if calibration is not None:
+        write = functools.partial(_write_openvino, calibration=calibration)
+    with _files(Path(path), name) as temporary:
+        pairs = subject.outputs()
+        write(subject, temporary)
+        run = kind.load(temporary)
+        with torch.no_grad():
+            difference = max(_difference(run(images), expected) for images, expected in pairs)
+        del run  # which keeps the file open
+        if calibration is None and not difference <= TOLERANCE:  # which NaN is not
+            raise HrkitError(f"{subject.name} as {name} differs from PyTorch by {difference:.1e}; no file was written")
+    return difference
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    if found.shape != expected.shape:
+        raise HrkitError(f"the file gives {tuple(found.shape)}, PyTorch {tuple(expected.shape)}; no file was written")
+    return float(((found - expected).abs() / expected.abs().clamp(min=1)).max())
+
+
+@contextlib.contextmanager
+def _files(target: Path, kind: str) -> Iterator[Path]:
+    """A temporary path for the file; OpenVINO's second file moves with it."""
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(atomic_path(target))
+        if kind != "openvino":
+            yield temporary
+            return
+        weights = stack.enter_context(atomic_path(target.with_suffix(".bin")))
+        beside = temporary.with_suffix(".bin")  # the only name that OpenVINO takes
+        try:
+            yield temporary
+            os.replace(beside, weights)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _write_onnx(subject: Exportable, path: Path) -> None:
+    model = to_onnx(subject.network, subject.example, output=subject.output)
+    for name, text in _texts(subject).items():
+        model.metadata_props.add(key=name, value=text)
+    path.write_bytes(model.SerializeToString())
+
+
+def _write_openvino(subject: Exportable, path: Path, calibration: Sequence[Tensor] | None = None) -> None:
+    import openvino
+
+    model = to_openvino(subject.network, subject.example, output=subject.output)
+    if calibration is not None:
+        model = quantise(model, calibration)
+    for name, text in _texts(subject).items():
+        model.set_rt_info(text, ["hrkit", name])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _write_program(subject: Exportable, path: Path) -> None:
+    program = to_program(subject.network, subject.example)
+    torch.export.save(program, path, extra_files={"hrkit.json": json.dumps(_texts(subject), indent=1)})
+
+
+def _load_program(path: Path) -> Callable[[Tensor], Tensor]:
+    return torch.export.load(path).module()
+
+
+def _texts(subject: Exportable) -> dict[str, str]:
+    """The metadata as texts; what is none is JSON."""
+    everything = {"input": INPUT, "output": subject.output, **subject.metadata}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in everything.items()}
+
+
+@frozen
+class Format:
+    """A kind of file: how its name ends, the extra of hrkit that it needs, how it is written and run."""
+
+    ending: str
+    extra: str | None
+    write: Callable[[Exportable, Path], None]
+    load: Callable[[Path], Callable[[Tensor], Tensor]]
+
+
+FORMATS = {
+    "onnx": Format(".onnx", "onnx", _write_onnx, OnnxNetwork),
+    "openvino": Format(".xml", "openvino", _write_openvino, lambda path: OpenvinoNetwork(path, "float32")),
+    "torch-export": Format(".pt2", None, _write_program, _load_program),
+}
+"""What networks can be exported to."""
