@@ -149,7 +149,8 @@ def _fold_batch_norm(graph: fx.GraphModule) -> None:
             continue
         conv: Any = graph.get_submodule(before.target)
         act = _after_norm(norm)
-        if type(conv) not in CONVOLUTIONS or act is None:
+        grouped = isinstance(conv, nn.ConvTranspose2d) and conv.groups > 1  # output channels in two dimensions
+        if type(conv) not in CONVOLUTIONS or act is None or grouped:
             continue
         folded = put(graph, before, fuse_conv_bn_eval(conv, norm, isinstance(conv, nn.ConvTranspose2d)), *before.args)
         if isinstance(act, nn.Identity):

@@ -54,7 +54,7 @@ class Pipeline:
     "auto", "cpu", "mps", "cuda:0" or several, as "cuda:0,1". Calls from several threads take turns on each device.
     `precision` "auto" is what the device is fast in and the results stay within bounds with, else "float32", "bfloat16"
     or "float16"; `runtime` "auto" makes the networks fast, "eager" leaves their layers as they are, "onnx" and
-    "openvino" hand them on.
+    "openvino" hand them on, and "onnx:FILE" or "openvino:FILE" runs what `hrkit export` wrote of the pose network.
     """
 
     def __init__(
@@ -77,8 +77,9 @@ class Pipeline:
         self.flip_test = flip_test
         self.max_batch_size = max_batch_size
         self._pose = Replicas([pose_model.prepared(one, precision, runtime) for one in devices])
+        own = "auto" if ":" in runtime else runtime  # a file is of the pose network
         self._detect = (
-            None if detector is None else Replicas([_prepared(detector, one, precision, runtime) for one in devices])
+            None if detector is None else Replicas([_prepared(detector, one, precision, own) for one in devices])
         )
 
     @classmethod
