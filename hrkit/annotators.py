@@ -54,6 +54,11 @@ class SkeletonAnnotator:
     def __call__(self, frame: Frame, poses: Poses) -> Frame:
         """A copy of the (H,W,3) BGR frame with every person drawn on it."""
         canvas = frame.copy()
+        self.draw(canvas, poses)
+        return canvas
+
+    def draw(self, canvas: Frame, poses: Poses) -> None:
+        """Draws every person on a (H,W,3) BGR frame itself."""
         joints = np.arange(len(poses.skeleton))
         edges = poses.skeleton.edge_indices
         strokes = np.concatenate([edges, np.stack([joints, joints], axis=1)])  # a joint is a stroke without length
@@ -70,7 +75,6 @@ class SkeletonAnnotator:
                 rows = levels[person] == level
                 look = widths[person, rows], colors[person, rows]
                 _draw_strokes(canvas, points[person, rows], *look, self.outline, level / LEVELS)
-        return canvas
 
     def _levels(self, frame: Frame, poses: Poses) -> NDArray[np.int64]:
         """(N,K) from 1, faint, to `LEVELS`, opaque; 0 for what is not drawn."""
@@ -134,6 +138,11 @@ class BoxAnnotator:
     def __call__(self, frame: Frame, poses: Poses) -> Frame:
         """A copy of the (H,W,3) BGR frame with a box around every person."""
         canvas = frame.copy()
+        self.draw(canvas, poses)
+        return canvas
+
+    def draw(self, canvas: Frame, poses: Poses) -> None:
+        """Draws a box around every person on a (H,W,3) BGR frame itself."""
         height, width = canvas.shape[:2]
         unit = _unit(canvas)
         boxes = poses.detections.xyxy
@@ -152,7 +161,6 @@ class BoxAnnotator:
             places = place_labels(boxes[shown], sizes, (height, width))
             for text, place, color in zip(texts, places.tolist(), colors, strict=True):
                 _draw_text(canvas, text, place, color)
-        return canvas
 
 
 def place_labels(boxes: ArrayLike, sizes: ArrayLike, frame_size: tuple[int, int]) -> NDArray[np.int64]:

@@ -35,10 +35,12 @@ class Drawing:
 
     def __call__(self, frame: Frame, poses: Poses) -> Frame:
         """A copy of the (H,W,3) BGR frame with its people."""
-        if self.heatmaps and poses.heatmaps is not None:
-            frame = HeatmapAnnotator(udp=self.udp)(frame, poses)
-        frame = SkeletonAnnotator(color_by=self.color_by)(frame, poses)
-        return BoxAnnotator(color_by=self.color_by)(frame, poses) if self.boxes else frame
+        heat = self.heatmaps and poses.heatmaps is not None
+        canvas = HeatmapAnnotator(udp=self.udp)(frame, poses) if heat else frame.copy()
+        SkeletonAnnotator(color_by=self.color_by).draw(canvas, poses)
+        if self.boxes:
+            BoxAnnotator(color_by=self.color_by).draw(canvas, poses)
+        return canvas
 
 
 @frozen

@@ -25,6 +25,9 @@ from hrkit.player import Drawing
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.structures import Detections, Poses, Skeleton
 
+REST = 0.02
+"""Seconds between two pieces of work."""
+
 Frame = NDArray[np.uint8]
 Work = Callable[[], Any]
 
@@ -55,11 +58,13 @@ class Timing:
 def interleaved(work: Mapping[str, Work], rounds: int) -> dict[str, Timing]:
     """Times each piece of work `rounds` times, in turns, so that a slow moment of the machine meets all alike.
 
-    One more round before them warms up and does not count.
+    One more round before them warms up and does not count. Each piece starts when the threads of the one before have
+    come to rest, which in some programs spin on for a while.
     """
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for number in range(rounds + 1):
         for name, piece in work.items():
+            time.sleep(REST)
             started = time.perf_counter()
             piece()
             if number:
@@ -179,10 +184,10 @@ def blank_input(network: nn.Module, size: tuple[int, int], count: int = 1) -> to
     return images.to(device, dtype, memory_format=torch.channels_last)
 
 
-def matrix_rate(dtype: torch.dtype, size: int = 4096, rounds: int = 5) -> float:
-    """Floating-point operations a second of a square matrix product, the best of some rounds."""
+def matrix_product(dtype: torch.dtype, size: int = 4096) -> tuple[Work, int]:
+    """A square matrix product, and how many floating-point operations it has."""
     matrix = torch.rand(size, size).to(dtype)
-    return 2 * size**3 / interleaved({"product": lambda: matrix @ matrix}, rounds)["product"].low
+    return lambda: matrix @ matrix, 2 * size**3
 
 
 def network_operations(model: PoseModel) -> int:
@@ -224,7 +229,7 @@ def lively(network: Network) -> Network:
     return network.eval()
 
 
-def read_photos(folder: Any, count: int = 12) -> list[Frame]:
+def read_photos(folder: Any, count: int = 8) -> list[Frame]:
     """The first `count` pictures of a folder or glob."""
     from hrkit.images import find_images
 

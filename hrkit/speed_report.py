@@ -38,7 +38,7 @@ from hrkit.speed import (
     found_by,
     interleaved,
     lively,
-    matrix_rate,
+    matrix_product,
     network_operations,
     outside_networks,
     part_work,
@@ -122,7 +122,7 @@ def measure(
 
     `compare` holds them against the plain way and, with `operators`, hrkit's operators against others', its detectors
     against other programs; `limit` holds the networks against the machine's matrix products. End to end is on `photos`,
-    with the people that the detector sees if it is trained, else on a bundled one.
+    with the people that the detector sees if it is trained, and on a bundled one.
     """
     parts: list[Parts] = []
     figures: list[Figure] = []
@@ -139,10 +139,11 @@ def measure(
             if count == 4:
                 outside = 1e3 * outside_networks(timings)
                 figures.append(Figure(str(pair), "outside both networks, 4 people", outside, "ms a frame"))
-        scene = found_by(detector, photos) if photos and trained else crowd(photo, 2, photo.shape[:2])
+        scenes = [crowd(photo, 2, (480, 640)), *([found_by(detector, photos)] if photos and trained else [])]
         per_person[str(pair)] = _per_person(pipeline, photo)
         plain = PlainWay(model, _plain_detector(pair, detector)) if compare else None
-        figures += _end_to_end(pair, pipeline, plain, scene, rounds)
+        for scene in scenes:
+            figures += _end_to_end(pair, pipeline, plain, scene, rounds)
         if limit:
             figures.append(_over_limit(pair, pipeline, network_operations(model), rounds))
     if compare and operators:
@@ -156,7 +157,9 @@ def _end_to_end(pair: Pair, pipeline: Pipeline, plain: PlainWay | None, scene: S
     if plain is not None:
         work["plain"] = lambda: [plain(*one) for one in zip(scene.frames, scene.found, strict=True)]
     timings = interleaved(work, rounds)
-    where = f"{len(scene.frames)} photos, {scene.people} people"
+    height, width = scene.frames[0].shape[:2]
+    photos = f"{len(scene.frames)} photos" if len(scene.frames) > 1 else f"a photo of {width}x{height}"
+    where = f"{photos}, {scene.people} people"
     yield Figure(str(pair), f"end to end, {where}", len(scene.frames) / timings["hrkit"].median, "photos/s")
     if plain is not None:
         ratio = timings["plain"].median / timings["hrkit"].median
@@ -201,11 +204,12 @@ def _per_person(pipeline: Pipeline, photo: NDArray[np.uint8]) -> dict[int, float
 def _over_limit(pair: Pair, pipeline: Pipeline, operations: int, rounds: int) -> Figure:
     model = pipeline.pose_model
     images = blank_input(model, model.input_size, LIMIT_BATCH)
-    seconds = interleaved({"network": lambda: model(images)}, rounds)["network"].low
-    ideal = LIMIT_BATCH * operations / matrix_rate(placement(model)[1], rounds=rounds)
+    product, size = matrix_product(placement(model)[1])
+    timings = interleaved({"network": lambda: model(images), "product": product}, 2 * rounds)
+    ideal = LIMIT_BATCH * operations / size * timings["product"].low
     kind = str(model.dtype).removeprefix("torch.")
     what = f"network over the {kind} matrix product, batch {LIMIT_BATCH}"
-    return Figure(str(pair), what, seconds / ideal, "times the limit")
+    return Figure(str(pair), what, timings["network"].low / ideal, "times the limit")
 
 
 def _operators(rounds: int) -> Iterator[Figure]:

@@ -22,6 +22,7 @@ SECTIONS = {
     "register_heads": "Heads",
     "register_decoders": "Codecs",
     "register_datasets": "Datasets",
+    "register_runtimes": "Runtimes",
     "register_weights": "Weights",
     "register_commands": "Commands",
 }
