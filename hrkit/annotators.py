@@ -79,7 +79,8 @@ class SkeletonAnnotator:
     def _levels(self, frame: Frame, poses: Poses) -> NDArray[np.int64]:
         """(N,K) from 1, faint, to `LEVELS`, opaque; 0 for what is not drawn."""
         scores = poses.keypoint_scores
-        share = np.clip((scores - self.threshold) / max(self.sure - self.threshold, 1e-6), 0, 1)
+        span = max(self.sure - self.threshold, 1e-6)
+        share = (np.clip(scores, self.threshold, self.threshold + span) - self.threshold) / span  # no number overflows
         levels = np.ceil((FAINTEST + (1 - FAINTEST) * np.nan_to_num(share)) * LEVELS).astype(np.int64)
         size = max(frame.shape[:2])
         near = (np.abs(poses.keypoints - np.array([frame.shape[1], frame.shape[0]]) / 2) <= 1.5 * size).all(2)
