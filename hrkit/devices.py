@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -74,8 +75,9 @@ def _try(device: torch.device) -> None:
 class Replicas(Generic[Part]):
     """The same network on several devices; jobs are dealt to whichever is free, one at a time a device.
 
-    They run in threads of their own, one a device, whoever asks: callers queue, and what a thread keeps for its
-    calculations is kept once.
+    Callers queue. Their jobs run in threads of their own, one a device, so that what a thread keeps for its calculations
+    is kept once; those of the thread that made the one network run in it, which saves a fifth of the time where the
+    processor has few cores.
     """
 
     def __init__(self, networks: Sequence[Part]) -> None:
@@ -83,6 +85,7 @@ class Replicas(Generic[Part]):
         self._free: SimpleQueue[Part] = SimpleQueue()
         for network in self.networks:
             self._free.put(network)
+        self._home = threading.get_ident()
         self._pool = ThreadPoolExecutor(len(self.networks), "hrkit-device")
 
     @property
@@ -95,6 +98,10 @@ class Replicas(Generic[Part]):
 
         At most twice as many jobs as devices are under way, so that memory stays bounded.
         """
+        if len(self.networks) == 1 and threading.get_ident() == self._home:
+            for job in jobs:
+                yield self._run_one(function, job)
+            return
         waiting: deque[Future[Result]] = deque()
         try:
             for job in jobs:
