@@ -75,9 +75,8 @@ def _try(device: torch.device) -> None:
 class Replicas(Generic[Part]):
     """The same network on several devices; jobs are dealt to whichever is free, one at a time a device.
 
-    Callers queue. Their jobs run in threads of their own, one a device, so that what a thread keeps for its calculations
-    is kept once; those of the thread that made the one network run in it, which saves a fifth of the time where the
-    processor has few cores.
+    Callers queue. Their jobs run in threads of their own, one a device, so that what a thread keeps for calculating is
+    kept once. Jobs of the thread that made the one network run in it, a fifth faster where cores are few.
     """
 
     def __init__(self, networks: Sequence[Part]) -> None:
