@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ from hrkit.player import Drawing
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.structures import Detections, Poses, Skeleton
 
-REST = 0.02
+REST = 0.1
 """Seconds between two pieces of work."""
 
 Frame = NDArray[np.uint8]
@@ -118,18 +117,12 @@ def part_work(pipeline: Pipeline, scene: Scene) -> dict[str, Work]:
     work: dict[str, Work] = {}
     if pipeline.detector is not None:
         work["detector"] = lambda: pipeline.detect([frame])
-        light = _without_network(pipeline.detector)
-        if light is not None:
-            work[LIGHT] = lambda: light.detect([frame])
     work["crops"] = lambda: model.crops([(frame, found.xyxy)], codec)
     work["pose network"] = lambda: model.heatmaps(crops.images)
     work["decoding"] = lambda: codec.decode(heatmaps)
     work["drawing"] = lambda: drawing(frame, poses)
     work["end to end"] = lambda: whole(pipeline, scene)
     return work
-
-
-LIGHT = "detector without its network"
 
 
 def standing(found: Detections, skeleton: Skeleton) -> Poses:
@@ -141,29 +134,6 @@ def standing(found: Detections, skeleton: Skeleton) -> Poses:
     return Poses(keypoints, np.ones(keypoints.shape[:2]), found, skeleton)
 
 
-class _Remembered(nn.Module):
-    """Gives the same again, whatever it is shown."""
-
-    def __init__(self, network: nn.Module, side: int) -> None:
-        super().__init__()
-        image = blank_input(network, (side, side))
-        with torch.inference_mode():
-            self.result = network(image)
-        self.register_buffer("like", image[..., :0])  # tells device and dtype
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.result
-
-
-def _without_network(detector: Any) -> Any:
-    """The detector with all its work but that of its network; None where it is not known which that is."""
-    if not isinstance(getattr(detector, "network", None), nn.Module) or not hasattr(detector, "input_size"):
-        return None
-    light = copy.copy(detector)
-    light._modules = {**detector._modules, "network": _Remembered(detector.network, detector.input_size)}
-    return light
-
-
 def whole(pipeline: Pipeline, scene: Scene) -> None:
     """The detector on every frame, then the poses of the scene's people."""
     for start in range(0, len(scene.frames), FRAMES_AT_ONCE):
@@ -172,9 +142,36 @@ def whole(pipeline: Pipeline, scene: Scene) -> None:
         pipeline.predict_batch(scene.frames[chunk], scene.found[chunk])
 
 
-def outside_networks(timings: Mapping[str, Timing]) -> float:
-    """Seconds a frame of all that is neither of the two networks, from the timings of `part_work`."""
-    return sum(timings[name].median for name in (LIGHT, "crops", "decoding", "drawing") if name in timings)
+def outside_networks(pipeline: Pipeline, scene: Scene, rounds: int) -> Timing:
+    """Seconds a frame of all that is neither of the two networks, drawing among it, in one frame after the other."""
+    networks = [pipeline.pose_model, getattr(pipeline.detector, "network", None)]
+    poses, drawing, inside = standing(scene.found[0], pipeline.skeleton), Drawing(), 0.0
+
+    def enter(network: nn.Module, images: Any) -> None:
+        nonlocal inside
+        inside -= time.perf_counter()
+
+    def leave(network: nn.Module, images: Any, result: Any) -> None:
+        nonlocal inside
+        inside += time.perf_counter()
+
+    hooks = [
+        hook
+        for network in networks
+        if isinstance(network, nn.Module)
+        for hook in (network.register_forward_pre_hook(enter), network.register_forward_hook(leave))
+    ]
+    try:
+        seconds = []
+        for _ in range(rounds):
+            inside, started = 0.0, time.perf_counter()
+            whole(pipeline, scene)
+            drawing(scene.frames[0], poses)
+            seconds.append(time.perf_counter() - started - inside)
+        return Timing(tuple(seconds))
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def blank_input(network: nn.Module, size: tuple[int, int], count: int = 1) -> torch.Tensor:

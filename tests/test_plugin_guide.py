@@ -39,6 +39,10 @@ truth = torch.tensor([[[70.3, 121.9]]])
 heatmaps, _ = codec.encode(truth, torch.ones(1, 1))
 assert (codec.decode(heatmaps)[0] - truth).abs().max() < 0.5
 assert isinstance(registry.datasets.builder("no_people")(), KeypointDataset)
+network, images = pipeline.pose_model, torch.rand(2, 3, *pipeline.pose_model.input_size)
+runtime = registry.runtimes.build("autocast", network=network, example=images[:1], precision="auto")
+assert runtime(images).dtype == torch.float32
+assert 0 < (runtime(images) - network(images)).abs().max() < 0.1
 assert zoo.choose("patches").name == "patches-coco"
 assert CliRunner().invoke(main, ["hello"]).output == "hello from a plugin\\n"
 assert not registry.plugins.failed

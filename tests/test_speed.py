@@ -11,7 +11,7 @@ from hrkit import Pipeline
 from hrkit.pipeline import create_detector
 from hrkit.plain_way import PlainWay
 from hrkit.pose_model import create_pose_model
-from hrkit.speed import LIGHT, Timing, crowd, interleaved, network_operations, outside_networks, part_work
+from hrkit.speed import Timing, crowd, interleaved, network_operations, outside_networks
 from hrkit.speed_report import Pair, curves, measure, page
 from hrkit.structures import Detections
 from painted import TWO_PEOPLE, two_people
@@ -54,19 +54,14 @@ def test_the_plain_way_finds_the_same_people() -> None:
 
 
 def test_what_is_outside_the_networks() -> None:
-    seconds = {"detector": 5.0, LIGHT: 1.0, "crops": 0.5, "pose network": 9.0, "decoding": 0.25, "drawing": 0.125}
-    assert outside_networks({name: Timing((value,)) for name, value in seconds.items()}) == 1.875
-
-
-def test_a_detector_without_its_network() -> None:
     detector = create_detector("yolov3_tiny", weights=None, input_size=64)
     pipeline = Pipeline(create_pose_model("hrnet_w2", input_size=(64, 64)), detector, device="cpu")
-    work = part_work(pipeline, crowd(np.zeros((48, 64, 3), np.uint8), 2))
-    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        patch.setattr(type(pipeline.detector.network), "forward", None)  # type: ignore[union-attr]
-        work[LIGHT]()
-        with pytest.raises(TypeError):
-            work["detector"]()
+    scene = crowd(np.zeros((48, 64, 3), np.uint8), 2)
+    networks = [pipeline.pose_model, pipeline.detector.network]  # type: ignore[union-attr]
+    timing = outside_networks(pipeline, scene, 3)
+    assert len(timing.seconds) == 3
+    assert timing.low > 0
+    assert not any(network._forward_hooks or network._forward_pre_hooks for network in networks)
 
 
 def test_operations_are_two_a_multiply_add() -> None:
@@ -91,7 +86,7 @@ def test_every_part_is_measured(speed: object) -> None:
         for median, low, high in part.seconds.values():
             assert 0 < low <= median <= high
     whats = [figure.what for figure in speed.figures]  # type: ignore[attr-defined]
-    assert "outside both networks, 4 people" in whats
+    assert "outside both networks, 4 people in 1280x720" in whats
     assert any("matrix product, batch 8" in what for what in whats)
     assert "plain way" not in " ".join(whats)
 

@@ -7,6 +7,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from hrkit.pose_model import PoseModel
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -24,7 +26,17 @@ def trained_like(network: Network) -> Network:
                 assert part.running_mean is not None
                 assert part.running_var is not None
                 part.running_mean.normal_(0, 0.2, generator=generator)
-                for values in (part.running_var, part.weight):
-                    values.uniform_(0.6, 1.4, generator=generator)
-                part.bias.normal_(0, 0.2, generator=generator)
+                part.running_var.uniform_(0.6, 1.4, generator=generator)
+                if part.affine:
+                    part.weight.uniform_(0.6, 1.4, generator=generator)
+                    part.bias.normal_(0, 0.2, generator=generator)
     return network.eval()
+
+
+def trained_like_pose_model(model: PoseModel) -> PoseModel:
+    """The same for a pose network, whose heatmaps then reach from -1 or so to 1, or the other way round."""
+    trained_like(model)
+    last = [part for part in model.head.modules() if isinstance(part, nn.Conv2d)][-1]
+    with torch.no_grad():
+        last.weight /= model(torch.ones(1, 3, *model.input_size)).abs().max()
+    return model
