@@ -20,7 +20,7 @@ import hrkit_examples
 import numpy as np
 import torch
 from click.testing import CliRunner
-from hrkit import Pipeline, create_detector, list_names, registry, zoo
+from hrkit import Pipeline, create_detector, create_pose_model, list_names, registry, zoo
 from hrkit.cli import main
 from hrkit.datasets.base import KeypointDataset
 from hrkit.heads.codecs import create_codec
@@ -39,7 +39,8 @@ truth = torch.tensor([[[70.3, 121.9]]])
 heatmaps, _ = codec.encode(truth, torch.ones(1, 1))
 assert (codec.decode(heatmaps)[0] - truth).abs().max() < 0.5
 assert isinstance(registry.datasets.builder("no_people")(), KeypointDataset)
-network, images = pipeline.pose_model, torch.rand(2, 3, *pipeline.pose_model.input_size)
+network = create_pose_model("patches", head="linear").requires_grad_(False)
+images = torch.rand(2, 3, *network.input_size)
 runtime = registry.runtimes.build("autocast", network=network, example=images[:1], precision="auto")
 assert runtime(images).dtype == torch.float32
 assert 0 < (runtime(images) - network(images)).abs().max() < 0.1
