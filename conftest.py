@@ -24,6 +24,14 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A home of the suite's own: what somebody downloaded or built decides nothing here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HRKIT_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Threads of tiny networks only wait for each other where processors are shared."""
