@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import logging
 
 import torch
@@ -65,7 +64,8 @@ def check_runtime(name: str) -> None:
 
 def placement(network: nn.Module) -> tuple[torch.device, torch.dtype]:
     """Where a network takes its input, and in what; the CPU in float32 for one without tensors of its own."""
-    tensors = itertools.chain(network.parameters(), network.buffers())
-    floats = (tensor for tensor in tensors if tensor.is_floating_point())
-    first = next(floats, torch.empty(0))
-    return first.device, first.dtype
+    for module in network.modules():  # as few of them as need be: this is asked for each frame
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None and tensor.is_floating_point():
+                return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.float32

@@ -119,14 +119,32 @@ def _draw_strokes(
         return
     region = canvas[top:bottom, left:right]
     layer = region if opacity >= 1 else region.copy()
-    fixed = np.round((points - low) * 2**_SHIFT).astype(np.int64).tolist()
+    passes = [(widths, colors)]
     if outline is not None:
-        for (start, end), width in zip(fixed, widths.tolist(), strict=True):
-            cv2.line(layer, start, end, outline, width + 2 * rim, cv2.LINE_AA, _SHIFT)
-    for (start, end), width, color in zip(fixed, widths.tolist(), colors.tolist(), strict=True):
-        cv2.line(layer, start, end, color, width, cv2.LINE_AA, _SHIFT)
+        passes.insert(0, (widths + 2 * rim, np.broadcast_to(np.array(outline, np.uint8), colors.shape)))
+    for thick, inks in passes:
+        for stroke, radius, ink in zip(*_outlines(points - low, thick), inks.tolist(), strict=True):
+            if radius:
+                cv2.circle(layer, stroke[0].tolist(), radius, ink, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+            else:
+                cv2.fillConvexPoly(layer, stroke, ink, cv2.LINE_AA, _SHIFT)
     if layer is not region:
         cv2.addWeighted(layer, opacity, region, 1 - opacity, 0, dst=region)
+
+
+def _outlines(points: NDArray[Any], widths: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[int]]:
+    """Of strokes (S,2,2) `widths` px wide: corners (S,4,2), and for those without length, which are dots, the radius.
+
+    In fixed-point px. The ends of limbs are square: joints, which are wider, lie over them.
+    """
+    starts, ends = points.transpose(1, 0, 2) * 2.0**_SHIFT
+    along = ends - starts
+    lengths = np.linalg.norm(along, axis=1)
+    half = widths * 2.0 ** (_SHIFT - 1)
+    across = along[:, ::-1] * [-1, 1] * (half / np.maximum(lengths, 1e-9))[:, None]
+    corners = np.stack([starts + across, ends + across, ends - across, starts - across], axis=1)
+    radii = np.where(lengths > 0, 0, half).round().astype(np.int64)
+    return np.round(corners).astype(np.int32), radii.tolist()
 
 
 @frozen
