@@ -34,7 +34,7 @@ LAYERS = (
     ("benchmark",),
     ("speed", "plain_way"),
     ("speed_report",),
-    ("compat",),
+    ("compat", "testing"),
     ("commands",),
     ("cli",),
     ("__main__",),

@@ -1,16 +1,78 @@
-"""`hrkit plugins`: who brought what."""
+"""`hrkit plugins`: who brought what, whether it is sound, and a start for one's own."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+KINDS = ("detector", "backbone", "head", "decoder", "dataset", "command")
+"""What `hrkit plugins new` can write."""
 
-@click.command("plugins", epilog="Example: HRKIT_PLUGINS=lite hrkit plugins")
-def command() -> None:
+
+@click.group("plugins", invoke_without_command=True, epilog="Example: HRKIT_PLUGINS=lite hrkit plugins")
+@click.pass_context
+def command(context: click.Context) -> None:
     """Lists plugins, what each brought, and which failed and why.
 
     HRKIT_PLUGINS=name,name allows only those; HRKIT_PLUGINS= (empty) allows none.
     """
+    if context.invoked_subcommand is None:
+        _list()
+
+
+@command.command("new", epilog="Example: hrkit plugins new hrkit-backdrop --kind detector")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="What the plugin brings.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=Path(), help="Where the folder is made.  [default: here]"
+)
+def new(name: str, kind: str, output: Path) -> None:
+    """Writes a distribution called NAME, in a folder of that name: a plugin that works, with a test of its own.
+
+    What it registers is called NAME without "hrkit-".
+    """
+    from hrkit.testing.distributions import write_distribution
+
+    folder = write_distribution(name, kind, output)
+    click.echo(f"written: {folder}")
+    click.echo(f"next: pip install -e {folder} && hrkit plugins check {name} && pytest {folder}")
+
+
+@command.command(
+    "check",
+    epilog="""\b
+Examples:
+  hrkit plugins check hrkit-lite
+  hrkit plugins check hrkit --part timm/resnet18 --part coco:data/coco""",
+)
+@click.argument("name")
+@click.option(
+    "--part", "parts", metavar="PART", multiple=True, help="Only this part, by its full name.  [default: all]"
+)
+def check(name: str, parts: tuple[str, ...]) -> None:
+    """Holds what the plugin NAME registers against the contract, and says what is wrong and what to do.
+
+    NAME is a plugin as `hrkit plugins` lists it, its distribution, or "hrkit" for hrkit's own parts. Where a pattern is
+    registered, PART is a name of its kind; for a dataset it is NAME:PATH. Nothing is downloaded. Exit code 1 if
+    anything is wrong.
+    """
+    from hrkit.testing import examine_plugin
+
+    part, judged, wrong = "", 0, 0
+    for finding in examine_plugin(name, parts):
+        if finding.part != part:
+            part = finding.part
+            click.echo(part)
+        click.echo(f"  {finding}")
+        judged += finding.verdict != "not judged"
+        wrong += finding.verdict == "wrong"
+    click.echo(f"{wrong} of {judged} checks found something wrong" if wrong else f"{judged} checks found nothing wrong")
+    if wrong:
+        raise SystemExit(1)
+
+
+def _list() -> None:
     from hrkit.errors import PluginError, one_line
     from hrkit.registry import KINDS, plugins
 

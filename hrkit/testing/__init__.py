@@ -1,0 +1,44 @@
+"""A kit for authors of plugins: what the contract in `hrkit.hookspecs` asks for, as checks.
+
+>>> from hrkit.testing import check_detector, describe
+>>> findings = check_detector(MyDetector())
+>>> assert not findings, describe(findings)
+
+Each `check_<kind>` gives a list of what is wrong, `examine_<kind>` everything, check by check; `check_plugin` goes
+through all that an installed plugin registers, as `hrkit plugins check` does. `hrkit.testing.fixtures` has fixtures for
+pytest.
+"""
+
+from hrkit.testing.backbones import check_backbone, examine_backbone
+from hrkit.testing.commands import check_command, examine_command
+from hrkit.testing.datasets import check_dataset, examine_dataset
+from hrkit.testing.decoders import check_decoder, examine_decoder
+from hrkit.testing.detectors import check_detector, examine_detector
+from hrkit.testing.heads import check_head, examine_head
+from hrkit.testing.plugins import check_plugin, examine_plugin
+from hrkit.testing.report import Finding, describe
+from hrkit.testing.scenes import PHOTO_PEOPLE, photo
+from hrkit.testing.weights import check_weights, examine_weights
+
+__all__ = [
+    "PHOTO_PEOPLE",
+    "Finding",
+    "check_backbone",
+    "check_command",
+    "check_dataset",
+    "check_decoder",
+    "check_detector",
+    "check_head",
+    "check_plugin",
+    "check_weights",
+    "describe",
+    "examine_backbone",
+    "examine_command",
+    "examine_dataset",
+    "examine_decoder",
+    "examine_detector",
+    "examine_head",
+    "examine_plugin",
+    "examine_weights",
+    "photo",
+]

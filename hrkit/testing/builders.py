@@ -1,0 +1,65 @@
+"""Builders of detectors and datasets: what they take, and what they say of files that are no good."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hrkit.errors import HrkitError, one_line
+from hrkit.testing.report import Check, Finding, Wrong, examine, raised
+
+ONE_LINE = "raise hrkit.HrkitError, or an OSError, in one line that says what to do"
+
+
+def examine_detector_builder(build: Callable[..., Any], *, part: str = "detector") -> Iterator[Finding]:
+    """Whether a builder of detectors takes what it is called with, and refuses a damaged file in words."""
+    yield from examine(part, build, DETECTOR_CHECKS)
+
+
+def examine_dataset_builder(build: Callable[..., Any], *, part: str = "dataset") -> Iterator[Finding]:
+    """Whether a builder of datasets says in words that a path is not there."""
+    yield from examine(part, build, DATASET_CHECKS)
+
+
+def _takes_settings(build: Callable[..., Any]) -> None:
+    for setting in (None, 0.5):
+        build(weights=None, threshold=setting, nms_threshold=setting)
+
+
+def _damaged_weights(build: Callable[..., Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "damaged.pth"
+        file.write_bytes(b"these are no weights")
+        _in_words(lambda: build(weights=file, threshold=None, nms_threshold=None), "a damaged weights file")
+
+
+def _missing_path(build: Callable[..., Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "nothing"
+        _in_words(lambda: build(path, split="train"), "a path where nothing is")
+
+
+def _in_words(call: Callable[[], Any], given: str) -> None:
+    """Raises `Wrong` where `call` raises something else than `HrkitError` and `OSError`, or more than a line."""
+    try:
+        call()
+    except (HrkitError, OSError) as error:
+        if len(str(error).strip().splitlines()) > 1:
+            raise Wrong(f"of {given} it says more than one line: {one_line(error)[:120]}") from error
+    except Exception as error:
+        raise Wrong(f"given {given} it {raised(error)}") from error
+
+
+DETECTOR_CHECKS: tuple[Check[Any], ...] = (
+    Check(
+        "builder takes weights, threshold and nms_threshold",
+        _takes_settings,
+        "take these three by keyword, None among their values, even without a use for them",
+        vital=True,
+    ),
+    Check("damaged weights", _damaged_weights, ONE_LINE),
+)
+
+DATASET_CHECKS: tuple[Check[Any], ...] = (Check("path that is not there", _missing_path, ONE_LINE),)

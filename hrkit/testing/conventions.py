@@ -1,0 +1,143 @@
+"""Which convention boxes follow, from how they answer to changes of the picture.
+
+Nobody knows what a stranger's detector should find in a frame. But when the picture moves, or is twice as large, its
+boxes must move and grow with it, and boxes of another convention do that in another way: of x, y, width and height only
+the first two move. A convention is taken for wrong only where boxes do exactly as it would have them, so that a
+detector that is merely poor, or untrained, is not (metamorphic testing: Chen et al., Metamorphic Testing: A New
+Approach for Generating Next Test Cases, 1998).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from hrkit.geometry import xywh_to_xyxy, xyxy_to_xywh
+from hrkit.structures import Detections
+from hrkit.testing.scenes import Frame, placed, twice_as_large
+
+Boxes = NDArray[np.float64]
+Size = tuple[int, int]
+
+STRONG = 0.6
+"""Boxes of at least this share of the best score are compared; weaker ones come and go."""
+MOST_BOXES = 5
+FITS = 0.2
+"""How far boxes may be from what a convention predicts, as a share of how far they would then be from the right."""
+TELLING = 0.1
+"""Of the frame's shorter side: where a convention and the right one are nearer to each other, nothing can be told."""
+
+
+@frozen(eq=False)
+class Change:
+    """One picture in two frames: what lies at p in the first, lies at `scale` p + `shift` in the second."""
+
+    before: Frame
+    after: Frame
+    scale: float = 1.0
+    shift: tuple[int, int] = (0, 0)
+    """(x, y), frame px."""
+
+    def move(self, xyxy: Boxes) -> Boxes:
+        """(N,4) boxes of the first frame -> where they are in the second."""
+        return xyxy * self.scale + np.tile(self.shift, 2)
+
+
+def changes(frame: Frame) -> list[Change]:
+    """The frame twice as large; in the corner of a larger frame; and from there to the opposite corner."""
+    height, width = frame.shape[:2]
+    right, down = width // 2, height // 4  # unequal, so that x is not taken for y
+    larger = {"width": width + right, "height": height + down}
+    corner, opposite = placed(frame, 0, 0, **larger), placed(frame, right, down, **larger)
+    return [
+        Change(frame, twice_as_large(frame), scale=2.0),
+        Change(frame, corner),
+        Change(corner, opposite, shift=(right, down)),
+    ]
+
+
+@frozen
+class Convention:
+    """A way to say where a box is, which is not hrkit's."""
+
+    name: str
+    predict: Callable[[Boxes, Change], Boxes | None]
+    """What is said of the first frame -> what would then be said of the second; None where that cannot be known."""
+
+
+def _way(said: Callable[[Boxes, Size], Boxes], meant: Callable[[Boxes, Size], Boxes]) -> Callable[..., Boxes]:
+    """`said` turns boxes, xyxy frame px, into the convention, `meant` turns them back."""
+
+    def predict(boxes: Boxes, change: Change) -> Boxes:
+        before, after = change.before.shape[:2], change.after.shape[:2]
+        return said(change.move(meant(boxes, before)), after)
+
+    return predict
+
+
+def _to_center(boxes: Boxes, size: Size) -> Boxes:
+    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def _from_center(boxes: Boxes, size: Size) -> Boxes:
+    return np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
+
+
+def _swapped(boxes: Boxes, size: Size) -> Boxes:
+    return boxes[:, [1, 0, 3, 2]]
+
+
+def _from_the_right(boxes: Boxes, size: Size) -> Boxes:
+    return boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [size[1], 0, size[1], 0]
+
+
+def _border(size: Size) -> Boxes:
+    """(4,): what a square letterbox has to the left of the frame and above it, frame px."""
+    height, width = size
+    return np.tile([max(size) - width, max(size) - height], 2) / 2
+
+
+CONVENTIONS = (
+    Convention("x, y, width, height", _way(lambda b, _: xyxy_to_xywh(b), lambda b, _: xywh_to_xyxy(b))),
+    Convention("centre x, centre y, width, height", _way(_to_center, _from_center)),
+    Convention("y1, x1, y2, x2", _way(_swapped, _swapped)),
+    Convention("x counted from the right, as of a mirrored frame", _way(_from_the_right, _from_the_right)),
+    Convention(
+        "px of a letterbox whose border was not taken off",
+        _way(lambda b, s: b + _border(s), lambda b, s: b - _border(s)),
+    ),
+    # the size of the input is not known, but that it does not grow with the frame
+    Convention("px of the network's input, or shares of its side", lambda b, change: b if change.scale != 1 else None),
+)
+
+
+def strong(found: Detections) -> Boxes | None:
+    """The (N,4) boxes that can be expected to be found again; None if there are none, or a crowd."""
+    boxes = found.xyxy[found.scores >= STRONG * found.scores.max(initial=0)].astype(np.float64)
+    return boxes if 1 <= len(boxes) <= MOST_BOXES else None
+
+
+def other_convention(observed: Sequence[tuple[Change, Boxes, Boxes]]) -> str | None:
+    """The name of the convention that all boxes follow, if it is not hrkit's.
+
+    `observed` are changes of one picture, and the (N,4) boxes found before and after each.
+    """
+    for convention in CONVENTIONS:
+        judged = list(_judged(convention, observed))
+        if judged and all(judged):
+            return convention.name
+    return None
+
+
+def _judged(convention: Convention, observed: Iterable[tuple[Change, Boxes, Boxes]]) -> Iterator[bool]:
+    """For each change that can tell: whether the boxes do as the convention has it."""
+    for change, before, after in observed:
+        predicted, right = convention.predict(before, change), change.move(before)
+        if predicted is None:
+            continue
+        apart = np.abs(predicted - right).max(axis=1)
+        if (apart >= TELLING * min(change.before.shape[:2])).all():
+            yield bool((np.abs(after - predicted).max(axis=1) <= FITS * apart).all())

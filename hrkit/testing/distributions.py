@@ -1,0 +1,72 @@
+"""The start of a plugin: a distribution that works, with a test of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import os
+import re
+import string
+import tempfile
+from pathlib import Path
+
+from hrkit.errors import HrkitError
+from hrkit.registry import Registry, plugins
+
+TEMPLATES = Path(__file__).with_name("templates")
+"""Files for every kind, and in a folder each those of one: `test.py` is its test, the others are its package."""
+
+USE = {
+    "detector": "hrkit demo --image photo.jpg --detector $part",
+    "backbone": "hrkit info $part",
+    "head": "hrkit info hrnet_w32 --head $part",
+    "decoder": "hrkit demo --image photo.jpg --decoder $part",
+    "dataset": "hrkit browse --dataset $part:path/of/the/folder",
+    "command": "hrkit $part photo.jpg",
+}
+"""What to do with a part of each kind that `write_distribution` knows."""
+
+_NAME = re.compile(r"[a-z0-9]|[a-z0-9][a-z0-9._-]*[a-z0-9]", re.IGNORECASE)
+"""As PEP 508 has it."""
+
+
+def write_distribution(name: str, kind: str, parent: str | os.PathLike[str] = ".") -> Path:
+    """Writes the distribution `name`, with one part of a kind of `USE`, to a folder of that name in `parent`.
+
+    The part and the plugin are called `name` without "hrkit-". The folder appears whole or not at all; it is the
+    result. Raises `HrkitError` for a name that is none or is taken, and where the folder is there already.
+    """
+    words = _words(name, kind)
+    target = Path(parent) / name
+    if os.path.lexists(target):
+        raise HrkitError(f"{target} is there already; take another name or folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    package, test = Path(words["package"]), Path("tests") / f"test_{words['package']}.py"
+    files = {Path(file.stem): file for file in TEMPLATES.glob("*.template")}
+    for file in (TEMPLATES / kind).glob("*.template"):
+        files[test if file.stem == "test.py" else package / file.stem] = file
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as scratch:
+        for path, template in files.items():
+            written = Path(scratch) / name / path
+            written.parent.mkdir(parents=True, exist_ok=True)
+            content = string.Template(template.read_text(encoding="utf-8")).substitute(words)
+            written.write_text(content, encoding="utf-8")
+        (Path(scratch) / name).rename(target)
+    return target
+
+
+def _words(name: str, kind: str) -> dict[str, str]:
+    """What stands in the templates; raises `HrkitError` for a name that cannot be used."""
+    package = re.sub(r"[-_.]+", "_", name).lower()
+    if not _NAME.fullmatch(name) or not package.isidentifier() or keyword.iskeyword(package):
+        raise HrkitError(f"{name!r} is no name for a distribution; take letters, digits and dashes, a letter first")
+    if importlib.util.find_spec(package) is not None:
+        raise HrkitError(f"there is a module {package!r} already; take another name than {name!r}")
+    plugin = package.removeprefix("hrkit_")
+    part = plugin.replace("_", "-") if kind == "command" else plugin
+    if plugin in plugins.names():
+        raise HrkitError(f"there is a plugin {plugin!r} already; take another name than {name!r}")
+    if part in Registry(f"{kind}s"):
+        raise HrkitError(f"there is a {kind} {part!r} already; take another name than {name!r}")
+    words = {"distribution": name, "kind": kind, "package": package, "plugin": plugin, "part": part}
+    return {**words, "use": string.Template(USE[kind]).substitute(words)}

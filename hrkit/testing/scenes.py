@@ -1,0 +1,65 @@
+"""Frames to look at: a photo with two people, a painted person, noise, nobody, and sizes that nobody thinks of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hrkit.images import read_image
+from hrkit.synthetic import paint_people
+
+Frame = NDArray[np.uint8]
+
+PHOTO = Path(__file__).parents[1] / "assets" / "basketball.jpg"
+"""640x480, two people playing ball; NOTICE says whose."""
+
+PHOTO_PEOPLE = np.array([[37, 80, 160, 480], [435, 22, 640, 480]], np.float32)
+"""(2,4) xyxy, frame px of `photo()`: by eye."""
+
+
+def photo() -> Frame:
+    """(480,640,3) BGR: a photo with the people of `PHOTO_PEOPLE`."""
+    return read_image(PHOTO)
+
+
+def player() -> Frame:
+    """(480,320,3) BGR: the left half of the photo, with one person."""
+    return np.ascontiguousarray(photo()[:, :320])
+
+
+def painted() -> Frame:
+    """(240,320,3) BGR: one painted person on black, left of the middle."""
+    joints = np.array([[k % 3 / 2, k // 3 / 5] for k in range(17)])
+    return paint_people((240, 320), [joints * [70, 130] + [30, 40]], radius=4)
+
+
+def noise(height: int, width: int, seed: int = 0) -> Frame:
+    """(height,width,3): every value by chance."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def nobody() -> dict[str, Frame]:
+    """Frames without anything in them, by name."""
+    return {
+        f"a frame all {name}": np.full((96, 128, 3), grey, np.uint8) for name, grey in (("black", 0), ("grey", 128))
+    }
+
+
+def awkward() -> dict[str, Frame]:
+    """Frames of awkward sizes, by name: odd sides, one pixel, long and thin."""
+    sizes = ((61, 97), (1, 1), (1, 7), (200, 3))
+    return {f"a frame of {height}x{width}": noise(height, width, seed) for seed, (height, width) in enumerate(sizes)}
+
+
+def placed(frame: Frame, left: int, top: int, width: int, height: int) -> Frame:
+    """The frame with its corner at (left, top) of a larger one, whose rest repeats its border."""
+    below, right = height - top - frame.shape[0], width - left - frame.shape[1]
+    return cv2.copyMakeBorder(frame, top, below, left, right, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+
+
+def twice_as_large(frame: Frame) -> Frame:
+    """Every pixel four times."""
+    return np.ascontiguousarray(frame.repeat(2, axis=0).repeat(2, axis=1))

@@ -1,0 +1,68 @@
+"""Weights entries against the contract of `hrkit.hookspecs.register_weights`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hrkit import registry, zoo
+from hrkit.pipeline import create_detector
+from hrkit.pose_model import create_pose_model
+from hrkit.testing.report import Check, Finding, NotJudged, Wrong, examine, wrong
+from hrkit.zoo import WeightsEntry
+
+
+def check_weights(entry: Any, *, part: str = "weights") -> list[Finding]:
+    """What is wrong with a `hrkit.zoo.WeightsEntry`; an empty list if nothing is.
+
+    Nothing is downloaded; a file that the plugin carries is loaded. `part` is what findings call it.
+    """
+    return wrong(examine_weights(entry, part=part))
+
+
+def examine_weights(entry: Any, *, part: str = "weights") -> Iterator[Finding]:
+    """As `check_weights`, with what is right too, each as soon as it is known."""
+    yield from examine(part, entry, CHECKS)
+
+
+def _is_an_entry(entry: Any) -> None:
+    if not isinstance(entry, WeightsEntry):
+        raise Wrong(f"{type(entry).__name__} is no WeightsEntry")
+
+
+def _model(entry: WeightsEntry) -> None:
+    names = registry.detectors if entry.kind == "detector" else registry.backbones
+    if entry.model not in names:
+        raise Wrong(f"nobody registered the {names.kind.removesuffix('s')} {entry.model!r}")
+    if entry.kind != "pose":
+        return
+    if entry.head is not None and entry.head not in registry.heads:
+        raise Wrong(f"nobody registered the head {entry.head!r}")
+    if entry.codec not in registry.decoders:
+        raise Wrong(f"nobody registered the decoder {entry.codec!r}")
+
+
+def _checksum(entry: WeightsEntry) -> None:
+    if entry.file is None and not entry.checksum:
+        raise NotJudged("it has none: what is downloaded cannot be checked; give one if the publisher does")
+
+
+def _loads(entry: WeightsEntry) -> None:
+    if entry.file is None:
+        raise NotJudged("nothing is downloaded for this")
+    if not zoo.cache_path(entry).is_file():
+        raise Wrong(f"{entry.file} is not there")
+    if entry.kind == "detector":
+        create_detector(entry.model, weights=entry.name)
+    elif entry.kind == "pose":
+        create_pose_model(entry.model, weights=entry.name, num_joints=None, input_size=None)
+    else:
+        create_pose_model(entry.model, backbone_weights=entry.name)
+
+
+CHECKS: tuple[Check[Any], ...] = (
+    Check("it is a weights entry", _is_an_entry, "give hrkit.zoo.WeightsEntry objects", vital=True),
+    Check("its names are registered", _model, "name a model, head and decoder that hrkit or the plugin registers"),
+    Check("checksum", _checksum, "give the sha256 of the file"),
+    Check("the carried file loads", _loads, "ship the file as package data; it must fit the network exactly"),
+)
