@@ -49,7 +49,7 @@ class Change:
 def changes(frame: Frame) -> list[Change]:
     """The frame twice as large; in the corner of a larger frame; and from there to the opposite corner."""
     height, width = frame.shape[:2]
-    right, down = width // 2, height // 4  # unequal, so that x is not taken for y
+    right, down = width // 4, height // 16  # so unequal that x is not taken for y
     larger = {"width": width + right, "height": height + down}
     corner, opposite = placed(frame, 0, 0, **larger), placed(frame, right, down, **larger)
     return [
@@ -78,14 +78,6 @@ def _way(said: Callable[[Boxes, Size], Boxes], meant: Callable[[Boxes, Size], Bo
     return predict
 
 
-def _to_center(boxes: Boxes, size: Size) -> Boxes:
-    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
-
-
-def _from_center(boxes: Boxes, size: Size) -> Boxes:
-    return np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
-
-
 def _swapped(boxes: Boxes, size: Size) -> Boxes:
     return boxes[:, [1, 0, 3, 2]]
 
@@ -101,8 +93,8 @@ def _border(size: Size) -> Boxes:
 
 
 CONVENTIONS = (
+    # x, y of the corner or of the centre: both move alike
     Convention("x, y, width, height", _way(lambda b, _: xyxy_to_xywh(b), lambda b, _: xywh_to_xyxy(b))),
-    Convention("centre x, centre y, width, height", _way(_to_center, _from_center)),
     Convention("y1, x1, y2, x2", _way(_swapped, _swapped)),
     Convention("x counted from the right, as of a mirrored frame", _way(_from_the_right, _from_the_right)),
     Convention(

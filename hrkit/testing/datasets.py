@@ -137,15 +137,17 @@ def _boxes_in_pictures(trial: _Trial) -> None:
 
 
 def _joints_in_boxes(trial: _Trial) -> None:
-    data, inside = trial.dataset, []
-    for row in trial.rows:
-        points = data.keypoints[row][data.visible[row] > 0]
-        inside += _within(points, _grown(data.boxes[row])).tolist()
-    if not inside:
+    data, rows = trial.dataset, trial.rows
+    labelled = [data.keypoints[row][data.visible[row] > 0] for row in rows]
+    joints = np.concatenate(labelled)
+    if not len(joints):
         raise NotJudged("nobody has a labelled joint")
-    if np.mean(inside) < 0.5:
-        count = len(inside) - sum(inside)
-        raise Wrong(f"{count} of {len(inside)} labelled joints are not in the boxes of their people, nor near")
+    if np.abs(joints).max() <= 2 and (data.boxes[rows, 2:] - data.boxes[rows, :2]).min() > 2:
+        raise Wrong(f"no labelled joint is beyond {np.abs(joints).max():.3g}, as if they were shares of the picture")
+    inside = [_within(points, _grown(data.boxes[row])) for points, row in zip(labelled, rows, strict=True)]
+    outside = int((~np.concatenate(inside)).sum())
+    if outside > len(joints) / 2:
+        raise Wrong(f"{outside} of {len(joints)} labelled joints are not in the boxes of their people, nor near")
 
 
 def _grown(box: NDArray[Any]) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -29,7 +30,7 @@ OWN = "hrkit"
 EXAMPLES: Mapping[str, str] = {"hrnet_w*": "hrnet_w8", "timm/*": "timm/resnet10t"}
 """What stands for hrkit's own patterns."""
 
-UNTRAINED: Mapping[str, Mapping[str, Any]] = {"yolov3": {"input_size": 96}, "yolov3_tiny": {"input_size": 96}}
+UNTRAINED: Mapping[str, Mapping[str, Any]] = {"yolov3": {"input_size": 64}, "yolov3_tiny": {"input_size": 64}}
 """Options of hrkit's own detectors where no weights are at hand: as initialised they see as little in small frames."""
 
 
@@ -75,7 +76,7 @@ def examine_plugin(name: str, parts: Sequence[str] = ()) -> Iterator[Finding]:
         if failure is not None:
             yield Finding(f"plugin {plugin}", "it loads", "wrong", raised(failure))
     found = list(_registered(plugins))
-    for part in [_named(name, text, found) for text in parts] or found:
+    for part in [part for text in parts for part in _named(name, text, found)] or found:
         yield from _pattern(part) if "*" in part.name else EXAMINE[part.kind](part)
 
 
@@ -110,18 +111,21 @@ def _registered(plugins: Sequence[str]) -> Iterator[Part]:
                 yield Part(kind, EXAMPLES.get(name, name) if own else name, entry)
 
 
-def _named(plugin: str, text: str, parts: Sequence[Part]) -> Part:
-    """The part that `text` names: as it is registered, by a full name for a pattern, or a dataset with its path."""
-    brought = {(part.kind, part.entry.name): part for part in parts}
-    for kind in dict.fromkeys(kind for kind, _ in brought):
-        name, path = (text.split(":", 1) + [None])[:2] if kind == "datasets" else (text, None)
-        try:
-            entry, _ = Registry(kind).find(str(name))
-        except UnknownNameError:
-            continue
-        if (kind, entry.name) in brought and "*" not in str(name):
-            return Part(kind, str(name), entry, path)
-    raise UnknownNameError(f"part of {plugin}", text, (part.name for part in parts))
+def _named(plugin: str, text: str, parts: Sequence[Part]) -> list[Part]:
+    """What `text` names: parts as they are registered, by a full name for a pattern, or a dataset with its path."""
+    exact = [part for part in parts if part.name == text and "*" not in text]
+    if exact:
+        return exact
+    found = []
+    for kind in KINDS:
+        name, _, path = text.partition(":") if kind == "datasets" else (text, "", "")
+        with contextlib.suppress(UnknownNameError):
+            entry, _ = Registry(kind).find(name)
+            if "*" not in name and any(part.entry is entry for part in parts):
+                found.append(Part(kind, name, entry, path or None))
+    if not found:
+        raise UnknownNameError(f"part of {plugin}", text, (part.name for part in parts))
+    return found
 
 
 def _build(part: Part) -> Callable[..., Any]:

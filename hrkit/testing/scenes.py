@@ -31,9 +31,9 @@ def player() -> Frame:
 
 
 def painted() -> Frame:
-    """(240,320,3) BGR: one painted person on black, left of the middle."""
+    """(240,320,3) BGR: one painted person on black, wider and higher than the way to the upper left corner."""
     joints = np.array([[k % 3 / 2, k // 3 / 5] for k in range(17)])
-    return paint_people((240, 320), [joints * [70, 130] + [30, 40]], radius=4)
+    return paint_people((240, 320), [joints * [110, 130] + [30, 40]], radius=4)
 
 
 def noise(height: int, width: int, seed: int = 0) -> Frame:

@@ -4,47 +4,75 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
+PATIENCE = 0.005
+"""Seconds that a thread waits for its turn: another may be in a long operation, or wait for a lock of this one."""
+
 
 def side_by_side(calls: Sequence[Callable[[], Result]]) -> list[Result]:
     """What each call gives when all run at once; raises what the first that fails raises.
 
-    Left to themselves, threads rarely meet in the few lines where they could harm each other. Here each lets the
-    others go ahead after every line, so that what can go wrong does.
+    Left to themselves, threads rarely meet in the few lines where they could harm each other. Here each runs a line and
+    lets the next go ahead, so that what can go wrong does.
     """
+    turns = _Turns()
     start = threading.Barrier(len(calls))
 
     def run(call: Callable[[], Result]) -> Result:
+        def at_a_line(frame: FrameType, event: str, argument: Any) -> Any:
+            turns.pass_on()
+            return at_a_line
+
+        turns.join()
         start.wait()
         before = sys.gettrace()
-        sys.settrace(_let_others_go)
+        sys.settrace(at_a_line)
         try:
             return call()
         finally:
             sys.settrace(before)
+            turns.leave()
 
-    with _quick_switches(), ThreadPoolExecutor(len(calls)) as pool:
+    with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(run, calls))
 
 
-def _let_others_go(frame: FrameType, event: str, argument: Any) -> Any:
-    time.sleep(0)
-    return _let_others_go
+class _Turns:
+    """Whose turn it is among the threads that are at their lines."""
 
+    def __init__(self) -> None:
+        self._there: list[int] = []
+        self._turn = 0
+        self._condition = threading.Condition()
 
-@contextmanager
-def _quick_switches() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
+    def join(self) -> None:
+        with self._condition:
+            self._there.append(threading.get_ident())
+
+    def leave(self) -> None:
+        me = threading.get_ident()
+        with self._condition:
+            if me in self._there:
+                self._give_to_the_next(me)
+                self._there.remove(me)
+
+    def pass_on(self) -> None:
+        """Lets the next go ahead, and waits for one's own turn."""
+        me = threading.get_ident()
+        with self._condition:
+            if me not in self._there:
+                self._there.append(me)
+            self._give_to_the_next(me)
+            if not self._condition.wait_for(lambda: self._turn == me, PATIENCE):
+                self._there = [one for one in self._there if one != self._turn]  # until it is at a line again
+                self._turn = me
+
+    def _give_to_the_next(self, me: int) -> None:
+        self._turn = self._there[(self._there.index(me) + 1) % len(self._there)]
+        self._condition.notify_all()

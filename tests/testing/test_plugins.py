@@ -1,0 +1,173 @@
+"""Whole plugins: hrkit's own parts pass, strangers' are found out, and `hrkit plugins check` says which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from torch import nn
+
+from hrkit import Detections, hookimpl, registry
+from hrkit.cli import main
+from hrkit.errors import UnknownNameError
+from hrkit.synthetic import SyntheticDetector
+from hrkit.testing import check_plugin, describe, examine_plugin
+from hrkit.zoo import WeightsEntry
+
+OWN = (
+    *("hrnet_w8", "pose_resnet_18", "timm/resnet10t", "synthetic", "yolov3", "yolov3_tiny"),
+    *("heatmap", "deconv", "fpn", "msra", "dark", "udp", "demo", "plugins", "hrnet_w32-coco-256x192"),
+)
+"""Parts of hrkit that stand for all: small ones of each family."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(one_thread: None) -> None:
+    """Small networks."""
+
+
+@pytest.mark.parametrize("part", OWN)
+def test_hrkits_own_parts_keep_the_contract(part: str) -> None:
+    findings = list(examine_plugin("hrkit", [part]))
+    assert sum(finding.verdict == "ok" for finding in findings) >= 3
+    wrong = [finding for finding in findings if finding.verdict == "wrong"]
+    assert not wrong, describe(wrong)
+
+
+def test_hrkits_own_datasets_keep_the_contract(painted_coco: Path, tmp_path: Path) -> None:
+    (json,) = painted_coco.glob("*.json")
+    names = [f"joint {index}" for index in range(17)]
+    (tmp_path / "own.toml").write_text(
+        f'keypoints = {names}\n[train]\nannotations = "{json}"\nimages = "{painted_coco}/images"'
+    )
+    findings = list(examine_plugin("hrkit", [f"coco:{painted_coco}", f"custom:{tmp_path / 'own.toml'}"]))
+    assert sum(finding.check == "pickled for workers" for finding in findings) == 2
+    assert {finding.verdict for finding in findings} == {"ok"}, describe(findings)
+
+
+@pytest.fixture
+def register() -> Iterator[Callable[..., None]]:
+    """Registers hooks, given what each brings, as the plugin `mine`."""
+
+    def add(**brought: Any) -> None:
+        hooks = {f"register_{kind}": hookimpl(lambda value=value: value) for kind, value in brought.items()}
+        registry.plugins.register(SimpleNamespace(**hooks), "mine")
+
+    yield add
+    registry.plugins.unregister("mine")
+
+
+def checks(*parts: str) -> list[str]:
+    """What is wrong with the plugin `mine`."""
+    return [f"{finding.part}: {finding.check}" for finding in check_plugin("mine", parts)]
+
+
+class NeedsOptions(SyntheticDetector):
+    def __init__(self, *, weights=None):
+        super().__init__()
+
+
+class ReadsAnything(SyntheticDetector):
+    def __init__(self, *, weights=None, threshold=None, nms_threshold=None):
+        super().__init__()
+        if weights is not None:
+            weights.read_text().index("magic")
+
+
+class TwoLines(SyntheticDetector):
+    def __init__(self, *, weights=None, threshold=None, nms_threshold=None):
+        super().__init__()
+        if weights is not None:
+            raise OSError(f"Traceback:\n{weights}")
+
+
+@pytest.mark.parametrize(
+    ("brought", "wrong"),
+    [
+        ({"detectors": {"d": NeedsOptions}}, ["detector d: builder takes weights, threshold and nms_threshold"]),
+        ({"detectors": {"d": ReadsAnything}}, ["detector d: damaged weights"]),
+        ({"detectors": {"d": TwoLines}}, ["detector d: damaged weights"]),
+        ({"detectors": {"d": lambda **_: SimpleNamespace()}}, ["detector d: it is built"]),
+        ({"backbones": {"b": lambda name: nn.Identity()}}, ["backbone b: it is built"]),
+        ({"backbones": {"b": nn.Identity}}, ["backbone b: it is a backbone"]),
+        ({"heads": {"h": lambda **_: None}}, ["head h: it is a head"]),
+        ({"decoders": {"c": lambda **_: None}}, ["decoder c: it is a codec"]),
+        ({"datasets": {"s": lambda split: None}}, ["dataset s: path that is not there", "dataset s: it is a dataset"]),
+        ({"datasets": {"s": lambda path, *, split: {}[path]}}, ["dataset s: path that is not there"]),
+        ({"datasets": {"s": lambda path=None: None}}, ["dataset s: path that is not there", "dataset s: it is built"]),
+        (
+            {
+                "weights": [
+                    WeightsEntry("w", "no such backbone", url="https://example.org/w", checksum="sha256:01234567")
+                ]
+            },
+            ["weights w: its names are registered"],
+        ),
+        ({"weights": [WeightsEntry("w", "hrnet_w32", file="none.pth")]}, ["weights w: the carried file loads"]),
+        ({"commands": [click.Command("kit-silent")]}, ["command kit-silent: help"]),
+    ],
+)
+def test_what_is_wrong_with_a_plugin(register: Callable[..., None], brought: dict[str, Any], wrong: list[str]) -> None:
+    register(**brought)
+    assert checks()[: len(wrong)] == wrong
+
+
+def test_names_that_clash_and_hooks_that_fail(register: Callable[..., None]) -> None:
+    register(detectors={"yolov3": SyntheticDetector}, commands=None)
+    assert checks() == ["plugin mine: names of detectors are free", "plugin mine: it loads"]
+    (clash, failure) = check_plugin("mine")
+    assert "'hrkit.detectors' and 'mine'" in clash.problem
+    assert "register_commands returns NoneType" in failure.problem
+
+
+def test_patterns_and_paths_want_a_name(register: Callable[..., None]) -> None:
+    register(
+        detectors={"kit/*": lambda text, **options: SyntheticDetector(**options)},
+        datasets={"s": lambda path, split: {}},
+    )
+    said = {finding.part: finding for finding in examine_plugin("mine") if finding.verdict == "not judged"}
+    assert said["detector kit/*"].problem.endswith("--part kit/*")
+    assert said["dataset s"].problem.endswith("--part s:PATH")
+    assert checks("kit/one") == []
+    with pytest.raises(UnknownNameError, match=r"unknown part of mine 'yolov3'; choices: kit/\*, s"):
+        checks("yolov3")
+
+
+class Broken:
+    def __init__(self, **options: Any) -> None:
+        pass
+
+    def detect(self, images: Any) -> Any:
+        return [Detections([[0, 0, 5000, 5000]], [0.5], [0]) for _ in images]
+
+
+def test_the_command(register: Callable[..., None]) -> None:
+    register(detectors={"good": SyntheticDetector, "broken": Broken})
+    run = CliRunner()
+    good = run.invoke(main, ["plugins", "check", "mine", "--part", "good"])
+    assert good.exit_code == 0, good.output
+    assert good.output.splitlines()[0] == "detector good"
+    assert "  ok          no frames\n" in good.output
+    assert good.output.endswith("checks found nothing wrong\n")
+    broken = run.invoke(main, ["plugins", "check", "mine"])
+    assert broken.exit_code == 1
+    assert "  wrong       boxes are inside the frame: " in broken.output
+    assert "clip boxes" in broken.output
+    assert broken.output.endswith("checks found something wrong\n")
+    unknown = run.invoke(main, ["plugins", "check", "hrkit-lit"])
+    assert unknown.exit_code == 2
+    assert unknown.stderr.startswith("error: unknown plugin 'hrkit-lit'; ")
+
+
+def test_a_distributions_name_stands_for_its_plugins(
+    monkeypatch: pytest.MonkeyPatch, register: Callable[..., None]
+) -> None:
+    register(detectors={"good": SyntheticDetector})
+    monkeypatch.setitem(registry.plugins.versions, "mine", "Hrkit_Mine 0.1.0")
+    for name in ("mine", "hrkit-mine", "Hrkit_Mine"):
+        assert next(examine_plugin(name)).part == "detector good"
