@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,10 +13,18 @@ from hrkit.commands import register_commands
 PAGE = Path(__file__).with_name("commands.md")
 
 
-def command_help(command: click.Command) -> str:
+def command_help(command: click.Command, name: str | None = None) -> str:
     """What `hrkit NAME --help` prints."""
-    context = click.Context(command, info_name=f"hrkit {command.name}", **main.context_settings)
+    context = click.Context(command, info_name=f"hrkit {name or command.name}", **main.context_settings)
     return command.get_help(context)
+
+
+def sections(command: click.Command, name: str, level: int = 2) -> Iterator[str]:
+    """The help of a command, and below it that of its own commands."""
+    yield f"{'#' * level} hrkit {name}\n\n```text\n{command_help(command, name)}\n```\n"
+    if isinstance(command, click.Group):
+        for below in sorted(command.commands):
+            yield from sections(command.commands[below], f"{name} {below}", level + 1)
 
 
 def command_reference() -> str:
@@ -25,7 +34,7 @@ def command_reference() -> str:
         "several inputs failed;\n2 a mistake that the message explains; 130 interrupted.\n"
     ]
     for command in sorted(register_commands(), key=lambda command: command.name or ""):
-        parts.append(f"## hrkit {command.name}\n\n```text\n{command_help(command)}\n```\n")
+        parts += sections(command, command.name or "")
     return "\n".join(parts)
 
 

@@ -52,11 +52,15 @@ def test_documented_commands_parse(page: Path) -> None:
         words = shlex.split(line, comments=True)[1:]
         if words[0].startswith("-"):
             continue
-        command = registry.commands.entries().get(words[0])
-        if command is None:
+        entry = registry.commands.entries().get(words[0])
+        if entry is None:
             assert page.parent.name in line or "plugin" in str(page), f"{page.name}: no command in {line!r}"
             continue
-        known = {option for parameter in command.value.params for option in parameter.opts}
+        command = entry.value
+        if isinstance(command, click.Group) and len(words) > 1 and not words[1].startswith("-"):
+            assert words[1] in command.commands, f"{page.name}: no command in {line!r}"
+            command = command.commands[words[1]]
+        known = {option for parameter in command.params for option in parameter.opts}
         options = {word.split("=")[0] for word in words if word.startswith("--")}
         assert options <= known | {"--help"}, f"{page.name}: {line!r}"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hrkit.testing.distributions import write_distribution
+
 pytest.importorskip("setuptools", reason="building a distribution needs setuptools")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +26,7 @@ from hrkit import Pipeline, create_detector, create_pose_model, list_names, regi
 from hrkit.cli import main
 from hrkit.datasets.base import KeypointDataset
 from hrkit.heads.codecs import create_codec
+from hrkit.testing import check_plugin, describe
 
 registry.plugins.register(hrkit_examples, "examples")
 frame = np.zeros((120, 60, 3), np.uint8)
@@ -47,6 +50,8 @@ assert 0 < (runtime(images) - network(images)).abs().max() < 0.1
 assert zoo.choose("patches").name == "patches-coco"
 assert CliRunner().invoke(main, ["hello"]).output == "hello from a plugin\\n"
 assert not registry.plugins.failed
+for findings in (check_plugin("backdrop"), check_plugin("examples"), check_plugin("examples", ["middle/third"])):
+    assert not findings, describe(findings)
 """
 
 
@@ -67,18 +72,22 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("guide")
     for name, content in files().items():
         path = folder / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(content, encoding="utf-8")
-    flags = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--no-index", "--quiet"]
-    command = [sys.executable, "-m", "pip", "install", *flags, "--target", "site", "./hrkit-backdrop"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    install(folder, "./hrkit-backdrop")
     return folder
 
 
-def python(folder, *arguments):
+def install(folder, distribution):
+    flags = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--no-index", "--quiet"]
+    command = [sys.executable, "-m", "pip", "install", *flags, "--target", "site", distribution]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def python(folder, *arguments, plugin="backdrop"):
     path = [folder / "site", folder / "hrkit-backdrop", ROOT]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "HRKIT_PLUGINS": "backdrop"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "HRKIT_PLUGINS": plugin}
     environment["OMP_NUM_THREADS"] = "1"
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -91,6 +100,8 @@ def test_every_block_has_a_place():
         "hrkit-backdrop/pyproject.toml",
         "hrkit-backdrop/hrkit_backdrop.py",
         "hrkit-backdrop/hrkit_examples.py",
+        "hrkit-spotlight/hrkit_spotlight/__init__.py",
+        "hrkit-spotlight/tests/test_hrkit_spotlight.py",
         "use.py",
         "at_run_time.py",
     }
@@ -99,6 +110,23 @@ def test_every_block_has_a_place():
 def test_plugins_lists_it_as_shown(folder):
     (shown,) = [block for language, block in BLOCKS if not language and block.startswith("backdrop (")]
     assert shown in python(folder, "-c", PROGRAM, "plugins")
+
+
+def test_the_detector_of_twenty_lines_proves_itself(folder):
+    """What `plugins new` writes is what the guide shows, and once installed it passes its own test and the check."""
+    (words,) = re.findall(r"^hrkit plugins new (\S+) --kind (\S+)$", GUIDE, re.MULTILINE)
+    written = write_distribution(*words, folder / "new")
+    for name, content in files().items():
+        if name.startswith("hrkit-spotlight/"):
+            assert (written.parent / name).read_text() == content
+    assert len((written / "hrkit_spotlight" / "__init__.py").read_text().splitlines()) <= 20
+    install(folder, "./new/hrkit-spotlight")
+    tested = python(folder, "-m", "pytest", "-p", "no:cacheprovider", str(written), plugin="spotlight")
+    assert "2 passed" in tested
+    (shown,) = [block for language, block in BLOCKS if not language and block.startswith("detector spotlight")]
+    checked = python(folder, "-c", PROGRAM, "plugins", "check", "hrkit-spotlight", plugin="spotlight")
+    assert checked.startswith(shown)
+    assert checked.endswith("checks found nothing wrong\n")
 
 
 def test_use(folder):

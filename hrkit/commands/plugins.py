@@ -28,9 +28,9 @@ def command(context: click.Context) -> None:
     "--output", type=click.Path(path_type=Path), default=Path(), help="Where the folder is made.  [default: here]"
 )
 def new(name: str, kind: str, output: Path) -> None:
-    """Writes a distribution called NAME, in a folder of that name: a plugin that works, with a test of its own.
+    """Writes a plugin that works, with a test of its own.
 
-    What it registers is called NAME without "hrkit-".
+    The folder NAME becomes a distribution called NAME; what it registers is called NAME without "hrkit-".
     """
     from hrkit.testing.distributions import write_distribution
 
@@ -51,11 +51,11 @@ Examples:
     "--part", "parts", metavar="PART", multiple=True, help="Only this part, by its full name.  [default: all]"
 )
 def check(name: str, parts: tuple[str, ...]) -> None:
-    """Holds what the plugin NAME registers against the contract, and says what is wrong and what to do.
+    """Holds the parts of a plugin against the contract.
 
-    NAME is a plugin as `hrkit plugins` lists it, its distribution, or "hrkit" for hrkit's own parts. Where a pattern is
-    registered, PART is a name of its kind; for a dataset it is NAME:PATH. Nothing is downloaded. Exit code 1 if
-    anything is wrong.
+    Says what is wrong and what to do. NAME is a plugin as `hrkit plugins` lists it, its distribution, or "hrkit" for
+    hrkit's own parts. Where a pattern is registered, PART is a name of its kind; for a dataset it is NAME:PATH. Nothing
+    is downloaded. Exit code 1 if anything is wrong.
     """
     from hrkit.testing import examine_plugin
 

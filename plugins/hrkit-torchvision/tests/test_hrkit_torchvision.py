@@ -15,6 +15,7 @@ from hrkit import Detections, Pipeline, create_detector, zoo
 from hrkit.detectors.base import Detector
 from hrkit.errors import HrkitError, ImageError, UnknownNameError, WeightsError
 from hrkit.registry import detectors
+from hrkit.testing import check_detector, describe
 
 NAMES = hrkit_torchvision.NAMES
 FASTER = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -103,6 +104,15 @@ def test_a_batch_is_each_alone(name):
         # untrained, thousands of boxes score alike, so that rounding may swap neighbours; each must be there
         distance = np.abs(one.xyxy[:, None] - alone.xyxy[None]).max(2).min(1)
         assert np.quantile(distance, 0.98) < 0.01
+
+
+@pytest.mark.parametrize("name", [FASTER, "ssdlite320_mobilenet_v3_large"])
+def test_it_keeps_the_contract(name, no_network):
+    torch.manual_seed(0)
+    for threshold in (None, 0.6):  # its own, and one that leaves a few boxes of an untrained network
+        detector = create_detector(name, weights=None, threshold=threshold, **options(name))
+        findings = check_detector(detector, part=name)
+        assert not findings, describe(findings)
 
 
 def test_nobody():
