@@ -5,7 +5,8 @@ some of these functions, each marked with `@hookimpl`. hrkit's own parts come in
 
 A registered name may hold one `*` (`"timm/*"`): it stands for any text, which the builder gets as its first positional
 argument. Builders are called with keyword arguments only, apart from that and from the path of a dataset. What they
-raise besides `HrkitError` and `OSError` becomes a `PluginError` that names the plugin.
+raise besides `HrkitError` and `OSError` becomes a `PluginError` that names the plugin. `hrkit.testing` holds parts
+against all of this.
 """
 
 # mypy: disable-error-code="empty-body"
@@ -42,7 +43,8 @@ def register_backbones() -> Mapping[str, Callable[..., nn.Module]]:
 def register_detectors() -> Mapping[str, Callable[..., Detector]]:
     """Person detectors: name -> builder. The result has `detect(images) -> list[Detections]`.
 
-    `images` is a list of (H,W,3) uint8 BGR frames of any sizes. The builder is called with
+    `images` is a list of (H,W,3) uint8 BGR frames of any sizes; boxes are in frame px and inside the frame, scores from
+    0 to 1, best first. The builder is called with
     `weights` (a file, already fetched and checked, or None), `threshold` and `nms_threshold` (None: the detector's own
     default) and whatever options the caller names.
     """

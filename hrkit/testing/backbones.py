@@ -28,8 +28,7 @@ def check_backbone(backbone: Any, *, part: str = "backbone") -> list[Finding]:
 def examine_backbone(backbone: Any, *, part: str = "backbone") -> Iterator[Finding]:
     """As `check_backbone`, with what is right too, each as soon as it is known."""
     module = copy.deepcopy(backbone).eval() if isinstance(backbone, nn.Module) else backbone
-    with torch.inference_mode():
-        yield from examine(part, _Trial(module), CHECKS)
+    yield from examine(part, _Trial(module), CHECKS)
 
 
 @frozen(eq=False)
@@ -52,7 +51,8 @@ class _Trial:
         return [self.images(people, 64, 64, seed)]
 
     def call(self, module: Any, given: list[Tensor]) -> list[Tensor]:
-        features = module(*given)
+        with torch.inference_mode():
+            features = module(*given)
         if not isinstance(features, (list, tuple)):
             raise Wrong(f"it makes {type(features).__name__}, not a list of tensors")
         for feature in features:

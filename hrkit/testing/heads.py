@@ -40,8 +40,7 @@ def examine_head(
     part: str = "head",
 ) -> Iterator[Finding]:
     """As `check_head`, with what is right too, each as soon as it is known."""
-    with torch.inference_mode():
-        yield from examine(part, _Trial(build, tuple(channels), tuple(strides)), CHECKS)
+    yield from examine(part, _Trial(build, tuple(channels), tuple(strides)), CHECKS)
 
 
 @frozen(eq=False, slots=False)
@@ -76,7 +75,8 @@ class _Trial:
         return self.features(people, 64, 64, seed)
 
     def call(self, module: Any, given: list[Tensor]) -> list[Tensor]:
-        heatmaps = module(given)
+        with torch.inference_mode():
+            heatmaps = module(given)
         if not torch.is_tensor(heatmaps):
             raise Wrong(f"it makes {type(heatmaps).__name__}, not a tensor")
         return [heatmaps]

@@ -134,7 +134,8 @@ def _build(part: Part) -> Callable[..., Any]:
 
 
 def _pattern(part: Part) -> Iterator[Finding]:
-    yield Finding(part.title, "it is built", "not judged", f"it is a pattern; name one of its kind: --part {part.name}")
+    example = part.name.replace("*", "NAME")
+    yield Finding(part.title, "it is built", "not judged", f"it is a pattern; name one of its kind: --part {example}")
 
 
 def _examine_backbone(part: Part) -> Iterator[Finding]:

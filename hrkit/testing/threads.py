@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-PATIENCE = 0.005
+PATIENCE = 0.1
 """Seconds that a thread waits for its turn: another may be in a long operation, or wait for a lock of this one."""
 
 

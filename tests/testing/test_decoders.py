@@ -51,13 +51,15 @@ class Float64(MSRACodec):
 
 class NobodyThere(MSRACodec):
     def decode(self, heatmaps):
-        return super().decode(heatmaps / heatmaps.max())
+        with np.errstate(invalid="ignore"):
+            return super().decode(heatmaps / heatmaps.max())
 
 
 class Normalised(MSRACodec):
     def decode(self, heatmaps):
         keypoints, scores = super().decode(heatmaps)
-        return keypoints, scores / scores.max() if len(scores) else scores
+        with np.errstate(invalid="ignore"):
+            return keypoints, scores / scores.max() if len(scores) else scores
 
 
 class AlwaysArrays(MSRACodec):

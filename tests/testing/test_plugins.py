@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from torch import nn
@@ -15,7 +17,8 @@ from torch import nn
 from hrkit import Detections, hookimpl, registry
 from hrkit.cli import main
 from hrkit.errors import UnknownNameError
-from hrkit.synthetic import SyntheticDetector
+from hrkit.images import write_image
+from hrkit.synthetic import SyntheticDetector, paint_people
 from hrkit.testing import check_plugin, describe, examine_plugin
 from hrkit.zoo import WeightsEntry
 
@@ -40,14 +43,25 @@ def test_hrkits_own_parts_keep_the_contract(part: str) -> None:
 
 
 def test_hrkits_own_datasets_keep_the_contract(painted_coco: Path, tmp_path: Path) -> None:
-    (json,) = painted_coco.glob("*.json")
+    (annotations,) = painted_coco.glob("*.json")
     names = [f"joint {index}" for index in range(17)]
     (tmp_path / "own.toml").write_text(
-        f'keypoints = {names}\n[train]\nannotations = "{json}"\nimages = "{painted_coco}/images"'
+        f'keypoints = {names}\n[train]\nannotations = "{annotations}"\nimages = "{painted_coco}/images"'
     )
-    findings = list(examine_plugin("hrkit", [f"coco:{painted_coco}", f"custom:{tmp_path / 'own.toml'}"]))
-    assert sum(finding.check == "pickled for workers" for finding in findings) == 2
+    made_mpii(tmp_path)
+    places = [f"coco:{painted_coco}", f"custom:{tmp_path / 'own.toml'}", f"mpii:{tmp_path}"]
+    findings = list(examine_plugin("hrkit", places))
+    assert sum(finding.check == "pickled for workers" for finding in findings) == 3
     assert {finding.verdict for finding in findings} == {"ok"}, describe(findings)
+
+
+def made_mpii(folder: Path) -> None:
+    """One painted person in MPII's format, whose box, a square about the centre, leaves the picture."""
+    joints = np.random.default_rng(0).uniform(20, 100, (16, 2))
+    write_image(folder / "images" / "one.png", paint_people((120, 160), [joints]))
+    person = {"image": "one.png", "center": [60, 60], "scale": 0.8, "joints": joints.tolist(), "joints_vis": [1] * 16}
+    (folder / "annot").mkdir()
+    (folder / "annot" / "train.json").write_text(json.dumps([person]))
 
 
 @pytest.fixture
@@ -131,7 +145,7 @@ def test_patterns_and_paths_want_a_name(register: Callable[..., None]) -> None:
         datasets={"s": lambda path, split: {}},
     )
     said = {finding.part: finding for finding in examine_plugin("mine") if finding.verdict == "not judged"}
-    assert said["detector kit/*"].problem.endswith("--part kit/*")
+    assert said["detector kit/*"].problem.endswith("--part kit/NAME")
     assert said["dataset s"].problem.endswith("--part s:PATH")
     assert checks("kit/one") == []
     with pytest.raises(UnknownNameError, match=r"unknown part of mine 'yolov3'; choices: kit/\*, s"):
