@@ -67,7 +67,8 @@ def check(name: str, parts: tuple[str, ...]) -> None:
         click.echo(f"  {finding}")
         judged += finding.verdict != "not judged"
         wrong += finding.verdict == "wrong"
-    click.echo(f"{wrong} of {judged} checks found something wrong" if wrong else f"{judged} checks found nothing wrong")
+    checks = "1 check" if judged == 1 else f"{judged} checks"
+    click.echo(f"{wrong} of {checks} found something wrong" if wrong else f"{checks} found nothing wrong")
     if wrong:
         raise SystemExit(1)
 
