@@ -227,7 +227,7 @@ class ByChance(Fault):
 
     def changed(self, image, found):
         ends = np.tile(image.shape[1::-1], 2)
-        return Detections(np.clip(found.xyxy - self.chance.random(), 0, ends), found.scores, found.class_ids)
+        return Detections(np.clip(found.xyxy - 20 * self.chance.random(), 0, ends), found.scores, found.class_ids)
 
 
 class Remembers(Fault):
