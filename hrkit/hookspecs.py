@@ -74,7 +74,7 @@ def register_runtimes() -> Mapping[str, Callable[..., nn.Module]]:
 
     It is called with `network`, a module in float32 and evaluation mode that is left as it is, `example`, an input of
     (1,3,H,W), and `precision`, "auto", "float32", "bfloat16" or "float16". The result is a module: (N,3,H,W) float32 of
-    any N from 1 on and any memory format -> what the network gives, float32. Where it computes on the CPU it takes
+    any N and any memory format -> what the network gives, float32. Where it computes on the CPU it takes
     `torch.get_num_threads()` threads. What a runtime cannot do is a `HrkitError`.
     """
 

@@ -45,6 +45,8 @@ class OpenvinoNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N,3,H,W) -> (N,...)."""
+        if not len(images):  # OpenVINO takes no empty batch
+            return self(images.new_zeros(1, *images.shape[1:]))[:0]
         array = images.detach().to("cpu", torch.float32).contiguous().numpy()
         return torch.from_numpy(self._request.infer({0: array}, share_inputs=True)[0])
 

@@ -17,6 +17,7 @@ from hrkit.testing.detectors import check_detector, examine_detector
 from hrkit.testing.heads import check_head, examine_head
 from hrkit.testing.plugins import check_plugin, examine_plugin
 from hrkit.testing.report import Finding, describe
+from hrkit.testing.runtimes import check_runtime, examine_runtime
 from hrkit.testing.scenes import PHOTO_PEOPLE, photo
 from hrkit.testing.weights import check_weights, examine_weights
 
@@ -30,6 +31,7 @@ __all__ = [
     "check_detector",
     "check_head",
     "check_plugin",
+    "check_runtime",
     "check_weights",
     "describe",
     "examine_backbone",
@@ -39,6 +41,7 @@ __all__ = [
     "examine_detector",
     "examine_head",
     "examine_plugin",
+    "examine_runtime",
     "examine_weights",
     "photo",
 ]

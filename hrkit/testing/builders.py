@@ -31,24 +31,29 @@ def _damaged_weights(build: Callable[..., Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "damaged.pth"
         file.write_bytes(b"these are no weights")
-        _in_words(lambda: build(weights=file, threshold=None, nms_threshold=None), "a damaged weights file")
+        refusal(lambda: build(weights=file, threshold=None, nms_threshold=None), "a damaged weights file")
 
 
 def _missing_path(build: Callable[..., Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "nothing"
-        _in_words(lambda: build(path, split="train"), "a path where nothing is")
+        refusal(lambda: build(path, split="train"), "a path where nothing is")
 
 
-def _in_words(call: Callable[[], Any], given: str) -> None:
-    """Raises `Wrong` where `call` raises something else than `HrkitError` and `OSError`, or more than a line."""
+def refusal(call: Callable[[], Any], given: str) -> str | None:
+    """What `call` says in a `HrkitError` or an `OSError` of one line; None where it raises nothing.
+
+    Raises `Wrong` where it raises something else, or more than a line.
+    """
     try:
         call()
     except (HrkitError, OSError) as error:
         if len(str(error).strip().splitlines()) > 1:
             raise Wrong(f"of {given} it says more than one line: {one_line(error)[:120]}") from error
+        return str(error)
     except Exception as error:
         raise Wrong(f"given {given} it {raised(error)}") from error
+    return None
 
 
 DETECTOR_CHECKS: tuple[Check[Any], ...] = (

@@ -250,11 +250,32 @@ def _threads(trial: _Trial) -> None:
             raise Wrong(f"{name}, while another thread has {names[name == fullest]}: {difference}")
 
 
+def _prepared(trial: _Trial) -> None:
+    if not hasattr(trial.detector, "prepared"):
+        raise NotJudged("it has no prepared(device, precision, runtime), and needs none")
+    name = trial.fullest
+    frame, seen = trial.scenes[name], trial.seen[name]
+    for device in _here():
+        for runtime in ("eager", "auto"):
+            fast = trial.detector.prepared(torch.device(device), "float32", runtime)
+            difference = unlike(seen, _detect(fast, [frame])[0], px=8, score=0.05)
+            if difference:
+                raise Wrong(f"{name}, prepared for {device} with runtime {runtime}: {difference}")
+        _detect(trial.detector.prepared(torch.device(device), "auto", "auto"), [frame])
+    difference = unlike(seen, trial.detect(frame), px=0.05, score=1e-3)
+    if difference:
+        raise Wrong(f"{name}, before and after another was prepared: {difference}")
+
+
+def _here() -> tuple[str, ...]:
+    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+
 def _devices(trial: _Trial) -> None:
     if not isinstance(trial.detector, nn.Module):
         raise NotJudged("it is no torch.nn.Module, and stays where it is")
     name = trial.fullest
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+    for device in _here():
         found = _detect(copy.deepcopy(trial.detector).to(device), [trial.scenes[name]])[0]
         difference = unlike(trial.seen[name], found, px=8, score=0.05)
         if difference:
@@ -321,4 +342,5 @@ CHECKS: tuple[Check[_Trial], ...] = (
     Check("a batch is its frames alone", _batch, "let no frame depend on its neighbours, and keep their order"),
     Check("threads", _threads, "share no buffer between calls, which may come from several threads at once"),
     Check("copies on devices", _devices, "make a detector with a network a torch.nn.Module, its tensors buffers"),
+    Check("prepared for devices", _prepared, "give a copy that finds the same (hrkit.acceleration.prepare)"),
 )

@@ -1,4 +1,4 @@
-"""What holds for any network of a plugin, backbone or head: the checks that both share."""
+"""What holds for any network of a plugin, backbone, head or runtime: the checks that they share."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def twice(trial: NetworkTrial) -> None:
     """The same again, also after something else."""
     given = trial.given(1)
     first = trial.call(trial.module, given)
-    _same(first, trial.call(trial.module, given), "twice in a row")
+    same(first, trial.call(trial.module, given), "twice in a row")
     trial.call(trial.module, trial.given(2, seed=1))
-    _same(first, trial.call(trial.module, given), "before and after something else")
+    same(first, trial.call(trial.module, given), "before and after something else")
 
 
 def batch(trial: NetworkTrial) -> None:
@@ -71,7 +71,7 @@ def batch(trial: NetworkTrial) -> None:
     together = trial.call(trial.module, given)
     for person in range(3):
         alone = trial.call(trial.module, [tensor[person : person + 1] for tensor in given])
-        _same(alone, [result[person : person + 1] for result in together], "alone and in a batch of 3", 1e-3)
+        same(alone, [result[person : person + 1] for result in together], "alone and in a batch of 3", 1e-3)
 
 
 def dtypes(trial: NetworkTrial) -> None:
@@ -87,16 +87,16 @@ def devices(trial: NetworkTrial) -> None:
     """A copy, and the same on a GPU."""
     given = trial.given(1)
     here = trial.call(trial.module, given)
-    _same(here, trial.call(copy.deepcopy(trial.module), given), "itself and a copy")
+    same(here, trial.call(copy.deepcopy(trial.module), given), "itself and a copy")
     if not torch.cuda.is_available():
         raise NotJudged("a copy gives the same; there is no GPU here")
     there = trial.call(copy.deepcopy(trial.module).cuda(), [tensor.cuda() for tensor in given])
     if any(result.device.type != "cuda" for result in there):
         raise Wrong("after .cuda() it makes tensors that are not on the GPU")
-    _same(here, [result.cpu() for result in there], "on the CPU and on the GPU", 2e-2)
+    same(here, [result.cpu() for result in there], "on the CPU and on the GPU", 2e-2)
 
 
-def _same(one: list[Tensor], other: list[Tensor], when: str, share: float = 1e-5) -> None:
+def same(one: list[Tensor], other: list[Tensor], when: str, share: float = 1e-5) -> None:
     """Raises `Wrong` where results differ by more than a share of the largest value."""
     for a, b in zip(one, other, strict=True):
         if a.shape != b.shape:

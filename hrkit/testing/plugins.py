@@ -11,6 +11,7 @@ import torch
 from attrs import frozen
 
 from hrkit import registry, zoo
+from hrkit.conversion import PACKAGES
 from hrkit.errors import HrkitError, PluginError, UnknownNameError, one_line
 from hrkit.pipeline import create_detector
 from hrkit.registry import KINDS, Registered, Registry
@@ -22,6 +23,7 @@ from hrkit.testing.decoders import examine_decoder
 from hrkit.testing.detectors import examine_detector
 from hrkit.testing.heads import CHANNELS, STRIDES, examine_head
 from hrkit.testing.report import Finding, raised, wrong
+from hrkit.testing.runtimes import examine_runtime
 from hrkit.testing.weights import examine_weights
 
 OWN = "hrkit"
@@ -209,6 +211,12 @@ def _examine_dataset(part: Part) -> Iterator[Finding]:
         yield Finding(part.title, "it is built", "wrong", raised(problem), "take a path, if any, and split by keyword")
 
 
+def _examine_runtime(part: Part) -> Iterator[Finding]:
+    own = part.entry.plugin.startswith(f"{OWN}.")
+    needs = PACKAGES.get(part.name.partition(":")[0], ()) if own else ()
+    yield from examine_runtime(_build(part), needs=needs, part=part.title)
+
+
 def _examine_command(part: Part) -> Iterator[Finding]:
     yield from examine_command(part.entry.value, part=part.title)
 
@@ -223,6 +231,7 @@ EXAMINE: Mapping[str, Callable[[Part], Iterator[Finding]]] = {
     "heads": _examine_head,
     "decoders": _examine_decoder,
     "datasets": _examine_dataset,
+    "runtimes": _examine_runtime,
     "weights": _examine_weights,
     "commands": _examine_command,
 }

@@ -23,8 +23,9 @@ from hrkit.testing import check_plugin, describe, examine_plugin
 from hrkit.zoo import WeightsEntry
 
 OWN = (
-    *("hrnet_w8", "pose_resnet_18", "timm/resnet10t", "synthetic", "yolov3", "yolov3_tiny"),
+    *("hrnet_w8", "pose_resnet_18", "timm/resnet10t", "synthetic", "yolov3_tiny"),
     *("heatmap", "deconv", "fpn", "msra", "dark", "udp", "demo", "plugins", "hrnet_w32-coco-256x192"),
+    *("onnx", "openvino"),
 )
 """Parts of hrkit that stand for all: small ones of each family."""
 
@@ -37,6 +38,8 @@ def _one_thread(one_thread: None) -> None:
 @pytest.mark.parametrize("part", OWN)
 def test_hrkits_own_parts_keep_the_contract(part: str) -> None:
     findings = list(examine_plugin("hrkit", [part]))
+    if findings[0].problem.startswith("it cannot be built here: not installed"):
+        pytest.skip(findings[0].problem)
     assert sum(finding.verdict == "ok" for finding in findings) >= 3
     wrong = [finding for finding in findings if finding.verdict == "wrong"]
     assert not wrong, describe(wrong)

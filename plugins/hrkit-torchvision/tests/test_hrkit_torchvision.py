@@ -80,6 +80,8 @@ def test_runs_untrained(name, no_network):
     assert (np.diff(found.scores) <= 0).all()
     assert 0 <= found.class_ids.min() <= found.class_ids.max() < 2
     np.testing.assert_array_equal(image, before)
+    assert detector.detect([]) == []
+    assert [one.xyxy.shape[1] for one in detector.detect([frame(1, 1), frame(7, 40)])] == [4, 4]
 
 
 @pytest.fixture
@@ -108,6 +110,7 @@ def test_a_batch_is_each_alone(name):
 
 @pytest.mark.parametrize("name", [FASTER, "ssdlite320_mobilenet_v3_large"])
 def test_it_keeps_the_contract(name, no_network):
+    """A network of each kind, with two stages and with one; `test_runs_untrained` looks at all, at less."""
     torch.manual_seed(0)
     findings = check_detector(create_detector(name, weights=None, threshold=0.0, **options(name)), part=name)
     assert not findings, describe(findings)
