@@ -121,12 +121,12 @@ def test_the_detector_of_twenty_lines_proves_itself(folder):
             assert (written.parent / name).read_text() == content
     assert len((written / "hrkit_spotlight" / "__init__.py").read_text().splitlines()) <= 20
     install(folder, "./new/hrkit-spotlight")
-    tested = python(folder, "-m", "pytest", "-p", "no:cacheprovider", str(written), plugin="spotlight")
-    assert "2 passed" in tested
     (shown,) = [block for language, block in BLOCKS if not language and block.startswith("detector spotlight")]
-    checked = python(folder, "-c", PROGRAM, "plugins", "check", "hrkit-spotlight", plugin="spotlight")
-    assert checked.startswith(shown)
-    assert checked.endswith("checks found nothing wrong\n")
+    both = f"import pytest; pytest.main(['-p', 'no:cacheprovider', {str(written)!r}]); {PROGRAM}"
+    said = python(folder, "-c", both, "plugins", "check", "hrkit-spotlight", plugin="spotlight")
+    assert "2 passed" in said
+    assert shown in said
+    assert said.endswith("checks found nothing wrong\n")
 
 
 def test_use(folder):
