@@ -38,7 +38,9 @@ class Fused(nn.Module):
     def __init__(self, network: nn.Module, example: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
         graph = folded(network)
-        _fuse(graph, _shapes(graph, example))
+        shapes = _shapes(graph, example)
+        _fuse(graph, shapes)
+        _reuse_memory(graph, shapes)
         self.graph = graph.to(dtype).to(memory_format=torch.channels_last)
         self.dtype = dtype
 
@@ -108,7 +110,28 @@ def _fuse(graph: fx.GraphModule, shapes: dict[Node, torch.Size]) -> None:
         known = None if activation is None else _activation(graph, activation)
         if activation is not None and known is not None:
             last = activation
-        put(graph, last, FusedConv2d(conv, known or _NONE), *inputs)
+        new = put(graph, last, FusedConv2d(conv, known or _NONE), *inputs)
+        if node in shapes:
+            shapes[new] = shapes[node]
+    tidy(graph)
+
+
+def _reuse_memory(graph: fx.GraphModule, shapes: dict[Node, torch.Size]) -> None:
+    """Sums and ReLUs that no convolution took in are written over what they alone use."""
+    spare = {node for kind in (FusedConv2d, nn.Upsample) for node, _ in modules(graph, kind) if len(node.users) == 1}
+    for node in steps(graph):
+        given = node.args
+        if node.target in _ADDITIONS and len(given) == 2 and not node.kwargs:
+            over, other = given if given[0] in spare else reversed(given)
+            if over not in spare or over not in shapes or shapes[over] != shapes.get(other):
+                continue
+            node.target, node.args = operator.iadd, (over, other)
+        elif len(given) == 1 and given[0] in spare and _activation(graph, node) == _RELU:
+            node.op, node.target, node.kwargs = "call_function", torch.relu_, {}
+        else:
+            continue
+        if len(node.users) == 1:
+            spare.add(node)
     tidy(graph)
 
 
