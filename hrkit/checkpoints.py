@@ -63,7 +63,7 @@ class Checkpoint:
 
     def describe(self) -> str:
         """In words what network the tensors belong to."""
-        name = _network_name(self.state) or "another network"
+        name = self.metadata.get("backbone") or _network_name(self.state) or "another network"
         return name if self.num_joints is None else f"{name} with {self.num_joints} joints"
 
 

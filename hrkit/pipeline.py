@@ -34,8 +34,8 @@ def create_detector(name: str, *, weights: str | os.PathLike[str] | None = "auto
     """The registered detector `name`; `options` are its own (`threshold`, `nms_threshold`, `classes`, ...).
 
     `weights`: "auto" takes its published weights, if there are any; None leaves it as initialised; else the name of a
-    weights entry or a file. Raises `UnknownNameError` with the choices, `DownloadError` where weights cannot be had,
-    `PluginError` if what the plugin builds is no detector.
+    weights entry, a file, or `hf-hub:owner/name[@revision]`. Raises `UnknownNameError` with the choices,
+    `DownloadError` where weights cannot be had, `PluginError` if what the plugin builds is no detector.
     """
     detectors.find(name)
     known = weights != "auto" or zoo.entries(name, "detector")
@@ -104,7 +104,8 @@ class Pipeline:
     ) -> Pipeline:
         """A pipeline from registered names, as `Pipeline.from_names("hrnet_w48", "yolov3")`.
 
-        `weights`: "auto" (published, fetched once), a weights entry, a file, or None; `input_size` is (height, width).
+        `weights`: "auto" (published, fetched once), a weights entry, a file, `hf-hub:owner/name[@revision]`, or None;
+        `hf-hub:...` as backbone stands for both. `input_size` is (height, width).
         Raises `UnknownNameError`, `WeightsError`, `DownloadError` or `HrkitError`, each saying what to do.
         """
         parse_devices(device)  # before anything is fetched

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from hrkit import acceleration, checkpoints, device_geometry, geometry, registry, zoo
+from hrkit import acceleration, checkpoints, device_geometry, geometry, hub, registry, zoo
 from hrkit.errors import HrkitError, PluginError, WeightsError
 from hrkit.heads.codecs import Codec, create_codec
 from hrkit.heads.flip import flip_back, merge_flipped
@@ -218,14 +218,17 @@ def create_pose_model(
     """A pose network by the name of its backbone, in evaluation mode.
 
     `weights`: None leaves it as initialised; "auto" takes the published weights that fit the other arguments; the name
-    of a weights entry takes that; a path loads that file. What is not given (`head`, `num_joints=None`,
-    `input_size=None`, `codec`, `sigma`, `skeleton`, `channel_order`) comes from the weights, else from the backbone.
+    of a weights entry takes that; a path loads that file, `hf-hub:owner/name[@revision]` what `hrkit publish` wrote.
+    Such an address in the place of `backbone` stands for network and weights. What is not given (`head`,
+    `num_joints=None`, `input_size=None`, `codec`, `sigma`, `skeleton`, `channel_order`) comes from the weights, else
+    from the backbone.
     `backbone_weights` ("auto", name or path; for timm "pretrained") starts the backbone alone from ImageNet.
 
     Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
     had.
     """
     keep_freed_memory()
+    backbone, weights = published(backbone, weights)
     if num_joints is not None and (not isinstance(num_joints, int) or num_joints < 1):
         raise HrkitError(f"num_joints must be a positive number, not {num_joints!r}")
     input_size = None if input_size is None else checked_size(input_size)
@@ -233,7 +236,7 @@ def create_pose_model(
     selected = None if weights == "auto" else zoo.select(backbone, weights)
     checkpoint = _read(selected)
     if checkpoint is not None:
-        options = {**checkpoint.metadata.get("backbone_options", {}), **options}
+        options = {**_recorded_options(checkpoint), **options}
     loaded = {**options, "pretrained": True} if backbone_weights == "pretrained" else options
     trunk = registry.backbones.build(backbone, **loaded)
     _check_backbone(trunk, backbone)
@@ -302,6 +305,31 @@ def _what_weights_say(
     except (TypeError, LookupError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise WeightsError(f"{checkpoint.path}: its metadata is no good ({reason}); save it again") from None
+
+
+def _recorded_options(checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
+    """Options of the backbone that the file names; none of them fetches weights, as its own follow."""
+    options = checkpoint.metadata.get("backbone_options", {})
+    if not isinstance(options, dict):
+        raise WeightsError(f"{checkpoint.path}: its metadata is no good (backbone_options); save it again")
+    return {name: value for name, value in options.items() if name != "pretrained"}
+
+
+def published(backbone: str, weights: str | os.PathLike[str] | None) -> tuple[str, str | os.PathLike[str] | None]:
+    """Backbone and weights, where `backbone` may be an address of the Hub, which stands for both.
+
+    Raises `WeightsError` if the file there does not say what network it is of, or other weights are named beside it,
+    and as `hub.fetch`.
+    """
+    if not hub.is_address(backbone):
+        return backbone, weights
+    if weights not in (None, "auto", backbone):
+        raise WeightsError(f"{backbone} has weights of its own; name a backbone, or leave weights={weights!s} out")
+    path = hub.fetch(backbone)
+    name = checkpoints.read_checkpoint(path).metadata.get("backbone")
+    if not isinstance(name, str) or not name:
+        raise WeightsError(f"{backbone} does not say what network it is of; name a backbone, and pass it as weights")
+    return name, path
 
 
 def _read(selected: zoo.WeightsEntry | Path | None) -> checkpoints.Checkpoint | None:

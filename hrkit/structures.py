@@ -15,6 +15,7 @@ from attrs.converters import optional
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import BoxError
+from hrkit.notebooks import html_table
 
 if TYPE_CHECKING:
     import pandas
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 Index = int | slice | Sequence[int] | NDArray[Any]
+
+_SIDES = ["x1", "y1", "x2", "y2"]
 
 
 def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:
@@ -138,6 +141,11 @@ class Detections:
     def __repr__(self) -> str:
         return f"Detections({len(self)}: scores {_short(self.scores)})"
 
+    def _repr_html_(self) -> str:
+        """A table for notebooks: a row a box."""
+        rows = [[one["score"], one["class_id"], *one["box"]] for one in self.to_dict()]
+        return html_table(f"Detections: {len(self)}", ["score", "class_id", *_SIDES], rows)
+
     @property
     def areas(self) -> NDArray[np.float32]:
         """(N,) box areas, frame px squared."""
@@ -162,7 +170,7 @@ class Detections:
         """One row a box: `score`, `class_id`, `x1`, `y1`, `x2`, `y2`. Needs pandas."""
         import pandas
 
-        frame = pandas.DataFrame(self.xyxy, columns=["x1", "y1", "x2", "y2"])
+        frame = pandas.DataFrame(self.xyxy, columns=_SIDES)
         frame.insert(0, "class_id", self.class_ids)
         frame.insert(0, "score", self.scores)
         return frame
@@ -300,8 +308,18 @@ class Poses:
         )
 
     def __repr__(self) -> str:
-        people = f"{len(self)} {'person' if len(self) == 1 else 'people'}"
-        return f"Poses({people}, {self.skeleton.name}: scores {_short(self.scores)})"
+        return f"Poses({self._counted()}, {self.skeleton.name}: scores {_short(self.scores)})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: a row a person."""
+        ids = [""] * len(self) if self.track_ids is None else self.track_ids.tolist()
+        scores = np.stack([self.scores, self.detections.scores, self.keypoint_scores.mean(1)], axis=1).tolist()
+        rows = [[who, *three, *box] for who, three, box in zip(ids, scores, self.detections.xyxy.tolist(), strict=True)]
+        heads = ["id", "score", "of the box", "of the keypoints", *_SIDES]
+        return html_table(f"Poses: {self._counted()}, {self.skeleton.name}", heads, rows)
+
+    def _counted(self) -> str:
+        return f"{len(self)} {'person' if len(self) == 1 else 'people'}"
 
     @property
     def scores(self) -> NDArray[np.float32]:
@@ -342,7 +360,7 @@ class Poses:
         """
         import pandas
 
-        boxes = pandas.DataFrame(self.detections.xyxy, columns=["x1", "y1", "x2", "y2"])
+        boxes = pandas.DataFrame(self.detections.xyxy, columns=_SIDES)
         boxes.insert(0, "score", self.scores)
         boxes.insert(0, "id", None if self.track_ids is None else self.track_ids)
         columns = [f"{name}_{part}" for name in self.skeleton.keypoint_names for part in ("x", "y", "score")]

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from attrs import Factory, field, frozen
 from attrs.converters import optional
 
-from hrkit import downloads, registry
+from hrkit import downloads, hub, registry
 from hrkit.errors import UnknownNameError, WeightsError
 from hrkit.hookspecs import hookimpl
 from hrkit.skeletons import get_skeleton
@@ -183,14 +183,17 @@ def select(
 ) -> WeightsEntry | Path | None:
     """What a `weights` argument for `model` means: an entry, a file, or None for None.
 
-    "auto" is the entry that `choose` takes under `conditions`; otherwise a path or the name of an entry. A backbone may
-    also start from the entry of a pose model. Raises `WeightsError` for a missing file or an entry of another model or
-    kind, `UnknownNameError` for an unknown name.
+    "auto" is the entry that `choose` takes under `conditions`; otherwise a path, the name of an entry, or an address of
+    the Hub (`hf-hub:owner/name[@revision]`), whose file is fetched. A backbone may also start from the entry of a pose
+    model. Raises `WeightsError` for a missing file or an entry of another model or kind, `UnknownNameError` for an
+    unknown name, and as `hub.fetch`.
     """
     if weights is None:
         return None
     if weights == "auto":
         return choose(model, kind=kind, **conditions)
+    if hub.is_address(weights):
+        return hub.fetch(weights)
     path = Path(weights).expanduser()
     if path.is_file():
         return path

@@ -13,8 +13,8 @@ PACKAGE = ROOT / "hrkit"
 
 LAYERS = (
     ("errors",),
-    ("files", "arrays", "hookspecs", "memory", "overlap", "profiling"),
-    ("structures", "downloads"),
+    ("files", "arrays", "notebooks", "hookspecs", "memory", "overlap", "profiling"),
+    ("structures", "downloads", "hub"),
     ("skeletons", "images", "palette"),
     ("geometry", "devices", "complexity", "distributed", "folding", "cuda_graphs"),
     ("config", "precision", "device_geometry", "conversion"),
@@ -28,7 +28,7 @@ LAYERS = (
     ("pipeline", "prediction", "contact_sheet", "plots", "detected_boxes", "export"),
     ("metrics", "runs", "extraction", "player"),
     ("evaluation",),
-    ("report",),
+    ("report", "publishing"),
     ("learner",),
     ("training",),
     ("benchmark",),

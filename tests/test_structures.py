@@ -6,10 +6,12 @@ import json
 import sys
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
 
 from hrkit.annotators import BoxAnnotator, SkeletonAnnotator
@@ -221,6 +223,28 @@ def test_replace_leaves_the_original() -> None:
 
 def test_scores_are_box_times_mean_joint() -> None:
     assert poses().scores.tolist() == pytest.approx([0.45, 0.25, 0.125])
+
+
+def cells(value: Poses | Detections) -> list[list[str]]:
+    """What a notebook shows, row by row; fails for what is no XML."""
+    shown = ElementTree.fromstring(f"<div>{value._repr_html_()}</div>")
+    return [[cell.text or "" for cell in row] for row in shown.iter("tr")]
+
+
+def test_notebooks_show_tables() -> None:
+    heads, *rows = cells(poses().replace(track_ids=[7, 8, 9]))
+    assert heads == ["id", "score", "of the box", "of the keypoints", "x1", "y1", "x2", "y2"]
+    assert [row[0] for row in rows] == ["7", "8", "9"]
+    assert [row[1] for row in rows] == ["0.45", "0.25", "0.12"]
+    assert [float(side) for side in rows[0][4:]] == poses().detections.xyxy[0].tolist()
+    assert [row[0] for row in cells(poses())[1:]] == [""] * 3
+    assert [row[:2] for row in cells(detections())[1:]] == [["0.90", "0"], ["0.50", "0"], ["0.25", "1"]]
+    assert len(cells(Poses.empty(ARM))) == len(cells(Detections.empty())) == 1
+    many = poses()[[0] * 50]
+    assert len(cells(many)) == 21
+    assert many._repr_html_().endswith("<p>and 30 more</p>")
+    named = evolve(ARM, name="<script>")
+    assert "<script>" not in poses().replace(skeleton=named)._repr_html_()
 
 
 def test_repr_is_short() -> None:

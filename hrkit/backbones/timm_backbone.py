@@ -10,6 +10,9 @@ from torch import nn
 
 from hrkit.errors import DownloadError, HrkitError
 
+_LOADING = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
+"""Options of timm that read other weights than its own, pickles among them."""
+
 
 class TimmBackbone(nn.Module):
     """`timm.create_model(name, features_only=True)`, its outputs of stride 4 and coarser.
@@ -51,6 +54,9 @@ def _channels_first(feature: torch.Tensor, channels: int) -> torch.Tensor:
 def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     import timm
 
+    refused = sorted(_LOADING & options.keys())
+    if refused:
+        raise HrkitError(f"timm/{name}: the option {refused[0]} is not taken; pass weights or backbone_weights")
     known = timm.list_models()
     if name.split(".")[0] not in known:
         close = difflib.get_close_matches(name, known, n=3)

@@ -11,7 +11,7 @@ from hrkit.hookspecs import hookimpl
 
 NAMES = (
     *("demo", "extract", "train", "test", "browse", "models", "download", "info", "plugins", "doctor", "bench"),
-    *("build_ops", "export"),
+    *("build_ops", "export", "publish"),
 )
 
 

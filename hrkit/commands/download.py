@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hrkit import zoo
+from hrkit import hub, zoo
 from hrkit.errors import HrkitError, one_line
 
 
@@ -21,13 +21,16 @@ def command(names: tuple[str, ...], quiet: bool) -> None:
     """Fetch the weights called NAME (see `hrkit models`) and print where each file is.
 
     What is in the cache already is checked and not fetched again; a download that broke off goes on. The cache is the
-    folder of the environment variable HRKIT_HOME, or else the user's cache folder.
+    folder of the environment variable HRKIT_HOME, or else the user's cache folder. A NAME may also be
+    hf-hub:owner/name[@revision], which goes into the cache of huggingface_hub.
     """
-    entries = [zoo.find(name) for name in names]  # all names first: no typo is found after a long download
+    # all names first: no typo is found after a long download
+    entries = [hub.Address.parse(name) if hub.is_address(name) else zoo.find(name) for name in names]
     failed = 0
     for entry in entries:
         try:
-            click.echo(zoo.fetch(entry, progress=not quiet))
+            path = hub.fetch(str(entry)) if isinstance(entry, hub.Address) else zoo.fetch(entry, progress=not quiet)
+            click.echo(path)
         except (HrkitError, OSError) as error:
             if len(entries) == 1:
                 raise

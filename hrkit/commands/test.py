@@ -34,7 +34,7 @@ The report is a folder: report.md to read, report.json with every figure, predic
 curves.png and worst.jpg. For mpii the figure is PCKh, for everything else COCO's AP.""",
 )
 @click.option("--backbone", required=True, help="Pose network, as in `hrkit models`.")
-@click.option("--weights", default="auto", show_default=True, help="auto, an entry, a file, none.")
+@click.option("--weights", default="auto", show_default=True, help="auto, an entry, a file, hf-hub:owner/name, none.")
 @click.option("--head", help="[default: the weights' own]")
 @click.option("--input-size", type=(int, int), metavar="HEIGHT WIDTH", help="[default: the weights' own]")
 @click.option("--dataset", default="coco", show_default=True, help="NAME[:PATH]: coco, mpii, custom, or a plugin's.")
@@ -172,15 +172,18 @@ def _model(
     import torch
 
     from hrkit import zoo
-    from hrkit.pose_model import create_pose_model
+    from hrkit.hub import is_address
+    from hrkit.pose_model import create_pose_model, published
     from hrkit.skeletons import skeleton_of
 
+    named = backbone if is_address(backbone) else weights
+    backbone, found = published(backbone, weights)
     own = annotated.skeleton
     torch.manual_seed(0)  # without weights too all ranks have the same network
     if weights == "none":
         model = create_pose_model(backbone, head=head, num_joints=len(own), input_size=input_size, skeleton=own)
         return model, "none", annotated
-    selected = zoo.select(backbone, weights, num_joints=len(own), input_size=input_size)
+    selected = zoo.select(backbone, found, num_joints=len(own), input_size=input_size)
     taken = selected.name if isinstance(selected, zoo.WeightsEntry) else str(selected)
     model = create_pose_model(backbone, weights=taken, head=head, num_joints=None, input_size=input_size)
     if model.skeleton.name == skeleton_of(len(own)).name and model.skeleton.name.startswith("joints"):
@@ -189,7 +192,7 @@ def _model(
         annotated = annotated.with_skeleton(model.skeleton)
         shared = len(set(own.keypoint_names) & set(model.skeleton.keypoint_names))
         _say(f"{shared} of the network's {len(model.skeleton)} joints are annotated, matched by name")
-    return model, taken, annotated
+    return model, named if is_address(named) else taken, annotated
 
 
 def _check_boxes(boxes: str, dataset: str) -> None:
