@@ -63,7 +63,7 @@ class TrainConfig:
     backbone: str = setting("hrnet_w32", "registered backbone")
     backbone_options: Mapping[str, Any] = setting(dict, "options of the backbone (in config files only)")
     head: str | None = setting(None, "registered head; by default the backbone's own")
-    weights: str | None = setting(None, "whole network to start from: an entry or a file")
+    weights: str | None = setting(None, "whole network to start from: an entry, a file or hf-hub:owner/name")
     backbone_weights: str | None = setting(
         "auto", 'backbone to start from: "auto" is ImageNet where published, "pretrained" timm\'s, "none" chance'
     )

@@ -114,12 +114,12 @@ def upload(folder: Path, names: tuple[str, ...], text: str, *, private: bool = F
 
 
 class _OutOfReachError(DownloadError):
-    """There is no network, or no Hub at the end of it."""
+    """There is no network, or no Hub at its end that is well."""
 
 
 @contextlib.contextmanager
 def _errors_in_words(address: Address, wish: str = "read it") -> Iterator[None]:
-    """Turns what huggingface_hub raises into a `DownloadError`, an `_OutOfReachError` where nobody answers."""
+    """Turns what huggingface_hub raises into a `DownloadError`, an `_OutOfReachError` where the Hub is not there."""
     from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 
     login = "log in (`hf auth login`) or set HF_TOKEN"
@@ -135,7 +135,7 @@ def _errors_in_words(address: Address, wish: str = "read it") -> Iterator[None]:
             ) from None
         if status == 403:
             raise DownloadError(f"{address}: you may not {wish}; {login} as somebody who may") from None
-        raise DownloadError(f"{address}: the Hub answered with an error ({one_line(error)[:200]})") from None
+        raise _OutOfReachError(f"{address}: the Hub answered with an error ({one_line(error)[:200]})") from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DownloadError(f"{address}: the Hub's answer makes no sense ({one_line(error)[:200]})") from None
     except Exception as error:  # of whatever client the library has, and its own

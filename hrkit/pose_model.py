@@ -323,7 +323,7 @@ def published(backbone: str, weights: str | os.PathLike[str] | None) -> tuple[st
     """
     if not hub.is_address(backbone):
         return backbone, weights
-    if weights not in (None, "auto", backbone):
+    if weights not in (None, "auto"):
         raise WeightsError(f"{backbone} has weights of its own; name a backbone, or leave weights={weights!s} out")
     path = hub.fetch(backbone)
     name = checkpoints.read_checkpoint(path).metadata.get("backbone")

@@ -30,6 +30,8 @@ class Hub(ThreadingHTTPServer):
         """What is given in the place of a file, by name."""
         self.large: Files = {}
         """What was uploaded, by sha256."""
+        self.status: int | None = None
+        """What it answers to everything."""
         self.answer: bytes | None = None
         """What the API says instead of what it should."""
         self.asked: list[str] = []
@@ -57,7 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, parts: list[str], body: bytes) -> None:
         hub = self.server
-        if self.server.answer is not None:
+        if hub.status is not None:
+            self._send(hub.status)
+        elif hub.answer is not None:
             self._send(200, hub.answer)
         elif parts[:2] == ["api", "validate-yaml"]:
             self._json({"warnings": [], "errors": []})

@@ -40,7 +40,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     monkeypatch.setenv("HF_TOKEN", server.token)
     for name, value in (("HF_HUB_CACHE", str(tmp_path / "cache")), ("HF_HUB_OFFLINE", False)):
         monkeypatch.setattr(constants, name, value)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # which has servers of its own
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)  # which has servers of its own
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     yield server
     server.shutdown()
@@ -153,6 +153,10 @@ def test_it_is_fetched_once_and_works_without_network(
         with pytest.raises(DownloadError, match=r"cannot be reached .*; nothing of it is in the cache$"):
             fetch("hf-hub:owner/other")
     assert len(hub.asked) == asked
+    hub.status = 503
+    assert fetch("hf-hub:owner/name") == path
+    with pytest.raises(DownloadError, match=r"answered with an error \(.*503.*\); nothing of it is in the cache$"):
+        fetch("hf-hub:owner/other")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     assert fetch("hf-hub:owner/name") == path
     with pytest.raises(DownloadError, match=r"cannot be reached .*; nothing of it is in the cache$"):

@@ -21,7 +21,10 @@ _MODEL = {
         "--detector", help='Person detector; "none": the whole picture is one person.  [default: lite_person]'
     ),
     "weights": click.option(
-        "--weights", default="auto", show_default=True, help="Of the pose network: auto, an entry, a file, hf-hub:owner/name, none."
+        "--weights",
+        default="auto",
+        show_default=True,
+        help="Of the pose network: auto, an entry, a file, hf-hub:owner/name, none.",
     ),
     "detector_weights": click.option(
         "--detector-weights", default="auto", show_default=True, help='The same; "none": as initialised.'
