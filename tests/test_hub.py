@@ -68,11 +68,9 @@ def weights(run: Path) -> bytes:
     return (run / "best.safetensors").read_bytes()
 
 
-def written(tmp_path: Path, **metadata: Any) -> bytes:
+def written(header: str) -> bytes:
     """A weights file that says of itself what is given."""
-    file = tmp_path / "odd.safetensors"
-    safetensors.torch.save_file({"weight": torch.zeros(1)}, file, {"hrkit": json.dumps(metadata)})
-    return file.read_bytes()
+    return safetensors.torch.save({"weight": torch.zeros(1)}, {"hrkit": header})
 
 
 @pytest.mark.parametrize(
@@ -218,14 +216,21 @@ def test_answers_that_make_no_sense(hub: Hub, answer: bytes) -> None:
         ({"backbone": NETWORK}, WeightsError, "its metadata is no good"),
         ({"backbone": NETWORK, "backbone_options": [1]}, WeightsError, "its metadata is no good"),
         ({"backbone": NETWORK, "backbone_options": {"checkpoint_path": "/tmp/x.pth"}}, HrkitError, "is not taken"),
+        ({"backbone": NETWORK, "backbone_options": {"act_layer": "none"}}, HrkitError, NETWORK),
         ({"backbone": NETWORK, "backbone_options": {"pretrained_cfg": {"file": "x"}}}, HrkitError, "is not taken"),
     ],
 )
-def test_metadata_that_is_no_good(
-    hub: Hub, tmp_path: Path, metadata: dict[str, Any], error: type[Exception], words: str
-) -> None:
-    hub.add("owner/name", model=written(tmp_path, **metadata))
+def test_metadata_that_is_no_good(hub: Hub, metadata: dict[str, Any], error: type[Exception], words: str) -> None:
+    hub.add("owner/name", model=written(json.dumps(metadata)))
     with pytest.raises(error, match=words) as caught:
+        create_pose_model("hf-hub:owner/name")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("header", ["{", "3", "[" * 100_000])
+def test_metadata_that_is_none(hub: Hub, header: str) -> None:
+    hub.add("owner/name", model=written(header))
+    with pytest.raises(WeightsError, match=r"damaged|not names and values") as caught:
         create_pose_model("hf-hub:owner/name")
     assert "\n" not in str(caught.value)
 
