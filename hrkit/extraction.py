@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -12,8 +12,11 @@ from hrkit.errors import VideoError
 from hrkit.following import Follower, steps
 from hrkit.part_file import PartFile, part_path
 from hrkit.profiling import section
-from hrkit.video import FrameSource
+from hrkit.video import FrameSource, SourceInfo
 from hrkit.writers import check_format, write_keypoints
+
+if TYPE_CHECKING:
+    from hrkit.pipeline import Pipeline
 
 STATE_FRAMES = 64
 """About how many frames a kill costs: from one saved state to the next."""
@@ -30,6 +33,22 @@ class Extracted:
     """In the file, those of the runs before included."""
     people: int
     """Rows that this run added."""
+
+
+def keypoint_meta(info: SourceInfo, pipeline: Pipeline, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What readers of a file of keypoints should know: of the source, the joints and the `settings` of the run."""
+    skeleton = pipeline.skeleton
+    return {
+        "source": info.name,
+        "width": info.width,
+        "height": info.height,
+        "fps": info.fps,
+        "skeleton": skeleton.name,
+        "keypoint_names": skeleton.keypoint_names,
+        "edges": skeleton.edges,
+        "pipeline": repr(pipeline),
+        **settings,
+    }
 
 
 def extract(

@@ -4,15 +4,15 @@ A plugin is a Python distribution with an entry point in the group `hrkit` that 
 some of these functions, each marked with `@hookimpl`. hrkit's own parts come in through the same hooks.
 
 A registered name may hold one `*` (`"timm/*"`): it stands for any text, which the builder gets as its first positional
-argument. Builders are called with keyword arguments only, apart from that and from the path of a dataset. What they
-raise besides `HrkitError` and `OSError` becomes a `PluginError` that names the plugin. `hrkit.testing` holds parts
-against all of this.
+argument. Builders are called with keyword arguments only, apart from that, the path of a dataset and what engines get.
+What they raise besides `HrkitError` and `OSError` becomes a `PluginError` that names the plugin. `hrkit.testing` holds
+parts against all of this.
 """
 
 # mypy: disable-error-code="empty-body"
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hrkit.datasets.base import KeypointDataset
     from hrkit.detectors.base import Detector
     from hrkit.heads.codecs import Codec
+    from hrkit.manifest import Result
     from hrkit.zoo import WeightsEntry
 
 hookspec = pluggy.HookspecMarker("hrkit")
@@ -82,6 +83,16 @@ def register_runtimes() -> Mapping[str, Callable[..., nn.Module]]:
 @hookspec
 def register_weights() -> Sequence[WeightsEntry]:
     """Published or carried weights, each a `hrkit.zoo.WeightsEntry`."""
+
+
+@hookspec
+def register_engines() -> Mapping[str, Callable[..., Iterator[Result]]]:
+    """Engines of `hrkit extract --engine`: name -> function that has the files of many inputs made.
+
+    It is called with a list of the names of inputs, a `hrkit.extractor.Job` and whatever options the user names
+    (`workers`, `address`), and gives a `Result` for each input, in any order. `job` can be pickled; where the work is
+    done, `job.load()` loads the networks once, and what it gives is called with a few names at a time.
+    """
 
 
 @hookspec

@@ -184,6 +184,20 @@ def read_part(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Iterator[Fr
     return meta, _frames(target, len(meta["keypoint_names"]))
 
 
+def frame_rows(index: int, time: float, poses: Poses) -> FrameRows:
+    """The people of one frame, at `time` seconds, as a part file gives them back: rounded."""
+    return _frame_rows(index, time, _people(poses), len(poses.skeleton))
+
+
+def difference(before: Any, now: Any, name: str = "") -> str:
+    """The first that differs between two settings, in a few words; nothing if none does."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        found = (difference(before.get(key), now.get(key), f"{name}.{key}") for key in {**now, **before})
+        return next(filter(None, found), "")
+    old, new = (json.dumps(value, ensure_ascii=False, sort_keys=True) for value in (before, now))
+    return "" if old == new else f"{name[1:]} was {_brief(old)}, is {_brief(new)}"
+
+
 def plain(values: NDArray[np.float64]) -> list[Any]:
     """Nested lists for json and csv; None for what is not finite."""
     objects = values.astype(object)
@@ -211,7 +225,7 @@ def _last_state(lines: BinaryIO, path: Path, meta: dict[str, Any]) -> tuple[int,
     header = lines.readline()
     if not header.endswith(b"\n") and (header.startswith(_BEGINNING) or _BEGINNING.startswith(header)):
         return 0, _State()
-    differing = _difference(_read_meta(header, path), meta)
+    differing = difference(_read_meta(header, path), meta)
     if differing:
         raise HrkitError(f"{path} was begun with other settings: {differing}; pass those again, or remove the file")
     end = position = len(header)
@@ -236,20 +250,23 @@ def _read(line: bytes, joints: int) -> FrameRows | _State | None:
         record = json.loads(line)
         if "next" in record:
             return _State(int(record["next"]), record["state"])
-        people = record["people"]
-        ids = [person[0] for person in people]
-        values = np.array([person[1:] for person in people], np.float64).reshape(len(people), 6 + 3 * joints)
-        return FrameRows(
-            index=int(record["frame"]),
-            time=float(record["time"]),
-            ids=None if None in ids else np.array(ids, np.int64),
-            scores=values[:, 0],
-            boxes=values[:, 1:5],
-            box_scores=values[:, 5],
-            keypoints=values[:, 6:].reshape(len(people), joints, 3),
-        )
+        return _frame_rows(int(record["frame"]), float(record["time"]), record["people"], joints)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
         return None
+
+
+def _frame_rows(index: int, time: float, people: list[list[Any]], joints: int) -> FrameRows:
+    ids = [person[0] for person in people]
+    values = np.array([person[1:] for person in people], np.float64).reshape(len(people), 6 + 3 * joints)
+    return FrameRows(
+        index=index,
+        time=time,
+        ids=None if None in ids else np.array(ids, np.int64),
+        scores=values[:, 0],
+        boxes=values[:, 1:5],
+        box_scores=values[:, 5],
+        keypoints=values[:, 6:].reshape(len(people), joints, 3),
+    )
 
 
 def _people(poses: Poses) -> list[list[Any]]:
@@ -288,15 +305,6 @@ def _read_meta(header: bytes, path: Path) -> dict[str, Any]:
 
 def _damaged(path: Path, number: int) -> HrkitError:
     return HrkitError(f"{path}: damaged in line {number}; to go on from before that, remove it and all lines after it")
-
-
-def _difference(before: Any, now: Any, name: str = "") -> str:
-    """The first that differs between two settings, in a few words; nothing if none does."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        found = (_difference(before.get(key), now.get(key), f"{name}.{key}") for key in {**now, **before})
-        return next(filter(None, found), "")
-    old, new = (json.dumps(value, ensure_ascii=False, sort_keys=True) for value in (before, now))
-    return "" if old == new else f"{name[1:]} was {_brief(old)}, is {_brief(new)}"
 
 
 def _brief(text: str) -> str:

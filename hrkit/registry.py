@@ -32,15 +32,17 @@ BUILT_INS = (
     "hrkit.datasets",
     "hrkit.runtimes",
     "hrkit.zoo",
+    "hrkit.engines",
     "hrkit.commands",
 )
 """Modules of hrkit itself that implement hooks; named by strings, so that the registry imports none of them."""
 
-KINDS = ("backbones", "detectors", "heads", "decoders", "datasets", "runtimes", "weights", "commands")
+KINDS = ("backbones", "detectors", "heads", "decoders", "datasets", "runtimes", "weights", "engines", "commands")
 """What can be registered; the hook of each is `register_<kind>`."""
 
 ELSEWHERE = {
     "hrkit-lite": ("lite", "lite_person", "lite-coco-*"),
+    "hrkit-ray": ("ray",),
     "hrkit-torchvision": ("fasterrcnn_*", "retinanet_*", "fcos_*", "ssd300_*", "ssdlite320_*"),
 }
 """Well-known names, as patterns, by the distribution that brings them."""
@@ -292,7 +294,8 @@ class Registry:
         return entry.value if text is None else functools.partial(entry.value, text)
 
     def build(self, name: str, /, *arguments: Any, **options: Any) -> Any:
-        """What the builder for `name` makes of `options`, and of `arguments`, which are a dataset's path.
+        """What the builder for `name` makes of `options`, and of `arguments`: a dataset's path, an engine's inputs and
+        job.
 
         Raises as `find`, `HrkitError` and `OSError` as the builder does, and `PluginError`, which names the plugin, for
         whatever else the builder raises, options that it does not take among it.
@@ -325,6 +328,7 @@ decoders = Registry("decoders")
 datasets = Registry("datasets")
 runtimes = Registry("runtimes")
 weights = Registry("weights")
+engines = Registry("engines")
 commands = Registry("commands")
 
 

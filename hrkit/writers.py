@@ -83,17 +83,38 @@ def write_keypoints(part: str | os.PathLike[str], target: str | os.PathLike[str]
 
     Raises `HrkitError` as `check_format` does and for a damaged part file, `OSError` as the file system does.
     """
-    kind = check_format(target, format)
     meta, frames = read_part(part)
     count = sum(1 for _ in read_part(part)[1])
-    _WRITERS[kind](frames, {"hrkit": __version__, **meta, "frames": count}, Path(os.path.abspath(target)))
+    write_frames(frames, {**meta, "frames": count}, target, format)
+
+
+def write_frames(
+    frames: Frames, meta: Meta, target: str | os.PathLike[str], format: str | None = None, *, meta_beside: bool = True
+) -> None:
+    """As `write_keypoints`, of frames in memory; `meta` has `keypoint_names` and whatever else readers should know.
+
+    Without `meta_beside` what has no place for it goes without.
+    """
+    kind, path = check_format(target, format), Path(os.path.abspath(target))
+    meta = {"hrkit": __version__, **meta}
+    if kind in _WRITERS:
+        _WRITERS[kind](frames, meta, path)
+        return
+    with _beside_meta(path, meta) if meta_beside else atomic_path(path) as temporary:
+        _TEXT_WRITERS[kind](frames, meta, temporary)
+
+
+def meta_path(target: str | os.PathLike[str]) -> Path:
+    """Where what a file has no place for stands: `FILE.meta.json` beside it."""
+    path = Path(target)
+    return path.with_name(f"{path.name}.meta.json")
 
 
 # formats
 
 
-def _write_csv(frames: Frames, meta: Meta, target: Path) -> None:
-    with _beside_meta(target, meta) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+def _write_csv(frames: Frames, meta: Meta, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_column_names(meta))
         for frame in frames:
@@ -103,9 +124,9 @@ def _write_csv(frames: Frames, meta: Meta, target: Path) -> None:
             writer.writerows([frame.index, frame.time, track_id, *row] for track_id, row in people)
 
 
-def _write_jsonl(frames: Frames, meta: Meta, target: Path) -> None:
+def _write_jsonl(frames: Frames, meta: Meta, path: Path) -> None:
     names = meta["keypoint_names"]
-    with _beside_meta(target, meta) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8") as file:
         for frame in frames:
             columns = (frame.scores, frame.boxes, frame.box_scores, frame.keypoints)
             people = [
@@ -122,8 +143,8 @@ def _write_jsonl(frames: Frames, meta: Meta, target: Path) -> None:
             file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
-def _write_coco(frames: Frames, meta: Meta, target: Path) -> None:
-    with _beside_meta(target, meta) as temporary, temporary.open("w", encoding="utf-8") as file:
+def _write_coco(frames: Frames, meta: Meta, path: Path) -> None:
+    with path.open("w", encoding="utf-8") as file:
         before = "[\n"
         for frame in frames:
             joints = _zero_where_missing(frame.keypoints).reshape(len(frame), 3 * len(meta["keypoint_names"]))
@@ -190,16 +211,21 @@ def _write_openpose(frames: Frames, meta: Meta, target: Path) -> None:
         _write_meta(folder / "meta.json", {**meta, "pose_keypoints_2d": order})
 
 
-_WRITERS: Mapping[str, Callable[[Frames, Meta, Path], None]] = {
+_TEXT_WRITERS: Mapping[str, Callable[[Frames, Meta, Path], None]] = {
     "csv": _write_csv,
     "jsonl": _write_jsonl,
     "json": _write_coco,
+}
+"""Of formats without a place for meta; they write to the path given, as it is."""
+
+_WRITERS: Mapping[str, Callable[[Frames, Meta, Path], None]] = {
     "parquet": _write_parquet,
     "npz": _write_npz,
     "openpose": _write_openpose,
 }
+"""They put the file, or folder, into place themselves."""
 
-FORMATS = tuple(_WRITERS)
+FORMATS = (*_TEXT_WRITERS, *_WRITERS)
 """Names of the formats, which are the endings of their files, too."""
 
 
@@ -281,7 +307,7 @@ def _beside_meta(target: Path, meta: Meta) -> Iterator[Path]:
     """As `atomic_path`, with meta in a file beside it: where the one is, the other is."""
     with atomic_path(target) as temporary:
         yield temporary
-        with atomic_path(target.with_name(f"{target.name}.meta.json")) as beside:
+        with atomic_path(meta_path(target)) as beside:
             _write_meta(beside, meta)
 
 

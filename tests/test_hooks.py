@@ -24,6 +24,7 @@ SECTIONS = {
     "register_datasets": "Datasets",
     "register_runtimes": "Runtimes",
     "register_weights": "Weights",
+    "register_engines": "Engines",
     "register_commands": "Commands",
 }
 DUMMIES = {

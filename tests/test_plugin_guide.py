@@ -18,6 +18,8 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 PROGRAM = "from hrkit.cli import main; main()"
 
 EXAMPLES = """
+from types import SimpleNamespace
+
 import hrkit_examples
 import numpy as np
 import torch
@@ -48,6 +50,8 @@ runtime = registry.runtimes.build("autocast", network=network, example=images[:1
 assert runtime(images).dtype == torch.float32
 assert 0 < (runtime(images) - network(images)).abs().max() < 0.1
 assert zoo.choose("patches").name == "patches-coco"
+job = SimpleNamespace(load=lambda: lambda names: names)
+assert list(registry.engines.build("backwards", ["a", "b"], job)) == ["b", "a"]
 assert CliRunner().invoke(main, ["hello"]).output == "hello from a plugin\\n"
 assert not registry.plugins.failed
 for findings in (check_plugin("backdrop"), check_plugin("examples"), check_plugin("examples", ["middle/third"])):

@@ -1,15 +1,16 @@
-"""`hrkit extract`: the keypoints of videos as files."""
+"""`hrkit extract`: the keypoints of videos, and of many inputs at once, as files."""
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hrkit.commands.model_options import following_options, model_options
+from hrkit.commands.model_options import following_options, model_options, pipeline_settings
 
 if TYPE_CHECKING:
     from hrkit.pipeline import Pipeline
@@ -19,9 +20,10 @@ FORMATS = ("csv", "jsonl", "json", "parquet", "npz", "openpose")
 
 @click.command(
     "extract",
-    epilog="Examples:\n  hrkit extract street.mp4 -o street.csv\n  hrkit extract a.mp4 b.mp4 -o keypoints/ --resume",
+    epilog="\b\nExamples:\n  hrkit extract street.mp4 -o street.csv\n  hrkit extract a.mp4 b.mp4 -o keypoints/ --resume\n"
+    "  hrkit extract --engine local photos/ -o keypoints/",
 )
-@click.argument("sources", nargs=-1, required=True)
+@click.argument("sources", nargs=-1)
 @click.option(
     "-o",
     "--output",
@@ -34,6 +36,12 @@ FORMATS = ("csv", "jsonl", "json", "parquet", "npz", "openpose")
 @click.option("--overwrite", is_flag=True, help="Begin anew, whatever is there.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many.")
 @click.option("--profile", is_flag=True, help="Print where the time goes.")
+@click.option("--engine", help="Every picture and video to a file of its own: local, or a plugin's, as ray.")
+@click.option(
+    "--inputs", type=click.Path(path_type=Path), help="A text file of more SOURCES, one a line; with --engine."
+)
+@click.option("--workers", type=click.IntRange(1), help="Of the engine: how many processes.")
+@click.option("--address", help="Of the engine: the cluster.  [default: this machine]")
 @following_options
 @model_options
 def command(
@@ -44,6 +52,10 @@ def command(
     overwrite: bool,
     max_frames: int | None,
     profile: bool,
+    engine: str | None,
+    inputs: Path | None,
+    workers: int | None,
+    address: str | None,
     make_pipeline: functools.partial[Pipeline],
     following: dict[str, Any],
 ) -> None:
@@ -51,10 +63,25 @@ def command(
 
     A source is a video, a folder of pictures, the number of a camera or the address of a stream. What is known is in
     FILE.part.jsonl at once; after an interruption --resume goes on from there.
+
+    With --engine, SOURCES may be a million: the pictures and videos of files, folders with all below them, and globs.
+    Each gives a file in the folder OUTPUT. What is done is left out by the next run, and what failed is in
+    OUTPUT/failures.csv.
     """
     from hrkit.errors import HrkitError, one_line
     from hrkit.profiling import profiled
 
+    chosen = {name: value for name, value in (("workers", workers), ("address", address)) if value is not None}
+    if inputs is not None or engine is not None:
+        model = pipeline_settings(**make_pipeline.keywords)
+        _extract_all(
+            sources, inputs, output, kind or "csv", model, following, max_frames, engine or "local", overwrite, chosen
+        )
+        return
+    if not sources:
+        raise click.UsageError("Missing argument 'SOURCES...'.")
+    if chosen:
+        raise click.UsageError(f"--{next(iter(chosen))} is of an engine; name it with --engine")
     if len(sources) > 1:
         kind = kind or "csv"
     todo = _still_to_do(sources, _targets(sources, output, kind), kind, resume, overwrite)
@@ -133,25 +160,13 @@ def _extract(
     """One source to one file, with a progress bar; how many frames the file holds."""
     from tqdm import tqdm
 
-    from hrkit.extraction import extract
+    from hrkit.extraction import extract, keypoint_meta
     from hrkit.following import Follower
     from hrkit.live import open_source
 
     with open_source(source) as opened:
         info = opened.info
-        skeleton = pipeline.skeleton
-        meta = {
-            "source": info.name,
-            "width": info.width,
-            "height": info.height,
-            "fps": info.fps,
-            "skeleton": skeleton.name,
-            "keypoint_names": skeleton.keypoint_names,
-            "edges": skeleton.edges,
-            "pipeline": repr(pipeline),
-            **model,
-            **following,
-        }
+        meta = keypoint_meta(info, pipeline, {**model, **following})
         total = info.frames if max_frames is None else min(max_frames, info.frames or max_frames)
         with tqdm(total=total, unit="frame", desc=info.name, dynamic_ncols=True, disable=None) as bar:
 
@@ -173,3 +188,46 @@ def _extract(
             )
     click.echo(f"{source}: {result.frames} frames, {result.people} people: {target}")
     return result.frames
+
+
+def _extract_all(
+    sources: Sequence[str],
+    listed: Path | None,
+    output: Path,
+    kind: str,
+    model: Mapping[str, Any],
+    following: Mapping[str, Any],
+    max_frames: int | None,
+    engine: str,
+    overwrite: bool,
+    options: Mapping[str, Any],
+) -> None:
+    """Every input to a file of its own, with a progress bar."""
+    from tqdm import tqdm
+
+    from hrkit.bulk import Progress, extract_all
+    from hrkit.extractor import Job
+    from hrkit.inputs import find_inputs, read_list
+    from hrkit.manifest import FAILURES
+
+    inputs = find_inputs([*sources, *(read_list(listed) if listed is not None else ())])
+    weights = {
+        name: os.path.abspath(model[name])  # workers may be elsewhere
+        for name in ("weights", "detector_weights")
+        if model[name] is not None and os.path.isfile(model[name])
+    }
+    job = Job(inputs.root, os.path.abspath(output), kind, {**model, **weights}, following, max_frames)
+    with tqdm(total=len(inputs.names), unit="input", dynamic_ncols=True, disable=None) as bar:
+
+        def show(progress: Progress) -> None:
+            if bar.n == 0:
+                bar.initial = bar.n = progress.before  # what was there before does not count for the speed
+            bar.update(progress.before + progress.done + progress.failed - bar.n)
+            bar.set_postfix(failed=progress.failed, people=progress.people, refresh=False)
+
+        result = extract_all(inputs, job, engine=engine, overwrite=overwrite, progress=show, **options)
+    before = f", {result.before} before" if result.before else ""
+    click.echo(f"{result.done} done{before}, {result.people} people: {output}")
+    if result.failed:
+        click.echo(f"{result.failed} of {len(inputs.names)} inputs failed, see {output / FAILURES}", err=True)
+        raise SystemExit(1)

@@ -85,16 +85,21 @@ def _add(command: Command, options: Mapping[str, Callable[[Command], Command]]) 
     return command
 
 
-def _build_pipeline(
+def pipeline_settings(
     *, backbone: str, detector: str | None, weights: str, detector_weights: str, threshold: float | None, **others: Any
-) -> Pipeline:
+) -> dict[str, Any]:
+    """The keyword arguments of `Pipeline.from_names` that the options ask for."""
+    return {
+        "backbone": backbone,
+        "detector": None if detector == "none" else detector or "lite_person",
+        "weights": None if weights == "none" else weights,
+        "detector_weights": None if detector_weights == "none" else detector_weights,
+        "detection_threshold": threshold,
+        **others,
+    }
+
+
+def _build_pipeline(**options: Any) -> Pipeline:
     from hrkit.pipeline import Pipeline
 
-    return Pipeline.from_names(
-        backbone,
-        None if detector == "none" else detector or "lite_person",
-        weights=None if weights == "none" else weights,
-        detector_weights=None if detector_weights == "none" else detector_weights,
-        detection_threshold=threshold,
-        **others,
-    )
+    return Pipeline.from_names(**pipeline_settings(**options))

@@ -133,3 +133,49 @@ def test_where_the_time_goes() -> None:
     assert [line.split("  ")[0] for line in result.stdout.splitlines()[1:]] == [
         *("detector", "crops", "pose network", "decoding", "tracking", "rows")
     ]
+
+
+def test_every_picture_to_a_file_of_its_own() -> None:
+    result = extract("--engine", "local", "street", "yard", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "6 done, 12 people: out\n"
+    names = [str(path.relative_to("out")) for path in Path("out").rglob("*.png.csv")]
+    assert sorted(names) == [
+        *(f"street/frame{n}.png.csv" for n in (10, 11, 8, 9)),
+        *(f"yard/frame{n}.png.csv" for n in (8, 9)),
+    ]
+    assert pd.read_csv("out/yard/frame9.png.csv").shape[0] == 2
+    meta = json.loads(Path("out/meta.json").read_text())
+    assert (meta["backbone"], meta["skeleton"]) == ("synthetic", "coco17")
+    again = extract("--engine", "local", "street", "yard", "-o", "out")
+    assert (again.exit_code, again.stdout) == (0, "0 done, 6 before, 0 people: out\n")
+
+
+def test_inputs_of_a_list() -> None:
+    Path("list.txt").write_text("street/frame8.png\nmissing.mp4\nyard\n")
+    result = extract("--inputs", "list.txt", "-o", "out", "--format", "jsonl")
+    assert result.exit_code == 1
+    assert result.stdout == "3 done, 6 people: out\n"
+    assert result.stderr.splitlines()[-1] == "1 of 4 inputs failed, see out/failures.csv"
+    assert Path("out/failures.csv").read_text().splitlines()[1].endswith("missing.mp4: no such file")
+    assert Path("out/yard/frame9.png.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--engine", "local", "-o", "out"), "there are no inputs"),
+        (("--engine", "lokal", "street", "-o", "out"), "unknown engine 'lokal'; did you mean local"),
+        (("--engine", "local", "street", "-o", "out", "--workers", 2), "does not take the option 'workers'"),
+        (("--engine", "local", "street", "-o", "out", "--no-track", "--smooth"), "tracking"),
+        (("street", "-o", "out.csv", "--workers", 2), "--workers is of an engine"),
+        (("-o", "out.csv"), "Missing argument 'SOURCES...'"),
+        (("--inputs", "nothing.txt", "-o", "out"), "nothing.txt: cannot be read"),
+    ],
+)
+def test_mistakes_with_many_inputs_are_one_line(arguments: tuple[str, ...], message: str) -> None:
+    result = extract(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(Path().rglob("*.csv"))

@@ -1,0 +1,82 @@
+"""Extraction of many inputs to a folder: what is done stays done, what fails is listed, whoever does the work."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, frozen
+
+from hrkit.errors import HrkitError
+from hrkit.extractor import META, Job
+from hrkit.inputs import Inputs
+from hrkit.manifest import FAILURES, Manifest
+from hrkit.registry import engines
+from hrkit.writers import check_format
+
+
+@frozen
+class Progress:
+    """How far a run is, in inputs."""
+
+    before: int
+    """Done by the runs before."""
+    done: int = 0
+    failed: int = 0
+    people: int = 0
+    """Rows that this run added."""
+
+
+def extract_all(
+    inputs: Inputs,
+    job: Job,
+    *,
+    engine: str = "local",
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> Progress:
+    """Makes the file of every input that is not done yet, with the `engine` of that name and its own `options`.
+
+    What became of each is in the manifest of the output folder at once, and those that failed are in its failures.csv;
+    they are tried again by the next run. `progress` is called at the start and after every input.
+
+    Raises `HrkitError` where the folder was begun with other settings, or files are there that no run wrote, and not
+    `overwrite`; for unknown names and options; and as the engine does, where the work as a whole cannot go on.
+    """
+    check_format(job.target("input"), job.format)
+    engines.find(engine)
+    manifest = Manifest(Path(job.output), job.settings, overwrite=overwrite)
+    if not manifest.begun and not overwrite:
+        _check_free(inputs, job)
+    todo = [name for name in inputs.names if name not in manifest.done or not os.path.exists(job.target(name))]
+    so_far = Progress(before=len(inputs.names) - len(todo))
+    report = progress or (lambda _: None)
+    report(so_far)
+    if not todo:
+        return so_far
+    with manifest:
+        for result in engines.build(engine, todo, job, **options):
+            manifest.add(result)
+            so_far = evolve(
+                so_far,
+                done=so_far.done + (not result.failed),
+                failed=so_far.failed + result.failed,
+                people=so_far.people + result.people,
+            )
+            report(so_far)
+    missing = len(todo) - so_far.done - so_far.failed
+    if missing:
+        raise HrkitError(f"engine {engine!r} left {missing} inputs out; run again to go on with them")
+    return so_far
+
+
+def _check_free(inputs: Inputs, job: Job) -> None:
+    if os.path.isdir(job.output):
+        written = (Path(job.output, name) for name in (FAILURES, META))
+        for path in itertools.chain(written, map(job.target, inputs.names)):
+            if path.exists():
+                raise HrkitError(f"{path} exists, and no run wrote it; name another folder, or pass --overwrite")

@@ -1,0 +1,135 @@
+"""What became of the inputs of a folder: a line each in `FOLDER/.hrkit/manifest.jsonl`, added as it is known.
+
+The first line is the header, `{"hrkit": version, "settings": {...}}`, for a folder holds the files of one setting. Then
+come lines such as `{"input": "a/x.jpg", "reason": "", "frames": 1, "people": 2, "seconds": 0.03}`, where the last of an
+input counts. One process writes it. Those that failed are in `FOLDER/failures.csv` with their reasons, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from attrs import asdict, frozen
+
+from hrkit import __version__
+from hrkit.errors import HrkitError, one_line
+from hrkit.part_file import difference
+
+FAILURES = "failures.csv"
+
+
+@frozen
+class Result:
+    """What became of one input."""
+
+    input: str
+    """Its name among the inputs."""
+    reason: str = ""
+    """Why it failed, in a line; empty where it did not."""
+    frames: int = 0
+    """In its file; where it failed, those before that."""
+    people: int = 0
+    """Rows that were added to its file."""
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything is missing."""
+        return bool(self.reason)
+
+
+def manifest_path(folder: str | os.PathLike[str]) -> Path:
+    """Where the manifest of a folder lies."""
+    return Path(folder, ".hrkit", "manifest.jsonl")
+
+
+class Manifest:
+    """The manifest of a folder: read first; written from entering it as a context manager on.
+
+    `done` are the inputs of which nothing is missing, by the runs before. Raises `HrkitError` for a folder that was
+    begun with other settings and holds anything, and for what is no manifest; not with `overwrite`, which begins anew.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        self.folder = folder
+        self.begun = False
+        """Whether there is one from a run before, which this run goes on with."""
+        self.done: set[str] = set()
+        self._settings = json.loads(json.dumps(dict(settings)))
+        self._end = 0
+        self._anew = overwrite
+        self._added = False
+        path = manifest_path(folder)
+        if not overwrite and path.exists():
+            with path.open("rb") as lines:
+                self._read(lines, path)
+
+    def __enter__(self) -> Manifest:
+        path = manifest_path(self.folder)
+        try:
+            if self._anew:
+                shutil.rmtree(path.parent, ignore_errors=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("r+b" if self._end else "wb")
+        except OSError as error:
+            raise HrkitError(f"{self.folder}: cannot be written ({one_line(error)})") from None
+        self._file.truncate(self._end)  # a line that was cut short
+        self._file.seek(self._end)
+        if not self._end:
+            self._append({"hrkit": __version__, "settings": self._settings})
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, result: Result) -> None:
+        """Writes down what became of an input; with the first, the list of failures begins anew."""
+        self._append(asdict(result))
+        path = self.folder / FAILURES
+        if not self._added:
+            path.unlink(missing_ok=True)
+            self._added = True
+        if result.failed:
+            header = [] if path.exists() else [["input", "reason"]]
+            with path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows([*header, [result.input, result.reason]])
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+        self._file.flush()
+
+    def _read(self, lines: BinaryIO, path: Path) -> None:
+        header = lines.readline()
+        if not header.endswith(b"\n"):
+            return  # killed while it began
+        try:
+            before = json.loads(header)["settings"]
+        except (ValueError, LookupError, TypeError):
+            raise HrkitError(f"{path} is no manifest; remove it, or pass --overwrite") from None
+        end, made = len(header), False
+        for line in lines:
+            if not line.endswith(b"\n"):
+                break  # killed while it was written
+            end += len(line)
+            with contextlib.suppress(ValueError, LookupError, TypeError):  # a damaged line: an input is made once more
+                record = json.loads(line)
+                made = made or record["frames"] > 0
+                (self.done.discard if record["reason"] else self.done.add)(record["input"])
+        differing = difference(before, self._settings)
+        if differing and made:
+            raise HrkitError(
+                f"{self.folder} was begun with other settings: {differing}; pass those again, name another folder, or "
+                "pass --overwrite to begin anew"
+            )
+        if not differing:
+            self.begun, self._end = True, end

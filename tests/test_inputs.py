@@ -1,0 +1,86 @@
+"""Which files are meant, and what they are called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hrkit.errors import HrkitError
+from hrkit.inputs import find_inputs, in_batches, is_picture, read_list
+
+FILES = ("b/x.mp4", "a/x.mp4", "a/x.jpg", "a/x.png", "a/deep/y.JPG", "a/notes.txt", "a/.hidden.jpg", ".cache/z.jpg")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to be in, with files that nobody looks into."""
+    monkeypatch.chdir(tmp_path)
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("sources", "root", "names"),
+    [
+        (["."], "", ["a/x.jpg", "a/x.mp4", "a/x.png", "a/deep/y.JPG", "b/x.mp4"]),
+        (["a"], "a", ["x.jpg", "x.mp4", "x.png", "deep/y.JPG"]),
+        (["b", "a/deep"], "", ["b/x.mp4", "a/deep/y.JPG"]),
+        (["*/x.mp4"], "", ["a/x.mp4", "b/x.mp4"]),
+        (["a/*"], "a", ["deep/y.JPG", "x.jpg", "x.mp4", "x.png"]),
+        (["a/x.???"], "a", ["x.jpg", "x.mp4", "x.png"]),
+        (["**/*.mp4"], "", ["a/x.mp4", "b/x.mp4"]),
+        (["a/x.mp4", "./a/../a/x.mp4"], "a", ["x.mp4"]),
+        (["a/notes.txt", "a/missing.mp4"], "a", ["notes.txt", "missing.mp4"]),
+        (["a/.hidden.jpg"], "a", [".hidden.jpg"]),
+    ],
+)
+def test_sources(folder: Path, sources: Sequence[str], root: str, names: Sequence[str]) -> None:
+    found = find_inputs(sources)
+    assert Path(found.root) == folder / root
+    assert found.names == names
+
+
+def test_a_name_stays_when_there_are_more_files(folder: Path) -> None:
+    before = find_inputs(["a"])
+    (folder / "a" / "deeper").mkdir()
+    (folder / "a" / "deeper" / "w.png").touch()
+    (folder / "a" / "x.jpeg").touch()
+    after = find_inputs(["a"])
+    assert after.root == before.root
+    assert set(before.names) < set(after.names)
+
+
+@pytest.mark.parametrize("sources", [["*.mp4"], ["a/deep/*.mp4"], []])
+def test_nothing_is_an_error(folder: Path, sources: Sequence[str]) -> None:
+    (folder / "empty").mkdir()
+    for wrong in (sources, ["a", *sources, "empty"]):
+        with pytest.raises(HrkitError, match=r"no pictures or videos there|there are no inputs"):
+            find_inputs(wrong)
+
+
+def test_a_list_is_read_line_by_line(folder: Path) -> None:
+    strange = os.fsencode("b/café ") + b"\xff.jpg"
+    Path("list.txt").write_bytes(b"a/x.jpg\r\n\n" + strange + b"\n  \na/x.png")
+    names = read_list("list.txt")
+    assert names == ["a/x.jpg", os.fsdecode(strange), "a/x.png"]
+    with pytest.raises(HrkitError, match=r"missing\.txt: cannot be read"):
+        read_list("missing.txt")
+
+
+@given(st.lists(st.sampled_from(["a.jpg", "b.PNG", "c.mp4", "d"])), st.integers(1, 5))
+def test_batches_are_pictures_or_one_video_in_order(names: list[str], size: int) -> None:
+    batches = list(in_batches(names, size))
+    assert [name for batch in batches for name in batch] == names
+    for batch in batches:
+        assert 1 <= len(batch) <= size
+        assert len(batch) == 1 or all(map(is_picture, batch))
+    pictures = [all(map(is_picture, batch)) for batch in batches]
+    for batch, now, following in zip(batches, pictures, pictures[1:], strict=False):
+        assert len(batch) == size or not (now and following), "a batch that is not full though the next would fit"
