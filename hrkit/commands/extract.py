@@ -20,8 +20,11 @@ FORMATS = ("csv", "jsonl", "json", "parquet", "npz", "openpose")
 
 @click.command(
     "extract",
-    epilog="\b\nExamples:\n  hrkit extract street.mp4 -o street.csv\n  hrkit extract a.mp4 b.mp4 -o keypoints/ --resume\n"
-    "  hrkit extract --engine local photos/ -o keypoints/",
+    epilog="""\b
+Examples:
+  hrkit extract street.mp4 -o street.csv
+  hrkit extract a.mp4 b.mp4 -o keypoints/ --resume
+  hrkit extract --engine local photos/ -o keypoints/""",
 )
 @click.argument("sources", nargs=-1)
 @click.option(
