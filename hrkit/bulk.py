@@ -4,18 +4,57 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from hrkit.errors import HrkitError
-from hrkit.extractor import META, Job
 from hrkit.inputs import Inputs
-from hrkit.manifest import FAILURES, Manifest
+from hrkit.manifest import FAILURES, META, Manifest, Result, unfinished_path
 from hrkit.registry import engines
 from hrkit.writers import check_format
+
+
+@frozen
+class Job:
+    """What is made of each input: plain values, which can be sent to another process."""
+
+    root: str
+    """The folder from which inputs are named, absolute."""
+    output: str
+    """The folder of the files, absolute."""
+    format: str
+    model: Mapping[str, Any]
+    """Of `Pipeline.from_names`."""
+    following: Mapping[str, Any]
+    """Of a `Follower`, for videos; of pictures `max_people` alone."""
+    max_frames: int | None = None
+
+    def load(self) -> Callable[[Iterable[str]], Iterator[Result]]:
+        """A `hrkit.extractor.Extractor`: with the networks loaded, it makes the files of names of inputs.
+
+        Raises as `Pipeline.from_names` and `Follower` do.
+        """
+        from hrkit.extractor import Extractor  # torch is loaded where the work is done
+
+        return Extractor(self)
+
+    def source(self, name: str) -> str:
+        """The path of an input."""
+        return os.path.join(self.root, name)
+
+    def target(self, name: str) -> Path:
+        """The file of an input: its whole name with the format behind, so that no two have the same."""
+        return Path(self.output, f"{name}.{self.format}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the files depend on. The device, on which they do not, is left out."""
+        settings = {name: value for name, value in asdict(self).items() if name != "output"}
+        return {**settings, "model": {name: value for name, value in self.model.items() if name != "device"}}
 
 
 @frozen
@@ -71,6 +110,8 @@ def extract_all(
     missing = len(todo) - so_far.done - so_far.failed
     if missing:
         raise HrkitError(f"engine {engine!r} left {missing} inputs out; run again to go on with them")
+    if not so_far.failed:
+        shutil.rmtree(unfinished_path(job.output), ignore_errors=True)
     return so_far
 
 

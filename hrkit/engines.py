@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hrkit.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from hrkit.extractor import Job
+    from hrkit.bulk import Job
     from hrkit.manifest import Result
 
 

@@ -10,10 +10,10 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import asdict, evolve, frozen
+from attrs import evolve
 from numpy.typing import NDArray
 
 from hrkit import __version__
@@ -23,7 +23,7 @@ from hrkit.files import atomic_path
 from hrkit.following import FRAMES_AT_ONCE, Follower
 from hrkit.images import read_image
 from hrkit.inputs import in_batches, is_picture
-from hrkit.manifest import Result
+from hrkit.manifest import META, Result, unfinished_path
 from hrkit.overlap import ahead
 from hrkit.part_file import frame_rows, part_path, read_part
 from hrkit.pipeline import Pipeline
@@ -31,44 +31,10 @@ from hrkit.structures import Poses
 from hrkit.video import SourceInfo, VideoFile, VideoFrame
 from hrkit.writers import meta_path, write_frames
 
+if TYPE_CHECKING:
+    from hrkit.bulk import Job
+
 Frame = NDArray[np.uint8]
-
-META = "meta.json"
-"""In the folder of the files: what all of them have in common."""
-
-
-@frozen
-class Job:
-    """What is made of each input: plain values, which can be sent to another process."""
-
-    root: str
-    """The folder from which inputs are named, absolute."""
-    output: str
-    """The folder of the files, absolute."""
-    format: str
-    model: Mapping[str, Any]
-    """Of `Pipeline.from_names`."""
-    following: Mapping[str, Any]
-    """Of a `Follower`, for videos; of pictures `max_people` alone."""
-    max_frames: int | None = None
-
-    def load(self) -> Extractor:
-        """What makes the files, with the networks loaded. Raises as `Pipeline.from_names` and `Follower` do."""
-        return Extractor(self)
-
-    def source(self, name: str) -> str:
-        """The path of an input."""
-        return os.path.join(self.root, name)
-
-    def target(self, name: str) -> Path:
-        """The file of an input: its whole name with the format behind, so that no two have the same."""
-        return Path(self.output, f"{name}.{self.format}")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the files depend on. The device, on which they do not, is left out."""
-        settings = {name: value for name, value in asdict(self).items() if name != "output"}
-        return {**settings, "model": {name: value for name, value in self.model.items() if name != "device"}}
 
 
 class Extractor:
@@ -83,6 +49,7 @@ class Extractor:
         self._job = job
         self._pipeline = Pipeline.from_names(**job.model)
         self._settings = {**job.model, **job.following}
+        self._unfinished = unfinished_path(job.output)
         self._follower = Follower(self._pipeline, track=False, max_people=job.following.get("max_people"))
         Follower(self._pipeline, **job.following)  # settings that make no sense are told before the work
         meta = {"hrkit": __version__, **self._meta(SourceInfo(name=job.root))}
@@ -99,6 +66,10 @@ class Extractor:
 
     def _meta(self, info: SourceInfo) -> dict[str, Any]:
         return keypoint_meta(info, self._pipeline, self._settings)
+
+    def _attempt(self, folder: Path) -> Path:
+        """Where a file is written first: nobody else writes there, and it is moved when it is whole."""
+        return folder / f"{uuid.uuid4().hex}.{self._job.format}"
 
     def _read(self, names: list[str]) -> tuple[list[str], list[Frame | Exception]]:
         """A batch and its pictures, or why there are none; of a video nothing yet."""
@@ -132,13 +103,12 @@ class Extractor:
     def _write(self, name: str, frame: Frame, poses: Poses | Exception) -> Result:
         if isinstance(poses, Exception):
             return _failed(name, poses)
-        target = self._job.target(name)
         height, width = frame.shape[:2]
         meta = {**self._meta(SourceInfo(Path(name).name, width, height)), "frames": 1}
+        attempt = self._attempt(self._unfinished)
         try:
-            if target.is_dir():
-                shutil.rmtree(target)
-            write_frames([frame_rows(0, 0.0, poses)], meta, target, self._job.format, meta_beside=False)
+            write_frames([frame_rows(0, 0.0, poses)], meta, attempt, self._job.format, meta_beside=False)
+            _replace(attempt, self._job.target(name))
         except (HrkitError, OSError) as error:
             return _failed(name, error)
         return Result(name, frames=1, people=len(poses))
@@ -150,8 +120,8 @@ class Extractor:
             nonlocal done, people
             done, people = frames, people + seen
 
-        folder = Path(self._job.output, ".hrkit", "unfinished", name)
-        attempt = folder / f"{uuid.uuid4().hex}.{self._job.format}"
+        folder = self._unfinished / name
+        attempt = self._attempt(folder)
         try:
             with VideoFile(self._job.source(name)) as source:
                 meta = self._meta(source.info)

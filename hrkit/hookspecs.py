@@ -89,7 +89,7 @@ def register_weights() -> Sequence[WeightsEntry]:
 def register_engines() -> Mapping[str, Callable[..., Iterator[Result]]]:
     """Engines of `hrkit extract --engine`: name -> function that has the files of many inputs made.
 
-    It is called with a list of the names of inputs, a `hrkit.extractor.Job` and whatever options the user names
+    It is called with a list of the names of inputs, a `hrkit.bulk.Job` and whatever options the user names
     (`workers`, `address`), and gives a `Result` for each input, in any order. `job` can be pickled; where the work is
     done, `job.load()` loads the networks once, and what it gives is called with a few names at a time.
     """

@@ -25,6 +25,9 @@ from hrkit.part_file import difference
 
 FAILURES = "failures.csv"
 
+META = "meta.json"
+"""What all files of a folder have in common: the networks, the skeleton, the settings."""
+
 
 @frozen
 class Result:
@@ -49,6 +52,11 @@ class Result:
 def manifest_path(folder: str | os.PathLike[str]) -> Path:
     """Where the manifest of a folder lies."""
     return Path(folder, ".hrkit", "manifest.jsonl")
+
+
+def unfinished_path(output: str) -> Path:
+    """Where what is not whole yet lies: of processes that were killed, too."""
+    return Path(output, ".hrkit", "unfinished")
 
 
 class Manifest:

@@ -16,9 +16,9 @@ import pytest
 from attrs import evolve
 
 from hrkit import Detections, Pipeline, hookimpl, registry
-from hrkit.bulk import Progress, extract_all
+from hrkit.bulk import Job, Progress, extract_all
 from hrkit.errors import HrkitError
-from hrkit.extractor import Extractor, Job
+from hrkit.extractor import Extractor
 from hrkit.following import Follower
 from hrkit.images import write_image
 from hrkit.inputs import find_inputs

@@ -208,8 +208,7 @@ def _extract_all(
     """Every input to a file of its own, with a progress bar."""
     from tqdm import tqdm
 
-    from hrkit.bulk import Progress, extract_all
-    from hrkit.extractor import Job
+    from hrkit.bulk import Job, Progress, extract_all
     from hrkit.inputs import find_inputs, read_list
     from hrkit.manifest import FAILURES
 

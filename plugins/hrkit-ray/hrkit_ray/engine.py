@@ -18,8 +18,8 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
+from hrkit.bulk import Job
 from hrkit.errors import HrkitError, one_line
-from hrkit.extractor import Job
 from hrkit.inputs import in_batches
 from hrkit.manifest import Result
 from hrkit_ray.worker import Worker, forget_deaths, pack, unpack
@@ -61,10 +61,10 @@ def run(inputs: Sequence[str], job: Job, *, workers: int | None = None, address:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         results = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
             Worker,
-            fn_constructor_args=(job, pool.cpus),
+            fn_constructor_args=(job,),
             batch_size=None,
             compute=ActorPoolStrategy(size=min(pool.workers, len(tasks)), max_tasks_in_flight_per_actor=2),
-            num_cpus=pool.cpus,
+            num_cpus=pool.cpus,  # Ray tells torch to use so many threads
             num_gpus=pool.gpus,
         )
         try:

@@ -15,8 +15,8 @@ from typing import Any
 import ray
 from attrs import asdict
 
+from hrkit.bulk import Job
 from hrkit.errors import HrkitError, one_line
-from hrkit.extractor import Job
 from hrkit.manifest import Result, manifest_path
 
 MOST_DEATHS = 3
@@ -30,10 +30,7 @@ class Worker:
     inputs of that task one by one. What keeps it from working at all is told in place of results.
     """
 
-    def __init__(self, job: Job, threads: int) -> None:
-        import torch
-
-        torch.set_num_threads(threads)
+    def __init__(self, job: Job) -> None:
         self._output, self._problem = job.output, ""
         try:
             if not manifest_path(job.output).exists():

@@ -1,0 +1,86 @@
+"""Each input has one result, whatever a worker does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+from hrkit_ray.engine import ray, run
+
+from hrkit.bulk import Job
+from hrkit.errors import HrkitError
+from hrkit.manifest import Manifest, Result
+
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@frozen
+class Stub(Job):
+    """A job that is done at once, but for names that tell to die or complain."""
+
+    def load(self) -> Any:
+        if self.model.get("problem"):
+            raise HrkitError(self.model["problem"])
+        return work
+
+
+def work(names: Iterable[str]) -> Iterator[Result]:
+    for name in names:
+        if "deadly" in name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield Result(name, "" if "wrong" not in name else "wrong", frames=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """Ray for all the tests of this module, with two CPUs, however many there are."""
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Callable[..., Stub]:
+    """Makes a job with its folder begun, as a run does."""
+
+    def make(**model: Any) -> Stub:
+        with Manifest(tmp_path / "out", {}):
+            return Stub("/nowhere", str(tmp_path / "out"), "csv", {"device": "cpu", **model}, {})
+
+    return make
+
+
+def test_each_input_has_one_result_and_the_deadly_one_fails_alone(stub: Callable[..., Stub]) -> None:
+    strange = os.fsdecode(b"caf\xe9.jpg")
+    names = [*(f"{number}.jpg" for number in range(300)), "a/walk.mp4", strange, "wrong.jpg", "deadly.jpg", "last.mp4"]
+    job = stub()
+    results = list(run(names, job, workers=2))
+    assert sorted(result.input for result in results) == sorted(names)
+    reasons = {result.input: result.reason for result in results if result.failed}
+    assert reasons.pop("wrong.jpg") == "wrong"
+    assert reasons.pop("deadly.jpg").startswith("whatever worker is at it dies")
+    assert reasons == {}
+    assert not list(Path(job.output, ".hrkit", "begun").iterdir())
+
+
+def test_what_keeps_workers_from_working_is_one_line(stub: Callable[..., Stub]) -> None:
+    with pytest.raises(HrkitError, match=r"^unknown backbone$"):
+        list(run(["a.jpg", "b.mp4"], stub(problem="unknown backbone"), workers=1))
+
+
+def test_a_folder_that_is_not_shared_is_told(stub: Callable[..., Stub]) -> None:
+    job = stub()
+    Path(job.output, ".hrkit", "manifest.jsonl").unlink()
+    with pytest.raises(HrkitError, match=r"is not there on .*; the machines of a cluster need a folder"):
+        list(run(["a.jpg"], job, workers=1))
+
+
+def test_no_room_for_the_workers(stub: Callable[..., Stub]) -> None:
+    with pytest.raises(HrkitError, match="no room for 3 workers: each needs a CPU of its own, and Ray has 2"):
+        list(run(["a.jpg"], stub(), workers=3))
