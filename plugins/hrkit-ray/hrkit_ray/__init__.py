@@ -5,22 +5,32 @@ Importing this loads no Ray; that waits until the engine is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from hrkit import hookimpl
 
 if TYPE_CHECKING:
+    from hrkit.bulk import Job
     from hrkit.manifest import Result
 
 
 @hookimpl
 def register_engines() -> Mapping[str, Callable[..., Iterator[Result]]]:
-    """`ray`; `hrkit_ray.engine.run` says what it takes."""
-    return {"ray": _run}
+    """`ray`."""
+    return {"ray": run}
 
 
-def _run(*arguments: Any, **options: Any) -> Iterator[Result]:
+def run(inputs: Sequence[str], job: Job, *, workers: int | None = None, address: str | None = None) -> Iterator[Result]:
+    """As `hrkit_ray.engine.run`, with Ray told before it is imported to keep to itself."""
+    settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    if address is None and "ray" not in sys.modules:  # it listens on the network, and does what it is told there
+        settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
     from hrkit_ray.engine import run
 
-    return run(*arguments, **options)
+    return run(inputs, job, workers=workers, address=address)

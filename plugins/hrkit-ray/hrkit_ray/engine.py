@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from attrs import frozen
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its terminal is ours
-
 import ray
 import ray.data
+from attrs import frozen
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
@@ -85,10 +81,11 @@ def _connected(address: str | None) -> Iterator[None]:
         ray.init(
             address or "local", log_to_driver=False, logging_level=logging.ERROR, **(here if address is None else {})
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises all sorts, bare ones too
         raise HrkitError(f"no Ray at {address or 'this machine'}: {one_line(error)}") from None
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):  # where Ray tells of workers that died
+            yield
     finally:
         ray.shutdown()
 

@@ -9,5 +9,6 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parents[1]
 
 collect_ignore_glob = ["test_*.py"] if importlib.util.find_spec("ray") is None else []
+sys.path.insert(0, str(FOLDER / "tools"))
 if importlib.util.find_spec("hrkit_ray") is None:
     sys.path.insert(0, str(FOLDER))

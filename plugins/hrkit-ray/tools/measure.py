@@ -1,0 +1,171 @@
+"""What the engine costs and brings, and that nothing is lost when it is killed: `python tools/measure.py`.
+
+Prints, for small photographs with the networks that hrkit-lite brings, how many are done in a second by one process
+without Ray, one worker and several; then kills the driver and a worker of a run, and compares its files with those of
+one process; then, for as many inputs as told with which nothing is done, the cost of each and the driver's memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import resource
+import signal
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from attrs import frozen
+from drivers import files, recorded, start, wait, workers_of
+
+import hrkit
+from hrkit.bulk import Job, Progress, extract_all
+from hrkit.images import read_image, write_image
+from hrkit.inputs import Inputs, find_inputs
+from hrkit.manifest import Manifest, Result, manifest_path
+
+PHOTO = Path(hrkit.__file__).with_name("assets") / "basketball.jpg"
+MODEL = {"backbone": "lite", "detector": "lite_person", "device": "cpu"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--stubs", type=int, default=100_000, help="inputs with which nothing is done")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        stubs(work / "stubs", options.stubs, options.workers)  # first: the driver has not loaded torch yet
+        make_pictures(work / "pictures", options.pictures)
+        found = find_inputs([work / "pictures"])
+        for name, engine, workers in (
+            ("one process", "local", None),
+            ("ray, 1 worker", "ray", 1),
+            (f"ray, {options.workers} workers", "ray", options.workers),
+        ):
+            job = Job(found.root, str(work / name), "csv", MODEL, {})
+            print(f"{name}: {speed(found, job, engine, {} if workers is None else {'workers': workers})}", flush=True)
+        kill(work / "pictures", work / "killed", options.workers)
+        threads = max(1, (os.cpu_count() or 1) // options.workers)  # which decide on the last digits
+        start(work / "pictures", work / "alone", threads=threads).communicate()
+        compare(work / "alone", work / "killed")
+
+
+def make_pictures(folder: Path, count: int) -> None:
+    """Cutouts of a photo, 320x240, in ten folders."""
+    photo, random = read_image(PHOTO), np.random.default_rng(0)
+    for number in range(count):
+        side = random.uniform(0.5, 1.0)
+        height, width = (int(side * size) for size in photo.shape[:2])
+        top, left = (
+            random.integers(0, whole - part + 1) for whole, part in zip(photo.shape[:2], (height, width), strict=True)
+        )
+        cutout = cv2.resize(photo[top : top + height, left : left + width], (320, 240), interpolation=cv2.INTER_AREA)
+        write_image(folder / f"{number % 10}" / f"{number:04d}.jpg", np.asarray(cutout, np.uint8))
+
+
+def speed(found: Inputs, job: Job, engine: str, options: Mapping[str, Any]) -> str:
+    """A run, and what it came to from its first result on."""
+    from hrkit_ray import engine as tasks  # not before the first run, which tells Ray what to be like
+
+    tasks.PICTURES_A_TASK = 8  # the results of a task come together
+    times: list[float] = []
+    began = time.perf_counter()
+    extract_all(found, job, engine=engine, progress=lambda _: times.append(time.perf_counter()), **options)
+    ended = time.perf_counter()
+    first = sum(moment - times[1] < 0.05 for moment in times[1:])  # those of the first task
+    rate = (len(found.names) - first) / (times[-1] - times[1])
+    start = f"{times[1] - began:.1f} s to the first result"
+    return f"{rate:.1f} pictures a second after {start}; {ended - began:.1f} s in all"
+
+
+def kill(pictures: Path, output: Path, workers: int) -> None:
+    """A run whose driver is killed, gone on with by one of whose workers is killed."""
+    driver = start(pictures, output, workers=workers)
+    wait(driver, lambda: len(recorded(output)) > 0)
+    driver.kill()
+    driver.wait()
+    print(f"driver killed with {len(recorded(output))} done")
+    driver = start(pictures, output, workers=workers)
+    made = len(files(output))
+    wait(driver, lambda: len(files(output)) > made and len(workers_of(driver)) == workers)
+    os.kill(workers_of(driver)[0], signal.SIGKILL)
+    print(f"worker killed with {len(recorded(output))} done, {len(files(output))} files there")
+    printed, errors = driver.communicate()
+    assert driver.returncode == 0, errors
+    print(f"gone on with: {printed.strip()}", flush=True)
+
+
+def compare(expected: Path, made: Path) -> None:
+    """How two folders of files differ."""
+    names = sorted(str(path.relative_to(expected)) for path in expected.glob("*/*.csv"))
+    assert names == sorted(str(path.relative_to(made)) for path in made.glob("*/*.csv"))
+    same, largest = 0, 0.0
+    for name in names:
+        ours, theirs = ((folder / name).read_text() for folder in (expected, made))
+        same += ours == theirs
+        rows, others = (list(csv.reader(text.splitlines()[1:])) for text in (ours, theirs))
+        assert len(rows) == len(others), name
+        values = [np.array([[float(v or "nan") for v in row] for row in table]) for table in (rows, others)]
+        if rows:
+            largest = max(largest, float(np.nanmax(np.abs(values[0] - values[1]))))
+    print(f"{len(names)} files, each once; {same} have the same bytes, no number differs by more than {largest:.3g}")
+    assert not list(made.rglob("*.part.jsonl"))
+    assert not list(made.rglob(".*.csv"))
+
+
+@frozen
+class Stub(Job):
+    """A job that does nothing."""
+
+    def load(self) -> Any:
+        return nothing
+
+
+def nothing(names: Iterable[str]) -> Iterator[Result]:
+    return (Result(name, frames=1, people=1) for name in names)
+
+
+def stubs(output: Path, count: int, workers: int) -> None:
+    """What the engine, the manifest and the list of inputs cost."""
+    before = _memory()
+    names = [f"{number // 1000:04d}/{number:08d}.jpg" for number in range(count)]
+    listed = _memory()
+    job = Stub("/nowhere", str(output), "csv", MODEL, {})
+    times: list[float] = []
+
+    def note(progress: Progress) -> None:
+        if progress.done in (1, count):
+            times.append(time.perf_counter())
+
+    began, spent = time.perf_counter(), time.process_time()
+    extract_all(Inputs("/nowhere", names), job, engine="ray", workers=workers, progress=note)
+    spent = time.process_time() - spent
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    path = manifest_path(output)
+    print(
+        f"{count} inputs with which nothing is done: {1e3 * (times[-1] - times[0]) / count:.3f} ms each after "
+        f"{times[0] - began:.1f} s, {1e3 * spent / count:.3f} ms of the driver's processor; memory of the driver "
+        f"{before:.0f} MiB before, {listed:.0f} with the list, {peak:.0f} at most; "
+        f"manifest {path.stat().st_size / 2**20:.1f} MiB",
+        flush=True,
+    )
+    began = time.perf_counter()
+    manifest = Manifest(output, job.settings)
+    assert len(manifest.done) == count
+    print(f"the manifest is read in {time.perf_counter() - began:.1f} s")
+
+
+def _memory() -> float:
+    """MiB of this process, as Linux has it."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+if __name__ == "__main__":
+    main()
