@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, frozen
 
 from hrkit.errors import HrkitError
 from hrkit.inputs import Inputs
-from hrkit.manifest import FAILURES, META, Manifest, Result, unfinished_path
+from hrkit.manifest import FAILURES, META, Manifest, Result, held, unfinished_path
 from hrkit.registry import engines
 from hrkit.writers import check_format
 
@@ -68,6 +68,12 @@ class Progress:
     people: int = 0
     """Rows that this run added."""
 
+    def after(self, result: Result) -> Progress:
+        """With one input more."""
+        return Progress(
+            self.before, self.done + (not result.failed), self.failed + result.failed, self.people + result.people
+        )
+
 
 def extract_all(
     inputs: Inputs,
@@ -84,40 +90,39 @@ def extract_all(
     they are tried again by the next run. `progress` is called at the start and after every input.
 
     Raises `HrkitError` where the folder was begun with other settings, or files are there that no run wrote, and not
-    `overwrite`; for unknown names and options; and as the engine does, where the work as a whole cannot go on.
+    `overwrite`; where another run writes there; for unknown names and options; and as the engine does, where the work
+    as a whole cannot go on.
     """
     check_format(job.target("input"), job.format)
     engines.find(engine)
-    manifest = Manifest(Path(job.output), job.settings, overwrite=overwrite)
-    if not manifest.begun and not overwrite:
-        _check_free(inputs, job)
-    todo = [name for name in inputs.names if name not in manifest.done or not os.path.exists(job.target(name))]
-    so_far = Progress(before=len(inputs.names) - len(todo))
-    report = progress or (lambda _: None)
-    report(so_far)
-    if not todo:
+    with held(job.output):
+        manifest = Manifest(Path(job.output), job.settings, overwrite=overwrite)
+        if overwrite:
+            shutil.rmtree(unfinished_path(job.output), ignore_errors=True)
+        elif not manifest.begun:
+            _check_free(inputs, job)
+        todo = [name for name in inputs.names if name not in manifest.done or not os.path.exists(job.target(name))]
+        so_far = Progress(before=len(inputs.names) - len(todo))
+        report = progress or (lambda _: None)
+        report(so_far)
+        if not todo:
+            return so_far
+        with manifest:
+            for result in engines.build(engine, todo, job, **options):
+                manifest.add(result)
+                so_far = so_far.after(result)
+                report(so_far)
+        missing = len(todo) - so_far.done - so_far.failed
+        if missing:
+            raise HrkitError(f"engine {engine!r} left {missing} inputs out; run again to go on with them")
+        if not so_far.failed:
+            shutil.rmtree(unfinished_path(job.output), ignore_errors=True)
         return so_far
-    with manifest:
-        for result in engines.build(engine, todo, job, **options):
-            manifest.add(result)
-            so_far = evolve(
-                so_far,
-                done=so_far.done + (not result.failed),
-                failed=so_far.failed + result.failed,
-                people=so_far.people + result.people,
-            )
-            report(so_far)
-    missing = len(todo) - so_far.done - so_far.failed
-    if missing:
-        raise HrkitError(f"engine {engine!r} left {missing} inputs out; run again to go on with them")
-    if not so_far.failed:
-        shutil.rmtree(unfinished_path(job.output), ignore_errors=True)
-    return so_far
 
 
 def _check_free(inputs: Inputs, job: Job) -> None:
-    if os.path.isdir(job.output):
-        written = (Path(job.output, name) for name in (FAILURES, META))
-        for path in itertools.chain(written, map(job.target, inputs.names)):
-            if path.exists():
-                raise HrkitError(f"{path} exists, and no run wrote it; name another folder, or pass --overwrite")
+    """Raises `HrkitError` for the first file there that the run would write."""
+    written = (Path(job.output, name) for name in (FAILURES, META))
+    for path in itertools.chain(written, map(job.target, inputs.names)):
+        if path.exists():
+            raise HrkitError(f"{path} exists, and no run wrote it; name another folder, or pass --overwrite")

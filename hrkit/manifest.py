@@ -11,13 +11,13 @@ import contextlib
 import csv
 import json
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from attrs import asdict, frozen
+from filelock import FileLock, Timeout
 
 from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
@@ -59,11 +59,33 @@ def unfinished_path(output: str) -> Path:
     return Path(output, ".hrkit", "unfinished")
 
 
+@contextlib.contextmanager
+def held(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Keeps a folder of files to one run at a time, until that ends or is killed; the folder is made if missing.
+
+    Raises `HrkitError` where another run holds it, and where nothing can be written.
+    """
+    lock = FileLock(manifest_path(folder).with_name("lock"))
+    try:
+        manifest_path(folder).parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(NotImplementedError):  # a file system without locks
+            lock.acquire(timeout=0)
+    except Timeout:
+        raise HrkitError(f"{folder}: another run is writing there; let it end, or name another folder") from None
+    except OSError as error:
+        raise HrkitError(f"{folder}: cannot be written ({one_line(error)})") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class Manifest:
     """The manifest of a folder: read first; written from entering it as a context manager on.
 
     `done` are the inputs of which nothing is missing, by the runs before. Raises `HrkitError` for a folder that was
     begun with other settings and holds anything, and for what is no manifest; not with `overwrite`, which begins anew.
+    The folder is to be `held` meanwhile.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
@@ -73,7 +95,6 @@ class Manifest:
         self.done: set[str] = set()
         self._settings = json.loads(json.dumps(dict(settings)))
         self._end = 0
-        self._anew = overwrite
         self._added = False
         path = manifest_path(folder)
         if not overwrite and path.exists():
@@ -81,14 +102,7 @@ class Manifest:
                 self._read(lines, path)
 
     def __enter__(self) -> Manifest:
-        path = manifest_path(self.folder)
-        try:
-            if self._anew:
-                shutil.rmtree(path.parent, ignore_errors=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("r+b" if self._end else "wb")
-        except OSError as error:
-            raise HrkitError(f"{self.folder}: cannot be written ({one_line(error)})") from None
+        self._file = manifest_path(self.folder).open("r+b" if self._end else "wb")
         self._file.truncate(self._end)  # a line that was cut short
         self._file.seek(self._end)
         if not self._end:

@@ -255,6 +255,14 @@ def test_what_no_run_wrote_is_not_written_over(made: Path, tmp_path: Path, name:
     assert run(made / "0", tmp_path, overwrite=True).done == 4
 
 
+def test_two_runs_do_not_write_to_one_folder(made: Path, tmp_path: Path) -> None:
+    def another(_: Progress) -> None:
+        with pytest.raises(HrkitError, match="another run is writing there"):
+            run(made, tmp_path)
+
+    assert run(made, tmp_path, progress=another).done == PICTURES + 1
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_is_whole_and_can_be_made_again(made: Path, tmp_path: Path, kind: str) -> None:
     found = find_inputs([made / "walk.mp4", made / "x0.png"])

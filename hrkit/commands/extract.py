@@ -76,6 +76,8 @@ def command(
 
     chosen = {name: value for name, value in (("workers", workers), ("address", address)) if value is not None}
     if inputs is not None or engine is not None:
+        if profile:
+            raise click.UsageError("--profile is of single videos; leave out --engine and --inputs")
         model = pipeline_settings(**make_pipeline.keywords)
         _extract_all(
             sources, inputs, output, kind or "csv", model, following, max_frames, engine or "local", overwrite, chosen

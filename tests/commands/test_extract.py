@@ -170,6 +170,7 @@ def test_inputs_of_a_list() -> None:
         (("--engine", "local", "street", "-o", "out", "--no-track", "--smooth"), "tracking"),
         (("street", "-o", "out.csv", "--workers", 2), "--workers is of an engine"),
         (("-o", "out.csv"), "Missing argument 'SOURCES...'"),
+        (("--engine", "local", "street", "-o", "out", "--profile"), "--profile is of single videos"),
         (("--inputs", "nothing.txt", "-o", "out"), "nothing.txt: cannot be read"),
     ],
 )

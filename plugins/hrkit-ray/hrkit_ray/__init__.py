@@ -25,12 +25,17 @@ def register_engines() -> Mapping[str, Callable[..., Iterator[Result]]]:
 
 
 def run(inputs: Sequence[str], job: Job, *, workers: int | None = None, address: str | None = None) -> Iterator[Result]:
-    """As `hrkit_ray.engine.run`, with Ray told before it is imported to keep to itself."""
+    """As `hrkit_ray.engine.run`."""
+    keep_to_itself(address)
+    from hrkit_ray.engine import run
+
+    return run(inputs, job, workers=workers, address=address)
+
+
+def keep_to_itself(address: str | None) -> None:
+    """Has Ray, which reads this when it is imported, report to nobody and, started here, obey nobody else."""
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     if address is None and "ray" not in sys.modules:  # it listens on the network, and does what it is told there
         settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-    from hrkit_ray.engine import run
-
-    return run(inputs, job, workers=workers, address=address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,9 @@ from hrkit_ray.worker import Worker, forget_deaths, pack, unpack
 
 PICTURES_A_TASK = 64
 """A task is so many pictures, or one video: what is done again when a worker dies."""
+
+TASKS_A_WORKER = 1000
+"""Ray has so many at a time, so that what it keeps of tasks does not grow with the inputs."""
 
 CPUS_A_WORKER = 4
 """Where nobody says how many workers there are, and there are no GPUs."""
@@ -51,23 +55,30 @@ def run(inputs: Sequence[str], job: Job, *, workers: int | None = None, address:
     forget_deaths(job.output)
     with _connected(address):
         pool = _pool(workers, str(job.model.get("device", "auto")))
-        tasks = [{"inputs": pack(names)} for names in in_batches(inputs, PICTURES_A_TASK)]
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
+        DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-        results = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
-            Worker,
-            fn_constructor_args=(job,),
-            batch_size=None,
-            compute=ActorPoolStrategy(size=min(pool.workers, len(tasks)), max_tasks_in_flight_per_actor=2),
-            num_cpus=pool.cpus,  # Ray tells torch to use so many threads
-            num_gpus=pool.gpus,
-        )
-        try:
-            for row in results.iter_rows():
-                yield unpack(row["result"])
-        except RayError as error:
-            raise HrkitError(f"Ray failed: {one_line(error)}") from error
+        tasks = in_batches(inputs, PICTURES_A_TASK)
+        while some := list(itertools.islice(tasks, TASKS_A_WORKER * pool.workers)):
+            yield from _results(some, job, pool)
+
+
+def _results(tasks: Sequence[list[str]], job: Job, pool: Pool) -> Iterator[Result]:
+    """What workers, started for these tasks, give."""
+    items = [{"inputs": pack(names)} for names in tasks]
+    results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        Worker,
+        fn_constructor_args=(job,),
+        batch_size=None,
+        compute=ActorPoolStrategy(size=min(pool.workers, len(items)), max_tasks_in_flight_per_actor=2),
+        num_cpus=pool.cpus,  # Ray tells torch to use so many threads
+        num_gpus=pool.gpus,
+    )
+    try:
+        for row in results.iter_rows():
+            yield unpack(row["result"])
+    except RayError as error:
+        cause = getattr(error, "cause", None) or error  # without the worker's traceback
+        raise HrkitError(f"Ray failed: {type(cause).__name__}: {one_line(cause)}") from error
 
 
 @contextlib.contextmanager

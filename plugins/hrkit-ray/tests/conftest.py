@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 FOLDER = Path(__file__).resolve().parents[1]
 
@@ -12,3 +15,16 @@ collect_ignore_glob = ["test_*.py"] if importlib.util.find_spec("ray") is None e
 sys.path.insert(0, str(FOLDER / "tools"))
 if importlib.util.find_spec("hrkit_ray") is None:
     sys.path.insert(0, str(FOLDER))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The address of a Ray for all tests, with two CPUs, however many there are; this process is connected to it."""
+    from hrkit_ray import keep_to_itself
+
+    keep_to_itself(None)
+    import ray
+
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()

@@ -15,8 +15,9 @@ from hrkit_ray.engine import ray, run
 
 from hrkit.bulk import Job
 from hrkit.errors import HrkitError
-from hrkit.manifest import Manifest, Result
+from hrkit.manifest import Manifest, Result, held
 
+pytestmark = pytest.mark.usefixtures("cluster")
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
@@ -37,20 +38,12 @@ def work(names: Iterable[str]) -> Iterator[Result]:
         yield Result(name, "" if "wrong" not in name else "wrong", frames=1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    """Ray for all the tests of this module, with two CPUs, however many there are."""
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
-    yield
-    ray.shutdown()
-
-
 @pytest.fixture
 def stub(tmp_path: Path) -> Callable[..., Stub]:
     """Makes a job with its folder begun, as a run does."""
 
     def make(**model: Any) -> Stub:
-        with Manifest(tmp_path / "out", {}):
+        with held(tmp_path / "out"), Manifest(tmp_path / "out", {}):
             return Stub("/nowhere", str(tmp_path / "out"), "csv", {"device": "cpu", **model}, {})
 
     return make

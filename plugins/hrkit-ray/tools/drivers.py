@@ -22,41 +22,18 @@ main()
 """
 
 
-def start(
-    pictures: Path, output: Path, *options: str, workers: int | None = None, threads: int | None = None
-) -> subprocess.Popen[str]:
-    """Begins, or goes on with, the extraction of `pictures`: by workers of Ray, or in one process of `threads`."""
-    engine = ("--engine", "local") if workers is None else ("--engine", "ray", "--workers", str(workers))
-    variables = {
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        **({} if threads is None else {"OMP_NUM_THREADS": str(threads)}),
-    }
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            PROGRAM,
-            "extract",
-            *engine,
-            "--device",
-            "cpu",
-            *options,
-            str(pictures),
-            "-o",
-            str(output),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | variables,
-    )
+def start(pictures: Path, output: Path, *options: str) -> subprocess.Popen[str]:
+    """Begins, or goes on with, the extraction of `pictures`."""
+    command = [sys.executable, "-c", PROGRAM, "extract", "--device", "cpu", *options, str(pictures), "-o", str(output)]
+    pipe, path = subprocess.PIPE, os.pathsep.join(sys.path)
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=os.environ | {"PYTHONPATH": path})
 
 
-def wait(driver: subprocess.Popen[str], condition: Callable[[], bool], seconds: float = 900) -> None:
+def wait(condition: Callable[[], bool], driver: subprocess.Popen[str] | None = None, seconds: float = 600) -> None:
     """Until the condition holds; fails when the driver ends before, or so much time has passed."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert driver.poll() is None, driver.communicate()
+        assert driver is None or driver.poll() is None, driver.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -72,8 +49,8 @@ def recorded(output: Path) -> list[str]:
     return re.findall(r'^\{"input":"([^"]+)".*\}\n', path.read_text(), re.MULTILINE) if path.exists() else []
 
 
-def workers_of(driver: subprocess.Popen[str]) -> list[int]:
-    """The processes of the workers of a driver."""
+def processes(ancestor: int, name: str = "ray::MapWorker") -> list[int]:
+    """The processes below another that are called so: by default workers."""
     parents, names = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -82,13 +59,11 @@ def workers_of(driver: subprocess.Popen[str]) -> list[int]:
         except OSError:
             continue  # ended meanwhile
     return [
-        process
-        for process, name in names.items()
-        if name.startswith(b"ray::MapWorker") and _descends(process, driver.pid, parents)
+        process for process, command in names.items() if name.encode() in command and _below(process, ancestor, parents)
     ]
 
 
-def _descends(process: int, ancestor: int, parents: dict[int, int]) -> bool:
+def _below(process: int, ancestor: int, parents: dict[int, int]) -> bool:
     while process in parents and process != ancestor:
         process = parents[process]
     return process == ancestor

@@ -1,8 +1,9 @@
-"""What the engine costs and brings, and that nothing is lost when it is killed: `python tools/measure.py`.
+"""What the engine costs and brings, and that nothing is lost when it is killed: `python tools/measure.py PART`.
 
-Prints, for small photographs with the networks that hrkit-lite brings, how many are done in a second by one process
-without Ray, one worker and several; then kills the driver and a worker of a run, and compares its files with those of
-one process; then, for as many inputs as told with which nothing is done, the cost of each and the driver's memory.
+- `speed`: of small photographs with the networks that hrkit-lite brings, how many are done in a second by one process
+  without Ray, one worker and several.
+- `kill`: the same with the driver and a worker killed; the files are compared with those of one process.
+- `stubs`: of inputs with which nothing is done, what each costs, and the driver's memory.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 from attrs import frozen
-from drivers import files, recorded, start, wait, workers_of
+from drivers import files, processes, recorded, start, wait
 
 import hrkit
 from hrkit.bulk import Job, Progress, extract_all
@@ -35,26 +36,27 @@ MODEL = {"backbone": "lite", "detector": "lite_person", "device": "cpu"}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=("speed", "kill", "stubs"))
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--stubs", type=int, default=100_000, help="inputs with which nothing is done")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        stubs(work / "stubs", options.stubs, options.workers)  # first: the driver has not loaded torch yet
+        if options.part == "stubs":
+            stubs(work / "stubs", options.stubs, options.workers)
+            return
         make_pictures(work / "pictures", options.pictures)
+        if options.part == "kill":
+            kill(work / "pictures", work / "killed", options.workers)
+            start(work / "pictures", work / "alone", "--engine", "local").communicate()
+            compare(work / "alone", work / "killed")
+            return
         found = find_inputs([work / "pictures"])
-        for name, engine, workers in (
-            ("one process", "local", None),
-            ("ray, 1 worker", "ray", 1),
-            (f"ray, {options.workers} workers", "ray", options.workers),
-        ):
+        for workers in (None, 1, options.workers):
+            name, engine = ("one process", "local") if workers is None else (f"ray, workers: {workers}", "ray")
             job = Job(found.root, str(work / name), "csv", MODEL, {})
             print(f"{name}: {speed(found, job, engine, {} if workers is None else {'workers': workers})}", flush=True)
-        kill(work / "pictures", work / "killed", options.workers)
-        threads = max(1, (os.cpu_count() or 1) // options.workers)  # which decide on the last digits
-        start(work / "pictures", work / "alone", threads=threads).communicate()
-        compare(work / "alone", work / "killed")
 
 
 def make_pictures(folder: Path, count: int) -> None:
@@ -87,15 +89,20 @@ def speed(found: Inputs, job: Job, engine: str, options: Mapping[str, Any]) -> s
 
 def kill(pictures: Path, output: Path, workers: int) -> None:
     """A run whose driver is killed, gone on with by one of whose workers is killed."""
-    driver = start(pictures, output, workers=workers)
-    wait(driver, lambda: len(recorded(output)) > 0)
+    options = ("--engine", "ray", "--workers", str(workers))
+    driver = start(pictures, output, *options)
+    wait(lambda: len(recorded(output)) > 0, driver)
+    its_own = processes(driver.pid, "")
     driver.kill()
-    driver.wait()
+    driver.communicate()
+    killed = time.perf_counter()
     print(f"driver killed with {len(recorded(output))} done")
-    driver = start(pictures, output, workers=workers)
+    wait(lambda: not any(Path("/proc", str(process)).exists() for process in its_own))
+    print(f"the last of its {len(its_own)} processes ended {time.perf_counter() - killed:.1f} s later")
+    driver = start(pictures, output, *options)
     made = len(files(output))
-    wait(driver, lambda: len(files(output)) > made and len(workers_of(driver)) == workers)
-    os.kill(workers_of(driver)[0], signal.SIGKILL)
+    wait(lambda: len(files(output)) > made and len(processes(driver.pid)) == workers, driver)
+    os.kill(processes(driver.pid)[0], signal.SIGKILL)
     print(f"worker killed with {len(recorded(output))} done, {len(files(output))} files there")
     printed, errors = driver.communicate()
     assert driver.returncode == 0, errors
