@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from attrs import frozen
 from drivers import files, processes, recorded, start, wait
+from hrkit_ray import keep_to_itself
 
 import hrkit
 from hrkit.bulk import Job, Progress, extract_all
@@ -40,11 +41,13 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--stubs", type=int, default=100_000, help="inputs with which nothing is done")
+    parser.add_argument("--ending", default="jpg", help="of these: jpg, 64 to a task, or mp4, one to a task")
     options = parser.parse_args()
+    keep_to_itself(None)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if options.part == "stubs":
-            stubs(work / "stubs", options.stubs, options.workers)
+            stubs(work / "stubs", options.stubs, options.ending, options.workers)
             return
         make_pictures(work / "pictures", options.pictures)
         if options.part == "kill":
@@ -74,7 +77,7 @@ def make_pictures(folder: Path, count: int) -> None:
 
 def speed(found: Inputs, job: Job, engine: str, options: Mapping[str, Any]) -> str:
     """A run, and what it came to from its first result on."""
-    from hrkit_ray import engine as tasks  # not before the first run, which tells Ray what to be like
+    from hrkit_ray import engine as tasks
 
     tasks.PICTURES_A_TASK = 8  # the results of a task come together
     times: list[float] = []
@@ -139,10 +142,10 @@ def nothing(names: Iterable[str]) -> Iterator[Result]:
     return (Result(name, frames=1, people=1) for name in names)
 
 
-def stubs(output: Path, count: int, workers: int) -> None:
+def stubs(output: Path, count: int, ending: str, workers: int) -> None:
     """What the engine, the manifest and the list of inputs cost."""
     before = _memory()
-    names = [f"{number // 1000:04d}/{number:08d}.jpg" for number in range(count)]
+    names = [f"{number // 1000:04d}/{number:08d}.{ending}" for number in range(count)]
     listed = _memory()
     job = Stub("/nowhere", str(output), "csv", MODEL, {})
     times: list[float] = []
@@ -157,7 +160,7 @@ def stubs(output: Path, count: int, workers: int) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     path = manifest_path(output)
     print(
-        f"{count} inputs with which nothing is done: {1e3 * (times[-1] - times[0]) / count:.3f} ms each after "
+        f"{count} {ending} with which nothing is done: {1e3 * (times[-1] - times[0]) / count:.3f} ms each after "
         f"{times[0] - began:.1f} s, {1e3 * spent / count:.3f} ms of the driver's processor; memory of the driver "
         f"{before:.0f} MiB before, {listed:.0f} with the list, {peak:.0f} at most; "
         f"manifest {path.stat().st_size / 2**20:.1f} MiB",
