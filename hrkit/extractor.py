@@ -17,13 +17,13 @@ from attrs import evolve
 from numpy.typing import NDArray
 
 from hrkit import __version__
-from hrkit.errors import HrkitError, one_line
+from hrkit.errors import HrkitError
 from hrkit.extraction import extract, keypoint_meta
 from hrkit.files import atomic_path
 from hrkit.following import FRAMES_AT_ONCE, Follower
 from hrkit.images import read_image
 from hrkit.inputs import in_batches, is_picture
-from hrkit.manifest import META, Result, unfinished_path
+from hrkit.manifest import META, Result, reason_of, unfinished_path
 from hrkit.overlap import ahead
 from hrkit.part_file import frame_rows, part_path, read_part
 from hrkit.pipeline import Pipeline
@@ -136,13 +136,13 @@ class Extractor:
                     progress=progress,
                 )
         except Exception as error:
-            reason = _reason(error)
+            reason = reason_of(error)
         try:
             if attempt.exists():
                 _replace(attempt, self._job.target(name))
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError as error:
-            reason = reason or _reason(error)
+            reason = reason or reason_of(error)
         return Result(name, reason, done, people, round(time.perf_counter() - started, 3))
 
 
@@ -171,10 +171,4 @@ def _replace(attempt: Path, target: Path) -> None:
 
 
 def _failed(name: str, error: Exception) -> Result:
-    return Result(name, _reason(error))
-
-
-def _reason(error: Exception) -> str:
-    """In one line; what hrkit does not say itself with the type of the error."""
-    known = isinstance(error, (HrkitError, OSError))
-    return one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
+    return Result(name, reason_of(error))

@@ -49,6 +49,12 @@ class Result:
         return bool(self.reason)
 
 
+def reason_of(error: Exception) -> str:
+    """In one line; what hrkit does not say itself with the type of the error."""
+    known = isinstance(error, (HrkitError, OSError))
+    return one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
+
+
 def manifest_path(folder: str | os.PathLike[str]) -> Path:
     """Where the manifest of a folder lies."""
     return Path(folder, ".hrkit", "manifest.jsonl")

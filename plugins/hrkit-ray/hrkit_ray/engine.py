@@ -77,8 +77,7 @@ def _results(tasks: Sequence[list[str]], job: Job, pool: Pool) -> Iterator[Resul
         for row in results.iter_rows():
             yield unpack(row["result"])
     except RayError as error:
-        cause = getattr(error, "cause", None) or error  # without the worker's traceback
-        raise HrkitError(f"Ray failed: {type(cause).__name__}: {one_line(cause)}") from error
+        raise HrkitError(f"Ray failed: {one_line(error)}") from error
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ import ray
 from attrs import asdict
 
 from hrkit.bulk import Job
-from hrkit.errors import HrkitError, one_line
-from hrkit.manifest import Result, manifest_path
+from hrkit.errors import HrkitError
+from hrkit.manifest import Result, manifest_path, reason_of
 
 MOST_DEATHS = 3
 """How often workers may die while they load the networks, or work on one input alone, until it is given up."""
@@ -42,16 +42,19 @@ class Worker:
                 if times > MOST_DEATHS:
                     raise HrkitError("workers die while they load the networks; take fewer, or more memory")
                 self._extract = job.load()
-        except (HrkitError, OSError) as error:
-            self._problem = one_line(error)
+        except Exception as error:
+            self._problem = reason_of(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        if self._problem:
-            return {"result": [json.dumps({"problem": self._problem})]}
         names = os.fsdecode(batch["inputs"][0]).split("\0")
-        with _begun(self._output, "task " + "\0".join(names)) as times:
-            results = self._extract(names) if times == 1 else map(self._alone, names)
-            return {"result": [json.dumps(asdict(result)) for result in results]}
+        try:
+            if self._problem:
+                raise HrkitError(self._problem)
+            with _begun(self._output, "task " + "\0".join(names)) as times:
+                results = self._extract(names) if times == 1 else map(self._alone, names)
+                return {"result": [json.dumps(asdict(result)) for result in results]}
+        except Exception as error:
+            return {"result": [json.dumps({"problem": reason_of(error)})]}
 
     def _alone(self, name: str) -> Result:
         with _begun(self._output, f"input {name}") as times:

@@ -33,6 +33,8 @@ class Stub(Job):
 
 def work(names: Iterable[str]) -> Iterator[Result]:
     for name in names:
+        if "broken" in name:
+            raise RuntimeError("it\nfell over")
         if "deadly" in name:
             os.kill(os.getpid(), signal.SIGKILL)
         yield Result(name, "" if "wrong" not in name else "wrong", frames=1)
@@ -65,6 +67,8 @@ def test_each_input_has_one_result_and_the_deadly_one_fails_alone(stub: Callable
 def test_what_keeps_workers_from_working_is_one_line(stub: Callable[..., Stub]) -> None:
     with pytest.raises(HrkitError, match=r"^unknown backbone$"):
         list(run(["a.jpg", "b.mp4"], stub(problem="unknown backbone"), workers=1))
+    with pytest.raises(HrkitError, match=r"^RuntimeError: it fell over$"):
+        list(run(["a.jpg", "broken.mp4"], stub(), workers=1))
 
 
 def test_a_folder_that_is_not_shared_is_told(stub: Callable[..., Stub]) -> None:
