@@ -14,6 +14,7 @@ from hrkit.testing.commands import check_command, examine_command
 from hrkit.testing.datasets import check_dataset, examine_dataset
 from hrkit.testing.decoders import check_decoder, examine_decoder
 from hrkit.testing.detectors import check_detector, examine_detector
+from hrkit.testing.engines import check_engine, examine_engine
 from hrkit.testing.heads import check_head, examine_head
 from hrkit.testing.plugins import check_plugin, examine_plugin
 from hrkit.testing.report import Finding, describe
@@ -29,6 +30,7 @@ __all__ = [
     "check_dataset",
     "check_decoder",
     "check_detector",
+    "check_engine",
     "check_head",
     "check_plugin",
     "check_runtime",
@@ -39,6 +41,7 @@ __all__ = [
     "examine_dataset",
     "examine_decoder",
     "examine_detector",
+    "examine_engine",
     "examine_head",
     "examine_plugin",
     "examine_runtime",

@@ -21,6 +21,7 @@ from hrkit.testing.commands import examine_command
 from hrkit.testing.datasets import examine_dataset
 from hrkit.testing.decoders import examine_decoder
 from hrkit.testing.detectors import examine_detector
+from hrkit.testing.engines import examine_engine
 from hrkit.testing.heads import CHANNELS, STRIDES, examine_head
 from hrkit.testing.report import Finding, raised, wrong
 from hrkit.testing.runtimes import examine_runtime
@@ -217,6 +218,10 @@ def _examine_runtime(part: Part) -> Iterator[Finding]:
     yield from examine_runtime(_build(part), needs=needs, part=part.title)
 
 
+def _examine_engine(part: Part) -> Iterator[Finding]:
+    yield from examine_engine(_build(part), part=part.title)
+
+
 def _examine_command(part: Part) -> Iterator[Finding]:
     yield from examine_command(part.entry.value, part=part.title)
 
@@ -233,5 +238,6 @@ EXAMINE: Mapping[str, Callable[[Part], Iterator[Finding]]] = {
     "datasets": _examine_dataset,
     "runtimes": _examine_runtime,
     "weights": _examine_weights,
+    "engines": _examine_engine,
     "commands": _examine_command,
 }

@@ -25,7 +25,7 @@ from hrkit.zoo import WeightsEntry
 OWN = (
     *("hrnet_w8", "pose_resnet_18", "timm/resnet10t", "synthetic", "yolov3_tiny"),
     *("heatmap", "deconv", "fpn", "msra", "dark", "udp", "demo", "plugins", "hrnet_w32-coco-256x192"),
-    *("onnx", "openvino"),
+    *("onnx", "openvino", "local"),
 )
 """Parts of hrkit that stand for all: small ones of each family."""
 
