@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import ast
+import importlib
 import re
-import shlex
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,65 +13,75 @@ import attrs
 import click
 import pytest
 
+from documented import DOCS, PAGES, ROOT, RUN, blocks, code_words, load_script, name_of, prose
 from hrkit import list_names, registry
 from hrkit.cli import main
 from hrkit.config import TrainConfig, load_config
 from hrkit.datasets.custom import custom
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
 PYTHON_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
-SHELL_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 TOML_BLOCK = re.compile(r"```toml\n# (\S+)\n(.*?)```", re.DOTALL)
-
-
-def _commands(page: Path) -> list[str]:
-    """Every `hrkit ...` line of the page's shell blocks, without what stands before it."""
-    lines = "\n".join(SHELL_BLOCK.findall(page.read_text())).splitlines()
-    return [line[line.index("hrkit ") :] for line in lines if re.match(r"(\S+=\S* )?(\.venv/bin/)?hrkit ", line)]
 
 
 @pytest.fixture(scope="module")
 def generate() -> ModuleType:
     """docs/generate_commands.py."""
-    spec = importlib.util.spec_from_file_location("generate_commands", ROOT / "docs" / "generate_commands.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("generate_commands")
 
 
 def test_the_command_reference_is_up_to_date(generate: ModuleType) -> None:
     assert generate.PAGE.read_text() == generate.command_reference(), "run python docs/generate_commands.py"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_list_of_models_is_up_to_date() -> None:
+    module = load_script("generate_models")
+    assert module.PAGE.read_text(encoding="utf-8") == module.models_page(), "run python docs/generate_models.py"
+
+
+def _of_another_distribution(page: Path, command: str) -> bool:
+    """Whether a command is not installed, and the page is of a plugin, or names the one that brings it."""
+    installed = command in registry.commands.entries()
+    return not installed and ("plugins" in page.parts or f"hrkit-{command}" in page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_documented_commands_parse(page: Path) -> None:
-    for line in _commands(page):
-        words = shlex.split(line, comments=True)[1:]
-        if words[0].startswith("-"):
-            continue
-        entry = registry.commands.entries().get(words[0])
-        if entry is None:
-            assert page.parent.name in line or "plugin" in str(page), f"{page.name}: no command in {line!r}"
-            continue
-        command = entry.value
-        if isinstance(command, click.Group) and len(words) > 1 and not words[1].startswith("-"):
-            assert words[1] in command.commands, f"{page.name}: no command in {line!r}"
-            command = command.commands[words[1]]
-        known = {option for parameter in command.params for option in parameter.opts}
-        options = {word.split("=")[0] for word in words if word.startswith("--")}
-        assert options <= known | {"--help"}, f"{page.name}: {line!r}"
+    for block in blocks(page):
+        for command in block.commands():
+            if not _of_another_distribution(page, command.words[0]):
+                assert command.mistake() is None, f"{page.name}: hrkit {' '.join(command.words)}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_commands_named_in_the_text_have_these_options(page: Path) -> None:
+    for word in code_words(prose(page)):
+        found = re.match(r"hrkit ([a-z][a-z-]*)\b(.*)", word)
+        if not found or _of_another_distribution(page, found[1]):
+            continue
+        entry = registry.commands.entries().get(found[1])
+        assert entry is not None, f"{page.name}: {word}"
+        known = {option for parameter in entry.value.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        options = set(re.findall(r"(?<= )--[a-z0-9-]+", word))
+        assert options <= known | {"--help"}, f"{page.name}: {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_python_blocks_compile_and_links_lead_somewhere(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     for block in PYTHON_BLOCK.findall(text):
         compile(block, str(page), "exec")
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_what_blocks_import_from_hrkit_is_there(page: Path) -> None:
+    for block in blocks(page):
+        for node in ast.walk(ast.parse(block.content)) if block.language == "python" else ():
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "hrkit":
+                module = importlib.import_module(str(node.module))
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{page.name}: {node.module} has no {alias.name}"
 
 
 def _recipes() -> list[Any]:
@@ -93,14 +103,14 @@ def test_recipes_are_configs(text: str, tmp_path: Path) -> None:
 
 
 def test_the_training_page_knows_every_setting() -> None:
-    page = (ROOT / "docs" / "training.md").read_text()
+    page = (DOCS / "training.md").read_text()
     for field in attrs.fields(TrainConfig):
         said = rf"^(# )?{field.name} = |^\[{field.name}\]|`{field.name}`|--{field.name.replace('_', '-')} "
         assert re.search(said, page, re.MULTILINE), f"{field.name} is nowhere in docs/training.md"
 
 
 def test_the_example_of_joints_of_ones_own_makes_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs" / "custom-joints.md").read_text()
+    page = (DOCS / "custom-joints.md").read_text()
     monkeypatch.chdir(tmp_path)
     exec(compile(PYTHON_BLOCK.findall(page)[0], "make_planes.py", "exec"), {})
     for name, text in TOML_BLOCK.findall(page):
