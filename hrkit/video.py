@@ -28,6 +28,9 @@ AnySource = TypeVar("AnySource", bound="FrameSource")
 TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 """By the degrees, counterclockwise, that a frame is to be turned to stand upright."""
 
+PADDING = 65_536
+"""Pixels that decoders may need around a small frame."""
+
 
 @frozen(eq=False)
 class VideoFrame:
@@ -86,16 +89,25 @@ class FrameSource(Protocol):
 class VideoFile(FrameSource):
     """A file, or the address of one, that PyAV can read: every frame, with its presentation time.
 
-    `timeout` is how many seconds an address may say nothing, when it is opened and later. Raises `VideoError` for what
-    is no video that this build can decode.
+    `timeout` is how many seconds an address may say nothing, when it is opened and later. A frame of far more than
+    `max_pixels`, be it the first or a later one, is an error before memory is taken for it. Raises `VideoError` for
+    what is no video that this build can decode.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, timeout: tuple[float, float] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        timeout: tuple[float, float] | None = None,
+        max_pixels: int | None = None,
+    ) -> None:
         self._name = os.fspath(path)
         self._longest = 0.0  # seconds that a frame lasts
         self._container = open_container(self._name, timeout=timeout)
         try:
             self._stream = video_stream(self._container, self._name)
+            if max_pixels is not None:
+                self._stream.codec_context.options = {"max_pixels": str(2 * max_pixels + PADDING)}
             self._frames = self._decoded()
             self._first = next(self._frames, None)
         except BaseException:

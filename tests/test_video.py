@@ -223,6 +223,21 @@ def test_a_size_that_changes_on_the_way(tmp_path: Path) -> None:
 # pictures
 
 
+def test_frames_of_too_many_pixels_are_not_decoded(tmp_path: Path) -> None:
+    small, large = (
+        make_video(tmp_path / name, images=[numbered(number, *size) for number in range(12)])
+        for name, size in (("small.h264", (128, 96)), ("large.h264", (1280, 960)))
+    )
+    both = tmp_path / "both.h264"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    with VideoFile(small, max_pixels=128 * 96) as video:
+        assert len(list(video)) == 12
+    with pytest.raises(VideoError, match="cannot be read"):
+        VideoFile(large, max_pixels=128 * 96)
+    with VideoFile(both, max_pixels=128 * 96) as video, pytest.raises(VideoError, match="cannot be read from frame"):
+        list(video)
+
+
 def test_pictures_come_in_natural_order(tmp_path: Path) -> None:
     for number in (1, 2, 10, 11, 100):
         write_image(tmp_path / f"frame{number}.png", numbered(number))
