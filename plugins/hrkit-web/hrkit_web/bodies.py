@@ -1,0 +1,65 @@
+"""How much may come in the body of a request and how slowly, and how slowly an answer may be taken."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hrkit_web.guard import refuse
+from hrkit_web.settings import Limits
+
+ENVELOPE = 16_384
+"""Bytes that the form around an upload may add to it."""
+
+CLOSE = {"connection": "close"}
+
+
+class Bodies:
+    """Answers 413 for bodies that are too large, announced or not, and 408 for those that come too slowly."""
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self.app, self.limits = app, limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limits, most = self.limits, self._most(scope["path"])
+        announced = Headers(scope=scope).get("content-length", "0")
+        if not announced.isdecimal() or int(announced) > most:
+            await refuse(413, _too_large(most))(scope, receive, send)
+            return
+        began, seen, whole = time.monotonic(), 0, False
+
+        async def checked() -> Message:
+            nonlocal seen, whole
+            if whole:  # what comes now is that the caller has gone
+                return await receive()
+            left = began + limits.body_seconds + seen / limits.body_rate - time.monotonic()
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, min(limits.pause_seconds, left)))
+            except (asyncio.TimeoutError, TimeoutError):
+                raise HTTPException(408, "the body comes too slowly", CLOSE) from None
+            seen += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if seen > most:
+                raise HTTPException(413, _too_large(most), CLOSE)
+            return message
+
+        async def patient(message: Message) -> None:
+            await asyncio.wait_for(send(message), limits.pause_seconds)
+
+        await self.app(scope, checked, patient)
+
+    def _most(self, path: str) -> int:
+        """Bytes of a body."""
+        uploads = {"/v1/poses": self.limits.photo_bytes, "/v1/videos": self.limits.video_bytes}
+        return uploads.get(path, 0) + ENVELOPE
+
+
+def _too_large(most: int) -> str:
+    return f"too large; at most {most:,} bytes are taken here"

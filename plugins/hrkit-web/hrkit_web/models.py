@@ -1,0 +1,135 @@
+"""Which networks may be chosen, and the pipelines that were."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from hrkit import list_names, zoo
+from hrkit_web.errors import RefusedError
+
+if TYPE_CHECKING:
+    from hrkit.pipeline import Pipeline
+    from hrkit_web.batching import Batcher
+
+NO_DETECTOR = "none"
+"""The whole picture is one person."""
+
+LOWEST_THRESHOLD = 0.1
+"""That detectors are built with, so that each request may have a higher one."""
+
+KEPT = 2
+"""Pipelines in memory; the one that was used last but longest ago goes for a new one."""
+
+KINDS: Mapping[str, zoo.Kind] = {"backbones": "pose", "detectors": "detector"}
+"""What may be chosen, and of which kind its weights are."""
+
+Build = Callable[[str, str], "Pipeline"]
+
+
+@frozen
+class Model:
+    """A network with weights."""
+
+    name: str
+    at_hand: bool
+    """Whether its weights are on this machine; else they are downloaded when it is first chosen."""
+    megabytes: int | None
+    licence: str
+
+
+def choices() -> dict[str, list[Model]]:
+    """The backbones and detectors that have weights, by name; those on this machine first."""
+    return {kind: _with_weights(kind, of) for kind, of in KINDS.items()}
+
+
+def _with_weights(kind: str, of: zoo.Kind) -> list[Model]:
+    entries = {name: zoo.choose(name, kind=of) for name in list_names(kind) if zoo.entries(name, of)}
+    models = [_model(name, entry) for name, entry in entries.items()]
+    return sorted(models, key=lambda model: (not model.at_hand, model.name))
+
+
+def _model(name: str, entry: zoo.WeightsEntry) -> Model:
+    at_hand = zoo.is_cached(entry)
+    size = zoo.cache_path(entry).stat().st_size if at_hand else entry.size
+    return Model(name, at_hand, None if size is None else max(1, round(size / 1e6)), entry.licence)
+
+
+def build_pipeline(backbone: str, detector: str, **options: Any) -> Pipeline:
+    """The pipeline of two names; `options` are those of `Pipeline.from_names`. Raises as that."""
+    from hrkit.pipeline import Pipeline
+
+    if detector == NO_DETECTOR:
+        return Pipeline.from_names(backbone, **options)
+    return Pipeline.from_names(backbone, detector, detection_threshold=LOWEST_THRESHOLD, **options)
+
+
+class Models:
+    """Pipelines by the names of their networks, built once, when they are first asked for, in the batcher's thread."""
+
+    def __init__(
+        self,
+        batcher: Batcher,
+        build: Build,
+        default: tuple[str, str],
+        offered: Callable[[], Mapping[str, list[Model]]] = choices,
+    ) -> None:
+        self.default = default
+        self._batcher, self._build, self._offered = batcher, build, offered
+        self._fetcher = ThreadPoolExecutor(1, "weights")
+        self._pipelines: OrderedDict[tuple[str, str], Future[Pipeline]] = OrderedDict()
+
+    def offered(self) -> Mapping[str, list[Model]]:
+        """What `get` takes, beside the default."""
+        return self._offered()
+
+    async def get(self, backbone: str | None, detector: str | None) -> Pipeline:
+        """The pipeline of two names, None being the default's.
+
+        Raises `RefusedError` for names that are not offered, and what building raises. Who stops waiting does not stop
+        the building.
+        """
+        names = backbone or self.default[0], detector or self.default[1]
+        if names not in self._pipelines:
+            self._check(*names)
+        building = self._begun(names)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(building))
+        except Exception:
+            if self._pipelines.get(names) is building:
+                del self._pipelines[names]  # it is tried again when it is next asked for
+            raise
+
+    def prepare(self) -> None:
+        """Builds the default's pipeline before anybody asks. Raises what building raises."""
+        self._begun(self.default).result()
+
+    def _begun(self, names: tuple[str, str]) -> Future[Pipeline]:
+        if names not in self._pipelines:
+            self._pipelines[names] = self._fetcher.submit(self._fetched_and_built, *names)
+        self._pipelines.move_to_end(names)
+        while len(self._pipelines) > KEPT:
+            self._pipelines.popitem(last=False)
+        return self._pipelines[names]
+
+    def _fetched_and_built(self, *names: str) -> Pipeline:
+        """Downloads take minutes, in which the batcher has other things to do."""
+        for name, kind in zip(names, KINDS.values(), strict=True):
+            if zoo.entries(name, kind):
+                zoo.resolve(name, "auto", kind=kind)
+        return self._batcher.call(lambda: self._build(*names)).result()
+
+    def close(self) -> None:
+        """Waits for nothing."""
+        self._fetcher.shutdown(wait=False, cancel_futures=True)
+
+    def _check(self, backbone: str, detector: str) -> None:
+        offered = self.offered()
+        for kind, name, own in zip(KINDS, (backbone, detector), self.default, strict=True):
+            if name not in {own, NO_DETECTOR if kind == "detectors" else own, *(one.name for one in offered[kind])}:
+                raise RefusedError(422, f"no such {kind[:-1]} is offered; see /v1/models")

@@ -1,0 +1,85 @@
+"""`POST /v1/poses`: the people of a photo."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Annotated, Any
+
+import anyio.to_thread
+import numpy as np
+import PIL.Image
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from numpy.typing import NDArray
+
+from hrkit.player import Drawing
+from hrkit.structures import Poses
+from hrkit.video import SourceInfo, VideoFrame
+from hrkit_web.batching import Job
+from hrkit_web.errors import BusyError
+from hrkit_web.payloads import PhotoChoice, PosesOut, skeleton_out
+from hrkit_web.photos import PIXEL_BYTES, decode, open_photo
+from hrkit_web.recording import Recording
+from hrkit_web.results import MEDIA_TYPES
+from hrkit_web.services import Services, services_of
+from hrkit_web.uploads import form_schema, upload
+
+router = APIRouter()
+
+Frame = NDArray[np.uint8]
+
+
+@router.post(
+    "/v1/poses",
+    response_model=PosesOut,
+    openapi_extra=form_schema("image", "A JPEG, PNG or WebP."),
+    summary="The people of a photo",
+)
+async def poses(request: Request, choice: Annotated[PhotoChoice, Query()]) -> Response:
+    """Finds people and their keypoints in one picture, in its pixels, upright.
+
+    What comes at the same time goes through the networks together.
+    """
+    services = services_of(request)
+    pipeline = await services.pipeline(choice)
+    async with upload(request, "image") as file:
+        picture = open_photo(file.file, services.limits.photo_pixels)
+        with services.room.for_bytes((file.size or 0) + PIXEL_BYTES * picture.width * picture.height):
+            frame = await anyio.to_thread.run_sync(decode, picture, limiter=services.decoders)
+            job = Job(pipeline, frame, threshold=choice.threshold, most_people=services.limits.people)
+            found = await _answer(services, job)
+            services.metrics.people.inc(len(found))
+            if choice.format == "json":
+                return JSONResponse(_poses_out(frame, found))
+            make = _csv if choice.format == "csv" else _jpeg
+            return await anyio.to_thread.run_sync(make, services, frame, found, limiter=services.decoders)
+
+
+async def _answer(services: Services, job: Job) -> Poses:
+    (answer,) = services.batcher.submit(job)
+    try:
+        found: Poses = await asyncio.wait_for(asyncio.wrap_future(answer), services.limits.answer_seconds)
+    except (asyncio.TimeoutError, TimeoutError):
+        raise BusyError("the networks are too busy; try again in a while") from None
+    return found
+
+
+def _poses_out(frame: Frame, found: Poses) -> dict[str, Any]:
+    height, width = frame.shape[:2]
+    return {"width": width, "height": height, "skeleton": skeleton_out(found.skeleton), "people": found.to_dict()}
+
+
+def _csv(services: Services, frame: Frame, found: Poses) -> Response:
+    height, width = frame.shape[:2]
+    with services.results.workspace() as folder:
+        with Recording(folder, found.skeleton, SourceInfo("photo", width, height), annotate=False) as recording:
+            recording.write(VideoFrame(0, 0.0, frame), found)
+            table = recording.finish()[0]
+        return Response(table.read_bytes(), media_type=MEDIA_TYPES["csv"])
+
+
+def _jpeg(services: Services, frame: Frame, found: Poses) -> Response:
+    file = io.BytesIO()
+    PIL.Image.fromarray(Drawing(boxes=False)(frame, found)[:, :, ::-1]).save(file, "JPEG", quality=92)
+    return Response(file.getvalue(), media_type="image/jpeg")

@@ -1,0 +1,68 @@
+"""Frames and their people on the way to files: keypoints as csv and json, and the video with its people drawn."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from types import TracebackType
+
+from hrkit.part_file import PartFile
+from hrkit.player import Drawing
+from hrkit.sinks import Mp4Sink, NoSink, Sink
+from hrkit.structures import Poses, Skeleton
+from hrkit.video import SourceInfo, VideoFrame
+from hrkit.writers import write_keypoints
+
+TABLES = ("csv", "json")
+
+
+class Recording:
+    """Files in a folder; a context manager, which closes them."""
+
+    def __init__(self, folder: Path, skeleton: Skeleton, info: SourceInfo, *, annotate: bool) -> None:
+        self.frames = 0
+        self._folder = folder
+        self._part = folder / "poses.part.jsonl"
+        self._video = folder / "poses.mp4"
+        meta = {
+            "width": info.width,
+            "height": info.height,
+            "fps": info.fps,
+            "skeleton": skeleton.name,
+            "keypoint_names": skeleton.keypoint_names,
+            "edges": skeleton.edges,
+        }
+        self._drawing = Drawing(color_by="person", boxes=False)
+        with contextlib.ExitStack() as stack:
+            self._rows = stack.enter_context(PartFile.begin(self._part, meta))
+            fps, sound = (None if info.live else info.fps), info.audio_from
+            self._sink: Sink = Mp4Sink(self._video, fps=fps, audio_from=sound) if annotate else NoSink()
+            stack.enter_context(self._sink)
+            self._stack = stack.pop_all()
+
+    def write(self, frame: VideoFrame, poses: Poses) -> None:
+        """Adds a frame. Raises `VideoError` for one of another size than the first."""
+        self._rows.write_frame(frame.index, frame.time, poses)
+        if not isinstance(self._sink, NoSink):
+            self._sink.write(self._drawing(frame.image, poses), frame.time)
+        self.frames += 1
+
+    def finish(self) -> list[Path]:
+        """Ends it; the files, their endings saying what they are."""
+        self.close()
+        tables = [self._folder / f"poses.{kind}" for kind in TABLES]
+        for table in tables:
+            write_keypoints(self._part, table)
+        return [*tables, self._video] if self._video.exists() else tables
+
+    def close(self) -> None:
+        """Ends it."""
+        self._stack.close()
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

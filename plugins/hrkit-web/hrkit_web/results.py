@@ -1,0 +1,96 @@
+"""Files on disk: one temporary folder for all that comes and is made here, none of it under a name from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from hrkit_web.errors import RefusedError
+
+MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json", "mp4": "video/mp4"}
+"""Of the kinds of file that there may be."""
+
+
+@frozen
+class _Kept:
+    folder: Path
+    files: dict[str, Path]
+    """By kind; one that was taken is no longer here."""
+    until: float
+
+
+class ResultStore:
+    """Results that wait to be fetched, once; `seconds` at most, and not more than `most` sets of them."""
+
+    def __init__(self, *, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._seconds, self._clock = most, seconds, clock
+        self._root = tempfile.TemporaryDirectory(prefix="hrkit-web-", ignore_cleanup_errors=True)
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def root(self) -> Path:
+        """Where it all is."""
+        return Path(self._root.name)
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """A folder that is gone after the block, with all in it that `keep` did not take."""
+        folder = Path(tempfile.mkdtemp(dir=self._root.name))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, files: Iterable[Path]) -> dict[str, Any]:
+        """Takes files in, whose endings are their kinds; `id`, `files` (kind -> path of the URL), `seconds`."""
+        self.sweep()
+        folder = Path(tempfile.mkdtemp(dir=self._root.name))
+        moved = {file.suffix[1:]: file.rename(folder / f"poses{file.suffix}") for file in files}
+        name = secrets.token_urlsafe(16)
+        with self._lock:
+            self._kept[name] = _Kept(folder, moved, self._clock() + self._seconds)
+            surplus = list(self._kept)[: -self._most]
+        for old in surplus:
+            self.drop(old)
+        addresses = {kind: f"/v1/results/{name}/{kind}" for kind in moved}
+        return {"id": name, "files": addresses, "seconds": self._seconds}
+
+    def take(self, name: str, kind: str) -> Path:
+        """A file, which nobody gets again; who takes it deletes it. Raises `RefusedError` with 404."""
+        self.sweep()
+        with self._lock:
+            kept = self._kept.get(name)
+            file = None if kept is None else kept.files.pop(kind, None)
+        if file is None:
+            raise RefusedError(404, "no such result; each is there for a while, and can be fetched once")
+        return file
+
+    def drop(self, name: str) -> bool:
+        """Deletes results, and says whether there were any."""
+        with self._lock:
+            kept = self._kept.pop(name, None)
+        if kept is not None:
+            shutil.rmtree(kept.folder, ignore_errors=True)
+        return kept is not None
+
+    def sweep(self) -> None:
+        """Deletes what nobody fetched in time."""
+        now = self._clock()
+        for name in [name for name, kept in list(self._kept.items()) if kept.until <= now]:
+            self.drop(name)
+
+    def close(self) -> None:
+        """Deletes everything."""
+        self._kept.clear()
+        self._root.cleanup()

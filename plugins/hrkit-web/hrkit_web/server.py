@@ -1,0 +1,128 @@
+"""The app: its routes, what stands around them, and how errors are answered."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio.to_thread
+from attrs import asdict
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from hrkit import __version__
+from hrkit.errors import DownloadError, HrkitError
+from hrkit_web import live, metrics, pages, poses_route, videos
+from hrkit_web.batching import Batcher
+from hrkit_web.bodies import Bodies
+from hrkit_web.errors import RefusedError
+from hrkit_web.guard import Guard, refuse
+from hrkit_web.models import Models
+from hrkit_web.payloads import Refusal, colors_out
+from hrkit_web.results import MEDIA_TYPES
+from hrkit_web.services import Services, services_of
+from hrkit_web.settings import Settings
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal, "description": why}
+    for status, why in {
+        401: "The token is missing.",
+        403: "A page of another site asked.",
+        408: "The body comes too slowly.",
+        413: "Too large, or too many pixels.",
+        415: "Of a kind that is not read here.",
+        421: "The server does not go by this name.",
+        422: "A parameter or the file makes no sense.",
+        429: "Too many requests of this address.",
+        503: "Busy; `Retry-After` says when to come again.",
+    }.items()
+}
+
+
+def create_app(settings: Settings, models: Models, batcher: Batcher, counted: metrics.Metrics) -> FastAPI:
+    """The ASGI app of a server that listens on `settings.host`; when it ends, so do the models and the batcher."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with Services.running(settings.limits, models, batcher, counted) as services:
+            app.state.services = services
+            counted.gauge("waiting", "Pictures that wait for the networks.", lambda: services.batcher.waiting)
+            counted.gauge("cameras", "Cameras that are connected.", lambda: services.lives.taken)
+            counted.gauge("videos", "Videos that are being worked on.", lambda: services.videos.taken)
+            yield
+
+    app = FastAPI(
+        title="hrkit",
+        version=__version__,
+        description="People and their keypoints in photos and videos; in cameras by the WebSocket `/v1/live`.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=REFUSALS,
+    )
+    for part in (pages, poses_route, videos, live):
+        app.include_router(part.router)
+    _add_routes(app)
+    app.add_exception_handler(HrkitError, _refused)
+    # from the inside out
+    app.add_middleware(Bodies, limits=settings.limits)
+    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(metrics.Counted, metrics=counted)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    @app.get("/v1/models", summary="Networks that may be chosen")
+    async def models(request: Request) -> dict[str, Any]:
+        """Those on this machine come first; the weights of the others are downloaded when they are first chosen."""
+        services = services_of(request)
+        backbone, detector = services.models.default
+        offered = await anyio.to_thread.run_sync(services.models.offered)
+        limits = services.limits
+        return {
+            **{kind: [asdict(model) for model in found] for kind, found in offered.items()},
+            "default": {"backbone": backbone, "detector": detector},
+            "colors": colors_out(),
+            "limits": {"photo_bytes": limits.photo_bytes, "video_bytes": limits.video_bytes},
+        }
+
+    @app.get("/v1/results/{name}/{kind}", response_class=StreamingResponse, summary="A file of a video, once")
+    async def result(request: Request, name: str, kind: Literal["csv", "json", "mp4"]) -> Response:
+        """It is deleted as it is fetched."""
+        path = services_of(request).results.take(name, kind)
+        return _Once(path, media_type=MEDIA_TYPES[kind], filename=path.name)
+
+    @app.delete("/v1/results/{name}", status_code=204, summary="Deletes the files of a video")
+    async def drop(request: Request, name: str) -> None:
+        """Nothing is said if they are gone already."""
+        await anyio.to_thread.run_sync(services_of(request).results.drop, name)
+
+    @app.get("/health", summary="Whether the server is there")
+    async def health() -> dict[str, str]:
+        """It is, if this comes."""
+        return {"status": "ok", "version": __version__}
+
+    @app.get("/metrics", summary="Counts for Prometheus")
+    async def prometheus(request: Request) -> Response:
+        """In its text format."""
+        return Response(services_of(request).metrics.text(), headers={"content-type": metrics.CONTENT_TYPE})
+
+
+class _Once(FileResponse):
+    """A file that is deleted when it was sent, or could not be."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            Path(self.path).unlink(missing_ok=True)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, RefusedError):
+        return refuse(error.status, str(error))
+    return refuse(503 if isinstance(error, DownloadError) else 422, str(error))
+

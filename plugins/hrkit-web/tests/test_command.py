@@ -1,0 +1,87 @@
+"""`hrkit web` from the outside."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from click.testing import CliRunner
+from hrkit_web.command import _address, _token, command
+from hrkit_web.settings import Settings
+
+from hrkit.cli import main
+from hrkit.errors import HrkitError
+from hrkit.testing import check_plugin, describe
+
+
+def test_the_contract():
+    found = check_plugin("hrkit-web")
+    assert not found, describe(found)
+
+
+def test_help_has_examples():
+    assert "hrkit web --backbone lite_plus --port 9000" in CliRunner().invoke(command, ["--help"]).stdout
+
+
+def test_a_port_that_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = CliRunner().invoke(main, ["web", "--port", str(taken.getsockname()[1])])
+    assert result.exit_code == 2
+    said = r"error: cannot listen on 127.0.0.1:\d+ \(.+\); choose another --host or --port\n"
+    assert re.fullmatch(said, result.stderr)
+
+
+def test_a_name_that_nobody_registered():
+    result = CliRunner().invoke(main, ["web", "--port", "0", "--backbone", "nobody"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert "nobody" in result.stderr
+
+
+@pytest.mark.parametrize("token", ["short", "with a space in it, though long", "ümlauts-are-no-letters-here", ""])
+def test_tokens_that_are_none(token):
+    with pytest.raises(HrkitError, match="16 or more letters"):
+        _token(token, "127.0.0.1", ())
+
+
+def test_who_can_be_reached_wants_a_token():
+    assert _token(None, "127.0.0.1", ()) is None
+    assert _token(None, "::1", ()) is None
+    made = {_token(None, "0.0.0.0", ()), _token(None, "192.168.1.2", ()), _token(None, "127.0.0.1", ("a.example",))}
+    assert len(made) == 3
+    assert all(len(token) >= 32 for token in made)
+    assert _token("a-token-of-these-tests", "127.0.0.1", ()) == "a-token-of-these-tests"
+
+
+def test_the_address_has_the_token_behind_the_hash():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert _address(Settings(), listening) == f"http://127.0.0.1:{port}/"
+        assert _address(Settings(token="a" * 16), listening) == f"http://127.0.0.1:{port}/#token={'a' * 16}"
+    assert "a" * 16 not in repr(Settings(token="a" * 16))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_it_serves_until_it_is_told_to_end(tmp_path):
+    pytest.importorskip("hrkit_lite")
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    code = "from hrkit_web.command import command; command()"
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        assert running.stdout is not None
+        address = running.stdout.readline().split()[0]
+        with urllib.request.urlopen(f"{address}health", timeout=60) as answer:
+            assert json.load(answer)["status"] == "ok"
+        assert len(list(tmp_path.glob("hrkit-web-*"))) == 1
+        running.send_signal(signal.SIGINT)
+        running.wait(60)
+    finally:
+        running.kill()
+    assert list(tmp_path.glob("hrkit-web-*")) == []

@@ -1,0 +1,276 @@
+"""What is sent to do harm is refused, and leaves nothing behind."""
+
+import io
+import socket
+import struct
+import time
+import zipfile
+import zlib
+
+import numpy as np
+import PIL.Image
+import pytest
+from hrkit_web.errors import RefusedError
+from hrkit_web.photos import FORMATS, decode, open_photo
+from hypothesis import given
+from hypothesis import strategies as st
+
+PIXELS = 1_000_000
+
+FORM = "multipart/form-data; boundary=b"
+
+
+def png_of(width, height):
+    """A PNG whose header promises that many pixels, all zero: a few kilobytes that would become gigabytes."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = zlib.compress(bytes(1 << 20), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def moving(format):
+    file = io.BytesIO()
+    frames = [PIL.Image.new("RGB", (16, 16), (index, 90, 0)) for index in range(0, 250, 50)]
+    frames[0].save(file, format, save_all=True, append_images=frames[1:])
+    return file.getvalue()
+
+
+def many_scans(encoded):
+    data = encoded(np.zeros((16, 16, 3), np.uint8), "JPEG", progressive=True)
+    at = data.rindex(b"\xff\xda")
+    return data[:at] + data[at:-2] * 200 + data[-2:]
+
+
+def zipped():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", bytes(1_000_000))
+    return file.getvalue()
+
+
+SVG = b"""<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY a SYSTEM "file:///etc/passwd">]>
+<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><text>&a;</text></svg>"""
+
+
+@pytest.fixture(scope="module")
+def site(serve):
+    with serve(photo_pixels=PIXELS, video_pixels=10_000, photo_bytes=200_000, video_bytes=300_000) as one:
+        yield one
+
+
+def hostile_photos(encoded):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    jpeg = encoded(noise, "JPEG")
+    return {
+        "a bomb": (png_of(30_000, 30_000), 413),
+        "a small bomb": (png_of(1001, 1000), 413),
+        "a truncated JPEG": (jpeg[: len(jpeg) // 2], 422),
+        "a truncated PNG": (encoded(noise)[:200], 422),
+        "many scans": (many_scans(encoded), 422),
+        "a zip": (zipped(), 415),
+        "a zip that begins like a PNG": (b"\x89PNG\r\n\x1a\n" + zipped(), 415),
+        "an animated GIF": (moving("GIF"), 415),
+        "an animated WebP": (moving("WEBP"), 422),
+        "an SVG": (SVG, 415),
+        "nothing": (b"", 415),
+        "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 415),
+    }
+
+
+def test_photos(site, encoded, painted):
+    for what, (data, status) in hostile_photos(encoded).items():
+        answer = site.send("/v1/poses", "image", data)
+        assert answer.status == status, what
+        assert isinstance(answer.json()["detail"], str), what
+    assert site.send("/v1/poses", "image", encoded(painted()[0])).status == 200
+    assert site.services.room._free == site.services.limits.decoded_bytes
+
+
+def test_a_zip_behind_a_picture_is_not_looked_at(site, encoded, painted):
+    answer = site.send("/v1/poses", "image", encoded(painted()[0]) + zipped())
+    assert (answer.status, len(answer.json()["people"])) == (200, 2)
+
+
+def test_names_of_files_are_never_used(site, encoded, painted, tmp_path):
+    target = tmp_path / "new.png"
+    for name in (str(target), f"../../../../../..{target}", "a\\..\\b", "x" * 3000, "%00", "..."):
+        assert site.send("/v1/poses", "image", encoded(painted()[0]), name).status == 200
+        assert site.send("/v1/poses?format=csv", "image", encoded(painted()[0]), name).status == 200
+        assert site.send("/v1/videos", "video", b"no video", name).status == 415
+    assert not target.exists()
+    assert not list(site.services.results.root.iterdir())
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/../../../../etc/passwd", "/static/..%2f..%2fetc%2fpasswd", "/static/%2e%2e/%2e%2e/etc/passwd",
+     "/static//etc/passwd", "/static/app.js%00.html", "/static/..", "/static/", "/static/server.py", "/../settings.py",
+     "/static/....//server.py", "/v1/results/..%2f..%2fetc/csv", "/v1/results/%00/json",
+     "//evil.example/static/app.js", "/static/C:%5cWindows"],
+)  # fmt: skip
+def test_paths(site, path):
+    answer = site.raw(f"GET {path} HTTP/1.1\r\nHost: {site.host}\r\nConnection: close\r\n\r\n".encode())
+    assert answer.split()[1] in (b"400", b"404"), answer
+    assert b"root:" not in answer
+
+
+def test_kinds_of_results_are_few(site):
+    assert site.get("/v1/results/x/exe").status == 422
+    assert site.get("/v1/results/x/upload").status == 422
+    assert site.get("/v1/results/x/csv").status == 404
+
+
+def test_bodies_that_say_they_are_too_large_are_not_read(site):
+    head = f"POST /v1/poses HTTP/1.1\r\nHost: {site.host}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    answer = site.raw((head + "Content-Length: 99999999999\r\n\r\n").encode())
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in answer.lower()
+
+
+def test_bodies_that_do_not_say_it_are_read_so_far(site):
+    def endless():
+        yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        for _ in range(40):
+            yield bytes(10_000)
+
+    try:
+        answer = site.ask("POST", "/v1/poses", endless(), {"Content-Type": FORM})
+    except ConnectionError:
+        return  # hung up while we were still sending
+    assert answer.status == 413
+
+
+@pytest.mark.parametrize(
+    "request_lines",
+    [
+        "\x00\x01\x02\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "POST /v1/poses HTTP/1.1\r\nHost: HOST\r\nContent-Length: -5\r\n\r\n",
+        "POST /v1/poses HTTP/1.1\r\nHost: HOST\r\nContent-Length: " + "9" * 5000 + "\r\n\r\n",
+        "POST /v1/poses HTTP/1.1\r\nHost: HOST\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "GET / HTTP/1.1\r\nHost: HOST\r\nHost: evil.example\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: HOST\r\nX: " + "a" * 2_000_000 + "\r\n\r\n",
+    ],
+)
+def test_what_is_no_http(site, request_lines):
+    answer = site.raw(request_lines.replace("HOST", site.host).encode("latin-1"))
+    assert answer == b"" or answer.split()[1].startswith(b"4"), answer[:200]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "statuses"),
+    [
+        (b"", FORM, {400, 422}),
+        (b"junk", FORM, {400}),
+        (b"--b\r\n\r\n", "multipart/form-data", {400}),
+        (b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\ntext\r\n--b--\r\n', FORM, {400}),
+        (b'--b\r\nContent-Disposition: form-data; name="x"; filename="a"\r\n\r\ntext\r\n--b--\r\n', FORM, {422}),
+        (b"{}", "application/json", {415}),
+        (b"x", "image/png", {415}),
+    ],
+)
+def test_forms_that_are_none(site, body, kind, statuses):
+    assert site.ask("POST", "/v1/poses", body, {"Content-Type": kind}).status in statuses
+
+
+def test_many_files_in_a_form_are_refused(site):
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nx\r\n'
+    answer = site.ask("POST", "/v1/poses", part * 500 + b"--b--\r\n", {"Content-Type": FORM})
+    assert answer.status == 400
+
+
+def test_who_is_slow_is_hung_up_on(serve):
+    with serve(head_seconds=0.3) as site:
+        assert site.raw(b"GET / HT") == b""
+        assert site.raw(b"") == b""
+    with serve(pause_seconds=0.3) as site:
+        head = f"POST /v1/poses HTTP/1.1\r\nHost: {site.host}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        answer = site.raw((head + "Content-Length: 1000\r\n\r\n--b").encode())
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert site.get("/health").status == 200
+
+
+def test_a_byte_now_and_then_does_not_help(serve):
+    with serve(head_seconds=0.3) as site, socket.create_connection(("127.0.0.1", site.port)) as connection:
+        connection.settimeout(0.05)
+        began, closed = time.monotonic(), False
+        while not closed and time.monotonic() - began < 30:
+            try:
+                connection.sendall(b"X")
+                closed = connection.recv(100) == b""
+            except TimeoutError:
+                pass
+            except OSError:
+                closed = True
+        assert closed
+
+
+def test_slow_bodies_end_with_the_whole_time_too(serve):
+    with serve(body_seconds=0.4, pause_seconds=5) as site:
+
+        def slow():
+            yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+            for _ in range(100):
+                time.sleep(0.05)
+                yield b"x"
+
+        try:
+            answer = site.ask("POST", "/v1/poses", slow(), {"Content-Type": FORM})
+        except ConnectionError:
+            return
+        assert answer.status == 408
+
+
+def playlist(path):
+    return f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{path}\n#EXT-X-ENDLIST\n".encode()
+
+
+def test_videos(site, film, tmp_path):
+    (tmp_path / "secret.mp4").write_bytes(film)
+    hostile = {
+        "nothing": (b"", 415),
+        "text": (b"hello there, this is no video at all" * 50, 415),
+        "a playlist of local files": (playlist(tmp_path / "secret.mp4"), 415),
+        "a list of local files": (f"ffconcat version 1.0\nfile '{tmp_path / 'secret.mp4'}'\n".encode(), 415),
+        "a picture": (png_of(100, 100), 415),
+        "many pixels": (film, 413),
+    }
+    for what, (data, status) in hostile.items():
+        answer = site.send("/v1/videos", "video", data, "../x.mp4")
+        assert answer.status == status, what
+        assert str(site.services.results.root) not in answer.body.decode(), what
+    assert not list(site.services.results.root.iterdir())
+    assert site.services.videos.taken == 0
+
+
+STARTS = [b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x01\x00\x00WEBP"]
+
+
+def refusal_of(data):
+    """Why these bytes are refused as a photo; None if they are decoded."""
+    try:
+        frame = decode(open_photo(io.BytesIO(data), PIXELS))
+    except RefusedError as refusal:
+        return refusal
+    assert frame.dtype == np.uint8
+    return None
+
+
+@given(st.binary(max_size=400), st.sampled_from(STARTS))
+def test_any_bytes_are_refused_or_decoded(data, start):
+    refusal = refusal_of(start + data)
+    assert refusal is None or (400 <= refusal.status < 500 and "\n" not in str(refusal))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(cut=st.floats(0, 1), at=st.floats(0, 1), byte=st.integers(0, 255))
+def test_damaged_pictures_are_refused_or_decoded(encoded, painted, format, cut, at, byte):
+    data = bytearray(encoded(painted()[0][40:100, 40:100], format))
+    data[int(at * (len(data) - 1))] = byte
+    refusal = refusal_of(bytes(data[: int(cut * len(data))]))
+    assert refusal is None or 400 <= refusal.status < 500
