@@ -1,0 +1,66 @@
+// The camera: each of its frames is shown when its people are known.
+
+import { sentence } from "./api.js";
+import { offerResults } from "./downloads.js";
+import { connect } from "./live.js";
+import { asked } from "./settings.js";
+import { alert, clear, figures, progress, show } from "./stage.js";
+
+const RATE_FRAMES = 20; // over which frames a second are counted
+
+/** Opens the camera; the result ends it, begins anew with other settings, or records. Throws an Error that says why. */
+export async function openCamera({ onEnd, onRecorded }) {
+  const stream = await askedFor();
+  const video = Object.assign(document.createElement("video"), { muted: true, playsInline: true, srcObject: stream });
+  await video.play();
+  let connection = null;
+  let over = false;
+
+  function begin() {
+    connection?.close();
+    const times = [];
+    progress("Loading the networks", null);
+    connection = connect(video, asked({ moving: true }), {
+      hello: () => progress(null),
+      frame({ picture, width, height, scale, began }, people, skeleton) {
+        const now = performance.now();
+        times.push(now);
+        if (times.length > RATE_FRAMES) times.shift();
+        const fps = times.length > 1 ? (1000 * (times.length - 1)) / (now - times[0]) : null;
+        show(picture, width, height, people, skeleton, scale);
+        figures({ fps, delay: now - began });
+      },
+      recorded(results) {
+        if (results) offerResults(results, "camera");
+        onRecorded();
+      },
+      end(reason) {
+        stop();
+        alert(reason ? sentence(reason) : "The server ended the connection.");
+      },
+    });
+  }
+
+  function stop() {
+    if (over) return;
+    over = true;
+    connection.close();
+    stream.getTracks().forEach((track) => track.stop());
+    progress(null);
+    clear();
+    onEnd();
+  }
+
+  stream.getVideoTracks()[0].addEventListener("ended", stop);
+  begin();
+  return { again: begin, stop, record: (on) => connection.record(on) };
+}
+
+async function askedFor() {
+  if (!navigator.mediaDevices) throw new Error("Browsers open the camera only on this machine or over HTTPS.");
+  try {
+    return await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 960 }, height: { ideal: 720 } } });
+  } catch (error) {
+    throw new Error(error.name === "NotAllowedError" ? "The camera was not allowed." : "There is no camera to open.");
+  }
+}
