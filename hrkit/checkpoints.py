@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,11 @@ State = dict[str, torch.Tensor]
 _WRAPPERS = {"state_dict": "official", "model": "simple"}
 """Where a checkpoint keeps its tensors when they are not at the top -> whose names they have, if not MMPose's."""
 
-_HEAD_PREFIXES = ("final_layer.", "deconv_layers.")
+_HEAD_PREFIXES = ("final_layer.", "final_layers.", "deconv_layers.")
 """What of an official file belongs to the head."""
 
-_LAST = ("final_layer.weight", ".out.weight")
-"""How the last layer of a head is called."""
+_LAST = re.compile(r"head\..*\b(final_layer|final_layers\.\d+|out)\.weight")
+"""How the last layer of a head is called; of several outputs the last has the joints alone."""
 
 _CLASSIFIER_PREFIXES = (
     *("fc.", "classifier.", "incre_modules.", "downsamp_modules.", "final_layer."),
@@ -58,7 +59,7 @@ class Checkpoint:
     @property
     def num_joints(self) -> int | None:
         """Channels of the last layer of the head, where the file tells."""
-        last = [tensor for name, tensor in self.state.items() if name.startswith("head.") and name.endswith(_LAST)]
+        last = [tensor for name, tensor in self.state.items() if _LAST.fullmatch(name)]
         return len(last[-1]) if last else None
 
     def describe(self) -> str:
@@ -83,7 +84,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         layout = "official"  # somebody else's tensors in safetensors
     else:
         state, layout = _unwrap(file, _read_torch(file))
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}  # left by DataParallel
+    for wrapper in ("module.", "1."):  # left by DataParallel, and by the official training in half precision
+        if all(name.startswith(wrapper) for name in state):
+            state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
     if any(name.startswith("backbone.") for name in state):
         renamed = {name.replace("keypoint_head.", "head.", 1): tensor for name, tensor in state.items()}  # MMPose 0.x
         return Checkpoint(file, renamed, "mmpose", {})

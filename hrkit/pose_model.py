@@ -250,7 +250,7 @@ def create_pose_model(
     if skeleton is None:
         known: Skeleton = said.get("skeleton") or skeleton_of(num_joints or said.get("num_joints") or 17)
         skeleton = known if num_joints in (None, len(known)) else skeleton_of(num_joints)
-    input_size = input_size or said.get("input_size") or _default_input_size(backbone, checkpoint)
+    input_size = input_size or said.get("input_size") or _default_input_size(trunk, backbone, checkpoint)
     head = head or said.get("head") or trunk.default_head
     top = registry.heads.build(head, channels=trunk.channels, strides=trunk.strides, num_joints=len(skeleton))
     model = PoseModel(
@@ -354,7 +354,10 @@ def checked_size(size: Any) -> Size:
     return int(given[0]), int(given[1])
 
 
-def _default_input_size(backbone: str, checkpoint: checkpoints.Checkpoint | None) -> Size:
+def _default_input_size(trunk: nn.Module, backbone: str, checkpoint: checkpoints.Checkpoint | None) -> Size:
+    height, width = getattr(trunk, "default_input_size", (256, 192))
     if checkpoint is not None:
-        logger.warning("%s does not say its input size: taking 256x192 for %s", checkpoint.path, backbone)
-    return 256, 192
+        logger.warning(
+            "%s does not say its input size: taking %dx%d for %s", checkpoint.path, height, width, backbone
+        )
+    return height, width

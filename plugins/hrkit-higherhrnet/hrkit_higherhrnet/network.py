@@ -1,0 +1,76 @@
+"""The network: HRNet's trunk and, on its finest branch, a pyramid of two resolutions.
+
+Cheng et al., HigherHRNet: Scale-Aware Representation Learning for Bottom-Up Human Pose Estimation, CVPR 2020
+(github.com/HRNet/HigherHRNet-Human-Pose-Estimation, MIT). Parameter names are the official ones.
+
+Shapes: K joints; (h,w) is a quarter of the input, (2h,2w) half of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from hrkit.backbones.blocks import BasicBlock
+from hrkit.backbones.base import initialise
+from hrkit.backbones.hrnet import HRNet
+from hrkit.errors import HrkitError
+from torch import nn
+
+REFINEMENTS = 4
+"""Residual blocks after the transposed convolution."""
+
+
+class HigherBackbone(HRNet):
+    """HRNet's trunk for whole pictures."""
+
+    default_head = "higher"
+    default_input_size = (512, 512)
+    input_multiple = 64
+
+
+def higher_backbone(width: str) -> HigherBackbone:
+    """The trunk of any width, as in `higher_hrnet_w32`; raises `HrkitError` for a width that is no positive number."""
+    if not width.isdecimal() or int(width) < 1:
+        raise HrkitError(f"higher_hrnet_w{width}: the width must be a positive number, as in higher_hrnet_w32")
+    return HigherBackbone(int(width))
+
+
+class HigherHead(nn.Module):
+    """Joints and tags at a quarter of the input, joints again at half of it.
+
+    `channels` and `strides` are those of the trunk, whose finest features count. Raises `HrkitError` where these are
+    not at a quarter of the input.
+    """
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], num_joints: int) -> None:
+        super().__init__()
+        if strides[0] != 4:
+            raise HrkitError(f"head 'higher' needs features of stride 4; these have {strides[0]}")
+        width = channels[0]
+        self.num_joints = num_joints
+        self.final_layers = nn.ModuleList(
+            [nn.Conv2d(width, 2 * num_joints, kernel_size=1), nn.Conv2d(width, num_joints, kernel_size=1)]
+        )
+        doubled = nn.Sequential(
+            nn.ConvTranspose2d(width + 2 * num_joints, width, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
+        refined = (nn.Sequential(BasicBlock(width, width)) for _ in range(REFINEMENTS))
+        self.deconv_layers = nn.ModuleList([nn.Sequential(doubled, *refined)])
+        initialise(self)
+
+    def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """[(N,C,h,w), ...] -> (N,6K,h,w), both outputs in one tensor; `unpacked` takes it apart."""
+        finest = features[0]
+        low = self.final_layers[0](finest)
+        high = self.final_layers[1](self.deconv_layers[0](torch.cat([finest, low], dim=1)))
+        return torch.cat([low, F.pixel_unshuffle(high, 2)], dim=1)
+
+
+def unpacked(outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N,6K,h,w) of the head -> (N,2K,h,w) heatmaps and tags, and (N,K,2h,2w) heatmaps."""
+    joints = outputs.shape[1] // 6
+    return outputs[:, : 2 * joints], F.pixel_shuffle(outputs[:, 2 * joints :], 2)

@@ -1,0 +1,89 @@
+"""The network gives what the official one gives, and reads the official names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hrkit_higherhrnet.network import HigherHead, unpacked
+
+from hrkit import create_pose_model
+from hrkit.errors import HrkitError
+from seeded import seeded_state
+
+REFERENCE = "higher_hrnet_w32_256"
+
+
+def relative(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+@pytest.mark.needs_shared
+def test_outputs_of_seeded_weights(shared: Path, tmp_path: Path) -> None:
+    state = seeded_state(json.loads((shared / "reference" / f"{REFERENCE}.keys.json").read_text()))
+    torch.save(state, tmp_path / "official.pth")
+    model = create_pose_model("higher_hrnet_w32", weights=tmp_path / "official.pth", input_size=(256, 256))
+    image = torch.from_numpy(np.random.RandomState(7).randn(1, 3, 256, 256).astype(np.float32))
+    with torch.inference_mode():
+        low, high = unpacked(model(image))
+    wanted = np.load(shared / "reference" / f"{REFERENCE}.npz")
+    assert relative(low.numpy(), wanted["low"]) <= 1e-5
+    assert relative(high.numpy(), wanted["high"]) <= 1e-5
+
+
+@pytest.mark.needs_shared
+def test_parameter_names_are_the_official_ones(shared: Path) -> None:
+    official = json.loads((shared / "reference" / f"{REFERENCE}.keys.json").read_text())
+    model = create_pose_model("higher_hrnet_w32", input_size=None)
+    assert model.input_size == (512, 512)
+    own = {name.split(".", 1)[1]: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    assert own == official
+
+
+@pytest.mark.parametrize(
+    "renamed",
+    [
+        lambda name: f"1.{name.split('.', 1)[1]}",  # the official files of training in half precision
+        lambda name: name.split(".", 1)[1],
+        lambda name: name.replace("head.", "keypoint_head."),  # MMPose
+    ],
+)
+def test_published_layouts_are_read(tmp_path: Path, renamed) -> None:
+    model = create_pose_model("higher_hrnet_w4", num_joints=14, input_size=(64, 64))
+    torch.save({renamed(name): tensor for name, tensor in model.state_dict().items()}, tmp_path / "weights.pth")
+    loaded = create_pose_model(
+        "higher_hrnet_w4", weights=tmp_path / "weights.pth", num_joints=None, input_size=(64, 64)
+    )
+    assert len(loaded.skeleton) == 14
+    assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), model.state_dict().values(), strict=True))
+
+
+def test_both_outputs_come_out_of_one_tensor() -> None:
+    head = HigherHead((8,), (4,), 5).eval()
+    features = torch.randn(2, 8, 6, 10)
+    with torch.inference_mode():
+        low, high = unpacked(head([features]))
+        wanted = head.final_layers[0](features)
+        assert torch.equal(low, wanted)
+        doubled = head.deconv_layers[0](torch.cat([features, wanted], dim=1))
+        torch.testing.assert_close(high, head.final_layers[1](doubled))
+    assert high.shape == (2, 5, 12, 20)
+
+
+@pytest.mark.parametrize("name", ["higher_hrnet_w0", "higher_hrnet_wide"])
+def test_widths_that_make_no_network(name: str) -> None:
+    with pytest.raises(HrkitError, match="positive number, as in higher_hrnet_w32"):
+        create_pose_model(name)
+
+
+def test_a_trunk_of_another_stride_is_refused() -> None:
+    with pytest.raises(HrkitError, match="needs features of stride 4; these have 8"):
+        HigherHead((8,), (8,), 17)
+
+
+def test_sizes_are_multiples_of_64() -> None:
+    with pytest.raises(HrkitError, match="must be a multiple of 64"):
+        create_pose_model("higher_hrnet_w4", input_size=(96, 96))
