@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from hrkit.backbones.blocks import BasicBlock
+from torch import nn
+
 from hrkit.backbones.base import initialise
+from hrkit.backbones.blocks import BasicBlock
 from hrkit.backbones.hrnet import HRNet
 from hrkit.errors import HrkitError
-from torch import nn
 
 REFINEMENTS = 4
 """Residual blocks after the transposed convolution."""

@@ -13,6 +13,8 @@ from hrkit.registry import plugins
 
 FOLDER = Path(__file__).resolve().parents[1]
 
+sys.path.insert(0, str(Path(__file__).parent))  # helpers of these tests
+
 try:
     import hrkit_higherhrnet
 except ModuleNotFoundError:

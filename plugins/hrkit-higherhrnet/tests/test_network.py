@@ -58,7 +58,7 @@ def test_published_layouts_are_read(tmp_path: Path, renamed) -> None:
         "higher_hrnet_w4", weights=tmp_path / "weights.pth", num_joints=None, input_size=(64, 64)
     )
     assert len(loaded.skeleton) == 14
-    assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), model.state_dict().values(), strict=True))
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
 def test_both_outputs_come_out_of_one_tensor() -> None:

@@ -1,0 +1,133 @@
+"""Grouping gives what the official code gives, and what its definition says, whatever the maps hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hrkit_higherhrnet.grouping import Grouping, People, group
+from hrkit_higherhrnet.search import best_cells
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_maps import made_maps
+from plain_grouping import plain_group
+from scipy.optimize import linear_sum_assignment
+
+ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16)
+
+
+def distance(people: People, points: np.ndarray, scores: np.ndarray, person_scores: np.ndarray) -> float:
+    """The largest difference of any number between two sets of people."""
+    assert len(people) == len(points)
+    apart = np.abs(people.keypoints[:, None] - points).max((2, 3))
+    apart = np.maximum(apart, np.abs(people.keypoint_scores[:, None] - scores).max(2))
+    apart = np.maximum(apart, np.abs(people.scores[:, None] - person_scores))
+    return float(apart[linear_sum_assignment(apart)].max(initial=0))
+
+
+@pytest.mark.needs_shared
+@pytest.mark.parametrize(
+    ("people", "scores", "how"),
+    [("people", "scores", {}), ("people_raw", "scores_raw", {"adjust": False, "refine": False})],
+)
+def test_the_official_people(shared: Path, people: str, scores: str, how: dict) -> None:
+    reference = np.load(shared / "reference" / "higher_grouping.npz")
+    tags = np.ascontiguousarray(np.moveaxis(reference["tags"], -1, 0))
+    found = group(reference["heatmaps"], tags, ORDER, Grouping(**how))
+    wanted = reference[people]
+    assert distance(found, wanted[..., :2], wanted[..., 2], reference[scores]) <= 0.01
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(0, 6),
+    st.sampled_from([(24, 40), (33, 17), (5, 70)]),
+    st.integers(1, 2),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+    st.booleans(),
+)
+def test_as_defined(people: int, size: tuple[int, int], passes: int, seed: int, adjust: bool, refine: bool) -> None:
+    heatmaps, tags = made_maps(people, size, joints=5, passes=passes, seed=seed)
+    order = np.random.default_rng(seed).permutation(5).tolist()
+    found = group(heatmaps, tags, order, Grouping(max_people=4, adjust=adjust, refine=refine))
+    wanted = plain_group(heatmaps, tags, order, max_people=4, adjust=adjust, refine=refine)
+    stacked = [np.array(values).reshape(len(wanted), *shape) for values, shape in zip(
+        zip(*wanted, strict=True) if wanted else ([], [], []), ((5, 2), (5,), ()), strict=True
+    )]  # fmt: skip
+    assert distance(found, *stacked) < 1e-5
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 3), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_the_best_cell_of_all(height: int, width: int, passes: int, people: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    heatmap = random.normal(0, 0.3, (height, width)).astype(np.float32)
+    tags = (random.normal(0, 2, (passes, 1, 1)) + random.normal(0, 1, (passes, height, width))).astype(np.float32)
+    means = random.normal(0, 3, (people, passes)).astype(np.float32)
+    strong = np.flatnonzero(heatmap > random.choice([0.2, 5, -5]))
+    found = best_cells(heatmap, tags, strong, means)
+    worth = heatmap - np.rint(np.sqrt(np.square(tags - means[:, :, None, None]).sum(1)))
+    assert worth.reshape(people, -1)[np.arange(people), found].tolist() == worth.max((1, 2)).tolist()
+
+
+def test_nobody() -> None:
+    found = group(np.zeros((17, 32, 32), np.float32), np.zeros((2, 17, 32, 32), np.float32), ORDER)
+    assert len(found) == 0
+    assert found.keypoints.shape == (0, 17, 2)
+    assert found.tags.shape == (0, 17, 2)
+
+
+def test_sixty_people_are_found_if_it_may_be() -> None:
+    heatmaps, tags = np.zeros((2, 96, 160), np.float32), np.zeros((1, 2, 96, 160), np.float32)
+    for person, (y, x) in enumerate([(y, x) for y in range(8, 96, 16) for x in range(8, 160, 16)]):
+        heatmaps[:, y, x] = 0.5 + person / 200
+        tags[..., y, x] = 3 * person
+    assert len(group(heatmaps, tags, (0, 1), Grouping(max_people=60))) == 60
+    found = group(heatmaps, tags, (0, 1))
+    assert len(found) == 30
+    assert found.keypoint_scores.min() >= 0.5 + 30 / 200  # those that are seen best
+    assert (found.keypoint_scores[:, 0] == found.keypoint_scores[:, 1]).all()
+
+
+def test_somebody_with_one_joint() -> None:
+    heatmaps, tags = np.zeros((17, 40, 40), np.float32), np.zeros((1, 17, 40, 40), np.float32)
+    heatmaps[9, 20, 30] = 0.8
+    found = group(heatmaps, tags, ORDER)
+    assert found.keypoints[0, 9].tolist() == [30.25, 20.25]
+    assert found.keypoint_scores[0].tolist() == [0] * 9 + [np.float32(0.8)] + [0] * 7
+    assert found.scores == pytest.approx([0.8 / 17])
+    assert not found.keypoints[0, :9].any()
+
+
+def test_tags_that_are_all_equal_make_people_of_peaks_in_order() -> None:
+    """Nothing tells who is who, so a joint's peaks by score go to people by score."""
+    heatmaps, _ = made_maps(5, (64, 64), seed=3)
+    tags = np.zeros((2, *heatmaps.shape), np.float32)
+    found = group(heatmaps, tags, ORDER)
+    peaks = (group(heatmaps[joint : joint + 1], tags[:, joint : joint + 1], (0,)) for joint in range(17))
+    assert len(found) == max(len(one) for one in peaks)
+    assert np.isfinite(found.keypoints).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("of", ["heatmaps", "tags"])
+def test_a_cell_that_is_no_number_is_no_peak(value: float, of: str) -> None:
+    maps = dict(zip(("heatmaps", "tags"), made_maps(2, (40, 48), seed=5), strict=True))
+    heatmaps = maps["heatmaps"].copy()
+    places = np.s_[..., 10:14, 20:26]
+    maps[of][places] = value
+    kept = {name: array.copy() for name, array in maps.items()}
+    found = group(maps["heatmaps"], maps["tags"], ORDER)
+    assert all(np.array_equal(maps[name], kept[name], equal_nan=True) for name in maps)
+    heatmaps[places] = 0
+    tags = np.where(np.isfinite(maps["tags"]).all(0), maps["tags"], 0)
+    tags[places] = 0
+    wanted = group(heatmaps, tags, ORDER)
+    np.testing.assert_array_equal(found.keypoints, wanted.keypoints)
+    np.testing.assert_array_equal(found.keypoint_scores, wanted.keypoint_scores)
+
+
+def test_maps_that_are_no_numbers_at_all_have_nobody() -> None:
+    assert len(group(np.full((3, 9, 9), np.nan, np.float32), np.zeros((1, 3, 9, 9), np.float32), (0, 1, 2))) == 0
