@@ -17,11 +17,9 @@ from attrs import frozen
 
 from hrkit.config import TrainConfig
 from hrkit.datasets.base import KeypointDataset
-from hrkit.datasets.transforms import PersonCrops
 from hrkit.distributed import World
 from hrkit.images import read_image
 from hrkit.learner import Learner
-from hrkit.loading import collate
 from hrkit.metrics import pck_heatmaps
 from hrkit.pose_model import create_pose_model
 from hrkit.skeletons import coco17
@@ -58,8 +56,8 @@ def measure_training(config: TrainConfig, people: KeypointDataset, steps: int = 
     )
     learner = Learner(config, model.to(memory_format=torch.channels_last), World())
     learner.start_epoch()
-    crops = PersonCrops(people, config.input_size, learner.codec.udp, config.augmentation, config.seed)
-    rows = np.arange(steps * config.batch_size) % len(people)
+    crops = model.samples(people, config.augmentation, config.seed)
+    rows = np.arange(steps * config.batch_size) % len(crops)
     threads = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
@@ -71,7 +69,7 @@ def measure_training(config: TrainConfig, people: KeypointDataset, steps: int = 
     spent = dict.fromkeys(("prepare", "network", "metrics"), 0.0)
     for step in range(-1, steps):  # the first is to warm up
         part = samples[max(0, step) * config.batch_size :][: config.batch_size]
-        batch = collate(part)
+        batch = crops.collate(part)
         _, preparing = _timed(functools.partial(learner.prepare, batch))
         learned, whole = _timed(functools.partial(learner.step, iter([batch]), max(0, step), 1.0))
         _, measuring = _timed(functools.partial(pck_heatmaps, learned.heatmaps, learned.targets))

@@ -67,7 +67,9 @@ class TrainConfig:
     backbone_weights: str | None = setting(
         "auto", 'backbone to start from: "auto" is ImageNet where published, "pretrained" timm\'s, "none" chance'
     )
-    input_size: tuple[int, int] = setting((256, 192), "height and width of the crops, px")
+    input_size: tuple[int, int] | None = setting(
+        None, "height and width of the crops, px; by default those of the weights, or what the backbone is for"
+    )
     codec: str = setting("msra", "registered codec: msra, dark, udp")
     sigma: float | None = setting(None, "of the targets, heatmap px; by default 2 up to 256 px of height, 3 above")
     loss: str = setting("mse", "mse, ohkm, or bce (on the logits of heads that have them)")

@@ -17,6 +17,7 @@ from attrs import field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit import ops
+from hrkit.bottom_up import BottomUpModel
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.mpii import MpiiTruth
 from hrkit.errors import HrkitError
@@ -24,7 +25,7 @@ from hrkit.files import read_json
 from hrkit.geometry import xyxy_to_xywh
 from hrkit.metrics import pckh
 from hrkit.pose_model import PoseModel
-from hrkit.prediction import Predictions, crop_areas, predict_dataset
+from hrkit.prediction import Predictions, crop_areas, find_in_dataset, predict_dataset
 from hrkit.skeletons import coco17
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 Suppression = Literal["oks", "soft-oks"] | None
 StrPath = str | os.PathLike[str]
+
+PICTURES_AT_ONCE = 8
+"""How many whole pictures go through a network together."""
 
 FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 """What `coco_ap` measures, in pycocotools' order."""
@@ -84,7 +88,13 @@ def coco_results(
             rows = rows[_SUPPRESS[nms](poses[rows], scores[rows], area[rows], nms_threshold, spread)]
         kept.append(rows)
     order = np.concatenate(kept)
-    columns = (ids[order].tolist(), poses[order].reshape(len(order), -1).tolist(), scores[order].tolist())
+    return _result_rows(ids[order], poses[order], scores[order], category_id)
+
+
+def _result_rows(
+    ids: NDArray[Any], poses: NDArray[np.float64], scores: NDArray[np.floating[Any]], category_id: int
+) -> list[dict[str, Any]]:
+    columns = (ids.tolist(), poses.reshape(len(ids), -1).tolist(), scores.tolist())
     return [
         {"image_id": image_id, "category_id": category_id, "keypoints": triples, "score": score}
         for image_id, triples, score in zip(*columns, strict=True)
@@ -186,7 +196,9 @@ class Evaluation:
     results: list[dict[str, Any]]
     """COCO's result rows, rescored and suppressed."""
     predictions: Predictions
-    """Of every box, in the order of the dataset's rows."""
+    """Of every box, in the order of the rows of `boxed`."""
+    boxed: KeypointDataset
+    """The pictures with the boxes that the network was given, or those around whom it found by itself."""
     measures: CocoMeasures | None = None
     """AP by size and curves; None for PCKh."""
 
@@ -208,11 +220,23 @@ def evaluate(
     """Runs `model` on the boxes of `dataset`, with their scores, and measures AP against its annotations.
 
     `annotated` are the people to measure against where `dataset` holds detected boxes: the same pictures as annotated.
+    A `BottomUpModel` finds people by itself: of `dataset` it sees the pictures alone, and its people and their scores
+    are measured as they are, neither rescored nor suppressed, as the official codes of such networks do.
     With annotated boxes AP is about 2 points higher than with detected ones; say which when you quote it. Under
     torchrun the ranks share the work and all get the result. Raises `HrkitError` as `coco_ap`, for annotations before
     anything is run.
     """
     truth = _truth(dataset if annotated is None else annotated)
+    if isinstance(model, BottomUpModel):
+        if decoder is not None:
+            model.create_codec(decoder)  # which refuses what is not its own
+        found, predictions = find_in_dataset(
+            model, dataset, flip_test=flip_test, batch_size=min(batch_size, PICTURES_AT_ONCE), progress=progress
+        )
+        ids = found.image_ids[found.image_index]
+        results = _result_rows(ids, predictions.keypoints, found.scores, _keypoint_category(truth))
+        measures = coco_measures(truth, results, sigmas=dataset.skeleton.sigmas)
+        return Evaluation(measures.figures, results, predictions, found, measures)
     rescoring = {"nms": nms, "nms_threshold": nms_threshold, "score_threshold": score_threshold}
     predictions, results = _predict(
         model,
@@ -225,7 +249,7 @@ def evaluate(
         progress=progress,
     )
     measures = coco_measures(truth, results, sigmas=dataset.skeleton.sigmas)
-    return Evaluation(measures.figures, results, predictions, measures)
+    return Evaluation(measures.figures, results, predictions, dataset, measures)
 
 
 def evaluate_pckh(
@@ -255,7 +279,7 @@ def evaluate_pckh(
     )
     names = dataset.skeleton.keypoint_names
     figures = pckh(predictions.keypoints, truth.keypoints, truth.missing, truth.head_boxes, names)
-    return Evaluation(figures, results, predictions)
+    return Evaluation(figures, results, predictions, dataset)
 
 
 def _predict(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ POOR = 0.5
 
 SAME_PERSON = 0.7
 """OKS from which two boxes are taken to have run into one person."""
+
+
+Found = TypeVar("Found", Detections, Poses)
 
 
 class Follower:
@@ -86,6 +89,8 @@ class Follower:
 
     def _look(self, frames: Sequence[VideoFrame]) -> list[Poses]:
         images = [frame.image for frame in frames]
+        if self._pipeline.bottom_up:
+            return [self._best(poses) for poses in self._pipeline.predict_batch(images, None, self.heatmaps)]
         found = [self._best(one) for one in self._pipeline.detect(images)]
         return self._pipeline.predict_batch(images, found, self.heatmaps)
 
@@ -115,7 +120,7 @@ class Follower:
         poor = (sure >= SEEN) & (poses.keypoint_scores.mean(1) < POOR * sure)
         return None if len(single) < len(poses) or poor.any() else poses
 
-    def _best(self, found: Detections) -> Detections:
+    def _best(self, found: Found) -> Found:
         if self._max_people is None or len(found) <= self._max_people:
             return found
         return found[np.sort(np.argsort(-found.scores, kind="stable")[: self._max_people])]

@@ -15,8 +15,7 @@ from torch import nn
 from hrkit.config import TrainConfig
 from hrkit.distributed import World
 from hrkit.errors import HrkitError
-from hrkit.heads.losses import get_loss
-from hrkit.loading import Batch
+from hrkit.objective import Batch
 from hrkit.pose_model import PoseModel
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -39,21 +38,17 @@ class Learned:
 class Learner:
     """A network on its device with all that changes while it is trained.
 
-    `joints` weigh as `config.joint_weights` says. `teacher`, a network of the same joints and crops on the same
-    device, labels too. Raises `HrkitError` for settings that do not fit the network.
+    `teacher` is what the model's objective makes of it. Raises `HrkitError` for settings that do not fit the network.
     """
 
     def __init__(self, config: TrainConfig, model: PoseModel, world: World, teacher: PoseModel | None = None) -> None:
         self.config = config
         self.model = model
-        self.codec = model.create_codec()
-        self.teacher = teacher
+        self.objective = model.objective(config, teacher)
         self.average = None if config.ema is None else copy.deepcopy(model).eval().requires_grad_(False)
         self.optimizer = build_optimizer(config, model)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=config.precision == "float16")
-        self._loss_function = get_loss(config.loss)
-        self._joint_weights = _joint_weights(config, model)
-        self._network: nn.Module = _TrainedPart(model, config.loss)
+        self._network = self.objective.network
         if world.size > 1:
             devices = [model.device.index] if model.device.type == "cuda" else None
             self._network = nn.parallel.DistributedDataParallel(self._network, devices)
@@ -82,13 +77,13 @@ class Learner:
         losses = []
         for part in range(self.config.accumulate):
             batch = next(batches)
-            images, targets, weights = self.prepare(batch)
+            images, targets = self.prepare(batch)
             with self._synchronised(part == self.config.accumulate - 1):
                 with self._autocast():
-                    heatmaps = self._network(images)
+                    outputs = self._network(images)
                 if self.scaler.is_enabled():
-                    heatmaps = heatmaps.float()
-                loss = self._loss_function(heatmaps, targets, weights)
+                    outputs = outputs.float()
+                loss = self.objective.loss(outputs, targets)
                 self.scaler.scale(loss / self.config.accumulate).backward()
             losses.append(loss.detach())
         if self.config.clip_norm is not None:
@@ -99,27 +94,15 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             update_average(self.average, self.model, self.config.ema or 0.0, number + 1)
-        seen = heatmaps.detach().float()
-        return Learned(
-            torch.stack(losses).mean().item(),
-            seen.sigmoid() if self.config.loss == "bce" else seen,
-            targets,
-            batch["rows"],
-        )
+        heatmaps, wanted = self.objective.heatmaps(outputs.detach().float(), targets)
+        return Learned(torch.stack(losses).mean().item(), heatmaps, wanted, batch["rows"])
 
-    def prepare(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Images (N,3,H,W), targets (N,K,h,w) and weights (N,K) on the model's device."""
-        images = self.model.normalise(batch["crops"])
+    def prepare(self, batch: Batch) -> tuple[torch.Tensor, Any]:
+        """Images (N,3,H,W) and what the objective wants of them, on the model's device."""
+        images, targets = self.objective.prepare(batch)
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        keypoints, visible = (batch[name].to(images.device, non_blocking=True) for name in ("keypoints", "visible"))
-        targets, weights = self.codec.encode(keypoints, visible)
-        if self.teacher is not None:
-            taught = teach(self.teacher, batch["crops"])
-            targets, weights = share_with_teacher(targets, weights, taught, self.config.teacher_share)
-        if self._joint_weights is not None:
-            weights = weights * self._joint_weights
-        return images, targets.to(images.dtype), weights.to(images.dtype)
+        return images, targets
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values that `load_state_dict` takes."""
@@ -193,48 +176,3 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
             mean.lerp_(value, 1 - keep)
         else:
             mean.copy_(value)
-
-
-@torch.no_grad()
-def teach(teacher: PoseModel, crops: torch.Tensor) -> torch.Tensor:
-    """(N,H,W,3) uint8 BGR crops -> the teacher's heatmaps (N,K,h,w), 0 to 1."""
-    images = teacher.normalise(crops).contiguous(memory_format=torch.channels_last)
-    return teacher(images).float().clamp(0, 1)
-
-
-def share_with_teacher(
-    targets: torch.Tensor, weights: torch.Tensor, taught: torch.Tensor, share: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Targets (N,K,h,w) and weights (N,K) in which a teacher's heatmaps (N,K,h,w) have a share, 0 to 1.
-
-    Where a joint is labelled both are mixed; where it is not, the teacher's word counts for as much as its share
-    (Zhang et al., Fast Human Pose Estimation, CVPR 2019).
-    """
-    labelled = weights > 0
-    mixed = torch.lerp(targets, taught, share)
-    return torch.where(labelled[..., None, None], mixed, taught), torch.where(labelled, weights, share)
-
-
-class _TrainedPart(nn.Module):
-    """What the loss sees of a pose model: heatmaps, or logits for `bce`."""
-
-    def __init__(self, model: PoseModel, loss: str) -> None:
-        super().__init__()
-        self.model = model
-        self.wants_logits = loss == "bce"
-        if self.wants_logits and not hasattr(model.head, "logits"):
-            raise HrkitError(f"loss 'bce' needs a head with logits, which {model.names[1]!r} has not; take loss='mse'")
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if self.wants_logits:
-            return self.model.head.logits(self.model.backbone(images))  # type: ignore[operator]
-        return self.model(images)
-
-
-def _joint_weights(config: TrainConfig, model: PoseModel) -> torch.Tensor | None:
-    if config.joint_weights is None:
-        return None
-    joints = len(model.skeleton)
-    if len(config.joint_weights) != joints:
-        raise HrkitError(f"joint_weights has {len(config.joint_weights)} values for {joints} joints")
-    return torch.tensor(config.joint_weights, device=model.device)

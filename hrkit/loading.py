@@ -18,14 +18,11 @@ from torch.utils.data import DataLoader
 
 from hrkit import registry
 from hrkit.datasets.base import KeypointDataset
-from hrkit.datasets.transforms import PersonCrops, Sample
 from hrkit.errors import DatasetError, HrkitError
+from hrkit.objective import Batch, Samples
 
 Key = tuple[int, int, int]
 """epoch, place in the epoch, row of the dataset."""
-
-Batch = dict[str, torch.Tensor]
-"""`crops` (N,H,W,3) uint8 BGR, `keypoints` (N,K,2) crop px, `visible` (N,K), `to_crop` (N,2,3), `rows` (N,)."""
 
 _SPEC = re.compile(r"(?P<name>[^:*]+)(?::(?P<path>.+?))?(?:\*(?P<weight>\d+(?:\.\d+)?))?")
 
@@ -82,15 +79,15 @@ def batches_in_order(count: int, batch_size: int, rank: int, world: int) -> list
     return [keys[start : start + batch_size] for start in range(0, count, batch_size)][rank::world]
 
 
-def load_batches(crops: PersonCrops, batches: list[list[Key]], workers: int, pin: bool) -> Iterator[Batch]:
+def load_batches(samples: Samples, batches: list[list[Key]], workers: int, pin: bool) -> Iterator[Batch]:
     """The batches in order, read ahead by `workers` processes."""
     if not batches:
         return
     loader: DataLoader[Any] = DataLoader(
-        crops,  # type: ignore[arg-type]
+        samples,  # type: ignore[arg-type]
         batch_sampler=batches,
         num_workers=min(workers, len(batches)),
-        collate_fn=collate,
+        collate_fn=samples.collate,
         pin_memory=pin,
         worker_init_fn=_start_worker,
     )
@@ -98,13 +95,6 @@ def load_batches(crops: PersonCrops, batches: list[list[Key]], workers: int, pin
         yield from loader
     except HrkitError as error:  # out of a worker it comes wrapped in that worker's traceback
         raise type(error)(str(error).strip().rpartition(f"{type(error).__name__}: ")[2]) from None
-
-
-def collate(samples: list[Sample]) -> Batch:
-    """Samples of one batch stacked into tensors."""
-    names = {"crops": "crop", "keypoints": "keypoints", "visible": "visible", "to_crop": "to_crop"}
-    batch = {name: torch.from_numpy(np.stack([getattr(s, of) for s in samples])) for name, of in names.items()}
-    return {**batch, "rows": torch.tensor([sample.row for sample in samples])}
 
 
 def _start_worker(worker: int) -> None:

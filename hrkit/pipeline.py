@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hrkit import geometry, zoo
 from hrkit.acceleration import check_runtime
+from hrkit.bottom_up import BottomUpModel
 from hrkit.detectors.base import Detector
 from hrkit.devices import Replicas, check_precision, parse_devices
 from hrkit.errors import BoxError, HrkitError, ImageError, PluginError
@@ -28,6 +29,9 @@ Frame = NDArray[np.uint8]
 
 FRAMES_AT_ONCE = 8
 """How many frames go to a detector in one call."""
+
+DEFAULT_DETECTOR = "lite_person"
+"""Where one is needed and nobody says which: it is there offline."""
 
 
 def create_detector(name: str, *, weights: str | os.PathLike[str] | None = "auto", **options: object) -> Detector:
@@ -49,7 +53,8 @@ def create_detector(name: str, *, weights: str | os.PathLike[str] | None = "auto
 class Pipeline:
     """Finds people and their keypoints.
 
-    `detector` None: the whole frame is one person. `flip_test` averages with the mirrored crop: better, twice the time.
+    `detector` None: the whole frame is one person, unless the network finds people by itself (`BottomUpModel`), which
+    takes no detector. `flip_test` averages with the mirrored crop: better, twice the time.
     `max_batch_size` people go through the network at once. `decoder` None is the network's own codec. `device` is
     "auto", "cpu", "mps", "cuda:0" or several, as "cuda:0,1". Calls from several threads take turns on each device.
     `precision` "auto" is what the device is fast in and the results stay within bounds with, else "float32", "bfloat16"
@@ -71,6 +76,10 @@ class Pipeline:
     ) -> None:
         if not isinstance(max_batch_size, int) or max_batch_size < 1:
             raise HrkitError(f"max_batch_size must be a whole number of at least 1, not {max_batch_size!r}")
+        self.bottom_up = isinstance(pose_model, BottomUpModel)
+        """Whether the network finds people by itself."""
+        if self.bottom_up and detector is not None:
+            raise HrkitError(f"{pose_model.describe()} finds people by itself; leave the detector out")
         devices = parse_devices(device)
         self.skeleton = pose_model.skeleton
         self.codec = pose_model.create_codec(decoder)
@@ -104,8 +113,9 @@ class Pipeline:
     ) -> Pipeline:
         """A pipeline from registered names, as `Pipeline.from_names("hrnet_w48", "yolov3")`.
 
-        `weights`: "auto" (published, fetched once), a weights entry, a file, `hf-hub:owner/name[@revision]`, or None;
-        `hf-hub:...` as backbone stands for both. `input_size` is (height, width).
+        `detector` "auto" is `lite_person` where the network needs one. `weights`: "auto" (published, fetched once), a
+        weights entry, a file, `hf-hub:owner/name[@revision]`, or None; `hf-hub:...` as backbone stands for both.
+        `input_size` is (height, width).
         Raises `UnknownNameError`, `WeightsError`, `DownloadError` or `HrkitError`, each saying what to do.
         """
         parse_devices(device)  # before anything is fetched
@@ -119,8 +129,12 @@ class Pipeline:
         pose_model = create_pose_model(
             backbone, weights=weights, head=head, num_joints=num_joints, input_size=input_size
         )
+        if detector == "auto":
+            detector = None if isinstance(pose_model, BottomUpModel) else DEFAULT_DETECTOR
         found = None
         if detector is not None:
+            if isinstance(pose_model, BottomUpModel):  # before anything is fetched
+                raise HrkitError(f"{pose_model.describe()} finds people by itself; leave the detector out")
             found = create_detector(
                 detector, weights=detector_weights, threshold=detection_threshold, nms_threshold=nms_threshold
             )
@@ -148,7 +162,8 @@ class Pipeline:
     def __repr__(self) -> str:
         model = self.pose_model
         height, width = model.input_size
-        by = "whole frame" if self.detector is None else type(self.detector).__name__
+        without = "everybody at once" if self.bottom_up else "whole frame"
+        by = without if self.detector is None else type(self.detector).__name__
         devices = ",".join(str(network.device) for network in self._pose.networks)
         return f"Pipeline({by} -> {model.describe()} at {height}x{width} on {devices})"
 
@@ -167,7 +182,8 @@ class Pipeline:
 
         `boxes`, (N,4) xyxy in frame px or `Detections`, are taken instead of the detector's, one person each. They may
         reach outside the frame, where all is black; one wholly outside gives a pose too, of whatever black gives.
-        Raises `ImageError` for what is no picture, `BoxError` for boxes that are NaN, inverted or without area.
+        Raises `ImageError` for what is no picture, `BoxError` for boxes that are NaN, inverted or without area, or for
+        a network that takes none.
         """
         return self.predict_batch([image], None if boxes is None else [boxes], return_heatmaps)[0]
 
@@ -184,15 +200,22 @@ class Pipeline:
         if boxes is not None and len(boxes) != len(images):
             raise BoxError(f"{len(images)} pictures but boxes for {len(boxes)}")
         frames = [as_frame(image) for image in images]
+        if self.bottom_up:
+            if boxes is not None:
+                raise BoxError(f"{self.pose_model.describe()} finds people by itself; it takes no boxes")
+            return self._find_poses(frames, return_heatmaps)
         found = self._find_people(frames) if boxes is None else [_given(people) for people in boxes]
         return self._estimate_poses(frames, found, return_heatmaps)
 
     def detect(self, images: Sequence[ImageSource]) -> list[Detections]:
         """The people of each picture, by the detector alone; without one, the whole frame.
 
-        `predict_batch` takes them as `boxes`. Raises as that does.
+        `predict_batch` takes them as `boxes`, if the network does. Raises as that does.
         """
-        return self._find_people([as_frame(image) for image in images])
+        frames = [as_frame(image) for image in images]
+        if self.bottom_up:
+            return [poses.detections for poses in self._find_poses(frames, False)]
+        return self._find_people(frames)
 
     def stream(self, frames: Iterable[ImageSource], batch_size: int = 1) -> Iterator[Poses]:
         """Poses of frame after frame, read as they are asked for; `batch_size` frames are worked on at once."""
@@ -245,6 +268,22 @@ class Pipeline:
         size = min(FRAMES_AT_ONCE, _share(len(frames), len(self._detect.networks)))
         chunks = [frames[i : i + size] for i in range(0, len(frames), size)]
         return [found for chunk in self._detect.run(_detect, chunks) for found in chunk]
+
+    def _find_poses(self, frames: list[Frame], return_heatmaps: bool) -> list[Poses]:
+        """Of a network that finds people by itself."""
+        size = min(FRAMES_AT_ONCE, self.max_batch_size, _share(len(frames), len(self._pose.networks)))
+        chunks = [frames[i : i + size] for i in range(0, len(frames), size)]
+
+        def find(model: PoseModel, chunk: list[Frame]) -> list[Poses]:
+            assert isinstance(model, BottomUpModel)
+            with torch.inference_mode():
+                poses = model.find_poses(chunk, flip_test=self.flip_test, return_heatmaps=return_heatmaps)
+            if len(poses) != len(chunk) or not all(isinstance(one, Poses) for one in poses):
+                name = type(model).__name__
+                raise PluginError(f"{name}.find_poses must give one Poses for each of {len(chunk)} frames")
+            return poses
+
+        return [one for poses in self._pose.run(find, chunks) for one in poses]
 
     def _estimate_poses(self, frames: list[Frame], found: list[Detections], return_heatmaps: bool) -> list[Poses]:
         people = sum(len(detections) for detections in found)

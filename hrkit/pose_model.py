@@ -15,10 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from hrkit import acceleration, checkpoints, device_geometry, geometry, hub, registry, zoo
+from hrkit.config import Augmentation, TrainConfig
+from hrkit.datasets.base import KeypointDataset
+from hrkit.datasets.transforms import PersonCrops
 from hrkit.errors import HrkitError, PluginError, WeightsError
 from hrkit.heads.codecs import Codec, create_codec
 from hrkit.heads.flip import flip_back, merge_flipped
 from hrkit.memory import keep_freed_memory
+from hrkit.objective import HeatmapObjective, Objective, Samples
 from hrkit.skeletons import get_skeleton, skeleton_of
 from hrkit.structures import Crops, Skeleton
 
@@ -96,7 +100,8 @@ class PoseModel(nn.Module):
     ) -> PreparedPoseModel:
         """The same network made fast for use on `device`; this one stays as it is. See `acceleration.prepare`."""
         example = torch.zeros(1, 3, *self.input_size, device=self.device, dtype=self.dtype)
-        return PreparedPoseModel(self, acceleration.prepare(self, example, torch.device(device), precision, runtime))
+        network = acceleration.prepare(self, example, torch.device(device), precision, runtime)
+        return _prepared_class(type(self))(self, network)
 
     def create_codec(self, name: str | None = None) -> Codec:
         """The network's own codec, or another by name."""
@@ -147,6 +152,16 @@ class PoseModel(nn.Module):
             flipped = flip_back(self(images.flip(3)).float(), self.skeleton.flip_indices.tolist())
             heatmaps = merge_flipped(heatmaps, flipped, shift)
         return heatmaps
+
+    def samples(
+        self, people: KeypointDataset, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> Samples:
+        """What it is trained on: the people of a dataset one by one, varied if there is an `augmentation`."""
+        return PersonCrops(people, self.input_size, self.create_codec().udp, augmentation, seed)
+
+    def objective(self, config: TrainConfig, teacher: PoseModel | None = None) -> Objective:
+        """What it is trained for. Raises `HrkitError` for settings that do not fit it."""
+        return HeatmapObjective(config, self, teacher)
 
     def describe(self) -> str:
         """In words: network, joints."""
@@ -201,6 +216,11 @@ class PreparedPoseModel(PoseModel):
         raise HrkitError(f"{path}: a network that was made fast cannot be saved; save the one that it was made from")
 
 
+def _prepared_class(kind: type[PoseModel]) -> type[PreparedPoseModel]:
+    """Of a head's own kind of network: made fast it keeps the methods of that."""
+    return PreparedPoseModel if kind is PoseModel else type(f"Prepared{kind.__name__}", (PreparedPoseModel, kind), {})
+
+
 def create_pose_model(
     backbone: str,
     *,
@@ -253,7 +273,9 @@ def create_pose_model(
     input_size = input_size or said.get("input_size") or _default_input_size(trunk, backbone, checkpoint)
     head = head or said.get("head") or trunk.default_head
     top = registry.heads.build(head, channels=trunk.channels, strides=trunk.strides, num_joints=len(skeleton))
-    model = PoseModel(
+    kind: type[PoseModel] = getattr(top, "pose_model", PoseModel)
+    own_sigma: float = getattr(trunk, "default_sigma", default_sigma(input_size))
+    model = kind(
         trunk,
         top,
         skeleton=skeleton,
@@ -262,7 +284,7 @@ def create_pose_model(
         std=said.get("std", trunk.std),
         channel_order=channel_order or said["channel_order"],
         codec=codec or said.get("codec", "msra"),
-        sigma=sigma or said.get("sigma") or default_sigma(input_size),
+        sigma=sigma or said.get("sigma") or own_sigma,
         names=(backbone, head),
         backbone_options=options,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -11,11 +13,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hrkit import geometry
-from hrkit.datasets.base import KeypointDataset
+from hrkit.bottom_up import BottomUpModel
+from hrkit.datasets.base import KeypointDataset, read_frame
 from hrkit.datasets.transforms import MARGIN, PersonCrops
 from hrkit.distributed import current_world, gather_lists
 from hrkit.loading import batches_in_order, load_batches
 from hrkit.pose_model import PoseModel
+from hrkit.structures import Poses
 
 
 @frozen(eq=False)
@@ -74,6 +78,68 @@ def predict_dataset(
         keypoints[rows] = points
     seconds = max(gather_lists([in_network]))
     return Predictions(keypoints, seconds, time.perf_counter() - started)
+
+
+@torch.inference_mode()
+def find_in_dataset(
+    model: BottomUpModel,
+    dataset: KeypointDataset,
+    *,
+    flip_test: bool = True,
+    batch_size: int = 8,
+    progress: bool = True,
+) -> tuple[KeypointDataset, Predictions]:
+    """The pictures of a dataset, those without people too, with the boxes around whom `model` finds; and its keypoints.
+
+    Under torchrun each rank takes its part of the pictures, and all get everything. The model is left in the mode it
+    was in.
+    """
+    world, count = current_world(), len(dataset.image_paths)
+    was_training = model.training
+    model.eval()
+    parts: list[tuple[int, list[Poses]]] = []
+    started = time.perf_counter()
+    bar = tqdm(total=count, unit="pictures", disable=not (progress and world.is_first), dynamic_ncols=True)
+    with bar, _timed(model) as in_network:
+        for start in range(world.rank * batch_size, count, world.size * batch_size):
+            frames = [read_frame(path) for path in dataset.image_paths[start : start + batch_size]]
+            parts.append((start, model.find_poses(frames, flip_test=flip_test)))
+            bar.update(min(len(frames) * world.size, count - bar.n))
+    model.train(was_training)
+    found = [one for _, here in sorted(gather_lists(parts), key=lambda part: part[0]) for one in here]
+    boxes = np.concatenate([np.zeros((0, 4)), *(one.detections.xyxy for one in found)])
+    scores = np.concatenate([np.zeros(0), *(one.detections.scores for one in found)])
+    ids = np.repeat(dataset.image_ids, [len(one) for one in found])
+    triples = (np.concatenate([one.keypoints, one.keypoint_scores[..., None]], axis=2) for one in found)
+    keypoints = np.concatenate([np.zeros((0, len(model.skeleton), 3)), *triples])
+    seconds = max(gather_lists([sum(in_network)]))
+    return dataset.with_boxes(ids, boxes, scores), Predictions(keypoints, seconds, time.perf_counter() - started)
+
+
+@contextlib.contextmanager
+def _timed(model: PoseModel) -> Iterator[list[float]]:
+    """Seconds of each pass of the network, in the list."""
+    begun = 0.0
+    seconds: list[float] = []
+
+    def wait() -> float:
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        return time.perf_counter()
+
+    def enter(network: torch.nn.Module, images: object) -> None:
+        nonlocal begun
+        begun = wait()
+
+    def leave(network: torch.nn.Module, images: object, result: object) -> None:
+        seconds.append(wait() - begun)
+
+    hooks = [model.register_forward_pre_hook(enter), model.register_forward_hook(leave)]
+    try:
+        yield seconds
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def crop_areas(dataset: KeypointDataset, input_size: tuple[int, int]) -> NDArray[np.float64]:

@@ -107,13 +107,23 @@ def found_by(detector: Detector, photos: Sequence[Frame], at_least: int = 1) -> 
 
 
 def part_work(pipeline: Pipeline, scene: Scene) -> dict[str, Work]:
-    """The steps of one frame: detector, crops, pose network, decoding, drawing, and all but drawing together."""
+    """The steps of one frame: detector, crops, pose network, decoding, drawing, and all but drawing together.
+
+    Of a network that finds people by itself, the network at its own input size, drawing, and all but drawing.
+    """
     frame, found = scene.frames[0], scene.found[0]
     model, codec, drawing = pipeline.pose_model, pipeline.codec, Drawing()
+    poses = standing(found, pipeline.skeleton)
+    if pipeline.bottom_up:
+        images = blank_input(model, model.input_size)
+        return {
+            "pose network": lambda: model(images),
+            "drawing": lambda: drawing(frame, poses),
+            "end to end": lambda: whole(pipeline, scene),
+        }
     with torch.inference_mode():
         crops = model.crops([(frame, found.xyxy)], codec)
         heatmaps = model.heatmaps(crops.images)
-    poses = standing(found, pipeline.skeleton)
     work: dict[str, Work] = {}
     if pipeline.detector is not None:
         work["detector"] = lambda: pipeline.detect([frame])
@@ -135,9 +145,12 @@ def standing(found: Detections, skeleton: Skeleton) -> Poses:
 
 
 def whole(pipeline: Pipeline, scene: Scene) -> None:
-    """The detector on every frame, then the poses of the scene's people."""
+    """The detector on every frame, then the poses of the scene's people; or of whom the network finds by itself."""
     for start in range(0, len(scene.frames), FRAMES_AT_ONCE):
         chunk = slice(start, start + FRAMES_AT_ONCE)
+        if pipeline.bottom_up:
+            pipeline.predict_batch(scene.frames[chunk])
+            continue
         pipeline.detect(scene.frames[chunk])
         pipeline.predict_batch(scene.frames[chunk], scene.found[chunk])
 
@@ -198,7 +211,7 @@ def timed_pose_model(backbone: str, input_size: tuple[int, int] | None) -> PoseM
     for entry in zoo.entries(backbone, "pose"):
         if entry.default and zoo.is_cached(entry) and input_size in (None, entry.input_size):
             return create_pose_model(backbone, weights=entry.name, input_size=input_size, num_joints=None)
-    return lively(create_pose_model(backbone, input_size=input_size or (256, 192)))
+    return lively(create_pose_model(backbone, input_size=input_size))
 
 
 def timed_detector(name: str, weights: str | None = None) -> tuple[Detector, bool]:

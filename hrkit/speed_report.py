@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hrkit import ops, ops_reference
 from hrkit.acceleration import placement
 from hrkit.benchmark import PHOTO
+from hrkit.bottom_up import BottomUpModel
 from hrkit.conversion import to_onnx
 from hrkit.detectors.base import Detector
 from hrkit.detectors.darknet import load_darknet_weights
@@ -59,13 +60,15 @@ class Pair:
     """A pose network and a detector to measure."""
 
     backbone: str
-    input_size: Size
-    detector: str
+    input_size: Size | None
+    """None is the network's own."""
+    detector: str | None
+    """None for a network that finds people by itself."""
     detector_weights: str | None = None
 
     def __str__(self) -> str:
-        height, width = self.input_size
-        return f"{self.backbone} {height}x{width} + {self.detector}"
+        size = "" if self.input_size is None else " {}x{}".format(*self.input_size)
+        return f"{self.backbone}{size}" + ("" if self.detector is None else f" + {self.detector}")
 
 
 STANDARD = (
@@ -131,16 +134,23 @@ def measure(
     for pair in pairs:
         say(str(pair))
         model = timed_pose_model(pair.backbone, pair.input_size)
-        detector, trained = timed_detector(pair.detector, pair.detector_weights)
+        detector, trained = None, False
+        if isinstance(model, BottomUpModel):
+            pair = attrs.evolve(pair, detector=None)
+        elif pair.detector is not None:
+            detector, trained = timed_detector(pair.detector, pair.detector_weights)
+        pair = attrs.evolve(pair, input_size=model.input_size)
         pipeline = Pipeline(model, detector, **settings)
         for count in people:
             timings = interleaved(part_work(pipeline, crowd(photo, count)), rounds)
             parts.append(Parts(str(pair), count, {n: (t.median, t.low, t.high) for n, t in timings.items()}))
         outside = 1e3 * outside_networks(pipeline, crowd(photo, 4), 10 * rounds).median
         figures.append(Figure(str(pair), "outside both networks, 4 people in 1280x720", outside, "ms a frame"))
-        scenes = [crowd(photo, 2, (480, 640)), *([found_by(detector, photos)] if photos and trained else [])]
+        scenes = [crowd(photo, 2, (480, 640))]
+        if photos and detector is not None and trained:
+            scenes.append(found_by(detector, photos))
         per_person[str(pair)] = _per_person(pipeline, photo)
-        plain = PlainWay(model, _plain_detector(pair, detector)) if compare else None
+        plain = PlainWay(model, _plain_detector(pair, detector)) if compare and not pipeline.bottom_up else None
         for scene in scenes:
             figures += _end_to_end(pair, pipeline, plain, scene, rounds)
         if limit:
@@ -177,7 +187,7 @@ def machine() -> str:
     )
 
 
-def _plain_detector(pair: Pair, detector: Detector) -> Detector:
+def _plain_detector(pair: Pair, detector: Detector | None) -> Detector | None:
     """As it comes out of its file: float32, NCHW, batch norms as they are."""
     if pair.detector not in ("yolov3", "yolov3_tiny"):
         return detector
@@ -194,7 +204,7 @@ def _per_person(pipeline: Pipeline, photo: NDArray[np.uint8]) -> dict[int, float
     scenes = {count: crowd(photo, count) for count in CROWDS}
 
     def poses_of(scene: Scene) -> Callable[[], Any]:
-        return lambda: pipeline.predict_batch(scene.frames, scene.found)
+        return lambda: pipeline.predict_batch(scene.frames, None if pipeline.bottom_up else scene.found)
 
     timings = interleaved({str(count): poses_of(scene) for count, scene in scenes.items()}, 1)
     return {count: timings[str(count)].median / count for count in CROWDS}

@@ -19,7 +19,6 @@ from tqdm import tqdm
 from hrkit import zoo
 from hrkit.config import TrainConfig
 from hrkit.datasets.base import KeypointDataset, concatenate
-from hrkit.datasets.transforms import PersonCrops
 from hrkit.devices import parse_devices
 from hrkit.distributed import World, any_rank, gather_lists, joined_world
 from hrkit.errors import HrkitError
@@ -103,13 +102,12 @@ class _Run:
         torch.manual_seed(config.seed)
         model = build_model(config, self.people).to(device)
         self.learner = Learner(config, model, world, build_teacher(config, model))
-        self.crops = PersonCrops(
-            self.people, config.input_size, self.learner.codec.udp, config.augmentation, config.seed
-        )
+        self.samples = model.samples(self.people, config.augmentation, config.seed)
+        self.sizes = [len(model.samples(part)) for part in self.parts]
         self.steps_an_epoch = self._batches_an_epoch() // config.accumulate
         if self.steps_an_epoch == 0:
             together = config.batch_size * world.size * config.accumulate
-            raise HrkitError(f"{len(self.people)} people fill no step of {together}")
+            raise HrkitError(f"{len(self.samples)} samples fill no step of {together}")
         self.total = int(min(config.epochs * self.steps_an_epoch, config.max_steps or math.inf))
         self.place = _Place()
         state = load_state(self.folder / LAST) if config.resume else None
@@ -143,7 +141,7 @@ class _Run:
         return TrainResult(place.step, place.epoch, place.best, self.folder)
 
     def _batches_an_epoch(self) -> int:
-        seen = sum(round(spec.weight * len(part)) for part, spec in zip(self.parts, self.specs, strict=True))
+        seen = sum(round(spec.weight * size) for size, spec in zip(self.sizes, self.specs, strict=True))
         return seen // (self.config.batch_size * self.world.size)
 
     def _batches_wanted(self) -> int:
@@ -153,12 +151,10 @@ class _Run:
     def _epoch(self, caught: list[int]) -> None:
         """The steps of an epoch from where the run stands."""
         config, place, world = self.config, self.place, self.world
-        rows = epoch_rows(
-            [len(part) for part in self.parts], [spec.weight for spec in self.specs], config.seed, place.epoch
-        )
+        rows = epoch_rows(self.sizes, [spec.weight for spec in self.specs], config.seed, place.epoch)
         batches = epoch_batches(rows, place.epoch, config.batch_size, world.rank, world.size)
         batches = batches[place.batch_of_epoch : self._batches_wanted()]
-        loader = load_batches(self.crops, batches, config.workers, pin=self.learner.model.device.type == "cuda")
+        loader = load_batches(self.samples, batches, config.workers, pin=self.learner.model.device.type == "cuda")
         self.learner.start_epoch()
         started, first = time.perf_counter(), place.step
         while place.batch_of_epoch < self._batches_wanted() and place.step < self.total:
@@ -167,10 +163,8 @@ class _Run:
             factor = learning_rate_factor(config, place.step, self.steps_an_epoch, self.total)
             learned = self.learner.step(loader, place.step, factor)
             if any_rank(not math.isfinite(learned.loss)):
-                ids = self.people.ids[learned.rows.numpy()].tolist()
-                raise NonFiniteLossError(
-                    f"the loss is {learned.loss} at step {place.step}; annotations of the batch: {ids}"
-                )
+                what = self.samples.describe(learned.rows.tolist())
+                raise NonFiniteLossError(f"the loss is {learned.loss} at step {place.step}; {what}")
             place.step += 1
             place.batch_of_epoch += config.accumulate
             self.bar.update()

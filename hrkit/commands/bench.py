@@ -17,9 +17,9 @@ import click
 )
 @click.option("--train", "of_training", is_flag=True, help="Loader and training step instead.")
 @click.option("--backbone", help="Pose network.  [default: hrnet_w32, hrnet_w48 and lite; with --train: hrnet_w32]")
-@click.option("--detector", help="Its detector.  [default: yolov3_tiny]")
+@click.option("--detector", help="Its detector, where it needs one.  [default: yolov3_tiny]")
 @click.option("--detector-weights", help="A file; without one that is at hand the detector is random.")
-@click.option("--input-size", type=(int, int), default=(256, 192), show_default=True, help="Height and width.")
+@click.option("--input-size", type=(int, int), help="Height and width.  [default: what the network is for]")
 @click.option("--people", default="1,4,16", show_default=True, help="In a frame, one column each.")
 @click.option("--photos", help="A folder of pictures for end to end.  [default: a bundled one]")
 @click.option("--compare", is_flag=True, help="Against the plain way, other operators and other programs.")
@@ -36,7 +36,7 @@ def command(
     backbone: str | None,
     detector: str | None,
     detector_weights: str | None,
-    input_size: tuple[int, int],
+    input_size: tuple[int, int] | None,
     people: str,
     photos: str | None,
     compare: bool,
@@ -89,7 +89,7 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _training(backbone: str, input_size: tuple[int, int], batch_size: int, steps: int, as_json: bool) -> None:
+def _training(backbone: str, input_size: tuple[int, int] | None, batch_size: int, steps: int, as_json: bool) -> None:
     import attrs
 
     from hrkit.benchmark import made_people, measure_training

@@ -51,7 +51,8 @@ def command(
     recipe = {} if config_file is None else read_config(config_file)
     recipe |= {name: value for name, value in given.items() if value is not None}
     spec = DatasetSpec.parse(dataset or next(iter(recipe.get("datasets", ())), "coco"))
-    size = (int(recipe.get("input_size", (256, 192))[0]), int(recipe.get("input_size", (256, 192))[1]))
+    height, width = recipe.get("input_size") or (256, 192)
+    size = (int(height), int(width))
     if any(side < 4 or side % 4 for side in size):
         raise HrkitError(f"input size {size} must be a multiple of 4")
     codec = create_codec(

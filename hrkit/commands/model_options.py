@@ -18,7 +18,8 @@ _MODEL = {
         "--backbone", default="lite", show_default=True, help="Pose network, as in `hrkit models`."
     ),
     "detector": click.option(
-        "--detector", help='Person detector; "none": the whole picture is one person.  [default: lite_person]'
+        "--detector",
+        help='Person detector; "none": the whole picture is one person.  [default: lite_person, where one is needed]',
     ),
     "weights": click.option(
         "--weights",
@@ -91,7 +92,7 @@ def pipeline_settings(
     """The keyword arguments of `Pipeline.from_names` that the options ask for."""
     return {
         "backbone": backbone,
-        "detector": None if detector == "none" else detector or "lite_person",
+        "detector": None if detector == "none" else detector or "auto",
         "weights": None if weights == "none" else weights,
         "detector_weights": None if detector_weights == "none" else detector_weights,
         "detection_threshold": threshold,

@@ -87,6 +87,7 @@ def command(
     """
     import torch
 
+    from hrkit.bottom_up import BottomUpModel
     from hrkit.devices import check_precision
     from hrkit.distributed import joined_world
     from hrkit.report import Subject, check_folder, write_report
@@ -104,7 +105,11 @@ def command(
         fast = model.prepared(own_device, precision)
         if world.is_first:
             output.mkdir(parents=True, exist_ok=True)  # if that fails, then now
-        boxed, in_words = _boxes(annotated, own_device, **how)
+        if isinstance(model, BottomUpModel):
+            how |= {"boxes": _own_boxes(model, how["boxes"], spec.name), "nms": "none"}
+            boxed, in_words = annotated, "those that the network finds by itself"
+        else:
+            boxed, in_words = _boxes(annotated, own_device, **how)
         _say(f"{annotated}, boxes: {in_words}")
         started = time.perf_counter()
         evaluation = _evaluate(fast, boxed, annotated, spec, split, how)
@@ -120,7 +125,7 @@ def command(
         subject = Subject(
             model=model,
             annotated=annotated,
-            boxed=boxed,
+            boxed=evaluation.boxed,
             boxes_in_words=in_words,
             settings=settings,
             seconds=time.perf_counter() - started,
@@ -209,6 +214,17 @@ def _check_boxes(boxes: str, dataset: str) -> None:
     if os.sep in boxes or boxes.endswith(".json"):
         raise HrkitError(f"--boxes {boxes}: no such file")
     raise UnknownNameError("boxes", boxes, ["gt", *registry.detectors.names()])
+
+
+def _own_boxes(model: PoseModel, boxes: str, dataset: str) -> str:
+    """What the settings say of a network that finds people by itself. Raises `HrkitError` for what does not fit it."""
+    from hrkit.errors import HrkitError
+
+    if boxes != "gt":
+        raise HrkitError(f"{model.describe()} finds people by itself; leave --boxes out")
+    if dataset == "mpii":
+        raise HrkitError(f"MPII's PCKh is of people whose boxes are given, which {model.describe()} does not take")
+    return "own"
 
 
 def _boxes(

@@ -51,6 +51,10 @@ class KeypointDataset:
     annotated_joints: tuple[int, ...] | None = None
     """(K,) the place of each joint among those of `annotations`, -1 for none; None where they are the same joints."""
 
+    ignored: tuple[tuple[int, Any], ...] = field(default=(), converter=tuple)
+    """Regions with people whose joints nobody labelled, crowds among them: the row of the picture, and the region as
+    COCO has it, polygons, run lengths or a box x, y, width, height, frame px."""
+
     def __attrs_post_init__(self) -> None:
         people, joints = len(self.boxes), len(self.skeleton)
         for name, shape in (
@@ -139,6 +143,7 @@ def concatenate(datasets: Sequence[KeypointDataset]) -> KeypointDataset:
         skeleton=first.skeleton,
         image_paths=[path for part in parts for path in part.image_paths],
         image_index=np.concatenate([part.image_index + at for part, at in zip(parts, offsets, strict=True)]),
+        ignored=[(row + at, region) for part, at in zip(parts, offsets, strict=True) for row, region in part.ignored],
         **joined,
     )
 

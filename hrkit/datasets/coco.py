@@ -25,7 +25,7 @@ def coco(
     images: str | Path | None = None,
     skeleton: Skeleton | None = None,
 ) -> KeypointDataset:
-    """People of a COCO keypoint json with at least one labelled joint and a box; crowds are left out.
+    """People of a COCO keypoint json with at least one labelled joint and a box; crowds are left out, and `ignored`.
 
     `split` is "train", "val" (those of 2017) or the official name, as "val2014".
 
@@ -42,11 +42,12 @@ def coco(
     category = _person_category(content, json_path)
     skeleton = skeleton or skeleton_of_category(category, json_path)
     pictures = _unique(content["images"], "images", json_path)
-    people = [
+    everyone = [
         annotation
         for annotation in _unique(content["annotations"], "annotations", json_path).values()
-        if not annotation.get("iscrowd") and annotation.get("category_id", category.get("id")) == category.get("id")
+        if annotation.get("category_id", category.get("id")) == category.get("id")
     ]
+    people = [annotation for annotation in everyone if not annotation.get("iscrowd")]
     _check_annotations(people, pictures, len(skeleton), json_path)
     people = [annotation for annotation in people if any(annotation["keypoints"][2::3])]
     sizes = np.array([[pictures[a["image_id"]]["width"], pictures[a["image_id"]]["height"]] for a in people])
@@ -70,7 +71,15 @@ def coco(
         scores=np.ones(len(kept)),
         ids=[a["id"] for a in kept],
         annotations=json_path,
+        ignored=[(row[a["image_id"]], a.get("segmentation") or a["bbox"]) for a in everyone if _is_region(a, row)],
     )
+
+
+def _is_region(annotation: Mapping[str, Any], pictures: Mapping[int, int]) -> bool:
+    """Whether it says that there are people, in a picture that is there, and no joint of them."""
+    region = annotation.get("segmentation") or annotation.get("bbox")
+    labelled = not annotation.get("iscrowd") and any(annotation.get("keypoints", ())[2::3])
+    return bool(region) and not labelled and annotation.get("image_id") in pictures
 
 
 def find_annotations(path: Path, split: str) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
 from attrs import frozen
 from numpy.typing import NDArray
 
@@ -67,6 +68,16 @@ class PersonCrops:
             crop = vary_colors(crop, self.augmentation, random)
         mapped = geometry.apply_affine(to_crop, keypoints).astype(np.float32)
         return Sample(crop, mapped, np.array(visible, np.float32), to_crop, row)
+
+    def collate(self, samples: list[Sample]) -> dict[str, torch.Tensor]:
+        """`crops` (N,H,W,3) uint8 BGR, `keypoints` (N,K,2) crop px, `visible` (N,K), `to_crop` (N,2,3), `rows` (N,)."""
+        names = {"crops": "crop", "keypoints": "keypoints", "visible": "visible", "to_crop": "to_crop"}
+        batch = {name: torch.from_numpy(np.stack([getattr(s, of) for s in samples])) for name, of in names.items()}
+        return {**batch, "rows": torch.tensor([sample.row for sample in samples])}
+
+    def describe(self, rows: list[int]) -> str:
+        """The annotations that the rows are."""
+        return f"annotations of the batch: {self.dataset.ids[rows].tolist()}"
 
     def _vary(
         self,

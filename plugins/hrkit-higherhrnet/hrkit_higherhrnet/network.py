@@ -18,6 +18,7 @@ from hrkit.backbones.base import initialise
 from hrkit.backbones.blocks import BasicBlock
 from hrkit.backbones.hrnet import HRNet
 from hrkit.errors import HrkitError
+from hrkit_higherhrnet.model import HigherModel
 
 REFINEMENTS = 4
 """Residual blocks after the transposed convolution."""
@@ -28,6 +29,7 @@ class HigherBackbone(HRNet):
 
     default_head = "higher"
     default_input_size = (512, 512)
+    default_sigma = 2.0
     input_multiple = 64
 
 
@@ -44,6 +46,8 @@ class HigherHead(nn.Module):
     `channels` and `strides` are those of the trunk, whose finest features count. Raises `HrkitError` where these are
     not at a quarter of the input.
     """
+
+    pose_model = HigherModel
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], num_joints: int) -> None:
         super().__init__()
@@ -64,14 +68,8 @@ class HigherHead(nn.Module):
         initialise(self)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """[(N,C,h,w), ...] -> (N,6K,h,w), both outputs in one tensor; `unpacked` takes it apart."""
+        """[(N,C,h,w), ...] -> (N,6K,h,w), both outputs in one tensor; `model.unpacked` takes it apart."""
         finest = features[0]
         low = self.final_layers[0](finest)
         high = self.final_layers[1](self.deconv_layers[0](torch.cat([finest, low], dim=1)))
         return torch.cat([low, F.pixel_unshuffle(high, 2)], dim=1)
-
-
-def unpacked(outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N,6K,h,w) of the head -> (N,2K,h,w) heatmaps and tags, and (N,K,2h,2w) heatmaps."""
-    joints = outputs.shape[1] // 6
-    return outputs[:, : 2 * joints], F.pixel_shuffle(outputs[:, 2 * joints :], 2)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hrkit_higherhrnet.network import HigherHead, unpacked
+from hrkit_higherhrnet.model import unpacked
+from hrkit_higherhrnet.network import HigherHead
 
 from hrkit import create_pose_model
 from hrkit.errors import HrkitError

@@ -1,0 +1,180 @@
+"""The whole network in use: from pictures to people.
+
+As the official HigherHRNet code tests (tools/valid.py, lib/core/inference.py): at one or more scales, mirrored too if
+that is wanted, everything brought to the size of the input and averaged, then grouped.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+
+from hrkit import device_geometry, geometry
+from hrkit.bottom_up import BottomUpModel
+from hrkit.profiling import section
+from hrkit.structures import Detections, Poses, Skeleton
+from hrkit_higherhrnet.grouping import Grouping, People, group
+from hrkit_higherhrnet.pictures import input_size, to_input
+
+if TYPE_CHECKING:
+    from hrkit.config import Augmentation, TrainConfig
+    from hrkit.datasets.base import KeypointDataset
+    from hrkit.objective import Objective, Samples
+    from hrkit.pose_model import PoseModel
+
+Frame = NDArray[np.uint8]
+
+_PARTS = ("nose", "eye", "ear", "shoulder", "hip", "elbow", "wrist", "knee", "ankle")
+"""What joints are called, those first that are grouped first: near the trunk they are seen best."""
+
+
+class HigherModel(BottomUpModel):
+    """(N,3,H,W) normalised pictures -> (N,6K,H/4,W/4), which `unpacked` takes apart.
+
+    `grouping` says how maps become people. `scales` are those at which `find_poses` looks: (1.0,), or (0.5, 1.0, 2.0)
+    as the official test at several scales, which takes several times as long.
+    """
+
+    grouping = Grouping()
+    scales: tuple[float, ...] = (1.0,)
+
+    def find_poses(
+        self, frames: Sequence[Frame], *, flip_test: bool = False, return_heatmaps: bool = False
+    ) -> list[Poses]:
+        """One `Poses` for each (H,W,3) BGR frame, best people first; frames of one size go through together."""
+        alike: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for place, frame in enumerate(frames):
+            alike[frame.shape[:2]].append(place)
+        found: dict[int, Poses] = {}
+        for frame_size, places in alike.items():
+            heatmaps, tags = self.maps([frames[place] for place in places], flip_test=flip_test)
+            size = heatmaps.shape[2:]
+            to_frame = geometry.invert_affine(to_input(frame_size, (size[0], size[1])))
+            for place, own_heatmaps, own_tags in zip(places, heatmaps, tags.unbind(1), strict=True):
+                with section("grouping"):
+                    maps = own_heatmaps.cpu().numpy()
+                    people = group(maps, own_tags.cpu().numpy(), grouping_order(self.skeleton), self.grouping)
+                    found[place] = _poses(people, to_frame, frame_size, self.skeleton)
+                if return_heatmaps:
+                    crops = _crops(maps, to_frame, found[place].detections)
+                    found[place] = found[place].replace(heatmaps=crops)
+        return [found[place] for place in range(len(frames))]
+
+    def maps(self, frames: Sequence[Frame], *, flip_test: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frames of one size -> heatmaps (N,K,H,W) and tags (T,N,K,H,W), float32, at the input's size at scale 1.
+
+        Heatmaps are means over scales and passes; tags are those of each pass at the scale nearest to 1.
+        """
+        frame_size, short = (frames[0].shape[0], frames[0].shape[1]), min(self.input_size)
+        base = input_size(frame_size, short, 1.0, min(self.scales))
+        heatmaps: list[torch.Tensor] = []
+        tags: list[torch.Tensor] = []
+        for scale in sorted(self.scales, reverse=True):
+            size = input_size(frame_size, short, scale, min(self.scales))
+            with section("pictures"):
+                images = self.normalise(self._warp_frames(frames, size))
+            with section("pose network"):
+                here, own_tags = self.passes(images, flip_test=flip_test)
+            heatmaps.append(_resized(here, base))
+            if scale == min(self.scales, key=lambda one: abs(one - 1)):
+                tags = [_resized(one, base) for one in own_tags]
+        return torch.stack(heatmaps).mean(0), torch.stack(tags)
+
+    def passes(self, images: torch.Tensor, *, flip_test: bool = False) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """(N,3,H,W) -> heatmaps (N,K,H/2,W/2), the mean of both resolutions and passes, and tags of each pass."""
+        heatmaps, tags = _merged(self(images).float())
+        if not flip_test:
+            return heatmaps, [tags]
+        mirror = self.skeleton.flip_indices.tolist()
+        flipped, flipped_tags = (maps.flip(3)[:, mirror] for maps in _merged(self(images.flip(3)).float()))
+        return (heatmaps + flipped) / 2, [tags, flipped_tags]
+
+    def samples(
+        self, people: KeypointDataset, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> Samples:
+        """Pictures with people, whole."""
+        from hrkit_higherhrnet.samples import PictureSamples
+
+        return PictureSamples(people, self.input_size, augmentation, seed)
+
+    def objective(self, config: TrainConfig, teacher: PoseModel | None = None) -> Objective:
+        """Heatmaps at both resolutions, and tags that tell people apart."""
+        from hrkit_higherhrnet.objective import TagObjective
+
+        return TagObjective(config, self, teacher)
+
+    def _warp_frames(self, frames: Sequence[Frame], size: tuple[int, int]) -> torch.Tensor:
+        """(N,H,W,3) uint8, on the network's device where that cuts pictures itself."""
+        transforms = to_input(frames[0].shape[:2], size)[None]
+        if device_geometry.on_device(self.device):
+            uploaded = (device_geometry.upload(frame, self.device) for frame in frames)
+            return torch.cat([device_geometry.warp_crops(frame, transforms, size) for frame in uploaded])
+        return torch.from_numpy(np.concatenate([geometry.warp_crops(frame, transforms, size) for frame in frames]))
+
+
+def unpacked(outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N,6K,h,w) of the head -> (N,2K,h,w) heatmaps and tags, and (N,K,2h,2w) heatmaps."""
+    joints = outputs.shape[1] // 6
+    return outputs[:, : 2 * joints], F.pixel_shuffle(outputs[:, 2 * joints :], 2)
+
+
+def grouping_order(skeleton: Skeleton) -> list[int]:
+    """Joints by `_PARTS`, those of other names last; of COCO's the official order."""
+    ranks = [
+        next((rank for rank, part in enumerate(_PARTS) if part in name), len(_PARTS))
+        for name in skeleton.keypoint_names
+    ]
+    return sorted(range(len(skeleton)), key=lambda joint: ranks[joint])
+
+
+def _merged(outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean heatmaps (N,K,H/2,W/2) of both resolutions, and the tags as large."""
+    low, high = unpacked(outputs)
+    heatmaps, tags = _resized(low, (high.shape[2], high.shape[3])).chunk(2, dim=1)
+    return (heatmaps + high) / 2, tags
+
+
+def _resized(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+def _poses(
+    people: People, to_frame: NDArray[np.float64], frame_size: tuple[int, int], skeleton: Skeleton
+) -> Poses:
+    """People in input px as poses in frame px, best first, with the boxes around their joints."""
+    best = np.argsort(-people.scores, kind="stable")
+    keypoints = geometry.apply_affine(to_frame, people.keypoints[best]).astype(np.float32)
+    scores = people.keypoint_scores[best]
+    found = Detections(_boxes(keypoints, scores > 0, frame_size), people.scores[best], np.zeros(len(best)))
+    return Poses(keypoints, scores, found, skeleton)
+
+
+def _boxes(keypoints: NDArray[np.float32], seen: NDArray[np.bool_], frame_size: tuple[int, int]) -> NDArray[np.float32]:
+    """(P,4) around the joints that were seen, at least a pixel wide and high, inside the frame."""
+    height, width = frame_size
+    limits = np.array([width, height], np.float32)
+    low = np.where(seen[..., None], keypoints, np.inf).min(1, initial=np.inf)
+    high = np.where(seen[..., None], keypoints, -np.inf).max(1, initial=-np.inf)
+    low, high = np.clip(low, 0, limits - 1), np.clip(high, 0, limits)
+    return np.concatenate([low, np.maximum(high, low + 1)], axis=1)
+
+
+def _crops(maps: NDArray[np.float32], to_frame: NDArray[np.float64], people: Detections) -> NDArray[np.float32]:
+    """(P,K,64,48) what maps (K,H,W) show of each person's box, as heatmaps of a top-down network would."""
+    size = (256, 192)
+    to_crop = geometry.crop_transform(geometry.xyxy_to_xywh(people.xyxy), size)
+    crops = np.empty((len(people), len(maps), size[0] // 4, size[1] // 4), np.float32)
+    for crop, transform in zip(crops, to_crop, strict=True):
+        linear = transform[:, :2] @ to_frame[:, :2]
+        offset = transform[:, :2] @ to_frame[:, 2] + transform[:, 2]
+        from_maps = np.column_stack([linear, offset]) / 4
+        for joint, own in enumerate(maps):
+            cv2.warpAffine(own, from_maps, (crop.shape[2], crop.shape[1]), dst=crop[joint], flags=cv2.INTER_LINEAR)
+    return crops

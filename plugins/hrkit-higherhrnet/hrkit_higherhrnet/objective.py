@@ -1,0 +1,57 @@
+"""How the network learns: heatmaps at both resolutions, and tags that are alike on one person and not on two."""
+
+from __future__ import annotations
+
+import torch
+
+from hrkit.config import TrainConfig
+from hrkit.errors import HrkitError
+from hrkit.pose_model import PoseModel
+from hrkit_higherhrnet.losses import heatmap_loss, tag_losses
+from hrkit_higherhrnet.model import unpacked
+
+TAG_WEIGHT = 1e-3
+"""Of both losses of tags beside those of heatmaps, officially."""
+
+Batch = dict[str, torch.Tensor]
+
+
+class TagObjective:
+    """Raises `HrkitError` for settings that are for people one by one."""
+
+    def __init__(self, config: TrainConfig, model: PoseModel, teacher: PoseModel | None = None) -> None:
+        for name, given in (
+            ("teacher", teacher is not None),
+            ("joint_weights", config.joint_weights is not None),
+            ("loss", config.loss != "mse"),
+            ("codec", config.codec != "msra"),
+        ):
+            if given:
+                raise HrkitError(f"{name} is for networks that see people one by one; {model.describe()} takes none")
+        self.model = model
+        self.network: torch.nn.Module = model
+
+    def prepare(self, batch: Batch) -> tuple[torch.Tensor, Batch]:
+        """Images (N,3,H,W), and the other tensors of the batch, on the network's device and in its precision."""
+        images = self.model.normalise(batch["images"])
+        targets = {
+            name: tensor.to(images.device, images.dtype if tensor.is_floating_point() else None, non_blocking=True)
+            for name, tensor in batch.items()
+            if name not in ("images", "rows")
+        }
+        return images, targets
+
+    def loss(self, outputs: torch.Tensor, targets: Batch) -> torch.Tensor:
+        """Of what the network gave, (N,6K,h,w)."""
+        low, high = unpacked(outputs)
+        heatmaps, tags = low.chunk(2, dim=1)
+        push, pull = tag_losses(tags, targets["cells"], targets["there"])
+        return (
+            heatmap_loss(heatmaps, targets["low"], targets["low_mask"])
+            + heatmap_loss(high, targets["high"], targets["high_mask"])
+            + TAG_WEIGHT * (push + pull)
+        )
+
+    def heatmaps(self, outputs: torch.Tensor, targets: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N,K,2h,2w) each, of the higher resolution."""
+        return unpacked(outputs)[1], targets["high"]
