@@ -94,7 +94,7 @@ def coco_results(
 def _result_rows(
     ids: NDArray[Any], poses: NDArray[np.float64], scores: NDArray[np.floating[Any]], category_id: int
 ) -> list[dict[str, Any]]:
-    columns = (ids.tolist(), poses.reshape(len(ids), -1).tolist(), scores.tolist())
+    columns = (ids.tolist(), [triples.ravel().tolist() for triples in poses], scores.tolist())
     return [
         {"image_id": image_id, "category_id": category_id, "keypoints": triples, "score": score}
         for image_id, triples, score in zip(*columns, strict=True)

@@ -55,7 +55,8 @@ def register_detectors() -> Mapping[str, Callable[..., Detector]]:
 def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
     """Heads: name -> builder, called with `channels`, `strides` (of the backbone's outputs) and `num_joints`.
 
-    The module takes the backbone's list and gives heatmaps (N,K,H/4,W/4).
+    The module takes the backbone's list and gives heatmaps (N,K,H/4,W/4). Its `pose_model`, if it has one, is the
+    subclass of `hrkit.pose_model.PoseModel` that its network is.
     """
 
 

@@ -39,6 +39,8 @@ pipeline = Pipeline.from_names("patches", "middle", weights=None, device="cpu")
 assert pipeline(frame).keypoints.shape == (1, 17, 2)
 pipeline = Pipeline.from_names("patches", "middle", weights=None, head="linear", decoder="sharp", device="cpu")
 assert pipeline(frame).keypoints.shape == (1, 17, 2)
+pipeline = Pipeline.from_names("patches", weights=None, head="middles", device="cpu")
+assert pipeline(frame).keypoints[0, 0].tolist() == [30, 60]
 codec = create_codec("sharp", input_size=(256, 192), heatmap_size=(64, 48), sigma=2)
 truth = torch.tensor([[[70.3, 121.9]]])
 heatmaps, _ = codec.encode(truth, torch.ones(1, 1))

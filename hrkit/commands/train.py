@@ -29,7 +29,7 @@ def _option(attribute: attrs.Attribute[Any], hint: Any) -> click.Option:
     elif hint is bool:
         declaration = ["--resume" if name == "resume" else f"--{name}/--no-{name}", attribute.name]
         settings["is_flag"] = True
-    elif hint == tuple[int, int]:
+    elif _plain(hint) == tuple[int, int]:
         settings.update(type=int, nargs=2, metavar="HEIGHT WIDTH")
     elif typing.get_origin(hint) is tuple or _plain(hint) == tuple[float, ...]:
         settings.update(metavar="A,B,...")

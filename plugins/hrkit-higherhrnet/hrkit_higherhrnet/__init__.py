@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hrkit import hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from hrkit.zoo import WeightsEntry
 
 
 @hookimpl
@@ -25,6 +27,14 @@ def register_backbones() -> Mapping[str, Callable[..., nn.Module]]:
 def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
     """`higher`."""
     return {"higher": _head}
+
+
+@hookimpl
+def register_weights() -> Sequence[WeightsEntry]:
+    """The authors' own weights and MMPose's."""
+    from hrkit_higherhrnet.weights import published_entries
+
+    return published_entries()
 
 
 def _backbone(width: str, **options: Any) -> nn.Module:

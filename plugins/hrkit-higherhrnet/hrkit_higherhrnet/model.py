@@ -45,6 +45,7 @@ class HigherModel(BottomUpModel):
     grouping = Grouping()
     scales: tuple[float, ...] = (1.0,)
 
+    @torch.inference_mode()
     def find_poses(
         self, frames: Sequence[Frame], *, flip_test: bool = False, return_heatmaps: bool = False
     ) -> list[Poses]:

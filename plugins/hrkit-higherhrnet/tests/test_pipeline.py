@@ -1,0 +1,174 @@
+"""In use: from pictures to people, through the same door as any other network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hrkit_higherhrnet.grouping import Grouping
+from hrkit_higherhrnet.model import grouping_order
+from hrkit_higherhrnet.pictures import input_size, to_input
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hrkit import Pipeline, create_pose_model, geometry
+from hrkit.errors import HrkitError
+from hrkit.skeletons import coco17
+from seeded import seeded_tensor
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A small network with weights that make it see all sorts of people."""
+    network = create_pose_model("higher_hrnet_w4", input_size=(64, 64))
+    network.load_state_dict({name: seeded_tensor(name, tuple(t.shape)) for name, t in network.state_dict().items()})
+    return network
+
+
+@pytest.fixture(scope="module")
+def pipeline(model) -> Pipeline:
+    return Pipeline(model, device="cpu", precision="float32")
+
+
+def noise(*size: int) -> np.ndarray:
+    return np.random.default_rng(size[0]).integers(0, 256, (*size, 3), np.uint8)
+
+
+def test_poses_are_what_they_should_be(pipeline: Pipeline) -> None:
+    frames = [noise(90, 120), noise(120, 90), noise(90, 120)[::-1].copy(), noise(64, 64)]
+    found = pipeline.predict_batch(frames)
+    assert sum(map(len, found)) > 0
+    for frame, poses in zip(frames, found, strict=True):
+        height, width = frame.shape[:2]
+        boxes = poses.detections.xyxy
+        assert (boxes[:, :2] >= 0).all()
+        assert (boxes[:, 2:] <= [width, height]).all()
+        assert (boxes[:, 2:] - boxes[:, :2] >= 0.99).all()
+        assert (np.diff(poses.detections.scores) <= 0).all()
+        alone = pipeline.predict(frame)
+        np.testing.assert_allclose(alone.keypoints, poses.keypoints, atol=1e-3)
+    with_maps = pipeline.predict(frames[0], return_heatmaps=True)
+    assert with_maps.heatmaps.shape == (len(found[0]), 17, 64, 48)
+    assert [len(poses) for poses in pipeline.stream(frames)] == [len(poses) for poses in found]
+
+
+@pytest.mark.parametrize("size", [(40, 400), (400, 40), (1, 1), (2, 3000)])
+def test_long_and_tiny_pictures(pipeline: Pipeline, size: tuple[int, int]) -> None:
+    poses = pipeline.predict(noise(*size))
+    assert np.isfinite(poses.keypoints).all()
+    assert np.isfinite(poses.detections.xyxy).all()
+
+
+def test_a_black_picture_and_maps_that_are_no_numbers(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(images), 102, images.shape[2] // 4, images.shape[3] // 4), value)
+
+    monkeypatch.setattr(model, "forward", forward)
+    for value in (0.0, float("nan"), float("inf")):  # noqa: B007
+        assert len(model.find_poses([noise(50, 60)], flip_test=True)[0]) == 0
+
+
+def test_what_the_network_sees_is_found_where_it_is(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two people, each a point in the picture that all their joints share."""
+    frame_size = (150, 200)
+    places = np.array([[40.0, 50.0], [150.0, 110.0]])
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        height, width = images.shape[2:]
+        there = geometry.apply_affine(to_input(frame_size, (height, width)), places)
+        if images[0, 0, 0, 0] != images[0, 0, 0, -1]:  # the mirrored pass
+            raise AssertionError
+        low, high = torch.zeros(1, 34, height // 4, width // 4), torch.zeros(1, 17, height // 2, width // 2)
+        for person, (x, y) in enumerate(there):
+            low[:, :17, int(y / 4), int(x / 4)] = 1
+            low[:, 17:, int(y / 4) - 1 : int(y / 4) + 2, int(x / 4) - 1 : int(x / 4) + 2] = 5.0 * person + 1
+            high[:, :, int(y / 2), int(x / 2)] = 1
+        return torch.cat([low, torch.nn.functional.pixel_unshuffle(high, 2)], dim=1)
+
+    monkeypatch.setattr(model, "forward", forward)
+    (poses,) = model.find_poses([np.zeros((*frame_size, 3), np.uint8)])
+    assert len(poses) == 2
+    found = poses.keypoints[np.argsort(poses.keypoints[:, 0, 0])]
+    cell = 2 * 150 / 64
+    assert np.abs(found - places[:, None]).max() <= cell
+
+
+def test_several_scales(model) -> None:
+    frames = [noise(90, 120)]
+    model.scales = (0.5, 1.0, 2.0)
+    try:
+        heatmaps, tags = model.maps(frames, flip_test=True)
+        base = input_size((90, 120), 64, 1.0, 0.5)
+        assert heatmaps.shape == (1, 17, *base)
+        assert tags.shape == (2, 1, 17, *base)
+        wanted = []
+        for scale in model.scales:
+            size = input_size((90, 120), 64, scale, 0.5)
+            crop = geometry.warp_crops(frames[0], to_input((90, 120), size)[None], size)
+            here, _ = model.passes(model.normalise(torch.from_numpy(crop)), flip_test=True)
+            wanted.append(torch.nn.functional.interpolate(here, size=base, mode="bilinear"))
+        torch.testing.assert_close(heatmaps, torch.stack(wanted).mean(0))
+        assert isinstance(model.find_poses(frames, flip_test=True), list)
+    finally:
+        del model.scales
+
+
+@pytest.mark.needs_shared
+def test_the_official_maps_of_both_passes(shared: Path) -> None:
+    import json
+
+    names = json.loads((shared / "reference" / "higher_hrnet_w32_256.keys.json").read_text())
+    model = create_pose_model("higher_hrnet_w32", input_size=(256, 256))
+    parts = {name: ("head." if name.startswith(("final", "deconv")) else "backbone.") + name for name in names}
+    model.load_state_dict({parts[name]: seeded_tensor(name, tuple(shape)) for name, shape in names.items()})
+    image = torch.from_numpy(np.random.RandomState(7).randn(1, 3, 256, 256).astype(np.float32))
+    with torch.inference_mode():
+        heatmaps, tags = model.passes(image, flip_test=True)
+    found = [torch.nn.functional.interpolate(maps, size=(256, 256), mode="bilinear") for maps in (heatmaps, *tags)]
+    reference = np.load(shared / "reference" / "higher_hrnet_w32_256.npz")
+    for own, wanted in (
+        (found[0], reference["flip_heatmaps_half"]),
+        (torch.stack(found[1:], dim=-1), reference["flip_tags_half"]),
+    ):
+        halved = own[:, :, ::2, ::2].numpy()
+        assert np.linalg.norm(halved - wanted) <= 1e-4 * np.linalg.norm(wanted)
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([64, 512, 640]))
+def test_a_picture_fits_its_input(height: int, width: int, side: int) -> None:
+    size = input_size((height, width), side)
+    assert min(size) == side
+    assert max(size) <= 8 * side
+    assert not any(one % 64 for one in size)
+    corners = geometry.apply_affine(to_input((height, width), size), [[0.0, 0], [width, height]])
+    slack = 1.01 * max(1, size[0] / height, size[1] / width)  # the middle is a whole pixel
+    assert (corners[0] >= -slack).all()
+    assert (corners[1] <= np.array(size[::-1]) + slack).all()
+
+
+def test_the_order_of_the_paper() -> None:
+    assert grouping_order(coco17) == [0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16]
+
+
+def test_settings_stay_when_it_is_made_fast(model) -> None:
+    model.grouping = Grouping(max_people=60)
+    try:
+        assert model.prepared("cpu", "float32").grouping.max_people == 60
+    finally:
+        del model.grouping
+
+
+def test_detectors_are_refused() -> None:
+    with pytest.raises(HrkitError, match="higher_hrnet_w32 with 17 joints finds people by itself; leave the detector"):
+        Pipeline.from_names("higher_hrnet_w32", "yolov3", weights=None)
+
+
+@pytest.mark.needs_shared
+def test_a_video_is_followed(shared: Path, pipeline: Pipeline) -> None:
+    for number, (frame, poses) in enumerate(pipeline.video(shared / "media" / "street_rotated.mp4")):
+        assert poses.track_ids is not None
+        assert frame.shape == (576, 768, 3)
+        if number == 3:
+            break
