@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-BLOCK = 16
+SMALL, LARGE = 8, 16
 """Side of the blocks, cells."""
+
+FEW = 1 << 16
+"""Maps of up to so many cells are taken apart into small blocks, others into large ones."""
 
 CELLS_AT_ONCE = 1 << 16
 """How many are looked at in one step; a bound of memory."""
@@ -47,28 +50,27 @@ def _search_blocks(
     heatmap: Floats, tags: Floats, strong: Ints, threshold: np.float32, mean_tags: Floats, best: Floats, found: Ints
 ) -> None:
     """Raises `best` (n,) and `found` (n,) to what is better among the cells that are not `strong`."""
-    height, width = heatmap.shape
-    across = -(-width // BLOCK)
-    blocks = _blocked(np.concatenate([heatmap[None], tags]))
-    low, high = _ranges(blocks, _in_blocks(strong, width, across))
+    flat, flat_tags = np.ravel(heatmap), tags.reshape(len(tags), -1)
+    side = SMALL if heatmap.size <= FEW else LARGE
+    weak = _without(tags, strong)
+    low, high = (_by_block(weak, reduce, side) for reduce in (np.minimum, np.maximum))
+    highest = np.minimum(_by_block(heatmap, np.maximum, side), threshold)
     means = mean_tags.T[..., None]
-    nearest = np.clip(means, low[1:, None], high[1:, None])
-    bound = np.minimum(high[0], threshold) - _distance(nearest, means)  # (n,B)
+    bound = highest - _distance(np.clip(means, low[:, None], high[:, None]), means)  # (n,B)
     who, block = np.arange(len(best)), bound.argmax(1)
     while len(who):
-        part = np.moveaxis(blocks[block], 1, 0)  # (1+T,m,BLOCK^2)
-        values = part[0] - _distance(part[1:], mean_tags[who].T[..., None])
+        cells = _cells(block, heatmap.shape, side)
+        values = flat[cells] - _distance(flat_tags[:, cells], mean_tags[who].T[..., None])
         place = values.argmax(1)
-        value = values[np.arange(len(who)), place]
+        row = np.arange(len(who))
+        value, cell = values[row, place], cells[row, place]
         rising = np.argsort(value, kind="stable")  # of one person's blocks the best is written last
         rising = rising[value[rising] > best[who[rising]]]
-        y = np.minimum(block // across * BLOCK + place // BLOCK, height - 1)
-        x = np.minimum(block % across * BLOCK + place % BLOCK, width - 1)
-        best[who[rising]], found[who[rising]] = value[rising], (y * width + x)[rising]
+        best[who[rising]], found[who[rising]] = value[rising], cell[rising]
         bound[who, block] = -np.inf
         who, block = np.nonzero(bound > best[:, None])
-        if len(who) * BLOCK**2 > CELLS_AT_ONCE:
-            promising = np.argsort(-bound[who, block], kind="stable")[: CELLS_AT_ONCE // BLOCK**2]
+        if len(who) * side**2 > CELLS_AT_ONCE:
+            promising = np.argsort(-bound[who, block], kind="stable")[: CELLS_AT_ONCE // side**2]
             who, block = who[promising], block[promising]
 
 
@@ -80,33 +82,37 @@ def _distance(tags: Floats, means: Floats) -> Floats:
     return np.rint(np.sqrt(squares, out=squares), out=squares)
 
 
-def _blocked(maps: Floats) -> Floats:
-    """(M,H,W) -> (B,M,BLOCK^2); blocks over the edge repeat their last cells."""
-    count, height, width = maps.shape
-    over = -height % BLOCK, -width % BLOCK
-    if any(over):
-        maps = np.pad(maps, [(0, 0), (0, over[0]), (0, over[1])], mode="edge")
-    parts = maps.reshape(count, maps.shape[1] // BLOCK, BLOCK, maps.shape[2] // BLOCK, BLOCK)
-    return np.ascontiguousarray(parts.transpose(1, 3, 0, 2, 4)).reshape(-1, count, BLOCK**2)
+def _without(tags: Floats, strong: Ints) -> Floats:
+    """Tags (T,H,W) in which `strong` cells, which rise, have those of the last cell before them that is not strong.
 
-
-def _in_blocks(cells: Ints, width: int, across: int) -> Ints:
-    """Where flat cells are when block stands after block, (n,), rising."""
-    y, x = cells // width, cells % width
-    return np.sort((y // BLOCK * across + x // BLOCK) * BLOCK**2 + y % BLOCK * BLOCK + x % BLOCK)
-
-
-def _ranges(blocks: Floats, strong: Ints) -> tuple[Floats, Floats]:
-    """(M,B) the lowest and the highest of each block (B,M,BLOCK^2), without those of `strong` cells.
-
-    Each of these takes the values of the last cell before it that is not strong, be that in the block or not: a range
-    may only be too wide.
+    Ranges of blocks are then those of the other cells, or wider where that cell is of another block.
     """
-    block, place = strong // BLOCK**2, strong % BLOCK**2
-    own = blocks[block, :, place]
-    begins = np.diff(strong, prepend=-2) > 1
-    before = np.maximum(strong[begins] - 1, 0)[np.cumsum(begins) - 1]
-    blocks[block, :, place] = blocks[before // BLOCK**2, :, before % BLOCK**2]
-    low, high = blocks.min(2).T, blocks.max(2).T
-    blocks[block, :, place] = own
-    return low, high
+    weak = np.array(tags)
+    if len(strong):
+        flat = weak.reshape(len(tags), -1)
+        begins = np.diff(strong, prepend=-2) > 1
+        before = np.maximum(strong[begins] - 1, 0)
+        flat[:, strong] = flat[:, before[np.cumsum(begins) - 1]]
+    return weak
+
+
+def _by_block(maps: Floats, reduce: np.ufunc, side: int) -> Floats:
+    """(...,H,W) -> (...,B), columns of blocks one after the other; those over the edge end there."""
+    *front, height, width = maps.shape
+    over = -height % side, -width % side
+    if any(over):
+        maps = np.pad(maps, [(0, 0)] * len(front) + [(0, over[0]), (0, over[1])], mode="edge")
+        height, width = height + over[0], width + over[1]
+    strips = reduce.reduce(maps.reshape(*front, height // side, side, width), axis=-2)
+    strips = np.ascontiguousarray(np.swapaxes(strips, -1, -2))  # both steps run along memory
+    return reduce.reduce(strips.reshape(*front, width // side, side, -1), axis=-2).reshape(*front, -1)
+
+
+def _cells(blocks: Ints, size: tuple[int, ...], side: int) -> Ints:
+    """(m,side^2) flat cells of blocks (m,); of those over the edge the last cells again and again."""
+    height, width = size
+    down = -(-height // side)
+    steps = np.arange(side)
+    y = np.minimum(blocks[:, None] % down * side + steps, height - 1)
+    x = np.minimum(blocks[:, None] // down * side + steps, width - 1)
+    return (y[:, :, None] * width + x[:, None, :]).reshape(len(blocks), -1)

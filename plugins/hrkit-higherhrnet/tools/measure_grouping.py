@@ -1,0 +1,63 @@
+"""How long grouping takes on one core, and a plain version of the same.
+
+    python tools/measure_grouping.py [PEOPLE]
+
+Maps are made up as a network of input 512 gives them, with noise, and brought to 512x512 as in use; the plain version,
+`tests/plain_grouping.py`, goes through people, joints and cells one after the other, as the official code does.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from hrkit_higherhrnet.grouping import group
+from hrkit_higherhrnet.model import grouping_order
+from made_maps import made_maps
+from plain_grouping import plain_group
+
+from hrkit.skeletons import coco17
+
+ROUNDS = 15
+
+
+def resized(maps: np.ndarray, side: int) -> np.ndarray:
+    """(...,H,W) -> (...,side,side)."""
+    flat = torch.from_numpy(maps).flatten(0, -3)[None]
+    large = F.interpolate(flat, size=(side, side), mode="bilinear", align_corners=False)
+    return np.ascontiguousarray(large[0].numpy().reshape(*maps.shape[:-2], side, side))
+
+
+def main(people: int) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    order = grouping_order(coco17)
+    heatmaps, tags = made_maps(people, (128, 128))
+    for side in (128, 256, 512):
+        maps = resized(heatmaps, side), resized(tags, side)
+        seconds = []
+        for _ in range(ROUNDS):
+            started = time.perf_counter()
+            found = group(*maps, order)
+            seconds.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        plain = plain_group(*maps, order)
+        plain_seconds = time.perf_counter() - started
+        print(
+            f"{side}x{side}: {len(found)} people ({len(plain)} plain), {1e3 * statistics.median(seconds):.1f} ms "
+            f"({1e3 * min(seconds):.1f} to {1e3 * max(seconds):.1f}), plain {1e3 * plain_seconds:.0f} ms",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 30)
