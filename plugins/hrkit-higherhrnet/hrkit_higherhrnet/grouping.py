@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ def group(heatmaps: Floats, tags: Floats, order: Sequence[int], settings: Groupi
     heatmaps, tags = _clean(heatmaps, tags)
     joints = len(heatmaps)
     strong = [np.flatnonzero(heatmap > SEEN * settings.detection_threshold) for heatmap in heatmaps]
-    peaks = [cells[: settings.max_people] for cells in _peaks(heatmaps, strong, settings.detection_threshold)]
+    peaks = [_peaks(heatmap, settings.detection_threshold)[: settings.max_people] for heatmap in heatmaps]
     flat, flat_tags = heatmaps.reshape(joints, -1), tags.reshape(len(tags), joints, -1)
     members = _assign(
         [flat[joint, cells] for joint, cells in enumerate(peaks)],
@@ -99,34 +100,16 @@ def _clean(heatmaps: Floats, tags: Floats) -> tuple[Floats, Floats]:
     return np.where(wrong, np.float32(0), heatmaps), np.where(wrong, np.float32(0), tags)
 
 
-def _peaks(heatmaps: Floats, strong: list[Ints], threshold: float) -> list[Ints]:
-    """Those of the flat cells of each joint that are local maxima of (K,H,W) above the threshold, best first.
+def _peaks(heatmap: Floats, threshold: float) -> Ints:
+    """(n,) the flat cells of (H,W) that are local maxima above the threshold, best first.
 
     A maximum is the highest of the 5x5 cells about it, or as high as others there.
     """
-    joints, height, width = heatmaps.shape
-    flat = heatmaps.ravel()
-    joint = np.repeat(np.arange(joints), [len(cells) for cells in strong])
-    cells = np.concatenate(strong) + joint * height * width
-    above = flat[cells] > threshold
-    cells, joint = cells[above], joint[above]
-    for ring in _RINGS:  # the nearest first, which leave few
-        y, x = cells // width % height, cells % width
-        to_y = np.clip(y[:, None] + ring[:, 0], 0, height - 1) - y[:, None]
-        to_x = np.clip(x[:, None] + ring[:, 1], 0, width - 1) - x[:, None]
-        kept = flat[cells] >= flat[cells[:, None] + to_y * width + to_x].max(1, initial=-np.inf)
-        cells, joint = cells[kept], joint[kept]
-    order = np.lexsort((-flat[cells], joint))
-    ends = np.searchsorted(joint, np.arange(1, joints))  # `joint` rises, and stays as it is in that order
-    return [own % (height * width) for own in np.split(cells[order], ends)]
+    cells = np.flatnonzero((heatmap == cv2.dilate(heatmap, _WINDOW)) & (heatmap > threshold))
+    return cells[np.argsort(-heatmap.ravel()[cells], kind="stable")]
 
 
-_RINGS = (
-    np.array([(0, 1), (0, -1)]),
-    np.array([(1, 0), (-1, 0)]),
-    np.array([(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]),
-)
-"""Steps (dy, dx) to neighbours; one beyond the border leads to the border, which is a neighbour too."""
+_WINDOW = np.ones((5, 5), np.uint8)
 
 
 def _assign(values: list[Floats], embeddings: list[Floats], order: Sequence[int], settings: Grouping) -> Ints:

@@ -5,6 +5,8 @@ Branch and bound, exact. Shapes: n people, T tags, B blocks of cells.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,64 +19,102 @@ SMALL, LARGE = 8, 16
 FEW = 1 << 16
 """Maps of up to so many cells are taken apart into small blocks, others into large ones."""
 
-CELLS_AT_ONCE = 1 << 16
-"""How many are looked at in one step; a bound of memory."""
+PARTS_AT_ONCE = 1024
+"""How many are looked into in one step; a bound of memory."""
+
+Look = Callable[[Ints, Ints], tuple[Floats, Ints]]
 
 
 def best_cells(heatmap: Floats, tags: Floats, strong: Ints, mean_tags: Floats) -> Ints:
     """(n,) the best flat cell of (H,W), with tags (T,H,W), for each of (n,T) mean tags.
 
-    `strong` are the cells of a high heatmap, all above a threshold, which are looked at one by one. Of the others none
-    is better than the highest heatmap of its block less the rounded distance from the range of the block's tags; blocks
-    that cannot hold the best are not looked into.
+    `strong` are the cells of a high heatmap, all above a threshold, rising. They are looked at by runs, which lie on
+    one person or two, the others by blocks. No cell of such a part is better than its highest heatmap less the rounded
+    distance from the range of its tags; parts that cannot hold the best are not looked into.
     """
-    flat, flat_tags = np.ravel(heatmap), tags.reshape(len(tags), -1)
-    everyone = np.arange(len(mean_tags))
     best, found = np.full(len(mean_tags), -np.inf, np.float32), np.zeros(len(mean_tags), np.int64)
+    flat, flat_tags = np.ravel(heatmap), tags.reshape(len(tags), -1)
     threshold = np.float32(np.inf)
     if len(strong):
         threshold = flat[strong].min()
-        for people in np.array_split(everyone, -(-len(everyone) * len(strong) // CELLS_AT_ONCE)):
-            values = flat[strong] - _distance(flat_tags[:, strong][:, None], mean_tags[people].T[..., None])
-            place = values.argmax(1)
-            best[people], found[people] = values[np.arange(len(people)), place], strong[place]
+        bound, look = _runs(flat[strong], flat_tags[:, strong], strong, mean_tags)
+        _search(bound, look, best, found)
     left = np.flatnonzero(best < threshold)  # the others may find better among the cells below it
     if len(left):
         best_left, found_left = best[left], found[left]
-        _search_blocks(heatmap, tags, strong, threshold, mean_tags[left], best_left, found_left)
+        bound, look = _blocks(heatmap, tags, strong, threshold, mean_tags[left])
+        _search(bound, look, best_left, found_left)
         found[left] = found_left
     return found
 
 
-def _search_blocks(
-    heatmap: Floats, tags: Floats, strong: Ints, threshold: np.float32, mean_tags: Floats, best: Floats, found: Ints
-) -> None:
-    """Raises `best` (n,) and `found` (n,) to what is better among the cells that are not `strong`."""
+def _search(bound: Floats, look: Look, best: Floats, found: Ints) -> None:
+    """Raises `best` (n,) and the cells `found` (n,) to the best of all parts; `bound` (n,parts) is used up.
+
+    `look(people, parts)`, pairs of them, gives the best value and its cell of each pair.
+    """
+    who, part = np.arange(len(best)), bound.argmax(1)
+    while len(who):
+        value, cell = look(who, part)
+        rising = np.argsort(value, kind="stable")  # of one person's parts the best is written last
+        rising = rising[value[rising] > best[who[rising]]]
+        best[who[rising]], found[who[rising]] = value[rising], cell[rising]
+        bound[who, part] = -np.inf
+        who, part = np.nonzero(bound > best[:, None])
+        if len(who) > PARTS_AT_ONCE:
+            promising = np.argsort(-bound[who, part], kind="stable")[:PARTS_AT_ONCE]
+            who, part = who[promising], part[promising]
+
+
+def _runs(values: Floats, tags: Floats, cells: Ints, mean_tags: Floats) -> tuple[Floats, Look]:
+    """Bounds and looks of the runs of `cells` (c,), which follow each other, with their heatmap (c,) and tags (T,c)."""
+    begins = np.flatnonzero(np.diff(cells, prepend=-2) > 1)
+    lengths = np.diff(begins, append=len(cells))
+    means = mean_tags.T[..., None]
+    low, high = (reduce.reduceat(tags, begins, axis=1) for reduce in (np.minimum, np.maximum))
+    bound = np.maximum.reduceat(values, begins) - _distance(np.clip(means, low[:, None], high[:, None]), means)
+
+    def look(who: Ints, run: Ints) -> tuple[Floats, Ints]:
+        length = lengths[run]
+        first = np.cumsum(length) - length
+        at = np.arange(length.sum()) + np.repeat(begins[run] - first, length)
+        worth = values[at] - _distance(_taken(tags, at), np.repeat(mean_tags[who].T, length, axis=1))
+        best = np.maximum.reduceat(worth, first)
+        place = np.flatnonzero(worth == np.repeat(best, length))
+        place = place[np.searchsorted(place, first)]  # the first of equals
+        return best, cells[at[place]]
+
+    return bound, look
+
+
+def _blocks(
+    heatmap: Floats, tags: Floats, strong: Ints, threshold: np.float32, mean_tags: Floats
+) -> tuple[Floats, Look]:
+    """Bounds and looks of blocks of cells; bounds are those of the cells that are not `strong`."""
     flat, flat_tags = np.ravel(heatmap), tags.reshape(len(tags), -1)
     side = SMALL if heatmap.size <= FEW else LARGE
     weak = _without(tags, strong)
     low, high = (_by_block(weak, reduce, side) for reduce in (np.minimum, np.maximum))
     highest = np.minimum(_by_block(heatmap, np.maximum, side), threshold)
     means = mean_tags.T[..., None]
-    bound = highest - _distance(np.clip(means, low[:, None], high[:, None]), means)  # (n,B)
-    who, block = np.arange(len(best)), bound.argmax(1)
-    while len(who):
+    bound = highest - _distance(np.clip(means, low[:, None], high[:, None]), means)
+
+    def look(who: Ints, block: Ints) -> tuple[Floats, Ints]:
         cells = _cells(block, heatmap.shape, side)
-        values = flat[cells] - _distance(flat_tags[:, cells], mean_tags[who].T[..., None])
-        place = values.argmax(1)
+        worth = flat.take(cells, mode="clip") - _distance(_taken(flat_tags, cells), mean_tags[who].T[..., None])
+        place = worth.argmax(1)
         row = np.arange(len(who))
-        value, cell = values[row, place], cells[row, place]
-        rising = np.argsort(value, kind="stable")  # of one person's blocks the best is written last
-        rising = rising[value[rising] > best[who[rising]]]
-        best[who[rising]], found[who[rising]] = value[rising], cell[rising]
-        bound[who, block] = -np.inf
-        who, block = np.nonzero(bound > best[:, None])
-        if len(who) * side**2 > CELLS_AT_ONCE:
-            promising = np.argsort(-bound[who, block], kind="stable")[: CELLS_AT_ONCE // side**2]
-            who, block = who[promising], block[promising]
+        return worth[row, place], cells[row, place]
+
+    return bound, look
 
 
-def _distance(tags: Floats, means: Floats) -> Floats:
+def _taken(tags: Floats, cells: Ints) -> list[Floats]:
+    """Of (T,c) tags those of some cells; faster than by index, which checks each."""
+    return [tag.take(cells, mode="clip") for tag in tags]
+
+
+def _distance(tags: Floats | list[Floats], means: Floats) -> Floats:
     """The rounded distance between (T,...) and (T,...), over T."""
     squares = np.square(tags[0] - means[0])
     for tag, mean in zip(tags[1:], means[1:], strict=True):
