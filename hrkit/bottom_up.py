@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hrkit.errors import HrkitError
 from hrkit.heads.codecs import Codec
 from hrkit.pose_model import PoseModel
-from hrkit.structures import Poses
+from hrkit.structures import Crops, Poses
 
 
 class BottomUpModel(PoseModel):
@@ -28,6 +29,14 @@ class BottomUpModel(PoseModel):
         it is of each person. With `return_heatmaps` poses hold those of the crop of each person's box, as for `msra`.
         """
         raise NotImplementedError
+
+    def crops(self, people: object, codec: object) -> Crops:
+        """Raises `HrkitError`: it sees whole pictures."""
+        raise HrkitError(f"{self.describe()} sees whole pictures, not people one by one")
+
+    def heatmaps(self, images: object, *, flip_test: bool = False, shift: bool = True) -> torch.Tensor:
+        """Raises `HrkitError`: what it gives are not heatmaps of one person."""
+        raise HrkitError(f"{self.describe()} sees whole pictures, not people one by one")
 
     def create_codec(self, name: str | None = None) -> Codec:
         """How heatmaps that poses hold are read. Raises `HrkitError` for any other codec."""

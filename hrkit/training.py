@@ -17,6 +17,7 @@ from attrs import define, frozen
 from tqdm import tqdm
 
 from hrkit import zoo
+from hrkit.bottom_up import BottomUpModel
 from hrkit.config import TrainConfig
 from hrkit.datasets.base import KeypointDataset, concatenate
 from hrkit.devices import parse_devices
@@ -252,6 +253,8 @@ def build_teacher(config: TrainConfig, model: PoseModel) -> PoseModel | None:
     if config.teacher is None:
         return None
     teacher = create_pose_model(config.teacher, weights=config.teacher_weights, num_joints=None, input_size=None)
+    if isinstance(teacher, BottomUpModel):
+        raise HrkitError(f"the teacher {config.teacher!r} sees whole pictures, not people one by one")
     for what, own, theirs in (
         ("joints", model.skeleton.keypoint_names, teacher.skeleton.keypoint_names),
         ("input size", model.input_size, teacher.input_size),

@@ -108,6 +108,16 @@ def test_boxes_detectors_and_decoders_are_refused(pipeline: Pipeline) -> None:
         Pipeline.from_names("synthetic", decoder="dark", **options)
 
 
+def test_it_is_not_taken_for_a_network_of_crops(pipeline: Pipeline, painted_coco: Path) -> None:
+    from hrkit.datasets.coco import coco
+    from hrkit.prediction import predict_dataset
+
+    with pytest.raises(HrkitError, match="sees whole pictures, not people one by one"):
+        predict_dataset(create_pose_model("synthetic", head="left_and_right"), coco(painted_coco), workers=0)
+    with pytest.raises(HrkitError, match="sees whole pictures"):
+        pipeline.pose_model.crops([], pipeline.codec)
+
+
 def test_a_detector_is_found_where_one_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hrkit.pipeline.DEFAULT_DETECTOR", "synthetic")
     options = {"weights": None, "detector_weights": None, "device": "cpu"}

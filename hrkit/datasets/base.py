@@ -22,6 +22,10 @@ def _paths(paths: Iterable[str | Path]) -> tuple[str, ...]:
     return tuple(str(path) for path in paths)
 
 
+def _regions(regions: Iterable[tuple[int, Any]]) -> tuple[tuple[int, Any], ...]:
+    return tuple((int(row), region) for row, region in regions)
+
+
 @frozen(eq=False, repr=False)
 class KeypointDataset:
     """N people in M pictures. Raises `DatasetError` for fields of unequal length or values out of range."""
@@ -51,7 +55,7 @@ class KeypointDataset:
     annotated_joints: tuple[int, ...] | None = None
     """(K,) the place of each joint among those of `annotations`, -1 for none; None where they are the same joints."""
 
-    ignored: tuple[tuple[int, Any], ...] = field(default=(), converter=tuple)
+    ignored: tuple[tuple[int, Any], ...] = field(default=(), converter=_regions)
     """Regions with people whose joints nobody labelled, crowds among them: the row of the picture, and the region as
     COCO has it, polygons, run lengths or a box x, y, width, height, frame px."""
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 
 from hrkit import device_geometry, geometry
+from hrkit.acceleration import OWN
 from hrkit.bottom_up import BottomUpModel
 from hrkit.profiling import section
 from hrkit.structures import Detections, Poses, Skeleton
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from hrkit.config import Augmentation, TrainConfig
     from hrkit.datasets.base import KeypointDataset
     from hrkit.objective import Objective, Samples
-    from hrkit.pose_model import PoseModel
+    from hrkit.pose_model import PoseModel, PreparedPoseModel
 
 Frame = NDArray[np.uint8]
 
@@ -44,6 +45,16 @@ class HigherModel(BottomUpModel):
 
     grouping = Grouping()
     scales: tuple[float, ...] = (1.0,)
+    one_size = False
+    """Whether the network takes pictures of `input_size` alone, into which all are then fitted, black around them."""
+
+    def prepared(
+        self, device: torch.device | str = "cpu", precision: str = "auto", runtime: str = "auto"
+    ) -> PreparedPoseModel:
+        """The same made fast; runtimes that are registered are made for one size."""
+        fast = super().prepared(device, precision, runtime)
+        vars(fast)["one_size"] = runtime not in OWN
+        return fast
 
     @torch.inference_mode()
     def find_poses(
@@ -73,12 +84,12 @@ class HigherModel(BottomUpModel):
 
         Heatmaps are means over scales and passes; tags are those of each pass at the scale nearest to 1.
         """
-        frame_size, short = (frames[0].shape[0], frames[0].shape[1]), min(self.input_size)
-        base = input_size(frame_size, short, 1.0, min(self.scales))
+        frame_size = frames[0].shape[0], frames[0].shape[1]
+        base = self._size(frame_size, 1.0)
         heatmaps: list[torch.Tensor] = []
         tags: list[torch.Tensor] = []
         for scale in sorted(self.scales, reverse=True):
-            size = input_size(frame_size, short, scale, min(self.scales))
+            size = self._size(frame_size, scale)
             with section("pictures"):
                 images = self.normalise(self._warp_frames(frames, size))
             with section("pose network"):
@@ -110,6 +121,12 @@ class HigherModel(BottomUpModel):
         from hrkit_higherhrnet.objective import TagObjective
 
         return TagObjective(config, self, teacher)
+
+    def _size(self, frame_size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """(height, width) of the input at a scale."""
+        if self.one_size:
+            return self.input_size
+        return input_size(frame_size, min(self.input_size), scale, min(self.scales))
 
     def _warp_frames(self, frames: Sequence[Frame], size: tuple[int, int]) -> torch.Tensor:
         """(N,H,W,3) uint8, on the network's device where that cuts pictures itself."""

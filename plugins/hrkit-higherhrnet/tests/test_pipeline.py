@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from hrkit_higherhrnet.pictures import input_size, to_input
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrkit import Pipeline, create_pose_model, geometry
+from hrkit import Pipeline, create_pose_model, geometry, hookimpl
 from hrkit.errors import HrkitError
+from hrkit.registry import plugins
 from hrkit.skeletons import coco17
 from seeded import seeded_tensor
 
@@ -158,6 +160,27 @@ def test_settings_stay_when_it_is_made_fast(model) -> None:
         assert model.prepared("cpu", "float32").grouping.max_people == 60
     finally:
         del model.grouping
+
+
+def test_runtimes_of_one_size_get_pictures_of_that_size(model) -> None:
+    seen = []
+
+    class Fixed(torch.nn.Module):
+        def __init__(self, network: torch.nn.Module, example: torch.Tensor, precision: str) -> None:
+            super().__init__()
+            self.network, self.size = network, example.shape[2:]
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append((images.shape[2:], self.size))
+            return self.network(images)
+
+    plugins.register(SimpleNamespace(register_runtimes=hookimpl(lambda: {"fixed": Fixed})), "fixed")
+    try:
+        pipeline = Pipeline(model, device="cpu", runtime="fixed")
+        assert [len(poses) for poses in pipeline.predict_batch([noise(50, 90), noise(90, 50)])]
+        assert seen == [((64, 64), (64, 64))] * 2
+    finally:
+        plugins.unregister("fixed")
 
 
 def test_detectors_are_refused() -> None:
