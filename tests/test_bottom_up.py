@@ -21,6 +21,8 @@ from hrkit.following import Follower
 from hrkit.images import write_image
 from hrkit.pose_model import PreparedPoseModel
 from hrkit.registry import plugins
+from hrkit.speed import Scene, part_work
+from hrkit.speed_report import Pair
 from hrkit.structures import Detections, Poses
 from hrkit.synthetic import SyntheticHead, paint_people
 
@@ -155,6 +157,16 @@ def test_it_is_evaluated_on_whole_pictures(painted_coco: Path) -> None:
         evaluate(model, dataset, decoder="dark")
 
 
+def test_its_parts_are_measured(pipeline: Pipeline) -> None:
+    frame = paint_people((64, 96), np.random.default_rng(0).uniform(5, 40, (1, 17, 2)))
+    work = part_work(pipeline, Scene((frame,), (Detections.from_boxes([[0, 0, 48, 64]]),)))
+    assert set(work) == {"pose network", "drawing", "end to end"}
+    for piece in work.values():
+        piece()
+    assert str(Pair("synthetic", None, None)) == "synthetic"
+    assert str(Pair("synthetic", (64, 96), "synthetic")) == "synthetic 64x96 + synthetic"
+
+
 def test_commands(painted_coco: Path, tmp_path: Path) -> None:
     write_image(tmp_path / "people.png", paint_people(FRAME, people()))
     network = ["--backbone", "synthetic", "--weights", "none", "--device", "cpu"]
@@ -175,9 +187,6 @@ def test_commands(painted_coco: Path, tmp_path: Path) -> None:
         refused = runner.invoke(main, [*test, "--boxes", "synthetic", "--output", str(tmp_path / "refused")])
         assert refused.exit_code == 2
         assert "leave --boxes out" in refused.output
-        measured = runner.invoke(main, ["bench", "--backbone", "painted", "--people", "1", "--rounds", "1"])
-        assert measured.exit_code == 0, measured.output
-        assert "painted 256x192 " in measured.output
     finally:
         plugins.unregister("painted")
 

@@ -15,7 +15,8 @@ import torch
 from hrkit import Pipeline, create_pose_model
 from hrkit.config import Augmentation, TrainConfig
 from hrkit.errors import DatasetError, HrkitError
-from hrkit.learner import build_optimizer, learning_rate_factor, share_with_teacher, update_average
+from hrkit.learner import build_optimizer, learning_rate_factor, update_average
+from hrkit.objective import share_with_teacher
 from hrkit.training import NonFiniteLossError, train
 from made_coco import make_coco
 from tiny_runs import last_weights, read_log, script_of, tiny_config
