@@ -20,6 +20,9 @@ Batch = dict[str, torch.Tensor]
 class Samples(Protocol):
     """What an epoch is made of: `samples[epoch, place, row]`, alike in any process and at any time."""
 
+    unit: str
+    """What a row is, as "people"."""
+
     def __len__(self) -> int:
         """How many rows there are."""
         ...

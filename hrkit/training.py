@@ -108,7 +108,7 @@ class _Run:
         self.steps_an_epoch = self._batches_an_epoch() // config.accumulate
         if self.steps_an_epoch == 0:
             together = config.batch_size * world.size * config.accumulate
-            raise HrkitError(f"{len(self.samples)} samples fill no step of {together}")
+            raise HrkitError(f"{len(self.samples)} {self.samples.unit} fill no step of {together}")
         self.total = int(min(config.epochs * self.steps_an_epoch, config.max_steps or math.inf))
         self.place = _Place()
         state = load_state(self.folder / LAST) if config.resume else None

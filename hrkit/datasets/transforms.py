@@ -49,6 +49,7 @@ class PersonCrops:
     udp: bool = False
     augmentation: Augmentation | None = None
     seed: int = 0
+    unit = "people"
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -80,6 +80,7 @@ class PictureSamples:
     input_size: Size
     augmentation: Augmentation | None = None
     seed: int = 0
+    unit = "pictures"
     pictures: NDArray[np.int64] = field(
         init=False, default=Factory(lambda self: np.unique(self.people.image_index), takes_self=True)
     )
