@@ -12,6 +12,7 @@ from hrkit_higherhrnet.model import unpacked
 from hrkit_higherhrnet.network import HigherHead
 
 from hrkit import create_pose_model
+from hrkit.checkpoints import read_checkpoint
 from hrkit.errors import HrkitError
 from seeded import seeded_state
 
@@ -53,13 +54,13 @@ def test_parameter_names_are_the_official_ones(shared: Path) -> None:
     ],
 )
 def test_published_layouts_are_read(tmp_path: Path, renamed) -> None:
-    model = create_pose_model("higher_hrnet_w4", num_joints=14, input_size=(64, 64))
-    torch.save({renamed(name): tensor for name, tensor in model.state_dict().items()}, tmp_path / "weights.pth")
-    loaded = create_pose_model(
-        "higher_hrnet_w4", weights=tmp_path / "weights.pth", num_joints=None, input_size=(64, 64)
-    )
-    assert len(loaded.skeleton) == 14
-    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
+    head = {f"head.{name}": tensor for name, tensor in HigherHead((4,), (4,), 14).state_dict().items()}
+    state = {**head, "backbone.conv1.weight": torch.zeros(64, 3, 3, 3)}
+    torch.save({renamed(name): tensor for name, tensor in state.items()}, tmp_path / "weights.pth")
+    checkpoint = read_checkpoint(tmp_path / "weights.pth")
+    assert checkpoint.num_joints == 14
+    assert checkpoint.state.keys() == state.keys()
+    assert all(torch.equal(tensor, checkpoint.state[name]) for name, tensor in state.items())
 
 
 def test_both_outputs_come_out_of_one_tensor() -> None:
