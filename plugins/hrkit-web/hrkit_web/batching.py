@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Frame = NDArray[np.uint8]
 Result = TypeVar("Result")
+Found = TypeVar("Found", Detections, Poses)
 
 WAITING = 256
 """Pictures at most; who comes then is told to come again."""
@@ -148,6 +149,10 @@ def _answer_all(batch: list[Job]) -> None:
 def run(batch: Sequence[Job]) -> list[Detections | Poses]:
     """What is asked about pictures for one pipeline, in one pass of the detector and one of the pose network."""
     pipeline = batch[0].pipeline
+    if pipeline.bottom_up:
+        found = pipeline.predict_batch([job.image for job in batch])
+        everybody = [_chosen(job, poses) for job, poses in zip(batch, found, strict=True)]
+        return [poses.detections if job.boxes_only else poses for job, poses in zip(batch, everybody, strict=True)]
     looking = [job for job in batch if job.boxes is None]
     found = iter(pipeline.detect([job.image for job in looking]) if looking else [])
     boxes = [_chosen(job, next(found)) if job.boxes is None else job.boxes for job in batch]
@@ -157,8 +162,8 @@ def run(batch: Sequence[Job]) -> list[Detections | Poses]:
     return [boxes[row] if job.boxes_only else next(poses) for row, job in enumerate(batch)]
 
 
-def _chosen(job: Job, found: Detections) -> Detections:
-    """The best boxes come first."""
+def _chosen(job: Job, found: Found) -> Found:
+    """The best come first."""
     return found[np.flatnonzero(found.scores >= job.threshold)[: job.most_people]]
 
 
@@ -166,7 +171,7 @@ class SharedPipeline:
     """What a `Follower` asks of a pipeline, worked on together with what others ask."""
 
     def __init__(self, batcher: Batcher, pipeline: Pipeline, *, threshold: float, most_people: int) -> None:
-        self.detector, self.skeleton = pipeline.detector, pipeline.skeleton
+        self.detector, self.skeleton, self.bottom_up = pipeline.detector, pipeline.skeleton, pipeline.bottom_up
         self._batcher, self._pipeline = batcher, pipeline
         self._threshold, self._most_people = threshold, most_people
 
@@ -178,10 +183,12 @@ class SharedPipeline:
         )
 
     def predict_batch(
-        self, images: Sequence[Frame], boxes: Sequence[Detections], return_heatmaps: bool = False
+        self, images: Sequence[Frame], boxes: Sequence[Detections] | None, return_heatmaps: bool = False
     ) -> list[Poses]:
-        """As `Pipeline.predict_batch`, without heatmaps."""
-        return self._ask(Job(self._pipeline, image, one) for image, one in zip(images, boxes, strict=True))
+        """As `Pipeline.predict_batch`, without heatmaps; without boxes, of those above the threshold the best."""
+        given = [None] * len(images) if boxes is None else boxes
+        limits = {"threshold": self._threshold, "most_people": self._most_people}
+        return self._ask(Job(self._pipeline, image, one, **limits) for image, one in zip(images, given, strict=True))
 
     def _ask(self, jobs: Any) -> list[Any]:
         try:

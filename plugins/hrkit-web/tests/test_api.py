@@ -72,7 +72,7 @@ def test_a_threshold_leaves_out_who_scores_less(serve, painted, encoded, synthet
     from hrkit import Detections
 
     class Doubtful:
-        detector, skeleton, max_batch_size = synthetic.detector, synthetic.skeleton, 8
+        detector, skeleton, max_batch_size, bottom_up = synthetic.detector, synthetic.skeleton, 8, False
         predict_batch = staticmethod(synthetic.predict_batch)
 
         @staticmethod

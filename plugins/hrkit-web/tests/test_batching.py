@@ -13,7 +13,7 @@ from hrkit_web.metrics import Metrics
 class Gated:
     """A pipeline that waits for leave, and remembers what it was asked."""
 
-    max_batch_size = 4
+    max_batch_size, bottom_up = 4, False
 
     def __init__(self, pipeline):
         self.detector, self.skeleton = pipeline.detector, pipeline.skeleton
@@ -63,6 +63,28 @@ def test_pipelines_do_not_mix(batcher, synthetic, painted):
     other.gate.set()
     assert [len(answer.result(30)) for answer in (first, *rest)] == [2] * 5
     assert (one.batches, other.batches) == ([1, 2], [2])
+
+
+class BottomUp:
+    """A pipeline whose network finds everybody at once, and takes no boxes."""
+
+    max_batch_size, bottom_up, detector = 4, True, None
+
+    def __init__(self, pipeline):
+        self.skeleton, self._pipeline = pipeline.skeleton, pipeline
+
+    def predict_batch(self, images):
+        return self._pipeline.predict_batch(images)
+
+
+def test_networks_that_find_everybody_at_once(batcher, synthetic, painted):
+    pipeline, frame = BottomUp(synthetic), painted()[0]
+    everybody = synthetic.predict(frame)
+    shared = SharedPipeline(batcher, pipeline, threshold=0.1, most_people=1)
+    (poses,) = shared.predict_batch([frame], None)
+    assert poses.to_dict() == everybody[:1].to_dict()
+    (boxes,) = shared.detect([frame])
+    assert boxes.to_dict() == everybody[:1].detections.to_dict()
 
 
 def test_a_bad_one_fails_alone(batcher, synthetic, painted):

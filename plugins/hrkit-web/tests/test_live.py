@@ -50,7 +50,7 @@ def test_the_newest_frame_wins(serve, camera, painted, encoded, synthetic, poll)
     gate, entered = threading.Event(), threading.Event()
 
     class Slow:
-        detector, skeleton, max_batch_size = synthetic.detector, synthetic.skeleton, 8
+        detector, skeleton, max_batch_size, bottom_up = synthetic.detector, synthetic.skeleton, 8, False
         predict_batch = staticmethod(synthetic.predict_batch)
 
         @staticmethod

@@ -89,6 +89,8 @@ def test_too_long_videos_are_left_off(serve, film):
 class Stuck:
     """A pipeline whose detector waits for leave, after so many frames."""
 
+    bottom_up = False
+
     def __init__(self, pipeline, gate, free):
         self.detector, self.skeleton, self.max_batch_size = pipeline.detector, pipeline.skeleton, 8
         self._pipeline, self._gate, self._left = pipeline, gate, free
