@@ -8,6 +8,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 endif
 PLUGINS := $(wildcard plugins/*)
+PYTEST_ARGS ?= -n 2
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .PHONY: install demo test lint docs clean

@@ -26,9 +26,9 @@ _PACKAGES = (
         "attrs",
         "click",
     ),
-    *("ninja", "scipy", "safetensors", "tqdm", "platformdirs", "filelock"),
+    *("ninja", "scipy", "safetensors", "huggingface_hub", "tqdm", "platformdirs", "filelock"),
 )
-_OPTIONAL = ("pandas", "pyarrow", "supervision")
+_OPTIONAL = ("pandas", "pyarrow", "supervision", "onnxruntime", "openvino")
 
 
 @click.command("doctor", epilog="Example: hrkit doctor")

@@ -72,4 +72,7 @@ class HigherHead(nn.Module):
         finest = features[0]
         low = self.final_layers[0](finest)
         high = self.final_layers[1](self.deconv_layers[0](torch.cat([finest, low], dim=1)))
-        return torch.cat([low, F.pixel_unshuffle(high, 2)], dim=1)
+        count, _, height, width = low.shape
+        apart = F.pixel_unshuffle(high, 2)  # which leaves an empty batch as it is
+        apart = apart.reshape(count, 4 * self.num_joints, height, width)
+        return torch.cat([low, apart], dim=1)
