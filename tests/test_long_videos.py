@@ -30,6 +30,7 @@ class Stub:
 
     detector = object()
     skeleton = coco17
+    bottom_up = False
 
     def __init__(self) -> None:
         self.index = 0
