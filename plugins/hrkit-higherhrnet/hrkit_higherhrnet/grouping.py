@@ -26,11 +26,6 @@ NEAR = 1e-4
 equal, where this takes the one with most tags near enough."""
 
 
-SEEN = 0.25
-"""Of the threshold for peaks, from where cells are looked at one by one for joints that are missing: about to where the
-slopes of the peaks reach. Results do not depend on it."""
-
-
 @frozen(kw_only=True)
 class Grouping:
     """How peaks become people; the defaults are the official settings."""
@@ -73,7 +68,6 @@ def group(heatmaps: Floats, tags: Floats, order: Sequence[int], settings: Groupi
     settings = settings or Grouping()
     heatmaps, tags = _clean(heatmaps, tags)
     joints = len(heatmaps)
-    strong = [np.flatnonzero(heatmap > SEEN * settings.detection_threshold) for heatmap in heatmaps]
     peaks = [_peaks(heatmap, settings.detection_threshold)[: settings.max_people] for heatmap in heatmaps]
     flat, flat_tags = heatmaps.reshape(joints, -1), tags.reshape(len(tags), joints, -1)
     members = _assign(
@@ -86,7 +80,7 @@ def group(heatmaps: Floats, tags: Floats, order: Sequence[int], settings: Groupi
     for joint, own in enumerate(peaks):
         there = members[:, joint] >= 0
         cells[there, joint] = own[members[there, joint]]
-    return _people(heatmaps, tags, strong, cells, settings)
+    return _people(heatmaps, tags, cells, settings)
 
 
 def _clean(heatmaps: Floats, tags: Floats) -> tuple[Floats, Floats]:
@@ -143,8 +137,8 @@ def _assign(values: list[Floats], embeddings: list[Floats], order: Sequence[int]
     return members
 
 
-def _people(heatmaps: Floats, tags: Floats, strong: list[Ints], cells: Ints, settings: Grouping) -> People:
-    """People by the flat cells (P,K) of their joints, -1 for none; `strong` are the cells above the threshold."""
+def _people(heatmaps: Floats, tags: Floats, cells: Ints, settings: Grouping) -> People:
+    """People by the flat cells (P,K) of their joints, -1 for none."""
     joints, width = len(heatmaps), heatmaps.shape[2]
     which = np.arange(joints)
     flat = heatmaps.reshape(joints, -1)
@@ -158,9 +152,8 @@ def _people(heatmaps: Floats, tags: Floats, strong: list[Ints], cells: Ints, set
     if settings.refine and len(cells):
         mean_tags = (own_tags.sum(1) / seen.sum(1)[:, None]).astype(np.float32)
         found = at.copy()
-        for joint in np.flatnonzero(~seen.all(0)).tolist():
-            people = np.flatnonzero(~seen[:, joint])
-            found[people, joint] = best_cells(heatmaps[joint], tags[:, joint], strong[joint], mean_tags[people])
+        people, missing = np.nonzero(~seen)
+        found[people, missing] = best_cells(heatmaps, tags, missing, mean_tags[people])
         value = flat[which, found]
         added = ~seen & (value > 0)
         points = np.where(added[..., None], _adjusted(heatmaps, found), points)

@@ -1,158 +1,183 @@
 """Where a joint of somebody is best: the highest heatmap less the rounded distance of the tags from theirs.
 
-Branch and bound, exact. Shapes: n people, T tags, B blocks of cells.
+Branch and bound over a pyramid of blocks, exact. Of a block the highest heatmap is known and the range of its first
+tags; no cell in it is better than that highest less the rounded distance from that range. Every step of the arithmetic
+is monotone, so this holds to the last bit. Blocks that cannot hold better than what was found are not looked into.
+
+Shapes: K joints, T tags, m searches, each for a joint and somebody's mean tags, p parts: blocks or cells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import cv2
 import numpy as np
+from attrs import frozen
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Extreme = Callable[..., Any]  # cv2.min or cv2.max
 
-SMALL, LARGE = 8, 16
-"""Side of the blocks, cells."""
+SIDE = 4
+"""Blocks are of 4x4 parts of the level below."""
 
-FEW = 1 << 16
-"""Maps of up to so many cells are taken apart into small blocks, others into large ones."""
+LEVELS = 3
+"""Cells, blocks of 4x4 cells, and of 16x16."""
 
-PARTS_AT_ONCE = 1024
-"""How many are looked into in one step; a bound of memory."""
-
-Look = Callable[[Ints, Ints], tuple[Floats, Ints]]
-
-
-def best_cells(heatmap: Floats, tags: Floats, strong: Ints, mean_tags: Floats) -> Ints:
-    """(n,) the best flat cell of (H,W), with tags (T,H,W), for each of (n,T) mean tags.
-
-    `strong` are the cells of a high heatmap, all above a threshold, rising. They are looked at by runs, which lie on
-    one person or two, the others by blocks. No cell of such a part is better than its highest heatmap less the rounded
-    distance from the range of its tags; parts that cannot hold the best are not looked into.
-    """
-    best, found = np.full(len(mean_tags), -np.inf, np.float32), np.zeros(len(mean_tags), np.int64)
-    flat, flat_tags = np.ravel(heatmap), tags.reshape(len(tags), -1)
-    threshold = np.float32(np.inf)
-    if len(strong):
-        threshold = flat[strong].min()
-        bound, look = _runs(flat[strong], flat_tags[:, strong], strong, mean_tags)
-        _search(bound, look, best, found)
-    left = np.flatnonzero(best < threshold)  # the others may find better among the cells below it
-    if len(left):
-        best_left, found_left = best[left], found[left]
-        bound, look = _blocks(heatmap, tags, strong, threshold, mean_tags[left])
-        _search(bound, look, best_left, found_left)
-        found[left] = found_left
-    return found
+ROUNDS = 8
+"""In so many the best large block of each search is looked into before all others that are left. Results do not depend
+on it."""
 
 
-def _search(bound: Floats, look: Look, best: Floats, found: Ints) -> None:
-    """Raises `best` (n,) and the cells `found` (n,) to the best of all parts; `bound` (n,parts) is used up.
+@frozen(eq=False)
+class Level:
+    """The parts of one size, joint by joint and row by row: K*h*w of them."""
 
-    `look(people, parts)`, pairs of them, gives the best value and its cell of each pair.
-    """
-    who, part = np.arange(len(best)), bound.argmax(1)
-    while len(who):
-        value, cell = look(who, part)
-        rising = np.argsort(value, kind="stable")  # of one person's parts the best is written last
-        rising = rising[value[rising] > best[who[rising]]]
-        best[who[rising]], found[who[rising]] = value[rising], cell[rising]
-        bound[who, part] = -np.inf
-        who, part = np.nonzero(bound > best[:, None])
-        if len(who) > PARTS_AT_ONCE:
-            promising = np.argsort(-bound[who, part], kind="stable")[:PARTS_AT_ONCE]
-            who, part = who[promising], part[promising]
+    highest: Floats
+    """(K*h*w,) heatmap."""
+    low: Floats
+    """(T,K*h*w) tags; of blocks only (1,K*h*w), as tags of all passes are much alike."""
+    high: Floats
+    """As many; the same array as `low` of cells."""
+    width: int
+    """Parts in a row."""
 
-
-def _runs(values: Floats, tags: Floats, cells: Ints, mean_tags: Floats) -> tuple[Floats, Look]:
-    """Bounds and looks of the runs of `cells` (c,), which follow each other, with their heatmap (c,) and tags (T,c)."""
-    begins = np.flatnonzero(np.diff(cells, prepend=-2) > 1)
-    lengths = np.diff(begins, append=len(cells))
-    means = mean_tags.T[..., None]
-    low, high = (reduce.reduceat(tags, begins, axis=1) for reduce in (np.minimum, np.maximum))
-    bound = np.maximum.reduceat(values, begins) - _distance(np.clip(means, low[:, None], high[:, None]), means)
-
-    def look(who: Ints, run: Ints) -> tuple[Floats, Ints]:
-        length = lengths[run]
-        first = np.cumsum(length) - length
-        at = np.arange(length.sum()) + np.repeat(begins[run] - first, length)
-        worth = values[at] - _distance(_taken(tags, at), np.repeat(mean_tags[who].T, length, axis=1))
-        best = np.maximum.reduceat(worth, first)
-        place = np.flatnonzero(worth == np.repeat(best, length))
-        place = place[np.searchsorted(place, first)]  # the first of equals
-        return best, cells[at[place]]
-
-    return bound, look
+    def bound(self, parts: Ints, mean_tags: Floats) -> Floats:
+        """(p,) what `parts` (p,) are worth at most to mean tags (T,p); of cells what they are worth."""
+        squares = np.zeros(len(parts), np.float32)
+        for low, high, mean in zip(self.low, self.high, mean_tags, strict=False):
+            lowest = low.take(parts, mode="clip")  # faster than by index, which checks each
+            highest = lowest if high is low else high.take(parts, mode="clip")
+            squares += _square_outside(lowest, highest, mean)
+        return self.highest.take(parts, mode="clip") - _rounded_root(squares)
 
 
-def _blocks(
-    heatmap: Floats, tags: Floats, strong: Ints, threshold: np.float32, mean_tags: Floats
-) -> tuple[Floats, Look]:
-    """Bounds and looks of blocks of cells; bounds are those of the cells that are not `strong`."""
-    flat, flat_tags = np.ravel(heatmap), tags.reshape(len(tags), -1)
-    side = SMALL if heatmap.size <= FEW else LARGE
-    weak = _without(tags, strong)
-    low, high = (_by_block(weak, reduce, side) for reduce in (np.minimum, np.maximum))
-    highest = np.minimum(_by_block(heatmap, np.maximum, side), threshold)
-    means = mean_tags.T[..., None]
-    bound = highest - _distance(np.clip(means, low[:, None], high[:, None]), means)
+@frozen(eq=False)
+class Best:
+    """What was found up to now."""
 
-    def look(who: Ints, block: Ints) -> tuple[Floats, Ints]:
-        cells = _cells(block, heatmap.shape, side)
-        worth = flat.take(cells, mode="clip") - _distance(_taken(flat_tags, cells), mean_tags[who].T[..., None])
-        place = worth.argmax(1)
-        row = np.arange(len(who))
-        return worth[row, place], cells[row, place]
-
-    return bound, look
+    value: Floats
+    """(m,)"""
+    cell: Ints
+    """(m,) in the level of cells."""
 
 
-def _taken(tags: Floats, cells: Ints) -> list[Floats]:
-    """Of (T,c) tags those of some cells; faster than by index, which checks each."""
-    return [tag.take(cells, mode="clip") for tag in tags]
+def best_cells(heatmaps: Floats, tags: Floats, joints: Ints, mean_tags: Floats) -> Ints:
+    """(m,) the best flat cells of (H,W), by maps (K,H,W) and tags (T,K,H,W), for `joints` (m,) and mean tags (m,T)."""
+    height, width = heatmaps.shape[1:]
+    over = -height % SIDE ** (LEVELS - 1), -width % SIDE ** (LEVELS - 1)
+    if any(over):  # cells over the edge are those at the edge again
+        beside = [(0, 0), (0, over[0]), (0, over[1])]
+        heatmaps, tags = np.pad(heatmaps, beside, "edge"), np.pad(tags, [(0, 0), *beside], "edge")
+    levels = _pyramid(heatmaps, tags, np.unique(joints))
+    bound = _bounds(levels[-1], joints, len(heatmaps), mean_tags)
+    begins = joints * bound.shape[1]
+    means = np.ascontiguousarray(mean_tags.T)
+    best = Best(np.full(len(joints), -np.inf, np.float32), np.zeros(len(joints), np.int64))
+    for _ in range(ROUNDS):
+        block = bound.argmax(1)
+        search = np.flatnonzero(bound[np.arange(len(block)), block] > best.value)
+        if not len(search):
+            break
+        block = block[search]
+        _look_into(levels, search, begins[search] + block, means, best)
+        bound[search, block] = -np.inf
+    search, block = np.nonzero(bound > best.value[:, None])
+    _look_at(levels, search, begins[search] + block, bound[search, block], means, best)
+    y, x = np.divmod(best.cell % heatmaps[0].size, heatmaps.shape[2])
+    return np.minimum(y, height - 1) * width + np.minimum(x, width - 1)
 
 
-def _distance(tags: Floats | list[Floats], means: Floats) -> Floats:
-    """The rounded distance between (T,...) and (T,...), over T."""
-    squares = np.square(tags[0] - means[0])
-    for tag, mean in zip(tags[1:], means[1:], strict=True):
-        squares += np.square(tag - mean)
+def _look_at(levels: list[Level], search: Ints, parts: Ints, bound: Floats, means: Floats, best: Best) -> None:
+    """Raises `best` to what is in `parts` (p,) of the last level; `search` (p,) rises, `bound` (p,) is used up."""
+    if not len(parts):
+        return
+    begins = np.flatnonzero(np.diff(search, prepend=-1))
+    highest = np.maximum.reduceat(bound, begins)
+    first = np.flatnonzero(bound == np.repeat(highest, np.diff(begins, append=len(search))))
+    first = first[np.searchsorted(first, begins)]  # the best part of each search, the first of equals
+    if len(levels) == 1:
+        better = highest > best.value[search[first]]
+        who = search[first[better]]
+        best.value[who], best.cell[who] = highest[better], parts[first[better]]
+        return
+    _look_into(levels, search[first], parts[first], means, best)
+    bound[first] = -np.inf
+    rest = np.flatnonzero(bound > best.value.take(search))
+    _look_into(levels, search[rest], parts[rest], means, best)
+
+
+def _look_into(levels: list[Level], search: Ints, blocks: Ints, means: Floats, best: Best) -> None:
+    """Raises `best` to what is in the blocks (p,) of the last level, by their parts in the level below."""
+    *below, own = levels
+    width = below[-1].width
+    steps = (width * np.arange(SIDE)[:, None] + np.arange(SIDE)).ravel()
+    y, x = np.divmod(blocks, own.width)
+    parts = (SIDE * (y * width + x)[:, None] + steps).ravel()
+    search = np.repeat(search, SIDE**2)
+    bound = below[-1].bound(parts, means.take(search, axis=1, mode="clip"))
+    left = np.flatnonzero(bound > best.value.take(search))
+    _look_at(below, search[left], parts[left], bound[left], means, best)
+
+
+def _bounds(level: Level, joints: Ints, count: int, mean_tags: Floats) -> Floats:
+    """(m,h*w) what every block of its joint is worth at most to each search, `count` K."""
+    highest, low, high = (values.reshape(count, -1) for values in (level.highest, level.low[0], level.high[0]))
+    bound = np.empty((len(joints), highest.shape[1]), np.float32)
+    for joint in np.unique(joints).tolist():
+        own = joints == joint
+        squares = _square_outside(low[joint], high[joint], mean_tags[own, :1])
+        bound[own] = highest[joint] - _rounded_root(squares)
+    return bound
+
+
+def _square_outside(low: Floats, high: Floats, means: Floats) -> Floats:
+    """The square of how far `means` are outside of ranges."""
+    outside = np.maximum(low - means, means - high)
+    np.maximum(outside, 0, out=outside)
+    return np.square(outside, out=outside)
+
+
+def _rounded_root(squares: Floats) -> Floats:
     return np.rint(np.sqrt(squares, out=squares), out=squares)
 
 
-def _without(tags: Floats, strong: Ints) -> Floats:
-    """Tags (T,H,W) in which `strong` cells, which rise, have those of the last cell before them that is not strong.
-
-    Ranges of blocks are then those of the other cells, or wider where that cell is of another block.
-    """
-    weak = np.array(tags)
-    if len(strong):
-        flat = weak.reshape(len(tags), -1)
-        begins = np.diff(strong, prepend=-2) > 1
-        before = np.maximum(strong[begins] - 1, 0)
-        flat[:, strong] = flat[:, before[np.cumsum(begins) - 1]]
-    return weak
-
-
-def _by_block(maps: Floats, reduce: np.ufunc, side: int) -> Floats:
-    """(...,H,W) -> (...,B), columns of blocks one after the other; those over the edge end there."""
-    *front, height, width = maps.shape
-    over = -height % side, -width % side
-    if any(over):
-        maps = np.pad(maps, [(0, 0)] * len(front) + [(0, over[0]), (0, over[1])], mode="edge")
-        height, width = height + over[0], width + over[1]
-    strips = reduce.reduce(maps.reshape(*front, height // side, side, width), axis=-2)
-    strips = np.ascontiguousarray(np.swapaxes(strips, -1, -2))  # both steps run along memory
-    return reduce.reduce(strips.reshape(*front, width // side, side, -1), axis=-2).reshape(*front, -1)
+def _pyramid(heatmaps: Floats, tags: Floats, joints: Ints) -> list[Level]:
+    """All levels, cells first; blocks are filled in for `joints` only."""
+    count, height, width = heatmaps.shape
+    cells = tags.reshape(len(tags), -1)
+    levels = [Level(heatmaps.reshape(-1), cells, cells, width)]
+    low = high = tags[0]
+    for _ in range(1, LEVELS):
+        below = heatmaps, low, high
+        height, width = height // SIDE, width // SIDE
+        heatmaps, low, high = (np.empty((count, height, width), np.float32) for _ in range(3))
+        sizes = np.array([8, 4, 4, 2, 1]) * height * width
+        rooms = [np.empty(size, np.float32) for size in sizes]  # to get new memory takes longer than the work
+        for joint in joints.tolist():
+            heatmaps[joint] = _by_block(below[0][joint], cv2.max, rooms)
+            low[joint] = _by_block(below[1][joint], cv2.min, rooms)
+            high[joint] = _by_block(below[2][joint], cv2.max, rooms)
+        levels.append(Level(heatmaps.reshape(-1), low.reshape(1, -1), high.reshape(1, -1), width))
+    return levels
 
 
-def _cells(blocks: Ints, size: tuple[int, ...], side: int) -> Ints:
-    """(m,side^2) flat cells of blocks (m,); of those over the edge the last cells again and again."""
-    height, width = size
-    down = -(-height // side)
-    steps = np.arange(side)
-    y = np.minimum(blocks[:, None] % down * side + steps, height - 1)
-    x = np.minimum(blocks[:, None] // down * side + steps, width - 1)
-    return (y[:, :, None] * width + x[:, None, :]).reshape(len(blocks), -1)
+def _by_block(values: Floats, extreme: Extreme, rooms: list[Floats]) -> Floats:
+    """(H,W) -> (H/4,W/4) the extreme of each block; `rooms` hold what comes between, and the result."""
+    rows = _by_four_rows(values, extreme, rooms[:2])
+    turned = rooms[2].reshape(rows.shape[::-1])
+    cv2.transpose(rows, dst=turned)
+    return _by_four_rows(turned, extreme, rooms[3:]).T
+
+
+def _by_four_rows(values: Floats, extreme: Extreme, rooms: list[Floats]) -> Floats:
+    """(H,W) -> (H/4,W), by halves of memory that lies together, which is several times faster than a reduction."""
+    height, width = values.shape[0] // SIDE, values.shape[1]
+    fours = values.reshape(height, 4 * width)
+    twos, rows = rooms[0].reshape(height, 2 * width), rooms[1].reshape(height, width)
+    extreme(fours[:, : 2 * width], fours[:, 2 * width :], dst=twos)
+    extreme(twos[:, :width], twos[:, width:], dst=rows)
+    return rows
