@@ -32,6 +32,10 @@ ROUNDS = 8
 on it."""
 
 
+AT_ONCE = 2048
+"""Large blocks that are looked into together, 256 cells each: maps of noise would fill the memory."""
+
+
 @frozen(eq=False)
 class Level:
     """The parts of one size, joint by joint and row by row: K*h*w of them."""
@@ -85,8 +89,12 @@ def best_cells(heatmaps: Floats, tags: Floats, joints: Ints, mean_tags: Floats) 
         block = block[search]
         _look_into(levels, search, begins[search] + block, means, best)
         bound[search, block] = -np.inf
-    search, block = np.nonzero(bound > best.value[:, None])
-    _look_at(levels, search, begins[search] + block, bound[search, block], means, best)
+    searches, blocks = np.nonzero(bound > best.value[:, None])
+    for start in range(0, len(searches), AT_ONCE):
+        search, block = searches[start : start + AT_ONCE], blocks[start : start + AT_ONCE]
+        left = bound[search, block] > best.value[search]
+        search, block = search[left], block[left]
+        _look_at(levels, search, begins[search] + block, bound[search, block], means, best)
     y, x = np.divmod(best.cell % heatmaps[0].size, heatmaps.shape[2])
     return np.minimum(y, height - 1) * width + np.minimum(x, width - 1)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hrkit_higherhrnet import search
 from hrkit_higherhrnet.grouping import Grouping, People, group
-from hrkit_higherhrnet.search import best_cells
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_maps import made_maps
@@ -60,13 +60,18 @@ def test_as_defined(people: int, size: tuple[int, int], passes: int, seed: int, 
 
 
 @settings(max_examples=40)
-@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 3), st.integers(0, 9), st.integers(0, 2**32 - 1))
-def test_the_best_cell_of_all(height: int, width: int, passes: int, searches: int, seed: int) -> None:
+@given(
+    *(st.integers(1, 50), st.integers(1, 50), st.integers(1, 3), st.integers(0, 9), st.sampled_from([1, 5, 2048])),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_best_cell_of_all(height: int, width: int, passes: int, searches: int, at_once: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     heatmaps = random.normal(0, 0.3, (4, height, width)).astype(np.float32)
     tags = (random.normal(0, 2, (passes, 4, 1, 1)) + random.normal(0, 1, (passes, 4, height, width))).astype(np.float32)
     joints, means = random.integers(0, 4, searches), random.normal(0, 3, (searches, passes)).astype(np.float32)
-    found = best_cells(heatmaps, tags, joints, means)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "AT_ONCE", at_once)
+        found = search.best_cells(heatmaps, tags, joints, means)
     worth = heatmaps[joints] - np.rint(np.sqrt(np.square(tags[:, joints] - means.T[..., None, None]).sum(0)))
     assert worth.reshape(searches, height * width)[np.arange(searches), found].tolist() == worth.max((1, 2)).tolist()
 
