@@ -65,7 +65,7 @@ def check_runtime(name: str) -> None:
 def placement(network: nn.Module) -> tuple[torch.device, torch.dtype]:
     """Where a network takes its input, and in what; the CPU in float32 for one without tensors of its own."""
     for module in network.modules():  # as few of them as need be: this is asked for each frame
-        for tensor in (*module._parameters.values(), *module._buffers.values()):
-            if tensor is not None and tensor.is_floating_point():
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if tensor.is_floating_point():
                 return tensor.device, tensor.dtype
     return torch.device("cpu"), torch.float32

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from hrkit.registry import plugins
+from hrkit.testing.fixtures import register_plugin  # noqa: F401
 
 FOLDER = Path(__file__).resolve().parents[1]
 
@@ -23,20 +22,11 @@ except ModuleNotFoundError:
 
 
 @pytest.fixture(autouse=True)
-def registered() -> Iterator[None]:
+def registered(register_plugin: Callable[[object, str], None]) -> None:  # noqa: F811
     """The plugin among the others, also where it is not installed."""
-    if "higherhrnet" in plugins.names():
-        yield
-        return
-    plugins.register(hrkit_higherhrnet, "higherhrnet")
-    yield
-    plugins.unregister("higherhrnet")
+    register_plugin(hrkit_higherhrnet, "higherhrnet")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
+def one_thread(one_thread: None) -> None:
     """Networks are so small here that threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
