@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from hrkit.datasets.transforms import MARGIN, PersonCrops
 from hrkit.distributed import current_world, gather_lists
 from hrkit.loading import batches_in_order, load_batches
 from hrkit.pose_model import PoseModel
+from hrkit.profiling import network_seconds
 from hrkit.structures import Poses
 
 
@@ -98,9 +97,15 @@ def find_in_dataset(
     was_training = model.training
     model.eval()
     parts: list[tuple[int, list[Poses]]] = []
+
+    def clock() -> float:
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        return time.perf_counter()
+
     started = time.perf_counter()
     bar = tqdm(total=count, unit="pictures", disable=not (progress and world.is_first), dynamic_ncols=True)
-    with bar, _timed(model) as in_network:
+    with bar, network_seconds(model, clock=clock) as in_network:
         for start in range(world.rank * batch_size, count, world.size * batch_size):
             frames = [read_frame(path) for path in dataset.image_paths[start : start + batch_size]]
             parts.append((start, model.find_poses(frames, flip_test=flip_test)))
@@ -114,32 +119,6 @@ def find_in_dataset(
     keypoints = np.concatenate([np.zeros((0, len(model.skeleton), 3)), *triples])
     seconds = max(gather_lists([sum(in_network)]))
     return dataset.with_boxes(ids, boxes, scores), Predictions(keypoints, seconds, time.perf_counter() - started)
-
-
-@contextlib.contextmanager
-def _timed(model: PoseModel) -> Iterator[list[float]]:
-    """Seconds of each pass of the network, in the list."""
-    begun = 0.0
-    seconds: list[float] = []
-
-    def wait() -> float:
-        if model.device.type == "cuda":
-            torch.cuda.synchronize(model.device)
-        return time.perf_counter()
-
-    def enter(network: torch.nn.Module, images: object) -> None:
-        nonlocal begun
-        begun = wait()
-
-    def leave(network: torch.nn.Module, images: object, result: object) -> None:
-        seconds.append(wait() - begun)
-
-    hooks = [model.register_forward_pre_hook(enter), model.register_forward_hook(leave)]
-    try:
-        yield seconds
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def crop_areas(dataset: KeypointDataset, input_size: tuple[int, int]) -> NDArray[np.float64]:

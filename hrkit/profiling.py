@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from attrs import define, field
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @define
@@ -63,3 +67,25 @@ def section(name: str) -> Iterator[None]:
         yield
     finally:
         profile.add(name, time.perf_counter() - started)
+
+
+@contextlib.contextmanager
+def network_seconds(*networks: nn.Module, clock: Callable[[], float] = time.perf_counter) -> Iterator[list[float]]:
+    """Seconds of each pass of the networks within the block, in a list that grows; none may be part of another."""
+    begun = 0.0
+    seconds: list[float] = []
+
+    def enter(network: nn.Module, images: object) -> None:
+        nonlocal begun
+        begun = clock()
+
+    def leave(network: nn.Module, images: object, result: object) -> None:
+        seconds.append(clock() - begun)
+
+    hooks = [network.register_forward_pre_hook(enter) for network in networks]
+    hooks += [network.register_forward_hook(leave) for network in networks]
+    try:
+        yield seconds
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -22,6 +22,7 @@ from hrkit.images import read_image
 from hrkit.pipeline import FRAMES_AT_ONCE, Pipeline, create_detector
 from hrkit.player import Drawing
 from hrkit.pose_model import PoseModel, create_pose_model
+from hrkit.profiling import network_seconds
 from hrkit.structures import Detections, Poses, Skeleton
 
 REST = 0.1
@@ -157,34 +158,17 @@ def whole(pipeline: Pipeline, scene: Scene) -> None:
 
 def outside_networks(pipeline: Pipeline, scene: Scene, rounds: int) -> Timing:
     """Seconds a frame of all that is neither of the two networks, drawing among it, in one frame after the other."""
-    networks = [pipeline.pose_model, getattr(pipeline.detector, "network", None)]
-    poses, drawing, inside = standing(scene.found[0], pipeline.skeleton), Drawing(), 0.0
-
-    def enter(network: nn.Module, images: Any) -> None:
-        nonlocal inside
-        inside -= time.perf_counter()
-
-    def leave(network: nn.Module, images: Any, result: Any) -> None:
-        nonlocal inside
-        inside += time.perf_counter()
-
-    hooks = [
-        hook
-        for network in networks
-        if isinstance(network, nn.Module)
-        for hook in (network.register_forward_pre_hook(enter), network.register_forward_hook(leave))
-    ]
-    try:
-        seconds = []
+    both = (pipeline.pose_model, getattr(pipeline.detector, "network", None))
+    networks = [network for network in both if isinstance(network, nn.Module)]
+    poses, drawing, seconds = standing(scene.found[0], pipeline.skeleton), Drawing(), []
+    with network_seconds(*networks) as inside:
         for _ in range(rounds):
-            inside, started = 0.0, time.perf_counter()
+            inside.clear()
+            started = time.perf_counter()
             whole(pipeline, scene)
             drawing(scene.frames[0], poses)
-            seconds.append(time.perf_counter() - started - inside)
-        return Timing(tuple(seconds))
-    finally:
-        for hook in hooks:
-            hook.remove()
+            seconds.append(time.perf_counter() - started - sum(inside))
+    return Timing(tuple(seconds))
 
 
 def blank_input(network: nn.Module, size: tuple[int, int], count: int = 1) -> torch.Tensor:
