@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hrkit.zoo import WeightsEntry
 
 _GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
@@ -27,44 +29,33 @@ _DEFAULTS = {("32", "512"), ("48", "512")}
 
 def published_entries() -> list[WeightsEntry]:
     """Every entry; of the authors' files no checksum was published."""
-    return [*_mmpose(), *_official()]
+    return [*map(_mmpose, _MMPOSE_ROWS.strip().splitlines()), *map(_official, _OFFICIAL.strip().splitlines())]
 
 
-def _mmpose() -> list[WeightsEntry]:
-    entries = []
-    for row in _MMPOSE_ROWS.strip().splitlines():
-        width, side, *metrics, file = row.split()
-        names = ("AP", "AP50", "AP75", "AR", "AR50")
-        entries.append(
-            WeightsEntry(
-                f"higher_hrnet_w{width}-coco-{side}",
-                f"higher_hrnet_w{width}",
-                url=_MMPOSE.format(file),
-                checksum=f"sha256:{file.split('-')[1].split('_')[0]}",
-                input_size=(int(side), int(side)),
-                metrics=dict(zip(names, map(float, metrics), strict=True)),
-                licence="Apache-2.0",
-                source="MMPose",
-                default=(width, side) in _DEFAULTS,
-            )
-        )
-    return entries
+def _mmpose(row: str) -> WeightsEntry:
+    width, side, *metrics, file = row.split()
+    return _entry(
+        "", width, side, dict(zip(("AP", "AP50", "AP75", "AR", "AR50"), map(float, metrics), strict=True)),
+        url=_MMPOSE.format(file),
+        checksum=f"sha256:{file.split('-')[1].split('_')[0]}",
+        licence="Apache-2.0",
+        source="MMPose",
+        default=(width, side) in _DEFAULTS,
+    )  # fmt: skip
 
 
-def _official() -> list[WeightsEntry]:
-    entries = []
-    for row in _OFFICIAL.strip().splitlines():
-        width, side, *metrics, file = row.split()
-        names = ("AP", "AP50", "AP75", "APM", "APL")
-        entries.append(
-            WeightsEntry(
-                f"official-higher_hrnet_w{width}-coco-{side}",
-                f"higher_hrnet_w{width}",
-                url=_GOOGLE_DRIVE.format(file),
-                input_size=(int(side), int(side)),
-                metrics=dict(zip(names, map(float, metrics), strict=True)),
-                licence="MIT",
-                source="HigherHRNet",
-            )
-        )
-    return entries
+def _official(row: str) -> WeightsEntry:
+    width, side, *metrics, file = row.split()
+    return _entry(
+        "official-", width, side, dict(zip(("AP", "AP50", "AP75", "APM", "APL"), map(float, metrics), strict=True)),
+        url=_GOOGLE_DRIVE.format(file),
+        licence="MIT",
+        source="HigherHRNet",
+    )  # fmt: skip
+
+
+def _entry(prefix: str, width: str, side: str, metrics: dict[str, float], **facts: Any) -> WeightsEntry:
+    model = f"higher_hrnet_w{width}"
+    return WeightsEntry(
+        f"{prefix}{model}-coco-{side}", model, input_size=(int(side), int(side)), metrics=metrics, **facts
+    )
