@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hrkit.detectors.base import Detector
     from hrkit.heads.codecs import Codec
     from hrkit.manifest import Result
+    from hrkit.native import Library
     from hrkit.zoo import WeightsEntry
 
 hookspec = pluggy.HookspecMarker("hrkit")
@@ -93,6 +94,15 @@ def register_engines() -> Mapping[str, Callable[..., Iterator[Result]]]:
     It is called with a list of the names of inputs, a `hrkit.bulk.Job` and whatever options the user names
     (`workers`, `address`), and gives a `Result` for each input, in any order. `job` can be pickled; where the work is
     done, `job.load()` loads the networks once, and what it gives is called with a few names at a time.
+    """
+
+
+@hookspec
+def register_operators() -> Mapping[str, Callable[[], Library]]:
+    """Operators in C++ and CUDA: name -> builder. `builder()` gives a `hrkit.native.Library`, the same one each time.
+
+    `hrkit build-ops` builds them, and so does their first use with `HRKIT_OPS=native`. The plugin does without where
+    they are not there.
     """
 
 

@@ -4,7 +4,7 @@ Every function takes tensors or numpy arrays, gives back the same kind, and answ
 score. Equal scores keep their order; NaN scores are never kept. Gradients do not pass through: a tensor that requires
 them is refused with `HrkitError`, whichever version runs.
 
-There are three versions: native operators (`csrc/`, see `native.py`), the ones here with torch, and plain ones to
+There are three versions: native operators (`csrc/`, built by `native.py`), the ones here with torch, and plain ones to
 compare with (`ops_reference.py`). `HRKIT_OPS` chooses. The native ones run on the CPU, and on GPUs where their CUDA
 kernels were built; those are tested on the CPU, thread by thread, and were never run on a GPU.
 """
@@ -21,9 +21,10 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hrkit import native, ops_reference
+from hrkit import ops_reference
 from hrkit.arrays import ArrayOrTensor, as_tensor, like
 from hrkit.errors import HrkitError
+from hrkit.operators import library
 
 
 def nms(boxes: ArrayOrTensor, scores: ArrayOrTensor, iou_threshold: float) -> ArrayOrTensor:
@@ -135,7 +136,7 @@ def soft_oks_nms(
 
 def _chosen(name: str, given: Tensor) -> Callable[..., Any] | None:
     """The version of an operation that is not written here, where that is wanted for the device of `given`."""
-    kind = native.implementation(given.device.type)
+    kind = library().implementation(given.device.type)
     if kind == "native":
         return getattr(torch.ops.hrkit, name)
     if kind == "reference":

@@ -33,11 +33,23 @@ BUILT_INS = (
     "hrkit.runtimes",
     "hrkit.zoo",
     "hrkit.engines",
+    "hrkit.operators",
     "hrkit.commands",
 )
 """Modules of hrkit itself that implement hooks; named by strings, so that the registry imports none of them."""
 
-KINDS = ("backbones", "detectors", "heads", "decoders", "datasets", "runtimes", "weights", "engines", "commands")
+KINDS = (
+    "backbones",
+    "detectors",
+    "heads",
+    "decoders",
+    "datasets",
+    "runtimes",
+    "weights",
+    "engines",
+    "operators",
+    "commands",
+)
 """What can be registered; the hook of each is `register_<kind>`."""
 
 ELSEWHERE = {
@@ -329,6 +341,7 @@ datasets = Registry("datasets")
 runtimes = Registry("runtimes")
 weights = Registry("weights")
 engines = Registry("engines")
+operators = Registry("operators")
 commands = Registry("commands")
 
 

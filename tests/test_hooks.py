@@ -25,6 +25,7 @@ SECTIONS = {
     "register_runtimes": "Runtimes",
     "register_weights": "Weights",
     "register_engines": "Engines",
+    "register_operators": "Operators",
     "register_commands": "Commands",
 }
 DUMMIES = {

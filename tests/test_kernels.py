@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowds import awkward_boxes, awkward_poses
-from hrkit import native, ops_reference
+from hrkit import native, operators, ops_reference
 from hrkit.skeletons import coco17
 
 HERE = Path(__file__).parent
@@ -36,7 +36,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     library = tmp_path_factory.mktemp("kernels") / "kernels.so"
     flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wall", "-Werror", "-shared", "-fPIC"]
     source = str(HERE / "csrc" / "kernels_on_cpu.cpp")
-    subprocess.run([compiler, *flags, f"-I{native.SOURCES}", source, "-o", str(library)], check=True)
+    subprocess.run([compiler, *flags, f"-I{operators.library().folder}", source, "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
 
 
@@ -157,7 +157,7 @@ def test_soft_suppression(kernels: ctypes.CDLL, seed: int, count: int, threads: 
 def test_they_compile(tmp_path: Path) -> None:
     from torch.utils import cpp_extension
 
-    sources = [str(path) for path in native.sources(cuda=True) if "cuda" in path.name]
+    sources = [str(path) for path in operators.library().sources(cuda=True) if "cuda" in path.name]
     flags = ["-std=c++20", *native.cuda_flags(("8.0", "9.0")), "-Xcompiler=-fPIC"]
     headers = [f"-isystem={path}" for path in cpp_extension.include_paths()]
     command = ["nvcc", "-c", "--threads=2", *flags, *headers, *sources, f"--output-directory={tmp_path}"]

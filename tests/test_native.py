@@ -18,6 +18,7 @@ from crowds import awkward_poses, scattered_boxes
 from hrkit import native, ops
 from hrkit.cli import main
 from hrkit.errors import HrkitError
+from hrkit.operators import library
 from hrkit.skeletons import coco17
 
 
@@ -59,23 +60,27 @@ from hrkit import ops
 for _ in range(2):
     print(ops.nms(np.array([[0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 30, 30.]]), np.array([0.5, 0.9, 0.1]), 0.5).tolist())
 """
+CHOSEN = """
+from hrkit.operators import library
+print(library().implementation())
+"""
 
 
 def test_what_is_built_is_found_again(built: Path) -> None:
-    path = native.found()
+    path = library().found()
     assert path is not None
     before = path.stat().st_mtime_ns
     for chosen in ("native", ""):
-        ended = python(SUPPRESS + "from hrkit import native; print(native.implementation())", built, HRKIT_OPS=chosen)
+        ended = python(SUPPRESS + CHOSEN, built, HRKIT_OPS=chosen)
         assert ended.stdout.splitlines() == ["[1, 2]", "[1, 2]", "native"], ended.stderr
     assert path.stat().st_mtime_ns == before
-    result = CliRunner().invoke(main, ["build-ops"])
-    assert result.stdout.splitlines()[0] == f"there already: {path}"
-    assert result.stdout.splitlines()[1].startswith("CUDA kernels: ")
+    result = CliRunner().invoke(main, ["build-ops", "hrkit"])
+    assert result.stdout.splitlines()[0] == f"hrkit: there already: {path}"
+    assert result.stdout.splitlines()[1].startswith("hrkit: CUDA kernels: ")
 
 
 def test_nothing_is_built_unasked(tmp_path: Path) -> None:
-    ended = python(SUPPRESS + "from hrkit import native; print(native.implementation())", tmp_path, HRKIT_OPS="")
+    ended = python(SUPPRESS + CHOSEN, tmp_path, HRKIT_OPS="")
     assert ended.stdout.splitlines() == ["[1, 2]", "[1, 2]", "torch"]
     assert ended.stderr == ""
     assert list(tmp_path.iterdir()) == []
@@ -93,10 +98,11 @@ def test_without_what_it_takes_torch_takes_over_and_one_line_says_so(tmp_path: P
         sources = tmp_path / "csrc"
         sources.mkdir()
         (sources / "ops.cpp").write_text("this does not compile")
-        setup = f"from pathlib import Path\nfrom hrkit import native\nnative.SOURCES = Path({str(sources)!r})\n"
+        setup = "from pathlib import Path\nfrom hrkit.operators import library\n"
+        setup += f"library().folder = Path({str(sources)!r})\n"
     ended = python(setup + SUPPRESS, tmp_path / "home", **environment)
     assert ended.stdout.splitlines() == ["[1, 2]", "[1, 2]"], ended.stderr
-    told = [line for line in ended.stderr.splitlines() if "torch's take over" in line]
+    told = [line for line in ended.stderr.splitlines() if "slower ones take over" in line]
     assert len(told) == 1
     assert not list((tmp_path / "home").rglob("*.so"))
 
@@ -120,8 +126,8 @@ from pathlib import Path
 import torch
 from torch.utils import cpp_extension
 cpp_extension.load = lambda *a, build_directory, **k: Path(build_directory, "hrkit_ops.so").write_bytes(b"built")
-from hrkit import native
-print(native.build_library().read_bytes())
+from hrkit.operators import library
+print(library().build().read_bytes())
 """
     ended = python(quick, tmp_path)
     assert ended.stdout == "b'built'\n", ended.stderr
@@ -150,13 +156,13 @@ def compiled(*args, build_directory, **kwargs):
     while len(list(home.glob("comes-*"))) < 2:
         assert time.monotonic() < deadline, "the other never came"
         time.sleep(0.01)
-    library = shutil.copy({str(native.found())!r}, Path(build_directory, "hrkit_ops.so"))
+    library = shutil.copy({str(library().found())!r}, Path(build_directory, "hrkit_ops.so"))
     torch.ops.load_library(library)
 
 native.FileLock = Lock
 cpp_extension.load = compiled
 {SUPPRESS}
-print(native.implementation())
+{CHOSEN}
 """
     environment = {**os.environ, "HRKIT_HOME": str(tmp_path), "HRKIT_OPS": "native"}
     both = [
@@ -201,36 +207,37 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compiler:
 
 
 def test_with_a_gpu_and_nvcc_there_are_cuda_kernels(gpu: Compiler) -> None:
-    result = CliRunner().invoke(main, ["build-ops"])
-    path = native.found()
-    assert result.stdout == f"built: {path}\nCUDA kernels: yes\n"
+    result = CliRunner().invoke(main, ["build-ops", "hrkit"])
+    path = library().found()
+    assert result.stdout == f"hrkit: built: {path}\nhrkit: CUDA kernels: yes\n"
     ((suffixes, flags),) = gpu.calls
     assert suffixes == {".cpp", ".cu"}
     assert "-gencode=arch=compute_90,code=sm_90" in flags
     assert "--fmad=false" in flags
-    assert path == native.library_path(("9.0",))
-    assert native.devices(path) == ("cpu", "cuda")
-    assert len({native.library_path(of) for of in ((), ("9.0",), ("8.0",), ("8.0", "9.0"))}) == 4
-    result = CliRunner().invoke(main, ["build-ops"])
-    assert result.stdout == f"there already: {path}\nCUDA kernels: yes\n"
+    assert path == library().path(("9.0",))
+    assert library().devices(path) == ("cpu", "cuda")
+    assert len({library().path(of) for of in ((), ("9.0",), ("8.0",), ("8.0", "9.0"))}) == 4
+    result = CliRunner().invoke(main, ["build-ops", "hrkit"])
+    assert result.stdout == f"hrkit: there already: {path}\nhrkit: CUDA kernels: yes\n"
 
 
 def test_kernels_that_cannot_be_built_are_left_out(gpu: Compiler, caplog: pytest.LogCaptureFixture) -> None:
     gpu.fails = True
-    result = CliRunner().invoke(main, ["build-ops"])
-    path = native.found()
-    assert path == native.library_path()
-    assert native.devices(path) == ("cpu",)
-    assert result.stdout == f"built: {path}\nCUDA kernels: no: they failed to compile\n"
+    result = CliRunner().invoke(main, ["build-ops", "hrkit"])
+    path = library().found()
+    assert path == library().path()
+    assert library().devices(path) == ("cpu",)
+    assert result.stdout == f"hrkit: built: {path}\nhrkit: CUDA kernels: no: they failed to compile\n"
     assert [suffixes for suffixes, _ in gpu.calls] == [{".cpp", ".cu"}, {".cpp"}]
-    assert caplog.messages == ["hrkit's operators are built without CUDA kernels (nvcc does not like it)"]
+    assert caplog.messages == ["hrkit_ops is built without CUDA kernels (nvcc does not like it)"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_it_is_said_that_there_are_no_kernels(built: Path) -> None:
     assert native.gpus() == ()
     assert native.why_no_cuda() in ("torch sees no GPU", "this torch is built without CUDA")
-    assert CliRunner().invoke(main, ["build-ops"]).stdout.endswith(f"\nCUDA kernels: no: {native.why_no_cuda()}\n")
+    told = CliRunner().invoke(main, ["build-ops", "hrkit"]).stdout
+    assert told.endswith(f"\nhrkit: CUDA kernels: no: {native.why_no_cuda()}\n")
 
 
 def test_nvcc_must_be_of_the_same_cuda_as_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -251,9 +258,9 @@ def test_nvcc_must_be_of_the_same_cuda_as_torch(monkeypatch: pytest.MonkeyPatch,
 
 def test_tensors_go_to_the_kernels_of_their_device(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = SimpleNamespace(device=torch.device("cuda", 1))
-    monkeypatch.setattr(native, "_devices", ("cpu",))
+    monkeypatch.setattr(library(), "_devices", ("cpu",))
     assert ops._chosen("oks_nms", there) is None  # type: ignore[arg-type]
-    monkeypatch.setattr(native, "_devices", ("cpu", "cuda"))
+    monkeypatch.setattr(library(), "_devices", ("cpu", "cuda"))
     assert ops._chosen("oks_nms", there) == torch.ops.hrkit.oks_nms  # type: ignore[arg-type]
     assert ops._chosen("oks_nms", torch.empty(0, device="meta")) is None
 

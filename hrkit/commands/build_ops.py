@@ -1,30 +1,45 @@
-"""`hrkit build-ops`: hrkit's own operators, compiled for this machine."""
+"""`hrkit build-ops`: native operators, compiled for this machine."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from hrkit.native import Library
 
 
 @click.command("build-ops", epilog="Example: hrkit build-ops")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--verbose", is_flag=True, help="Show what the compiler says.")
-def command(verbose: bool) -> None:
-    """Builds hrkit's own operators, once; from then on they are used.
+def command(names: tuple[str, ...], verbose: bool) -> None:
+    """Builds the native operators of hrkit and its plugins, or those of the NAMEs, once; from then on they are used.
 
-    Needs a C++ compiler and ninja, and takes about a minute. Without them hrkit uses torch's operators. With a GPU and
-    nvcc there are CUDA kernels, too.
+    Needs a C++ compiler and ninja, and takes about a minute each. Without them slower versions are used. With a GPU
+    and nvcc there are CUDA kernels, too.
     """
+    from hrkit.registry import operators
+
+    for name in names or operators.names():
+        _build(name, operators.build(name), verbose)
+
+
+def _build(name: str, library: Library, verbose: bool) -> None:
     from hrkit import native
     from hrkit.errors import HrkitError, one_line
 
-    path, lacking = native.found(), native.why_no_cuda()
-    if path is not None and ("cuda" in native.devices(path) or lacking):
-        click.echo(f"there already: {path}")
+    path, lacking = library.found(), native.why_no_cuda()
+    if path is not None and ("cuda" in library.devices(path) or lacking or not library.has_kernels):
+        click.echo(f"{name}: there already: {path}")
     else:
-        click.echo("building ...", err=True)
+        click.echo(f"{name}: building ...", err=True)
         try:
-            path = native.build_library(verbose=verbose)
+            path = library.build(verbose=verbose)
         except (OSError, RuntimeError, ImportError) as error:
-            raise HrkitError(f"cannot be built ({one_line(error)[:300]}); torch's operators stay in use") from None
-        click.echo(f"built: {path}")
-    without = f"no: {lacking}" if lacking else "no: they failed to compile"
-    click.echo(f"CUDA kernels: {'yes' if 'cuda' in native.devices(path) else without}")
+            reason = one_line(error)[:300]
+            raise HrkitError(f"{name} cannot be built ({reason}); what is slower stays in use") from None
+        click.echo(f"{name}: built: {path}")
+    if library.has_kernels:
+        without = f"no: {lacking}" if lacking else "no: they failed to compile"
+        click.echo(f"{name}: CUDA kernels: {'yes' if 'cuda' in library.devices(path) else without}")

@@ -23,6 +23,7 @@ from hrkit.testing.decoders import examine_decoder
 from hrkit.testing.detectors import examine_detector
 from hrkit.testing.engines import examine_engine
 from hrkit.testing.heads import CHANNELS, STRIDES, examine_head
+from hrkit.testing.operators import examine_operators
 from hrkit.testing.report import Finding, raised, wrong
 from hrkit.testing.runtimes import examine_runtime
 from hrkit.testing.weights import examine_weights
@@ -222,6 +223,10 @@ def _examine_engine(part: Part) -> Iterator[Finding]:
     yield from examine_engine(_build(part), part=part.title)
 
 
+def _examine_operators(part: Part) -> Iterator[Finding]:
+    yield from examine_operators(_build(part), part=part.title)
+
+
 def _examine_command(part: Part) -> Iterator[Finding]:
     yield from examine_command(part.entry.value, part=part.title)
 
@@ -239,5 +244,6 @@ EXAMINE: Mapping[str, Callable[[Part], Iterator[Finding]]] = {
     "runtimes": _examine_runtime,
     "weights": _examine_weights,
     "engines": _examine_engine,
+    "operators": _examine_operators,
     "commands": _examine_command,
 }
