@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from hrkit_higherhrnet.search import Floats, Ints, best_cells
+from hrkit_higherhrnet.maps import Maps, look
+from hrkit_higherhrnet.search import Floats, Ints
 
 NEAR = 1e-4
 """What a tag's distance, as far as it matters, counts beside the official cost. That often leaves several assignments
@@ -66,47 +66,18 @@ def group(heatmaps: Floats, tags: Floats, order: Sequence[int], settings: Groupi
     its maps is no peak. Nobody is P = 0.
     """
     settings = settings or Grouping()
-    heatmaps, tags = _clean(heatmaps, tags)
-    joints = len(heatmaps)
-    peaks = [_peaks(heatmap, settings.detection_threshold)[: settings.max_people] for heatmap in heatmaps]
-    flat, flat_tags = heatmaps.reshape(joints, -1), tags.reshape(len(tags), joints, -1)
-    members = _assign(
-        [flat[joint, cells] for joint, cells in enumerate(peaks)],
-        [flat_tags[:, joint, cells].T for joint, cells in enumerate(peaks)],
-        order,
-        settings,
-    )
+    maps = look(heatmaps, tags, settings.detection_threshold, settings.max_people)
+    ends = np.cumsum([len(own) for own in maps.peaks])
+    values, embeddings = maps.at(np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0)), np.concatenate(maps.peaks))
+    members = _assign(np.split(values, ends[:-1]), np.split(embeddings, ends[:-1]), order, settings)
     cells = np.full(members.shape, -1)
-    for joint, own in enumerate(peaks):
+    for joint, own in enumerate(maps.peaks):
         there = members[:, joint] >= 0
         cells[there, joint] = own[members[there, joint]]
-    return _people(heatmaps, tags, cells, settings)
+    return _people(maps, cells, settings)
 
 
-def _clean(heatmaps: Floats, tags: Floats) -> tuple[Floats, Floats]:
-    """Where a map is no number, joints and tags are 0; the very same arrays where all are."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        # squares do not cancel, so one pass tells; that it also takes huge numbers for infinite costs a second look
-        sums = [np.dot(maps.ravel(), maps.ravel()) for maps in (heatmaps, tags)]
-    if np.isfinite(sums).all():
-        return heatmaps, tags
-    wrong = ~np.isfinite(heatmaps) | ~np.isfinite(tags).all(0)
-    return np.where(wrong, np.float32(0), heatmaps), np.where(wrong, np.float32(0), tags)
-
-
-def _peaks(heatmap: Floats, threshold: float) -> Ints:
-    """(n,) the flat cells of (H,W) that are local maxima above the threshold, best first.
-
-    A maximum is the highest of the 5x5 cells about it, or as high as others there.
-    """
-    cells = np.flatnonzero((heatmap == cv2.dilate(heatmap, _WINDOW)) & (heatmap > threshold))
-    return cells[np.argsort(-heatmap.ravel()[cells], kind="stable")]
-
-
-_WINDOW = np.ones((5, 5), np.uint8)
-
-
-def _assign(values: list[Floats], embeddings: list[Floats], order: Sequence[int], settings: Grouping) -> Ints:
+def _assign(values: Sequence[Floats], embeddings: Sequence[Floats], order: Sequence[int], settings: Grouping) -> Ints:
     """(P,K) which peak of a joint belongs to each person, -1 for none.
 
     `values` (n_k,) and `embeddings` (n_k,T) are of the peaks of each joint. One joint after the other is shared out:
@@ -137,27 +108,27 @@ def _assign(values: list[Floats], embeddings: list[Floats], order: Sequence[int]
     return members
 
 
-def _people(heatmaps: Floats, tags: Floats, cells: Ints, settings: Grouping) -> People:
+def _people(maps: Maps, cells: Ints, settings: Grouping) -> People:
     """People by the flat cells (P,K) of their joints, -1 for none."""
-    joints, width = len(heatmaps), heatmaps.shape[2]
-    which = np.arange(joints)
-    flat = heatmaps.reshape(joints, -1)
+    which = np.broadcast_to(np.arange(len(maps.heatmaps)), cells.shape)
     seen = cells >= 0
     at = np.where(seen, cells, 0)
-    scores = np.where(seen, flat[which, at], 0)
-    own_tags = np.moveaxis(tags.reshape(len(tags), joints, -1)[:, which, at], 0, -1) * seen[..., None]
-    points = _adjusted(heatmaps, at) if settings.adjust else np.stack([at % width, at // width], axis=2)
-    points = points * seen[..., None]
+    values, own_tags = maps.at(which, at)
+    scores, own_tags = np.where(seen, values, 0), own_tags * seen[..., None]
     means = scores.astype(np.float64).mean(1)
+    found, added = at, np.zeros_like(seen)
     if settings.refine and len(cells):
         mean_tags = (own_tags.sum(1) / seen.sum(1)[:, None]).astype(np.float32)
+        missing, people = np.nonzero(~seen.T)  # joint by joint, whose maps then stay in the cache
         found = at.copy()
-        people, missing = np.nonzero(~seen)
-        found[people, missing] = best_cells(heatmaps, tags, missing, mean_tags[people])
-        value = flat[which, found]
-        added = ~seen & (value > 0)
-        points = np.where(added[..., None], _adjusted(heatmaps, found), points)
-        scores = np.where(added, value, scores)
+        found[people, missing] = maps.best_cells(missing, mean_tags[people])
+        values, _ = maps.at(which, found)
+        added = ~seen & (values > 0)
+        scores = np.where(added, values, scores)
+    points = _adjusted(maps.heatmaps, found)
+    if not settings.adjust:
+        points = np.where(added[..., None], points, np.stack(divmod(at, maps.width)[::-1], axis=2))
+    points = points * (seen | added)[..., None]
     return People(points.astype(np.float32), scores.astype(np.float32), means, own_tags.astype(np.float32))
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hrkit_higherhrnet import search
 from hrkit_higherhrnet.grouping import Grouping, People, group
+from hrkit_higherhrnet.maps import look
+from hrkit_higherhrnet.operators import library
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_maps import made_maps
@@ -15,6 +18,17 @@ from plain_grouping import plain_group
 from scipy.optimize import linear_sum_assignment
 
 ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16)
+
+
+@pytest.fixture(scope="module", params=["torch", "native"], autouse=True)
+def version(request: pytest.FixtureRequest) -> Iterator[str]:
+    """In NumPy, and by native operators."""
+    if request.param == "native":
+        request.getfixturevalue("built_library")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HRKIT_OPS", request.param)
+        assert library().implementation() == request.param
+        yield request.param
 
 
 def distance(people: People, points: np.ndarray, scores: np.ndarray, person_scores: np.ndarray) -> float:
@@ -71,9 +85,29 @@ def test_the_best_cell_of_all(height: int, width: int, passes: int, searches: in
     joints, means = random.integers(0, 4, searches), random.normal(0, 3, (searches, passes)).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "AT_ONCE", at_once)
-        found = search.best_cells(heatmaps, tags, joints, means)
+        found = look(heatmaps, tags, 0, 9).best_cells(joints, means)
     worth = heatmaps[joints] - np.rint(np.sqrt(np.square(tags[:, joints] - means.T[..., None, None]).sum(0)))
     assert worth.reshape(searches, height * width)[np.arange(searches), found].tolist() == worth.max((1, 2)).tolist()
+
+
+@settings(max_examples=40)
+@given(*(st.integers(1, 40), st.integers(1, 40), st.integers(1, 5), st.integers(1, 9)), st.integers(0, 2**32 - 1))
+def test_peaks_are_as_high_as_all_about_them(height: int, width: int, levels: int, most: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    heatmaps = random.integers(0, levels + 1, (3, height, width)).astype(np.float32)
+    about = np.pad(heatmaps, [(0, 0), (2, 2), (2, 2)])
+    highest = np.max([about[:, y : y + height, x : x + width] for y in range(5) for x in range(5)], axis=0)
+    found = look(heatmaps, heatmaps[None], 1, most).peaks
+    for heatmap, high, cells in zip(heatmaps, highest, found, strict=True):
+        wanted = np.flatnonzero((heatmap == high) & (heatmap > 1))
+        assert cells.tolist() == sorted(wanted, key=lambda cell: -heatmap.ravel()[cell])[:most]
+
+
+def test_tags_of_one_picture_of_several() -> None:
+    """They do not lie together in memory then."""
+    heatmaps, tags = made_maps(3, (32, 48))
+    several = np.stack([tags + 1, tags], axis=1)
+    assert group(heatmaps, several[:, 1], ORDER).tags.tolist() == group(heatmaps, tags, ORDER).tags.tolist()
 
 
 def test_nobody() -> None:

@@ -1,14 +1,15 @@
-"""How long grouping takes on one core, and a plain version of the same.
+"""How long grouping takes on one core, with native operators if `hrkit build-ops` built them, and in a plain way.
 
     python tools/measure_grouping.py [PEOPLE]
 
-Maps are made up as a network of input 512 gives them, with noise, and brought to larger sizes, 512x512 in use. Where
-joints are hidden the official way takes people for several at times, so that more are found. The plain version,
-`tests/plain_grouping.py`, goes through people, joints and cells one after the other, as the official code does.
+Maps are made up with noise, at half the size of the network's input as it gives them, and brought to that size as in
+use. The plain version, `tests/plain_grouping.py`, goes through people, joints and cells one after the other, as the
+official code does.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
@@ -23,46 +24,49 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from hrkit_higherhrnet.grouping import group
 from hrkit_higherhrnet.model import grouping_order
+from hrkit_higherhrnet.operators import library
 from made_maps import made_maps
 from plain_grouping import plain_group
 
+from hrkit.memory import keep_freed_memory
 from hrkit.skeletons import coco17
 
-ROUNDS = 15
+ROUNDS = 31
 
 
-def resized(maps: np.ndarray, side: int) -> np.ndarray:
-    """(...,H,W) -> (...,side,side)."""
+def doubled(maps: np.ndarray) -> np.ndarray:
+    """(...,H,W) -> (...,2H,2W)."""
     flat = torch.from_numpy(maps).flatten(0, -3)[None]
-    large = F.interpolate(flat, size=(side, side), mode="bilinear", align_corners=False)
-    return np.ascontiguousarray(large[0].numpy().reshape(*maps.shape[:-2], side, side))
+    large = F.interpolate(flat, scale_factor=2, mode="bilinear", align_corners=False)[0].numpy()
+    return np.ascontiguousarray(large.reshape(*maps.shape[:-2], *large.shape[-2:]))
 
 
 def main(people: int) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    for seen in (1.0, 0.7):
-        heatmaps, tags = made_maps(people, (128, 128), seen=seen)
-        for side in (128, 256, 512):
-            took = measured(resized(heatmaps, side), resized(tags, side))
-            print(f"{seen:.0%} of the joints seen, {side}x{side}: {took}", flush=True)
-
-
-def measured(heatmaps: np.ndarray, tags: np.ndarray) -> str:
-    """Both, in words."""
+    keep_freed_memory()  # as a pipeline does
     order = grouping_order(coco17)
+    versions = ("native", "torch") if library().found() else ("torch",)
+    for seen in (1.0, 0.9, 0.7):
+        for side in (256, 512, 640):
+            maps = [doubled(one) for one in made_maps(people, (side // 2, side // 2), seen=seen)]
+            started = time.perf_counter()
+            found = len(plain_group(*maps, order))
+            plain = f"plain {1e3 * (time.perf_counter() - started):.0f} ms"
+            took = ", ".join(measured(maps, order, version) for version in versions)
+            print(f"{seen:.0%} of the joints seen, {side}x{side}, {found} people: {took}, {plain}", flush=True)
+
+
+def measured(maps: list[np.ndarray], order: list[int], version: str) -> str:
+    """In words."""
+    os.environ["HRKIT_OPS"] = version
     seconds = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        found = group(heatmaps, tags, order)
+        group(*maps, order)
         seconds.append(time.perf_counter() - started)
-    started = time.perf_counter()
-    plain = plain_group(heatmaps, tags, order)
-    plain_seconds = time.perf_counter() - started
-    return (
-        f"{len(found)} people ({len(plain)} plain), {1e3 * statistics.median(seconds):.1f} ms "
-        f"({1e3 * min(seconds):.1f} to {1e3 * max(seconds):.1f}), plain {1e3 * plain_seconds:.0f} ms"
-    )
+    name = "native" if version == "native" else "NumPy"
+    return f"{name} {1e3 * statistics.median(seconds):.1f} ms ({1e3 * min(seconds):.1f} to {1e3 * max(seconds):.1f})"
 
 
 if __name__ == "__main__":
