@@ -104,7 +104,7 @@ def kill(pictures: Path, output: Path, workers: int) -> None:
     print(f"the last of its {len(its_own)} processes ended {time.perf_counter() - killed:.1f} s later")
     driver = start(pictures, output, *options)
     made = len(files(output))
-    wait(lambda: len(files(output)) > made and len(processes(driver.pid)) == workers, driver)
+    wait(lambda: len(files(output)) > made and len(processes(driver.pid)) > 0, driver)
     os.kill(processes(driver.pid)[0], signal.SIGKILL)
     print(f"worker killed with {len(recorded(output))} done, {len(files(output))} files there")
     printed, errors = driver.communicate()
