@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -76,15 +78,18 @@ class Replicas(Generic[Part]):
     """The same network on several devices; jobs are dealt to whichever is free, one at a time a device.
 
     Callers queue. Their jobs run in threads of their own, one a device, so that what a thread keeps for calculating is
-    kept once. Jobs of the thread that made the one network run in it, a fifth faster where cores are few.
+    kept once. Jobs of the thread that made the one network run in it, a fifth faster where cores are few. Where the CPU
+    is named more than once, each takes its share of torch's threads, and a job that comes alone takes them all.
     """
 
-    def __init__(self, networks: Sequence[Part]) -> None:
-        self.networks = list(networks)
+    def __init__(self, make: Callable[[torch.device], Part], devices: Sequence[torch.device]) -> None:
+        self.devices = tuple(devices)
+        self.networks = [make(device) for device in devices]
         self._free: SimpleQueue[Part] = SimpleQueue()
         for network in self.networks:
             self._free.put(network)
         self._home = threading.get_ident()
+        self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(len(self.networks), "hrkit-device")
 
     @property
@@ -101,10 +106,13 @@ class Replicas(Generic[Part]):
             for job in jobs:
                 yield self._run_one(function, job)
             return
+        jobs = iter(jobs)
+        first = list(itertools.islice(jobs, len(self.networks)))
+        threads = self._threads_each(len(first))
         waiting: deque[Future[Result]] = deque()
         try:
-            for job in jobs:
-                waiting.append(self._pool.submit(self._run_one, function, job))
+            for job in itertools.chain(first, jobs):
+                waiting.append(self._pool.submit(self._run_one, function, job, threads))
                 if len(waiting) == 2 * len(self.networks):
                     yield waiting.popleft().result()
             while waiting:
@@ -113,9 +121,25 @@ class Replicas(Generic[Part]):
             for future in waiting:
                 future.cancel()
 
-    def _run_one(self, function: Callable[[Part, Job], Result], job: Job) -> Result:
+    def _threads_each(self, jobs: int) -> int | None:
+        """Of torch's, for each of so many jobs at one time; None where they need not share."""
+        sharing = sum(device.type == "cpu" for device in self.devices)
+        return max(1, self._threads // min(jobs, sharing)) if jobs and sharing > 1 else None
+
+    def _run_one(self, function: Callable[[Part, Job], Result], job: Job, threads: int | None = None) -> Result:
         network = self._free.get()
         try:
-            return function(network, job)
+            with contextlib.nullcontext() if threads is None else _torch_threads(threads, self._threads):
+                return function(network, job)
         finally:
             self._free.put(network)
+
+
+@contextlib.contextmanager
+def _torch_threads(count: int, after: int) -> Iterator[None]:
+    """So many for what this thread calculates; `after` is put back, since threads to come take the number set last."""
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(after)

@@ -85,10 +85,10 @@ class Pipeline:
         self.codec = pose_model.create_codec(decoder)
         self.flip_test = flip_test
         self.max_batch_size = max_batch_size
-        self._pose = Replicas([pose_model.prepared(one, precision, runtime) for one in devices])
+        self._pose = Replicas(lambda one: pose_model.prepared(one, precision, runtime), devices)
         own = "auto" if ":" in runtime else runtime  # a file is of the pose network
         self._detect = (
-            None if detector is None else Replicas([_prepared(detector, one, precision, own) for one in devices])
+            None if detector is None else Replicas(lambda one: _prepared(detector, one, precision, own), devices)
         )
 
     @classmethod

@@ -35,7 +35,7 @@ _MODEL = {
     "flip_test": click.option(
         "--flip-test", is_flag=True, help="Average with the mirrored picture: better, twice the time."
     ),
-    "device": click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, cuda:0,1, mps."),
+    "device": click.option("--device", default="auto", show_default=True, help="cpu, cpu,cpu, cuda:0, cuda:0,1, mps."),
     "precision": click.option(
         "--precision", default="auto", show_default=True, help="Of the networks: float32, bfloat16, float16."
     ),

@@ -29,7 +29,7 @@ Other machines reach it only with --host, and then need the token, which is made
 @click.option("--behind-proxy", is_flag=True, help="Believe a proxy on this machine who the caller is.")
 @click.option("--backbone", default="lite", show_default=True, help="Pose network, until another is chosen.")
 @click.option("--detector", default="lite_person", show_default=True, help='Person detector; or "none".')
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, cuda:0,1, mps.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cpu,cpu, cuda:0, cuda:0,1, mps.")
 @click.option("--precision", default="auto", show_default=True, help="float32, bfloat16, float16.")
 @click.option("--runtime", default="auto", show_default=True, help="As of `hrkit demo`.")
 @click.option("--max-upload", type=click.IntRange(1), default=256, show_default=True, help="MB of a video.")
