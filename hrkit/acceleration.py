@@ -46,7 +46,7 @@ def prepare(
 
 
 def _made_fast(network: nn.Module, example: Tensor, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    if device.type == "cpu" and fused.available():
+    if device.type == "cpu" and fused.available(dtype):
         return fused.Fused(network, example, dtype)
     steps = _placed(folded(network), device, dtype)
     return CudaGraphs(steps) if device.type == "cuda" else steps

@@ -20,13 +20,17 @@ class BottomUpModel(PoseModel):
     What `forward` gives, (N,C,h,w), is its own affair. `input_size` is that of pictures in training.
     """
 
+    threshold = 0.0
+    """A `Pipeline` leaves out people whose score is lower."""
+
     def find_poses(
         self, frames: Sequence[NDArray[np.uint8]], *, flip_test: bool = False, return_heatmaps: bool = False
     ) -> list[Poses]:
         """One `Poses` for each (H,W,3) uint8 BGR frame, in order; best people first.
 
-        Frames may differ in size, and none is modified. The boxes are those around the joints, their scores how sure
-        it is of each person. With `return_heatmaps` poses hold those of the crop of each person's box, as for `msra`.
+        Frames may differ in size, and none is modified. The boxes are those around the joints; their scores, and
+        `own_scores` of the poses, say how sure it is of each person. With `return_heatmaps` poses hold those of the
+        crop of each person's box, as for `msra`.
         """
         raise NotImplementedError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from hrkit.geometry import Size
 from hrkit.overlap import ahead
 from hrkit.profiling import section
 from hrkit.smoothing import PoseSmoother
-from hrkit.structures import Detections, Poses, Skeleton
+from hrkit.structures import Detections, Poses, Skeleton, best
 from hrkit.tracking import PoseTracker
 from hrkit.video import FrameSource, VideoFrame
 
@@ -41,9 +41,8 @@ POOR = 0.5
 SAME_PERSON = 0.7
 """OKS from which two boxes are taken to have run into one person."""
 
-
-Found = TypeVar("Found", Detections, Poses)
-
+SURE_BOTTOM_UP = 0.1
+"""`PoseTracker.min_score` where the network finds people by itself: joints out of sight lower its score of a person."""
 
 class Follower:
     """Poses of one video, a few frames at a time, in order.
@@ -75,7 +74,7 @@ class Follower:
         self._pipeline = pipeline
         self.detect_every = 1 if pipeline.detector is None else detect_every
         self._max_people = max_people
-        self._tracker = PoseTracker() if track else None
+        self._tracker = _tracker_for(pipeline) if track else None
         self._smoother = PoseSmoother(smoothing) if smoothing else None
         self._since_detection = 0
         self._last: Poses | None = None
@@ -90,8 +89,9 @@ class Follower:
     def _look(self, frames: Sequence[VideoFrame]) -> list[Poses]:
         images = [frame.image for frame in frames]
         if self._pipeline.bottom_up:
-            return [self._best(poses) for poses in self._pipeline.predict_batch(images, None, self.heatmaps)]
-        found = [self._best(one) for one in self._pipeline.detect(images)]
+            everybody = self._pipeline.predict_batch(images, None, self.heatmaps)
+            return [best(poses, self._max_people) for poses in everybody]
+        found = [best(one, self._max_people) for one in self._pipeline.detect(images)]
         return self._pipeline.predict_batch(images, found, self.heatmaps)
 
     def _one(self, frame: VideoFrame) -> Poses:
@@ -119,11 +119,6 @@ class Follower:
         sure = self._detected.keypoint_scores.mean(1)
         poor = (sure >= SEEN) & (poses.keypoint_scores.mean(1) < POOR * sure)
         return None if len(single) < len(poses) or poor.any() else poses
-
-    def _best(self, found: Found) -> Found:
-        if self._max_people is None or len(found) <= self._max_people:
-            return found
-        return found[np.sort(np.argsort(-found.scores, kind="stable")[: self._max_people])]
 
     def _followed(self, frame: VideoFrame, poses: Poses) -> Poses:
         with section("tracking"):
@@ -153,6 +148,10 @@ class Follower:
         for part, name in ((self._tracker, "tracker"), (self._smoother, "smoother")):
             if part is not None:
                 part.load_state_dict(state[name])
+
+
+def _tracker_for(pipeline: Pipeline) -> PoseTracker:
+    return PoseTracker(min_score=SURE_BOTTOM_UP) if pipeline.bottom_up else PoseTracker()
 
 
 def steps(

@@ -115,7 +115,8 @@ class Pipeline:
 
         `detector` "auto" is `lite_person` where the network needs one. `weights`: "auto" (published, fetched once), a
         weights entry, a file, `hf-hub:owner/name[@revision]`, or None; `hf-hub:...` as backbone stands for both.
-        `input_size` is (height, width).
+        `input_size` is (height, width). `detection_threshold` is the least score of a person, by the detector or by a
+        network that finds people by itself.
         Raises `UnknownNameError`, `WeightsError`, `DownloadError` or `HrkitError`, each saying what to do.
         """
         parse_devices(device)  # before anything is fetched
@@ -129,6 +130,8 @@ class Pipeline:
         pose_model = create_pose_model(
             backbone, weights=weights, head=head, num_joints=num_joints, input_size=input_size
         )
+        if isinstance(pose_model, BottomUpModel) and detection_threshold is not None:
+            pose_model.threshold = detection_threshold
         if detector == "auto":
             detector = None if isinstance(pose_model, BottomUpModel) else DEFAULT_DETECTOR
         found = None
@@ -265,14 +268,11 @@ class Pipeline:
     def _find_people(self, frames: list[Frame]) -> list[Detections]:
         if self._detect is None:
             return [Detections.from_boxes([[0, 0, frame.shape[1], frame.shape[0]]]) for frame in frames]
-        size = min(FRAMES_AT_ONCE, _share(len(frames), len(self._detect.networks)))
-        chunks = [frames[i : i + size] for i in range(0, len(frames), size)]
+        chunks = _chunks(frames, FRAMES_AT_ONCE, len(self._detect.networks))
         return [found for chunk in self._detect.run(_detect, chunks) for found in chunk]
 
     def _find_poses(self, frames: list[Frame], return_heatmaps: bool) -> list[Poses]:
         """Of a network that finds people by itself."""
-        size = min(FRAMES_AT_ONCE, self.max_batch_size, _share(len(frames), len(self._pose.networks)))
-        chunks = [frames[i : i + size] for i in range(0, len(frames), size)]
 
         def find(model: PoseModel, chunk: list[Frame]) -> list[Poses]:
             assert isinstance(model, BottomUpModel)
@@ -281,8 +281,9 @@ class Pipeline:
             if len(poses) != len(chunk) or not all(isinstance(one, Poses) for one in poses):
                 name = type(model).__name__
                 raise PluginError(f"{name}.find_poses must give one Poses for each of {len(chunk)} frames")
-            return poses
+            return [one[np.flatnonzero(one.detections.scores >= model.threshold)] for one in poses]
 
+        chunks = _chunks(frames, min(FRAMES_AT_ONCE, self.max_batch_size), len(self._pose.networks))
         return [one for poses in self._pose.run(find, chunks) for one in poses]
 
     def _estimate_poses(self, frames: list[Frame], found: list[Detections], return_heatmaps: bool) -> list[Poses]:
@@ -341,6 +342,12 @@ def _prepared(detector: Detector, device: torch.device, precision: str, runtime:
 def _share(count: int, devices: int) -> int:
     """What each device gets of `count` when they work side by side; at least 1."""
     return max(1, -(-count // devices))
+
+
+def _chunks(frames: list[Frame], most: int, devices: int) -> list[list[Frame]]:
+    """In order, of at most `most` frames, shared out among the devices."""
+    size = min(most, _share(len(frames), devices))
+    return [frames[i : i + size] for i in range(0, len(frames), size)]
 
 
 def _detect(detector: Detector, frames: list[Frame]) -> list[Detections]:

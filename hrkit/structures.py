@@ -7,7 +7,7 @@ picture, *crop px* those of the network's input; the centre of the upper left pi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from attrs import evolve, field, frozen
@@ -276,6 +276,8 @@ class Poses:
     """(N,) the person's id over time, or None."""
     heatmaps: NDArray[np.float32] | None = field(default=None, converter=optional(frozen_float32))
     """(N,K,h,w) where they were asked for, or None."""
+    own_scores: NDArray[np.float32] | None = field(default=None, converter=optional(frozen_float32))
+    """(N,) how sure the network is of each person, where it says so itself, or None."""
 
     def __attrs_post_init__(self) -> None:
         people, joints = len(self.detections), len(self.skeleton)
@@ -285,6 +287,8 @@ class Poses:
             _expect("track_ids", self.track_ids, people)
         if self.heatmaps is not None:
             _expect("heatmaps", self.heatmaps, people, joints, None, None)
+        if self.own_scores is not None:
+            _expect("own_scores", self.own_scores, people)
 
     @classmethod
     def empty(cls, skeleton: Skeleton, heatmap_size: tuple[int, int] | None = None) -> Poses:
@@ -305,6 +309,7 @@ class Poses:
             self.skeleton,
             None if self.track_ids is None else self.track_ids[rows],
             None if self.heatmaps is None else self.heatmaps[rows],
+            None if self.own_scores is None else self.own_scores[rows],
         )
 
     def __repr__(self) -> str:
@@ -323,7 +328,9 @@ class Poses:
 
     @property
     def scores(self) -> NDArray[np.float32]:
-        """(N,) detection score times the mean keypoint score."""
+        """(N,) `own_scores`, or else detection score times the mean keypoint score."""
+        if self.own_scores is not None:
+            return self.own_scores
         return self.detections.scores * self.keypoint_scores.mean(1)
 
     def replace(self, **fields: Any) -> Poses:
@@ -378,6 +385,16 @@ class Poses:
     def _triples(self) -> NDArray[np.float32]:
         """(N,K,3) x, y, score."""
         return np.concatenate([self.keypoints, self.keypoint_scores[..., None]], axis=2)
+
+
+Found = TypeVar("Found", Detections, Poses)
+
+
+def best(found: Found, most: int | None) -> Found:
+    """Of people those with the highest scores, at most so many, in their order; None is all."""
+    if most is None or len(found) <= most:
+        return found
+    return found[np.sort(np.argsort(-found.scores, kind="stable")[:most])]
 
 
 def _short(scores: NDArray[np.float32]) -> str:

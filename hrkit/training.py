@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import signal
 import threading
@@ -29,6 +30,8 @@ from hrkit.loading import DatasetSpec, epoch_batches, epoch_rows, load_batches
 from hrkit.metrics import pck_heatmaps
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.runs import BEST, EXPORT, LAST, RunLog, load_state, open_run, save_state
+
+logger = logging.getLogger("hrkit")
 
 
 class TrainingStopped(KeyboardInterrupt):
@@ -226,8 +229,11 @@ class _Run:
 def build_model(config: TrainConfig, people: KeypointDataset) -> PoseModel:
     """The network of a run, with the joints of its dataset, as it is before the first step."""
     backbone_weights = config.backbone_weights
-    if backbone_weights == "auto" and (config.weights is not None or not zoo.entries(config.backbone, "backbone")):
-        backbone_weights = None
+    if backbone_weights == "auto":
+        known = bool(zoo.entries(config.backbone, "backbone"))
+        if not known and config.weights is None and not config.backbone_options:
+            logger.warning("no weights to begin with are published for %s: it begins from chance", config.backbone)
+        backbone_weights = "auto" if known and config.weights is None else None
     model = create_pose_model(
         config.backbone,
         weights=config.weights,

@@ -192,6 +192,15 @@ def test_the_precision_fits_processor_and_network(monkeypatch: pytest.MonkeyPatc
         precision.choose_precision(network, CPU, "int4")
 
 
+@torch.inference_mode()
+def test_whatever_the_cpu_can_do_float16_runs() -> None:
+    model = create_pose_model("hrnet_w4", input_size=(96, 64), num_joints=5)
+    exact, half = (model.prepared(precision=name) for name in ("float32", "float16"))
+    crops = half.normalise(torch.zeros(2, 96, 64, 3, dtype=torch.uint8))
+    assert crops.dtype == torch.float16
+    torch.testing.assert_close(half.heatmaps(crops), exact.heatmaps(crops.float()), atol=0.05, rtol=0.05)
+
+
 @needs_onednn
 @torch.inference_mode()
 def test_a_prepared_model_knows_what_it_knew(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from attrs.exceptions import FrozenInstanceError
 from hrkit.annotators import BoxAnnotator, SkeletonAnnotator
 from hrkit.errors import BoxError, HrkitError
 from hrkit.skeletons import coco17
-from hrkit.structures import Crops, Detections, Poses, Skeleton
+from hrkit.structures import Crops, Detections, Poses, Skeleton, best
 
 BOXES = np.array([[0, 0, 10, 20], [5, 5, 6, 7], [1, 2, 3, 5]], np.float32)
 HANDS = ("left_hand", "right_hand")
@@ -126,7 +126,8 @@ def test_detections_as_values() -> None:
     ],
 )
 def test_rows(index: Any, rows: list[int]) -> None:
-    whole = poses(track_ids=[4, 5, 6], heatmaps=np.arange(3 * 3 * 4).reshape(3, 3, 2, 2))
+    scores = np.array([0.1, 0.2, 0.3], np.float32)
+    whole = poses(track_ids=[4, 5, 6], heatmaps=np.arange(3 * 3 * 4).reshape(3, 3, 2, 2), own_scores=scores)
     part = whole[index]
     np.testing.assert_array_equal(part.keypoints, whole.keypoints[rows])
     np.testing.assert_array_equal(part.detections.xyxy, BOXES[rows])
@@ -134,6 +135,7 @@ def test_rows(index: Any, rows: list[int]) -> None:
     assert part.track_ids.tolist() == [[4, 5, 6][row] for row in rows]
     assert part.heatmaps is not None
     assert part.heatmaps.shape == (len(rows), 3, 2, 2)
+    np.testing.assert_array_equal(part.scores, scores[rows])
     crops = Crops(torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 3, 4, 4), np.zeros((3, 2, 3)))
     assert crops[index].images[:, 0, 0, 0].tolist() == rows
     assert len(crops[index]) == len(rows)
@@ -205,6 +207,7 @@ def test_skeleton() -> None:
         {"track_ids": [1, 2]},
         {"heatmaps": np.zeros((3, 2, 4, 4))},
         {"heatmaps": np.zeros((3, 3, 4))},
+        {"own_scores": np.zeros(2)},
         {"skeleton": coco17},
         {"detections": Detections.empty()},
     ],
@@ -229,6 +232,14 @@ def cells(value: Poses | Detections) -> list[list[str]]:
     """What a notebook shows, row by row; fails for what is no XML."""
     shown = ElementTree.fromstring(f"<div>{value._repr_html_()}</div>")
     return [[cell.text or "" for cell in row] for row in shown.iter("tr")]
+
+
+def test_the_best() -> None:
+    found = detections()[[2, 0, 1]]
+    assert best(found, 2).scores.tolist() == [np.float32(0.9), 0.5]
+    assert best(found, 3) is best(found, None) is found
+    sure = poses(own_scores=[0.1, 0.3, 0.2])
+    assert best(sure, 2).scores.tolist() == [np.float32(0.3), np.float32(0.2)]
 
 
 def test_notebooks_show_tables() -> None:

@@ -14,10 +14,11 @@ import torch
 
 from hrkit import Pipeline, create_pose_model
 from hrkit.config import Augmentation, TrainConfig
+from hrkit.datasets.coco import coco
 from hrkit.errors import DatasetError, HrkitError
 from hrkit.learner import build_optimizer, learning_rate_factor, update_average
 from hrkit.objective import share_with_teacher
-from hrkit.training import NonFiniteLossError, train
+from hrkit.training import NonFiniteLossError, build_model, train
 from made_coco import make_coco
 from tiny_runs import last_weights, read_log, script_of, tiny_config
 
@@ -47,6 +48,17 @@ def test_it_learns(painted_coco: Path, tmp_path: Path) -> None:
     )
     losses = [line["loss"] for line in read_log(tmp_path / "run")]
     assert sum(losses[-6:]) < 0.7 * sum(losses[:6])
+
+
+def test_it_says_when_it_begins_from_chance(
+    painted_coco: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chance = "no weights to begin with are published for hrnet_w2: it begins from chance"
+    people = coco(painted_coco)
+    for weights, told in (("auto", [chance]), (None, [])):
+        caplog.clear()
+        build_model(tiny_config(painted_coco, tmp_path, backbone="hrnet_w2", backbone_weights=weights), people)
+        assert caplog.messages == told
 
 
 def _torchrun(painted_coco: Path, output: Path, processes: int, **changes: Any) -> None:

@@ -66,7 +66,7 @@ def command(
     if images:
         from hrkit.commands.demo_pictures import draw_pictures
 
-        draw_pictures(make_pipeline, images, output or FOLDER, drawing, write_json)
+        draw_pictures(make_pipeline, images, output or FOLDER, drawing, write_json, following["max_people"])
         return
     source = str(camera or video)
     show = bool(camera) if show is None else show

@@ -12,6 +12,7 @@ import click
 from hrkit.errors import ImageError
 from hrkit.files import atomic_path
 from hrkit.images import WRITABLE, find_images, read_image, write_image
+from hrkit.structures import best
 
 if TYPE_CHECKING:
     from hrkit.pipeline import Pipeline
@@ -20,10 +21,16 @@ if TYPE_CHECKING:
 
 
 def draw_pictures(
-    make_pipeline: Callable[[], Pipeline], patterns: Sequence[str], output: Path, drawing: Drawing, write_json: bool
+    make_pipeline: Callable[[], Pipeline],
+    patterns: Sequence[str],
+    output: Path,
+    drawing: Drawing,
+    write_json: bool,
+    max_people: int | None = None,
 ) -> None:
     """Writes every picture that `patterns` stand for with its people drawn to the folder `output`.
 
+    Of more than `max_people` in a picture the best are taken.
     Exits with 1 if some of several pictures failed, with 2 if the only one did.
     """
     if output.exists() and not output.is_dir():
@@ -36,7 +43,7 @@ def draw_pictures(
     for path in paths:
         target = _free_name(output, path, taken)
         try:
-            _draw(pipeline, path, target, drawing, write_json)
+            _draw(pipeline, path, target, drawing, write_json, max_people)
         except ImageError as error:
             click.echo(f"error: {error}", err=True)
             failed += 1
@@ -45,9 +52,11 @@ def draw_pictures(
         raise SystemExit(1 if len(paths) > 1 else 2)
 
 
-def _draw(pipeline: Pipeline, path: Path, target: Path, drawing: Drawing, write_json: bool) -> None:
+def _draw(
+    pipeline: Pipeline, path: Path, target: Path, drawing: Drawing, write_json: bool, max_people: int | None
+) -> None:
     frame = read_image(path)
-    poses = pipeline.predict(frame, return_heatmaps=drawing.heatmaps)
+    poses = best(pipeline.predict(frame, return_heatmaps=drawing.heatmaps), max_people)
     click.echo(f"{click.format_filename(path)}: {len(poses)} {'person' if len(poses) == 1 else 'people'}")
     for line in _lines(poses):
         click.echo(f"  {line}")

@@ -180,7 +180,7 @@ def _find_pictures(names: Sequence[str], json_path: Path, split: str, images: st
         else [
             place
             for base in (root / "images" / split, root / split, root / "images", root)
-            for place in (base, base.with_name(f"{base.name}.zip"))
+            for place in (base, base.parent / f"{base.name}.zip")
         ]
     )
     place = next((place for place in candidates if place.exists()), None)

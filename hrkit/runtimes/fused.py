@@ -24,9 +24,15 @@ _Activation = tuple[str, list[float], str]
 _NONE: _Activation = ("none", [], "")
 
 
-def available() -> bool:
-    """Whether this torch has oneDNN and its fused convolutions."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+def available(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this torch has oneDNN and its fused convolutions, and this CPU what they need in `dtype`."""
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        return False
+    asks = _CPU_CAN.get(dtype)
+    return asks is None or (hasattr(torch.ops.mkldnn, asks) and getattr(torch.ops.mkldnn, asks)())
+
+
+_CPU_CAN = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
 
 
 class Fused(nn.Module):

@@ -72,6 +72,11 @@ def test_json() -> None:
     assert score == pytest.approx(1, abs=0.1)
 
 
+def test_the_best_people() -> None:
+    write_image("two.png", two_people())
+    assert demo("--image", "two.png", "--max-people", "1").stdout.splitlines()[0] == "two.png: 1 person"
+
+
 def test_nobody() -> None:
     write_image("empty.png", nobody())
     result = demo("--image", "empty.png", "--json")

@@ -61,6 +61,14 @@ def test_official_folders_and_zipped_pictures(tmp_path: Path) -> None:
     np.testing.assert_array_equal(coco(tmp_path / "coco", split="val").read_frame(0), zipped)
 
 
+def test_a_json_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = make_coco(Path("made"))
+    made.rename("people.json")
+    Path("made/images").rename("images")
+    assert coco("people.json").image_paths[0] == str(Path("images/001.png"))
+
+
 def test_crowds_and_people_without_labels_are_left_out(tmp_path: Path) -> None:
     path = make_coco(tmp_path)
     content = json.loads(path.read_text())

@@ -1,6 +1,7 @@
 """Maps of a picture as grouping sees them: without what is no number, their peaks, and a search in them.
 
-In NumPy, or by native operators where these are built; the results are the same.
+In NumPy, or by native operators where these are built; the results are the same, but that of cells that are equally
+good either may be chosen.
 
 Shapes: K joints, T tags a joint, maps (H,W), m searches.
 """
@@ -50,6 +51,7 @@ def look(heatmaps: Floats, tags: Floats, threshold: float, most: int) -> Maps:
     A peak is the highest of the 5x5 cells about it, or as high as others there. A cell that is no number in any of its
     maps counts as 0 in all of them.
     """
+    heatmaps, tags = np.asarray(heatmaps, np.float32), np.asarray(tags, np.float32)
     native = library().implementation() == "native"
     return (_look_natively if native else _look)(heatmaps, tags, threshold, most)
 
@@ -81,7 +83,7 @@ _WINDOW = np.ones((5, 5), np.uint8)
 def _look_natively(heatmaps: Floats, tags: Floats, threshold: float, most: int) -> Maps:
     operators = torch.ops.hrkit_higherhrnet
     heatmaps = np.ascontiguousarray(heatmaps)
-    if not all(one.flags.c_contiguous for one in tags):
+    if tags.strides[0] < 0 or not all(one.flags.c_contiguous for one in tags):
         tags = np.ascontiguousarray(tags)
     tensors = torch.from_numpy(heatmaps), torch.from_numpy(tags)
     numbers, peaks, *blocks = operators.look(*tensors, threshold, most)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hrkit import device_geometry, geometry
 from hrkit.acceleration import OWN
 from hrkit.bottom_up import BottomUpModel
+from hrkit.errors import HrkitError
 from hrkit.profiling import section
 from hrkit.structures import Detections, Poses, Skeleton
 from hrkit_higherhrnet.grouping import Grouping, People, group
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from hrkit.pose_model import PoseModel, PreparedPoseModel
 
 Frame = NDArray[np.uint8]
+
+NETWORK_MULTIPLE = 32
+"""What sides of pictures must be for its features of all strides to fit together."""
 
 _PARTS = ("nose", "eye", "ear", "shoulder", "hip", "elbow", "wrist", "knee", "ankle")
 """What joints are called, those first that are grouped first: near the trunk they are seen best."""
@@ -73,7 +77,8 @@ class HigherModel(BottomUpModel):
                 with section("grouping"):
                     maps = own_heatmaps.cpu().numpy()
                     people = group(maps, own_tags.cpu().numpy(), grouping_order(self.skeleton), self.grouping)
-                    found[place] = _poses(people, to_frame, frame_size, self.skeleton)
+                    seen = people.keypoint_scores > self.grouping.detection_threshold
+                    found[place] = _poses(people, seen, to_frame, frame_size, self.skeleton)
                 if return_heatmaps:
                     crops = _crops(maps, to_frame, found[place].detections)
                     found[place] = found[place].replace(heatmaps=crops)
@@ -82,8 +87,11 @@ class HigherModel(BottomUpModel):
     def maps(self, frames: Sequence[Frame], *, flip_test: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames of one size -> heatmaps (N,K,H,W) and tags (T,N,K,H,W), float32, at the input's size at scale 1.
 
-        Heatmaps are means over scales and passes; tags are those of each pass at the scale nearest to 1.
+        Heatmaps are means over scales and passes; tags are those of each pass at the scale nearest to 1. Raises
+        `HrkitError` for scales at which the network cannot look.
         """
+        if not self.scales:
+            raise HrkitError("scales: there must be one at least, as in (1.0,)")
         frame_size = frames[0].shape[0], frames[0].shape[1]
         base = self._size(frame_size, 1.0)
         heatmaps: list[torch.Tensor] = []
@@ -126,7 +134,11 @@ class HigherModel(BottomUpModel):
         """(height, width) of the input at a scale."""
         if self.one_size:
             return self.input_size
-        return input_size(frame_size, min(self.input_size), scale, min(self.scales))
+        size = input_size(frame_size, min(self.input_size), scale, min(self.scales))
+        if any(side % NETWORK_MULTIPLE for side in size):
+            shown = "x".join(map(str, size))
+            raise HrkitError(f"scales {self.scales} make an input of {shown}, not of multiples of {NETWORK_MULTIPLE}")
+        return size
 
     def _warp_frames(self, frames: Sequence[Frame], size: tuple[int, int]) -> torch.Tensor:
         """(N,H,W,3) uint8, on the network's device where that cuts pictures itself."""
@@ -164,14 +176,18 @@ def _resized(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _poses(
-    people: People, to_frame: NDArray[np.float64], frame_size: tuple[int, int], skeleton: Skeleton
+    people: People,
+    seen: NDArray[np.bool_],
+    to_frame: NDArray[np.float64],
+    frame_size: tuple[int, int],
+    skeleton: Skeleton,
 ) -> Poses:
-    """People in input px as poses in frame px, best first, with the boxes around their joints."""
+    """People in input px as poses in frame px, best first, with the boxes around the joints that were `seen` (P,K)."""
     best = np.argsort(-people.scores, kind="stable")
     keypoints = geometry.apply_affine(to_frame, people.keypoints[best]).astype(np.float32)
-    scores = people.keypoint_scores[best]
-    found = Detections(_boxes(keypoints, scores > 0, frame_size), people.scores[best], np.zeros(len(best)))
-    return Poses(keypoints, scores, found, skeleton)
+    scores = people.scores[best]
+    found = Detections(_boxes(keypoints, seen[best], frame_size), scores, np.zeros(len(best)))
+    return Poses(keypoints, people.keypoint_scores[best], found, skeleton, own_scores=scores)
 
 
 def _boxes(keypoints: NDArray[np.float32], seen: NDArray[np.bool_], frame_size: tuple[int, int]) -> NDArray[np.float32]:

@@ -25,6 +25,7 @@ class TagObjective:
             ("joint_weights", config.joint_weights is not None),
             ("loss", config.loss != "mse"),
             ("codec", config.codec != "msra"),
+            ("sigma", config.sigma is not None),
         ):
             if given:
                 raise HrkitError(f"{name} is for networks that see people one by one; {model.describe()} takes none")

@@ -30,9 +30,15 @@ def input_size(frame_size: Size, short_side: int, scale: float = 1.0, smallest: 
 
 
 def to_input(frame_size: Size, size: Size) -> NDArray[np.float64]:
-    """(2,3) frame px -> input px: the middle onto the middle, as large as it fits; black beyond it."""
+    """(2,3) frame px -> input px: the middle onto the middle, as large as it fits; black beyond it.
+
+    Less than a pixel of the long side may be lost, as officially, where the short side alone says how large it gets.
+    """
     height, width = frame_size
-    scale = min(size[1] / width, size[0] / height)
+    scales = size[1] / width, size[0] / height
+    scale = scales[0] if width < height else scales[1]
+    if height * scale >= size[0] + 1 or width * scale >= size[1] + 1:
+        scale = min(scales)
     middle = np.array([width // 2 + width % 2, height // 2 + height % 2])
     offset = np.array([size[1], size[0]]) / 2 - scale * middle
     return np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])

@@ -21,6 +21,7 @@ from hrkit import geometry
 from hrkit.config import Augmentation
 from hrkit.datasets.base import KeypointDataset, read_frame
 from hrkit.datasets.transforms import vary_colors
+from hrkit.errors import DatasetError
 from hrkit_higherhrnet.targets import joint_cells, joint_maps
 
 Size = tuple[int, int]
@@ -98,7 +99,7 @@ class PictureSamples:
         picture = int(self.pictures[row])
         frame = read_frame(self.people.image_paths[picture])
         everyone = np.flatnonzero(self.people.image_index == picture)
-        largest = everyone[np.argsort(-self.people.areas[everyone], kind="stable")[:MAX_PEOPLE]]
+        largest = everyone[np.argsort(-self.people.areas[everyone], kind="stable")]
         keypoints, visible = self.people.keypoints[largest], self.people.visible[largest]
         random = np.random.default_rng([self.seed, epoch, place])
         transform, mirrored = input_transform(frame.shape[:2], self.input_size, self.augmentation, random)
@@ -115,7 +116,7 @@ class PictureSamples:
         low_mask, high_mask = (
             warped_mask(counts, transform / by, size) for by, size in zip(STRIDES, sizes, strict=True)
         )
-        cells, there = joint_cells(points / STRIDES[0], visible, sizes[0])
+        cells, there = joint_cells(points[:MAX_PEOPLE] / STRIDES[0], visible[:MAX_PEOPLE], sizes[0])
         return Sample(image, low, high, low_mask, high_mask, cells, there, row)
 
     def collate(self, samples: list[Sample]) -> dict[str, torch.Tensor]:
@@ -160,13 +161,23 @@ def counted(frame_size: Size, ignored: list[Any]) -> NDArray[np.uint8]:
     height, width = frame_size
     counts = np.full((height, width), 255, np.uint8)
     for region in ignored:
-        if isinstance(region, list) and not isinstance(region[0], list):
-            x, y, right, bottom = region[0], region[1], region[0] + region[2], region[1] + region[3]
-            region = [[x, y, right, y, right, bottom, x, bottom]]
-        encoded = regions.frPyObjects(region, height, width)
-        for one in encoded if isinstance(encoded, list) else [encoded]:
+        for one in _run_lengths(region, height, width):
             counts[regions.decode(one) > 0] = 0
     return counts
+
+
+def _run_lengths(region: Any, height: int, width: int) -> list[dict[str, Any]]:
+    """Raises `DatasetError` for what is none of what COCO has."""
+    if isinstance(region, dict):
+        if tuple(region.get("size", ())) != (height, width):
+            raise DatasetError(f"a region of {region.get('size')} (height, width) in a picture of {[height, width]}")
+        plain = isinstance(region.get("counts"), list)
+        return [regions.frPyObjects(region, height, width) if plain else region]
+    if region and not isinstance(region[0], list):
+        x, y, right, bottom = region[0], region[1], region[0] + region[2], region[1] + region[3]
+        region = [[x, y, right, y, right, bottom, x, bottom]]
+    polygons = [polygon for polygon in region if len(polygon) >= 6]  # of fewer than three corners nothing is inside
+    return regions.frPyObjects(polygons, height, width) if polygons else []
 
 
 def warped_mask(counts: NDArray[np.uint8], transform: NDArray[np.float64], size: Size) -> NDArray[np.float32]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
+from hrkit import zoo_entries
 from hrkit.zoo import WeightsEntry
 
 _GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
@@ -29,7 +32,20 @@ _DEFAULTS = {("32", "512"), ("48", "512")}
 
 def published_entries() -> list[WeightsEntry]:
     """Every entry; of the authors' files no checksum was published."""
-    return [*map(_mmpose, _MMPOSE_ROWS.strip().splitlines()), *map(_official, _OFFICIAL.strip().splitlines())]
+    return [
+        *map(_mmpose, _MMPOSE_ROWS.strip().splitlines()),
+        *map(_official, _OFFICIAL.strip().splitlines()),
+        *_imagenet(),
+    ]
+
+
+def _imagenet() -> list[WeightsEntry]:
+    """What HRNet's trunk starts from is what this one does."""
+    return [
+        attrs.evolve(entry, name=f"higher_{entry.name}", model=f"higher_{entry.model}")
+        for entry in zoo_entries.published_entries()
+        if entry.kind == "backbone" and entry.model.startswith("hrnet_w")
+    ]
 
 
 def _mmpose(row: str) -> WeightsEntry:

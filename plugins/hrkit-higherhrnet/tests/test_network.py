@@ -11,7 +11,7 @@ import torch
 from hrkit_higherhrnet.model import unpacked
 from hrkit_higherhrnet.network import HigherHead
 
-from hrkit import create_pose_model
+from hrkit import create_pose_model, zoo
 from hrkit.checkpoints import read_checkpoint
 from hrkit.errors import HrkitError
 from seeded import seeded_state
@@ -61,6 +61,17 @@ def test_published_layouts_are_read(tmp_path: Path, renamed) -> None:
     assert checkpoint.num_joints == 14
     assert checkpoint.state.keys() == state.keys()
     assert all(torch.equal(tensor, checkpoint.state[name]) for name, tensor in state.items())
+
+
+def test_training_begins_with_the_trunk_of_an_imagenet_classifier(tmp_path: Path) -> None:
+    for width in (32, 48):
+        own, trunk = (zoo.choose(f"{name}_w{width}", kind="backbone") for name in ("higher_hrnet", "hrnet"))
+        assert (own.url, own.checksum) == (trunk.url, trunk.checksum)
+    trunk = create_pose_model("hrnet_w4").backbone
+    classifier = {"incre_modules.0.0.conv1.weight": torch.zeros(1), "classifier.bias": torch.zeros(1000)}
+    torch.save({**trunk.state_dict(), **classifier}, tmp_path / "imagenet.pth")
+    model = create_pose_model("higher_hrnet_w4", backbone_weights=tmp_path / "imagenet.pth", input_size=None)
+    assert torch.equal(model.backbone.conv1.weight, trunk.conv1.weight)
 
 
 def test_both_outputs_come_out_of_one_tensor() -> None:

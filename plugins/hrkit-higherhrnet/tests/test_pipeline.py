@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from hrkit import Pipeline, create_pose_model, geometry, hookimpl
 from hrkit.errors import HrkitError
+from hrkit.following import Follower
 from hrkit.registry import plugins
 from hrkit.skeletons import coco17
+from hrkit.video import VideoFrame
 from seeded import seeded_tensor
 
 
@@ -97,6 +99,18 @@ def test_what_the_network_sees_is_found_where_it_is(model, monkeypatch: pytest.M
     assert np.abs(found - places[:, None]).max() <= cell
 
 
+@pytest.mark.parametrize(
+    ("scales", "message"), [((0.75, 1.0), "an input of 85x170, not of multiples of 32"), ((), "one at least")]
+)
+def test_scales_at_which_it_cannot_look(model, scales: tuple[float, ...], message: str) -> None:
+    model.scales = scales
+    try:
+        with pytest.raises(HrkitError, match=message):
+            model.find_poses([noise(64, 85)])
+    finally:
+        del model.scales
+
+
 def test_several_scales(model) -> None:
     frames = [noise(90, 120)]
     model.scales = (0.5, 1.0, 2.0)
@@ -150,6 +164,14 @@ def test_a_picture_fits_its_input(height: int, width: int, side: int) -> None:
     assert (corners[1] <= np.array(size[::-1]) + slack).all()
 
 
+@pytest.mark.parametrize(
+    ("frame", "size"), [((333, 500), (512, 768)), ((500, 333), (768, 512)), ((480, 640), (512, 704))]
+)
+def test_the_short_side_says_how_large_it_gets(frame: tuple[int, int], size: tuple[int, int]) -> None:
+    assert input_size(frame, 512) == size
+    assert to_input(frame, size)[0, 0] == 512 / min(frame)
+
+
 def test_the_order_of_the_paper() -> None:
     assert grouping_order(coco17) == [0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16]
 
@@ -186,6 +208,51 @@ def test_runtimes_of_one_size_get_pictures_of_that_size(model) -> None:
 def test_detectors_are_refused() -> None:
     with pytest.raises(HrkitError, match="higher_hrnet_w32 with 17 joints finds people by itself; leave the detector"):
         Pipeline.from_names("higher_hrnet_w32", "yolov3", weights=None)
+
+
+def seated(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the network see one person of whom the upper half is in sight, and a trace of an ankle far away."""
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        low, high = torch.zeros(len(images), 34, 16, 24), torch.zeros(len(images), 17, 32, 48)
+        low[:, 17:] = 5
+        for joint in range(9):
+            low[:, joint, 6, 6 + joint % 3] = high[:, joint, 12, 12 + 2 * (joint % 3)] = 0.9
+        high[:, 16, 28, 40] = 0.02
+        return torch.cat([low, torch.nn.functional.pixel_unshuffle(high, 2)], dim=1)
+
+    monkeypatch.setattr(model, "forward", forward)
+
+
+def test_joints_out_of_sight_cost_nobody_score_box_and_id(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    seated(model, monkeypatch)
+    (poses,) = model.find_poses([np.zeros((64, 96, 3), np.uint8)])
+    assert len(poses) == 1
+    assert 0.2 < poses.scores[0] < 0.4
+    assert np.array_equal(poses.scores, poses.detections.scores)
+    assert np.array_equal(poses[[0, 0]].scores, np.repeat(poses.scores, 2))
+    assert poses.to_coco(1)[0]["score"] == poses.scores[0]
+    assert poses.keypoint_scores[0, 16] > 0
+    assert (poses.detections.xyxy[0, 2:] < [45, 35]).all()
+    watched = Pipeline(model, device="cpu", precision="float32", runtime="eager")
+    monkeypatch.setattr(watched, "predict_batch", lambda frames, *_: model.find_poses(frames))
+    frames = [VideoFrame(number, number / 10, np.zeros((64, 96, 3), np.uint8)) for number in range(3)]
+    assert [step.track_ids.tolist() for step in Follower(watched).step(frames)] == [[1], [1], [1]]
+
+
+def test_the_least_score_of_a_person(pipeline: Pipeline, model) -> None:
+    frame = noise(90, 120)
+    everybody = pipeline.predict(frame)
+    middle = float(np.median(everybody.scores))
+    model.threshold = middle
+    try:
+        best = Pipeline(model, device="cpu", precision="float32").predict(frame)
+    finally:
+        del model.threshold
+    assert 0 < len(best) < len(everybody)
+    np.testing.assert_array_equal(best.scores, everybody.scores[everybody.scores >= middle])
+    named = Pipeline.from_names("higher_hrnet_w4", weights=None, input_size=(64, 64), detection_threshold=0.3)
+    assert named.pose_model.threshold == 0.3
 
 
 @pytest.mark.needs_shared

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from hrkit_higherhrnet import samples
 from hrkit_higherhrnet.samples import PictureSamples, counted, input_transform
 from hrkit_higherhrnet.targets import joint_cells, joint_maps
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask
 
 from hrkit import geometry
 from hrkit.config import Augmentation
 from hrkit.datasets.base import concatenate
 from hrkit.datasets.coco import coco
+from hrkit.errors import DatasetError
 
 PLAIN = Augmentation(scale=0, rotation=0, flip=0)
 
@@ -84,18 +88,18 @@ def test_the_official_ranges() -> None:
 
 def test_samples_are_alike_whenever_they_are_drawn(painted_coco: Path) -> None:
     people = coco(painted_coco)
-    samples = PictureSamples(people, (128, 128), Augmentation(), seed=1)
-    assert len(samples) == 6
-    first, again, other = samples[0, 3, 2], samples[0, 3, 2], samples[1, 3, 2]
+    drawn = PictureSamples(people, (128, 128), Augmentation(), seed=1)
+    assert len(drawn) == 6
+    first, again, other = drawn[0, 3, 2], drawn[0, 3, 2], drawn[1, 3, 2]
     assert np.array_equal(first.image, again.image)
     assert np.array_equal(first.high, again.high)
     assert not np.array_equal(first.image, other.image)
     assert first.low.shape == (17, 32, 32)
     assert first.high.shape == (17, 64, 64)
-    batch = samples.collate([first, samples[0, 0, 0]])
+    batch = drawn.collate([first, drawn[0, 0, 0]])
     assert batch["cells"].shape == batch["there"].shape == (2, 2, 17)
     assert batch["images"].shape == (2, 128, 128, 3)
-    assert samples.describe([0, 1]) == f"pictures of the batch: {people.image_ids[:2].tolist()}"
+    assert drawn.describe([0, 1]) == f"pictures of the batch: {people.image_ids[:2].tolist()}"
 
 
 def test_a_mirror_swaps_left_and_right(painted_coco: Path) -> None:
@@ -131,11 +135,42 @@ def test_regions_without_labels_do_not_count(painted_coco: Path, tmp_path: Path)
     assert 0.5 < middle.mean() < 1
 
 
+def test_of_more_people_than_have_tags_heatmaps_show_all(painted_coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everyone = PictureSamples(coco(painted_coco), (128, 128), PLAIN)[0, 0, 0]
+    monkeypatch.setattr(samples, "MAX_PEOPLE", 1)
+    one = PictureSamples(coco(painted_coco), (128, 128), PLAIN)[0, 0, 0]
+    assert (len(everyone.cells), len(one.cells)) == (2, 1)
+    assert np.array_equal(one.low, everyone.low)
+    assert np.array_equal(one.high, everyone.high)
+
+
+def compressed() -> dict[str, Any]:
+    region = np.zeros((10, 12), np.uint8, order="F")
+    region[3:8, 2:6] = 1
+    return mask.encode(region)
+
+
 @pytest.mark.parametrize(
     "region",
-    [[2, 3, 4, 5], [[2, 3, 6, 3, 6, 8, 2, 8]], {"size": [10, 12], "counts": [23, 5, 5, 5, 5, 5, 5, 5, 62]}],
+    [
+        [2, 3, 4, 5],
+        [[2, 3, 6, 3, 6, 8, 2, 8]],
+        {"size": [10, 12], "counts": [23, 5, 5, 5, 5, 5, 5, 5, 62]},
+        compressed(),
+        {**compressed(), "counts": compressed()["counts"].decode()},
+    ],
 )
 def test_regions_of_every_kind(region: object) -> None:
     left_out = counted((10, 12), [region]) == 0
     assert left_out.sum() == 20
     assert left_out[3:8, 2:6].all()
+
+
+@pytest.mark.parametrize("region", [[], [[]], [[2, 3]], [[2, 3, 6, 3]]])
+def test_nothing_is_inside_less_than_three_corners(region: object) -> None:
+    assert counted((10, 12), [region]).all()
+
+
+def test_a_region_of_another_picture_is_refused() -> None:
+    with pytest.raises(DatasetError, match=r"a region of \[10, 12\] \(height, width\) in a picture of \[12, 10\]"):
+        counted((12, 10), [compressed()])

@@ -49,8 +49,8 @@ def test_the_whole_network_learns(painted_coco: Path) -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    [{"loss": "ohkm"}, {"codec": "dark"}, {"joint_weights": (1.0,) * 17}],
-    ids=["loss", "codec", "joint_weights"],
+    [{"loss": "ohkm"}, {"codec": "dark"}, {"joint_weights": (1.0,) * 17}, {"sigma": 3.0}],
+    ids=["loss", "codec", "joint_weights", "sigma"],
 )
 def test_settings_for_people_one_by_one_are_refused(painted_coco: Path, tmp_path: Path, setting: dict) -> None:
     with pytest.raises(HrkitError, match=f"{next(iter(setting))} is for networks that see people one by one"):
