@@ -16,10 +16,12 @@ LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 
 HEAD = """# Models
 
-Which weights there are, and what is known of them. Written by `docs/generate_models.py` from the entries that
-`hrkit models` lists, and from the model cards of the plugins; `hrkit models --json` has every field.
+Which weights there are, and what is known of them: hrkit's own entries, and the model cards of hrkit-lite, written by
+`docs/generate_models.py`. hrkit-higherhrnet and hrkit-torchvision bring more: their READMEs list them, and
+`hrkit models`, which has every field with `--json`.
 
 `weights="auto"` takes the ones marked *default*: those with COCO's joints, or with `num_joints=16` those with MPII's.
+`create_pose_model` asks for 256x192 unless `input_size=None`.
 The figures are those of whoever published the weights: COCO val2017 with a person detector and flip test, MPII val with
 the annotated boxes. Licences are of the files; whether you may use what a network learned from COCO, MPII or ImageNet
 is for you to find out.

@@ -28,7 +28,10 @@ TIMEOUT = 30.0
 """Seconds without an answer or a byte after which a server counts as gone."""
 
 _CHUNK = 1 << 18
-_OFFLINE = "`pip install hrkit-lite` works offline as Pipeline.from_names('lite', 'lite_person')"
+_OFFLINE = (
+    "hrkit-lite (in a clone: pip install ./plugins/hrkit-lite) works offline as "
+    "Pipeline.from_names('lite', 'lite_person')"
+)
 
 
 def cache_dir() -> Path:

@@ -50,9 +50,10 @@ def find_inputs(sources: Iterable[str | os.PathLike[str]]) -> Inputs:
 
     Of a folder, with all below it, and of a glob that ends in `*`, files of other endings and hidden ones are left out;
     what is named is taken as it is, there or not. The root is the folder, that before the first sign of a glob, or that
-    of a file; of several, what they have in common. So a name stays when files are added to a folder.
+    of a file; of several, what they have in common. So a name stays when files are added to a folder. Links to folders
+    are followed, but no folder is gone through twice.
 
-    Raises `HrkitError` where nothing fits.
+    Raises `HrkitError` where nothing fits, and for an empty name.
     """
     roots: set[str] = set()
     paths: dict[str, None] = {}
@@ -75,7 +76,8 @@ def find_inputs(sources: Iterable[str | os.PathLike[str]]) -> Inputs:
 def read_list(path: str | os.PathLike[str]) -> list[str]:
     """The lines of a text file, without the empty ones. Raises `HrkitError` if it cannot be read."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as lines:  # names may be any bytes
+        # names may be any bytes; editors of Windows put a mark in front
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
             return [line.rstrip("\n") for line in lines if line.strip()]
     except OSError as error:
         raise HrkitError(f"{path}: cannot be read ({one_line(error)})") from None
@@ -83,16 +85,21 @@ def read_list(path: str | os.PathLike[str]) -> list[str]:
 
 def _find(source: str) -> tuple[str, list[str]]:
     """The root of a source and its files, all absolute."""
+    if not source:
+        raise HrkitError("the name of an input is empty")
     path = os.path.abspath(source)
     if os.path.isdir(path):
         return path, list(_below(path))
     if os.path.exists(path) or not glob.has_magic(source):
         return os.path.dirname(path), [path]
-    root = path
-    while glob.has_magic(root):
-        root = os.path.dirname(root)
+    pattern = os.path.normpath(source)
+    plain = pattern
+    while glob.has_magic(plain):
+        plain = os.path.dirname(plain)
+    root = os.path.abspath(plain)  # of which the signs are part of names
+    pattern = pattern[len(plain) :].lstrip(os.sep)
     found: list[str] = []
-    for fitting in sorted(glob.iglob(path, recursive=True)):
+    for fitting in sorted(os.path.join(root, name) for name in glob.iglob(pattern, root_dir=root, recursive=True)):
         if os.path.isdir(fitting):
             found += _below(fitting)
         elif not source.endswith("*") or _counts(os.path.basename(fitting)):
@@ -101,9 +108,18 @@ def _find(source: str) -> tuple[str, list[str]]:
 
 
 def _below(folder: str) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(parent, name) for name in sorted(files) if _counts(name))
+    """Its files that count. Links come after the rest, so that what has a name without them keeps it."""
+    tops, seen = [folder], set()
+    for top in tops:
+        for parent, folders, files in os.walk(top):
+            real = os.path.realpath(parent)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            tops += filter(os.path.islink, (os.path.join(parent, name) for name in folders))  # not gone into here
+            yield from (os.path.join(parent, name) for name in sorted(files) if _counts(name))
 
 
 def _counts(name: str) -> bool:

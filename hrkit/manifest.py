@@ -2,7 +2,7 @@
 
 The first line is the header, `{"hrkit": version, "settings": {...}}`, for a folder holds the files of one setting. Then
 come lines such as `{"input": "a/x.jpg", "reason": "", "frames": 1, "people": 2, "seconds": 0.03}`, where the last of an
-input counts. One process writes it. Those that failed are in `FOLDER/failures.csv` with their reasons, too.
+input counts. One process writes it. Those whose last attempt failed are in `FOLDER/failures.csv` with their reasons, too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -21,9 +21,11 @@ from filelock import FileLock, Timeout
 
 from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
+from hrkit.files import atomic_path
 from hrkit.part_file import difference
 
 FAILURES = "failures.csv"
+_HEADER = ("input", "reason")
 
 META = "meta.json"
 """What all files of a folder have in common: the networks, the skeleton, the settings."""
@@ -89,7 +91,8 @@ def held(folder: str | os.PathLike[str]) -> Iterator[None]:
 class Manifest:
     """The manifest of a folder: read first; written from entering it as a context manager on.
 
-    `done` are the inputs of which nothing is missing, by the runs before. Raises `HrkitError` for a folder that was
+    `done` are the inputs of which nothing is missing, by the runs before; `failed` those whose last attempt failed, each
+    with its reason, by this run and those before, whichever inputs each had. Raises `HrkitError` for a folder that was
     begun with other settings and holds anything, and for what is no manifest; not with `overwrite`, which begins anew.
     The folder is to be `held` meanwhile.
     """
@@ -99,9 +102,10 @@ class Manifest:
         self.begun = False
         """Whether there is one from a run before, which this run goes on with."""
         self.done: set[str] = set()
+        self.failed: dict[str, str] = {}
         self._settings = json.loads(json.dumps(dict(settings)))
         self._end = 0
-        self._added = False
+        self._outdated = False
         path = manifest_path(folder)
         if not overwrite and path.exists():
             with path.open("rb") as lines:
@@ -113,24 +117,41 @@ class Manifest:
         self._file.seek(self._end)
         if not self._end:
             self._append({"hrkit": __version__, "settings": self._settings})
+        self._list_failures()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._file.close()
+        if self._outdated:
+            self._list_failures()
 
     def add(self, result: Result) -> None:
-        """Writes down what became of an input; with the first, the list of failures begins anew."""
+        """Writes down what became of an input.
+
+        A failure that is new is listed at once. What is in the list and does not hold any more stays there until the
+        manifest is left, or entered by the next run: to write a long list anew for each input would take for ever.
+        """
         self._append(asdict(result))
-        path = self.folder / FAILURES
-        if not self._added:
-            path.unlink(missing_ok=True)
-            self._added = True
+        listed = self.failed.pop(result.input, None)
         if result.failed:
-            header = [] if path.exists() else [["input", "reason"]]
-            with path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows([*header, [result.input, result.reason]])
+            self.failed[result.input] = result.reason
+        if listed is not None:
+            self._outdated = self._outdated or listed != result.reason
+        elif result.failed:
+            path = self.folder / FAILURES
+            rows = [(result.input, result.reason)] if path.exists() else [_HEADER, (result.input, result.reason)]
+            _write_rows(path, "a", rows)
+
+    def _list_failures(self) -> None:
+        path = self.folder / FAILURES
+        if self.failed:
+            with atomic_path(path) as temporary:
+                _write_rows(temporary, "w", [_HEADER, *self.failed.items()])
+        else:
+            path.unlink(missing_ok=True)
+        self._outdated = False
 
     def _append(self, record: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
@@ -152,12 +173,25 @@ class Manifest:
             with contextlib.suppress(ValueError, LookupError, TypeError):  # a damaged line: an input is made once more
                 record = json.loads(line)
                 made = made or record["frames"] > 0
-                (self.done.discard if record["reason"] else self.done.add)(record["input"])
+                name, reason = record["input"], record["reason"]
+                self.failed.pop(name, None)
+                if reason:
+                    self.done.discard(name)
+                    self.failed[name] = reason
+                else:
+                    self.done.add(name)
         differing = difference(before, self._settings)
         if differing and made:
             raise HrkitError(
                 f"{self.folder} was begun with other settings: {differing}; pass those again, name another folder, or "
                 "pass --overwrite to begin anew"
             )
-        if not differing:
+        if differing:
+            self.done, self.failed = set(), {}
+        else:
             self.begun, self._end = True, end
+
+
+def _write_rows(path: Path, mode: str, rows: Iterable[tuple[str, str]]) -> None:
+    with path.open(mode, encoding="utf-8", errors="surrogateescape", newline="") as file:  # names may be any bytes
+        csv.writer(file, lineterminator="\n").writerows(rows)

@@ -39,7 +39,8 @@ def create_detector(name: str, *, weights: str | os.PathLike[str] | None = "auto
 
     `weights`: "auto" takes its published weights, if there are any; None leaves it as initialised; else the name of a
     weights entry, a file, or `hf-hub:owner/name[@revision]`. Raises `UnknownNameError` with the choices,
-    `DownloadError` where weights cannot be had, `PluginError` if what the plugin builds is no detector.
+    `DownloadError` where weights cannot be had, `WeightsError` for weights that do not fit, `HrkitError` for options
+    that make no sense, `PluginError` if what the plugin builds is no detector.
     """
     detectors.find(name)
     known = weights != "auto" or zoo.entries(name, "detector")
@@ -196,10 +197,11 @@ class Pipeline:
         boxes: Sequence[Boxes] | None = None,
         return_heatmaps: bool = False,
     ) -> list[Poses]:
-        """The people of each picture, of any sizes; the same as `predict` one by one, and faster."""
-        stack = isinstance(images, np.ndarray) and images.ndim == 4
-        if not stack and (not isinstance(images, Sequence) or isinstance(images, (str, bytes))):
-            raise ImageError("a batch is a list of pictures or an array (N,H,W,3); for one picture there is predict")
+        """The people of each picture, of any sizes; the same as `predict` one by one, and faster.
+
+        Raises as `predict`, and `BoxError` where there are not as many boxes as pictures.
+        """
+        _check_batch(images)
         if boxes is not None and len(boxes) != len(images):
             raise BoxError(f"{len(images)} pictures but boxes for {len(boxes)}")
         frames = [as_frame(image) for image in images]
@@ -215,13 +217,17 @@ class Pipeline:
 
         `predict_batch` takes them as `boxes`, if the network does. Raises as that does.
         """
+        _check_batch(images)
         frames = [as_frame(image) for image in images]
         if self.bottom_up:
             return [poses.detections for poses in self._find_poses(frames, False)]
         return self._find_people(frames)
 
     def stream(self, frames: Iterable[ImageSource], batch_size: int = 1) -> Iterator[Poses]:
-        """Poses of frame after frame, read as they are asked for; `batch_size` frames are worked on at once."""
+        """Poses of frame after frame, read as they are asked for; `batch_size` frames are worked on at once.
+
+        Raises `HrkitError` for one picture or a batch size under 1, and as `predict`.
+        """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise HrkitError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
         if isinstance(frames, (str, os.PathLike, np.ndarray)):
@@ -248,7 +254,8 @@ class Pipeline:
         """(H,W,3) BGR frame and people of every frame of a video, camera, stream or folder of pictures.
 
         `source` is as `live.open_source` takes it, the rest as `following.Follower`; `smooth` may be the strength. Of a
-        camera or stream the newest frame comes next, of a file every one. Raises `VideoError` for what cannot be read.
+        camera or stream the newest frame comes next, of a file every one. Raises `VideoError` for what cannot be read,
+        `ImageError` for a folder without pictures, `HrkitError` for smoothing without ids.
         """
         from hrkit.following import Follower, steps  # with PyAV and scipy, which take their time to load
         from hrkit.live import open_source
@@ -342,6 +349,12 @@ def _prepared(detector: Detector, device: torch.device, precision: str, runtime:
 def _share(count: int, devices: int) -> int:
     """What each device gets of `count` when they work side by side; at least 1."""
     return max(1, -(-count // devices))
+
+
+def _check_batch(images: object) -> None:
+    stack = isinstance(images, np.ndarray) and images.ndim == 4
+    if not stack and (not isinstance(images, Sequence) or isinstance(images, (str, bytes))):
+        raise ImageError("a batch is a list of pictures or an array (N,H,W,3); for one picture there is predict")
 
 
 def _chunks(frames: list[Frame], most: int, devices: int) -> list[list[Frame]]:

@@ -241,11 +241,11 @@ def create_pose_model(
     of a weights entry takes that; a path loads that file, `hf-hub:owner/name[@revision]` what `hrkit publish` wrote.
     Such an address in the place of `backbone` stands for network and weights. What is not given (`head`,
     `num_joints=None`, `input_size=None`, `codec`, `sigma`, `skeleton`, `channel_order`) comes from the weights, else
-    from the backbone.
+    from the backbone; of weights of one's own these two are mostly best None. `input_size` is (height, width).
     `backbone_weights` ("auto", name or path; for timm "pretrained") starts the backbone alone from ImageNet.
 
     Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
-    had.
+    had, `HrkitError` for sizes and joints that make no sense, `PluginError` if what a plugin builds is no backbone.
     """
     keep_freed_memory()
     backbone, weights = published(backbone, weights)

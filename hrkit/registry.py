@@ -53,7 +53,7 @@ KINDS = (
 """What can be registered; the hook of each is `register_<kind>`."""
 
 ELSEWHERE = {
-    "hrkit-lite": ("lite", "lite_person", "lite-coco-*"),
+    "hrkit-lite": ("lite", "lite_plus", "lite_person", "lite-coco-*", "lite_plus-coco-*"),
     "hrkit-ray": ("ray",),
     "hrkit-torchvision": ("fasterrcnn_*", "retinanet_*", "fcos_*", "ssd300_*", "ssdlite320_*"),
 }
@@ -242,7 +242,8 @@ def where_else(name: str) -> str:
     """How to get a well-known name that is not registered here; empty for any other."""
     for distribution, patterns in ELSEWHERE.items():
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            return f"it comes with hrkit's plugin: pip install {distribution}, or allow it in HRKIT_PLUGINS"
+            get = f"in a clone: pip install ./plugins/{distribution}"
+            return f"it comes with the plugin {distribution} ({get}), or allow it in HRKIT_PLUGINS"
     return ""
 
 
@@ -346,7 +347,10 @@ commands = Registry("commands")
 
 
 def list_names(kind: str) -> list[str]:
-    """The registered names of one of `KINDS`, as "backbones" or "detectors".
+    """The registered names of one kind.
+
+    Kinds are "backbones", "heads", "detectors", "decoders", "datasets", "runtimes", "weights", "engines", "operators"
+    and "commands".
 
     Raises `UnknownNameError` for another kind.
     """

@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 from attrs.converters import optional
 from numpy.typing import ArrayLike, NDArray
 
-from hrkit.errors import BoxError
+from hrkit.errors import BoxError, UnknownNameError
 from hrkit.notebooks import html_table
 
 if TYPE_CHECKING:
@@ -184,12 +184,12 @@ class Detections:
 
 @frozen(eq=False, repr=False)
 class Crops:
-    """People cut out of one frame, ready for the pose network."""
+    """People cut out of frames, ready for the pose network. Raises `ValueError` for fields of unequal length."""
 
     images: torch.Tensor
     """(N,3,H,W) float32, normalised, in the network's channel order."""
     to_frame: NDArray[np.float32] = field(converter=frozen_float32)
-    """(N,2,3) affine maps, crop px -> frame px."""
+    """(N,2,3) affine maps, what the codec decodes (crop px) -> frame px."""
 
     def __attrs_post_init__(self) -> None:
         _expect("to_frame", self.to_frame, len(self.images), 2, 3)
@@ -214,7 +214,10 @@ class Crops:
 
 @frozen
 class Skeleton:
-    """The joints of a body and how they belong together."""
+    """The joints of a body and how they belong together.
+
+    Raises `ValueError` for a name twice, a pair of names that are not there, or another number of sigmas.
+    """
 
     name: str
     keypoint_names: tuple[str, ...] = field(converter=_names)
@@ -238,7 +241,9 @@ class Skeleton:
         return len(self.keypoint_names)
 
     def index(self, name: str) -> int:
-        """The index of a keypoint by name."""
+        """The index of a keypoint by name; raises `UnknownNameError` with the closest names."""
+        if name not in self.keypoint_names:
+            raise UnknownNameError("keypoint", name, self.keypoint_names)
         return self.keypoint_names.index(name)
 
     @property

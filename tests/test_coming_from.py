@@ -15,6 +15,7 @@ from hrkit.annotators import HeatmapAnnotator, SkeletonAnnotator, background
 from hrkit.following import Follower
 from hrkit.skeletons import get_skeleton
 from hrkit.tracking import PoseTracker
+from hrkit.video import VideoFrame
 
 
 def _new_calls() -> list[str]:
@@ -37,7 +38,10 @@ def names() -> dict[str, Any]:
         "pipeline": create_autospec(Pipeline, instance=True),
         "poses": Poses.empty(get_skeleton("coco17")),
         "boxes": [[0, 0, 9, 9]],
-        "time": 0.0,
+        "VideoFrame": VideoFrame,
+        "follower": create_autospec(Follower, instance=True, **{"step.return_value": [None]}),
+        "number": 0,
+        **dict.fromkeys(("time", "seconds"), 0.0),
         **dict.fromkeys(("image", "image_a", "image_b", "frame"), np.zeros((9, 9, 3), np.uint8)),
     }
 

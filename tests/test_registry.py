@@ -319,7 +319,7 @@ def test_a_name_is_text(name):
     ],
 )
 def test_well_known_names_say_where_they_are(manager, kind, name, distribution):
-    with pytest.raises(UnknownNameError, match=f"pip install {distribution}"):
+    with pytest.raises(UnknownNameError, match=rf"pip install \./plugins/{distribution}"):
         Registry(kind, manager).find(name)
     with pytest.raises(UnknownNameError) as caught:
         Registry(kind, manager).find("nobody")

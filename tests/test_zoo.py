@@ -177,7 +177,7 @@ def test_find():
 def test_find_says_where_well_known_ones_are(monkeypatch):
     entries = {"yolov3": registry.weights.entries()["yolov3"]}
     monkeypatch.setattr(registry.Registry, "entries", lambda self: entries)
-    with pytest.raises(UnknownNameError, match="pip install hrkit-lite"):
+    with pytest.raises(UnknownNameError, match=r"pip install \./plugins/hrkit-lite"):
         zoo.find("lite-coco-256x192")
 
 

@@ -75,7 +75,7 @@ def _devices(advice: list[str]) -> Iterator[tuple[str, str]]:
     if torch.backends.mps.is_available():
         yield "mps", "available"
     elif not torch.cuda.is_available():
-        advice.append("no GPU: large networks take about a second a person; `lite` is made for this")
+        advice.append("no GPU: large networks take tenths of a second a person; `lite` is made for this")
     yield "window", display_available() or "can be shown"
 
 
@@ -111,7 +111,7 @@ def _plugins(advice: list[str]) -> Iterator[tuple[str, str]]:
         if name in plugins.versions:
             yield name, plugins.versions[name]
     if not plugins.versions:
-        yield "none", "pip install hrkit-lite brings small weights that work offline"
+        yield "none", "hrkit-lite (in a clone: pip install ./plugins/hrkit-lite) brings small weights that work offline"
     for kind in KINDS:  # hooks fail, and names clash, only when they are asked for
         try:
             plugins.collect(kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -36,7 +37,8 @@ def new(name: str, kind: str, output: Path) -> None:
 
     folder = write_distribution(name, kind, output)
     click.echo(f"written: {folder}")
-    click.echo(f"next: pip install -e {folder} && hrkit plugins check {name} && pytest {folder}")
+    place = shlex.quote(str(folder))
+    click.echo(f"next: pip install -e {place} && hrkit plugins check {name} && pytest {place}")
 
 
 @command.command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from hrkit import registry
 from hrkit.testing import modules
-from hrkit.testing.report import Check, Finding, Wrong, examine, wrong
+from hrkit.testing.report import Check, Finding, NotJudged, Wrong, examine, raised, wrong
 
 ATTRIBUTES = ("channels", "strides", "default_head", "mean", "std", "channel_order")
 
@@ -27,15 +28,19 @@ def check_backbone(backbone: Any, *, part: str = "backbone") -> list[Finding]:
 
 def examine_backbone(backbone: Any, *, part: str = "backbone") -> Iterator[Finding]:
     """As `check_backbone`, with what is right too, each as soon as it is known."""
-    module = copy.deepcopy(backbone).eval() if isinstance(backbone, nn.Module) else backbone
-    yield from examine(part, _Trial(module), CHECKS)
+    yield from examine(part, _Trial(backbone), CHECKS)
 
 
-@frozen(eq=False)
+@frozen(eq=False, slots=False)
 class _Trial:
-    """A backbone in evaluation mode."""
+    """A backbone, which is never called itself."""
 
-    module: Any
+    backbone: Any
+
+    @functools.cached_property
+    def module(self) -> Any:
+        """A copy in evaluation mode."""
+        return copy.deepcopy(self.backbone).eval()
 
     @property
     def multiple(self) -> int:
@@ -67,9 +72,13 @@ def _described(trial: _Trial) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _is_a_backbone(trial: _Trial) -> None:
-    module = trial.module
+    module = trial.backbone
     if not isinstance(module, nn.Module):
         raise Wrong(f"{type(module).__name__} is no torch.nn.Module")
+    try:
+        _ = trial.module
+    except Exception as error:
+        raise Wrong(f"it cannot be copied: copy.deepcopy {raised(error)}") from error
     for attribute in ATTRIBUTES:
         if not hasattr(module, attribute):
             raise Wrong(f"it has no attribute {attribute!r}")
@@ -110,8 +119,27 @@ def _shapes(trial: _Trial) -> None:
                 raise Wrong(f"of {given} it makes a feature {tuple(feature.shape)}, but {said}")
 
 
+def _trainable(trial: _Trial) -> None:
+    module = copy.deepcopy(trial.backbone).train()  # not one that was called: a call may have frozen it
+    trained = {name: values for name, values in module.named_parameters() if values.requires_grad}
+    if not trained:
+        raise NotJudged("it has no parameters to train")
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():  # dropout may draw
+        loss = sum(feature.square().mean() for feature in module(trial.images(2, 64, 64)))
+        if loss.requires_grad:
+            loss.backward()
+    missed = [name for name, values in trained.items() if values.grad is None]
+    if missed:
+        raise Wrong(f"a backward pass does not reach {len(missed)} of {len(trained)} parameters, as {missed[0]}")
+
+
 CHECKS: tuple[Check[_Trial], ...] = (
-    Check("it is a backbone", _is_a_backbone, f"give a torch.nn.Module with {', '.join(ATTRIBUTES)}", vital=True),
+    Check(
+        "it is a backbone",
+        _is_a_backbone,
+        f"give a torch.nn.Module that can be copied, with {', '.join(ATTRIBUTES)}",
+        vital=True,
+    ),
     Check("input is described", _normalisation, "mean and std are three a piece, of pixel / 255; order is rgb or bgr"),
     Check("default head is there", _default_head, "name a head that hrkit or the plugin registers"),
     Check(
@@ -125,6 +153,7 @@ CHECKS: tuple[Check[_Trial], ...] = (
     Check("images are not modified", modules.not_modified, "let no in-place operation touch what is given"),
     Check("same result twice", modules.twice, "keep nothing between calls, and nothing by chance in evaluation mode"),
     Check("a batch is its people alone", modules.batch, "let no person depend on the others in evaluation mode"),
+    Check("it can be trained", _trainable, "detach and freeze nothing in forward, and keep no parameter without a use"),
     Check("other precisions", modules.dtypes, "make every tensor a parameter or a buffer, so that .to(dtype) takes it"),
     Check(
         "copies on devices", modules.devices, "make every tensor a parameter or a buffer, so that .to(device) takes it"

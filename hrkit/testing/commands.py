@@ -14,6 +14,9 @@ from hrkit import registry
 from hrkit.errors import PluginError
 from hrkit.testing.report import Check, Finding, Wrong, examine, wrong
 
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+"""Of a command."""
+
 
 def check_command(command: Any, *, part: str = "command") -> list[Finding]:
     """What is wrong with a click command for the `hrkit` program; an empty list if nothing is.
@@ -42,7 +45,7 @@ def _is_a_command(trial: _Trial) -> None:
 
 def _name(trial: _Trial) -> None:
     name = trial.command.name
-    if not name or not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+    if not name or not NAME.fullmatch(name):
         raise Wrong(f"its name is {name!r}")
 
 

@@ -87,6 +87,9 @@ def _values(trial: _Trial) -> None:
     ):
         if rows.any():
             raise Wrong(f"{int(rows.sum())} of {len(data)} people have {problem}, the first at row {rows.argmax()}")
+    share = np.median(data.areas / (data.boxes[:, 2:] - data.boxes[:, :2]).prod(1)) if len(data) else 1.0
+    if not 0.01 <= share <= 1.5:
+        raise Wrong(f"areas are {share:.3g} of their boxes, by the median, and OKS goes by them; they are frame px^2")
 
 
 def _index(trial: _Trial) -> None:

@@ -131,13 +131,14 @@ def _unlabelled(trial: _Trial) -> None:
 
 def _nobody(trial: _Trial) -> None:
     codec = trial.codec()
-    empty = np.zeros((0, 17, 2), np.float32)
-    heatmaps, weights = codec.encode(empty, np.zeros((0, 17), np.float32))
-    if heatmaps.shape != (0, 17, 64, 48) or weights.shape != (0, 17):
-        raise Wrong(f"of 0 people encode makes {heatmaps.shape} and {weights.shape}")
-    keypoints, scores = codec.decode(np.zeros((0, 17, 64, 48), np.float32))
-    if keypoints.shape != (0, 17, 2) or scores.shape != (0, 17):
-        raise Wrong(f"of 0 people decode makes {keypoints.shape} and {scores.shape}")
+    arrays = [np.zeros((0, *shape), np.float32) for shape in ((17, 2), (17,), (17, 64, 48))]
+    for points, visible, maps in (arrays, map(torch.from_numpy, arrays)):  # a pipeline decodes tensors
+        heatmaps, weights = codec.encode(points, visible)
+        if heatmaps.shape != (0, 17, 64, 48) or weights.shape != (0, 17):
+            raise Wrong(f"of 0 people encode makes {tuple(heatmaps.shape)} and {tuple(weights.shape)}")
+        keypoints, scores = codec.decode(maps)
+        if keypoints.shape != (0, 17, 2) or scores.shape != (0, 17):
+            raise Wrong(f"of 0 people decode makes {tuple(keypoints.shape)} and {tuple(scores.shape)}")
 
 
 def _flat(trial: _Trial) -> None:
@@ -147,47 +148,70 @@ def _flat(trial: _Trial) -> None:
             raise Wrong(f"heatmaps that are {value} everywhere give NaN")
 
 
+def _twice(trial: _Trial) -> None:
+    codec, (points, others) = trial.codec(), trial.points(people=2)[:, None]
+    first = [_both_ways(codec, points) for _ in range(3)]  # two alone may be alike by chance
+    _both_ways(codec, others)
+    for again in (*first[1:], _both_ways(codec, points)):
+        for what, one, other in zip(("encode", "encode", "decode", "decode"), first[0], again, strict=True):
+            if one.shape != other.shape or np.abs(one - other).max() > 1e-5:
+                raise Wrong(f"{what} gives something else when called again")
+
+
+def _both_ways(codec: Codec, points: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Heatmaps and weights of the points, keypoints and scores of the heatmaps."""
+    encoded = codec.encode(points, np.ones(points.shape[:2], np.float32))
+    return [*encoded, *codec.decode(encoded[0].copy())]
+
+
 def _tensors(trial: _Trial) -> None:
     codec, points = trial.codec(), trial.points()
     arrays = codec.encode(points, np.ones((3, 17), np.float32))
     tensors = codec.encode(torch.from_numpy(points), torch.ones(3, 17))
     _alike("encode", arrays, tensors)
-    _alike("decode", codec.decode(arrays[0]), codec.decode(tensors[0]))
+    for layout in (torch.contiguous_format, torch.channels_last):  # networks make both
+        _alike("decode", codec.decode(arrays[0]), codec.decode(tensors[0].to(memory_format=layout)))
 
 
 def _alike(what: str, arrays: Sequence[NDArray[Any]], tensors: Sequence[Any]) -> None:
     for array, tensor in zip(arrays, tensors, strict=True):
         if not torch.is_tensor(tensor):
             raise Wrong(f"of a tensor {what} makes {type(tensor).__name__}")
+        if tensor.dtype != torch.float32 or tuple(tensor.shape) != array.shape:
+            raise Wrong(f"of a tensor {what} makes {tensor.dtype} of shape {tuple(tensor.shape)}")
         if np.abs(array - tensor.numpy()).max() > 1e-3:
             raise Wrong(f"{what} makes other values of tensors than of arrays")
 
 
 def _not_modified(trial: _Trial) -> None:
     codec, points, visible = trial.codec(), trial.points(), np.ones((3, 17), np.float32)
-    heatmaps = codec.encode(points, visible)[0]
-    before = heatmaps.copy()
-    codec.decode(heatmaps)
-    for what, same in (
-        ("keypoints", np.array_equal(points, trial.points())),
-        ("visibility", (visible == 1).all()),
-        ("heatmaps", np.array_equal(heatmaps, before)),
-    ):
-        if not same:
-            raise Wrong(f"{what} that are given have other values afterwards")
+    heatmaps = 1.5 * _encode(codec, points) - np.float32(0.1)  # above 1, and below 0
+    points[:2] += np.array([[[-1000]], [[1000]]], np.float32)  # outside
+    visible[1:] = 0
+    given: dict[str, Any] = {"keypoints": points, "visibility": visible, "heatmaps": heatmaps}
+    for convert in (np.copy, torch.tensor):
+        handed = [convert(values) for values in given.values()]
+        codec.encode(*handed[:2])
+        codec.decode(handed[2])
+        for (what, before), after in zip(given.items(), handed, strict=True):
+            if not np.array_equal(before, after):
+                raise Wrong(f"{what} that are given have other values afterwards")
 
 
 def _batch(trial: _Trial) -> None:
-    codec, points = trial.codec(), trial.points()
-    heatmaps = _encode(codec, points)
-    heatmaps *= np.array([1, 0.3, 0.7], np.float32)[:, None, None, None]
-    together = codec.decode(heatmaps)[0]
-    for person in range(3):
-        alone = codec.decode(heatmaps[person : person + 1])[0]
-        if np.abs(alone - together[person]).max() > 0.01:
-            raise Wrong(
-                f"keypoints alone and in a batch of 3 are {np.abs(alone - together[person]).max():.3g} px apart"
-            )
+    for people in (3, 40):
+        codec, points = trial.codec(), trial.points(people=people)
+        visible = np.ones((people, 17), np.float32)
+        encoded = codec.encode(points, visible)
+        heatmaps = encoded[0] * np.linspace(0.3, 1, people, dtype=np.float32)[:, None, None, None]
+        together = [*encoded, *codec.decode(heatmaps)]
+        for person in range(people):
+            row = slice(person, person + 1)
+            alone = [*codec.encode(points[row], visible[row]), *codec.decode(heatmaps[row])]
+            for what, one, other in zip(("heatmaps", "weights", "keypoints", "scores"), alone, together, strict=True):
+                apart = np.abs(one - other[row]).max()
+                if apart > 0.01:
+                    raise Wrong(f"{what} alone and in a batch of {people} are {apart:.3g} apart")
 
 
 def _threads(trial: _Trial) -> None:
@@ -212,6 +236,7 @@ CHECKS: tuple[Check[_Trial], ...] = (
     Check("it is a codec", _builds, "build a subclass of hrkit.heads.codecs.Codec", vital=True),
     Check("encode (N,K,2) -> (N,K,h,w), (N,K)", _encodes, "make float32 arrays of heatmap_size", vital=True),
     Check("decode (N,K,h,w) -> (N,K,2), (N,K)", _decodes, "make float32 arrays, x before y", vital=True),
+    Check("same result twice", _twice, "keep nothing between calls, and take out what depends on chance", vital=True),
     Check(
         "round trip within half a cell", _round_trip, "encode and decode between crop px and heatmaps, both ways alike"
     ),

@@ -6,6 +6,7 @@ import copy
 import functools
 import inspect
 import itertools
+import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -231,6 +232,32 @@ def _batch(trial: _Trial) -> None:
             raise Wrong(f"{name}, alone and in a batch of {len(frames)}: {difference}")
 
 
+def _process_stays(trial: _Trial) -> None:
+    random, threads = np.random.get_state(), torch.get_num_threads()
+    try:
+        with torch.enable_grad():
+            np.random.seed(12345)  # unlike what anybody sets
+            torch.set_num_threads(threads + 1)
+            before = _process()
+            trial.detect(trial.scenes[trial.fullest])
+            after = _process()
+    finally:
+        np.random.set_state(random)
+        torch.set_num_threads(threads)
+    for what, value in before.items():
+        if after[what] != value:
+            raise Wrong(f"{what} is another afterwards")
+
+
+def _process() -> dict[str, Any]:
+    """What detect could change for everybody, by name."""
+    return {
+        "torch.is_grad_enabled()": torch.is_grad_enabled(),
+        "torch.get_num_threads()": torch.get_num_threads(),
+        "the state of np.random": pickle.dumps(np.random.get_state()),
+    }
+
+
 def _threads(trial: _Trial) -> None:
     fullest = trial.fullest
     names = (fullest, next(name for name in trial.scenes if name != fullest))
@@ -334,6 +361,11 @@ CHECKS: tuple[Check[_Trial], ...] = (
         "boxes are x1, y1, x2, y2 in frame px", _frame_px, "return left, top, right, bottom, in px of the frame given"
     ),
     Check("frames are not modified", _frames_stay, "work on a copy of the frame, and of the list"),
+    Check(
+        "the process stays as it is",
+        _process_stays,
+        "use with torch.inference_mode(), numpy.random.default_rng(), and as many threads as are set",
+    ),
     Check("same result twice", _twice, "take out what depends on chance; set a network to eval()"),
     Check("nothing is kept between calls", _no_memory, "keep nothing of a frame on the object"),
     Check("a batch is its frames alone", _batch, "let no frame depend on its neighbours, and keep their order"),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hrkit.errors import HrkitError
 from hrkit.registry import Registry, plugins
+from hrkit.testing import commands
 
 TEMPLATES = Path(__file__).with_name("templates")
 """Files for every kind, and in a folder each those of one: `test.py` is its test, the others are its package."""
@@ -64,6 +65,10 @@ def _words(name: str, kind: str) -> dict[str, str]:
         raise HrkitError(f"there is a module {package!r} already; take another name than {name!r}")
     plugin = package.removeprefix("hrkit_")
     part = plugin.replace("_", "-") if kind == "command" else plugin
+    if kind == "command" and not commands.NAME.fullmatch(part):
+        raise HrkitError(f"{part!r} is no name for a command, which begins with a letter; take another than {name!r}")
+    if kind == "detector" and part == "none":  # of which `--detector` says that there is to be none
+        raise HrkitError(f"{part!r} is no name for a detector, as it stands for none; take another than {name!r}")
     if plugin in plugins.names():
         raise HrkitError(f"there is a plugin {plugin!r} already; take another name than {name!r}")
     if part in Registry(f"{kind}s"):

@@ -16,7 +16,7 @@ from hrkit.errors import HrkitError, PluginError, UnknownNameError, one_line
 from hrkit.pipeline import create_detector
 from hrkit.registry import KINDS, Registered, Registry
 from hrkit.testing.backbones import examine_backbone
-from hrkit.testing.builders import examine_dataset_builder, examine_detector_builder
+from hrkit.testing.builders import examine_dataset_builder, examine_detector_builder, examine_threshold
 from hrkit.testing.commands import examine_command
 from hrkit.testing.datasets import examine_dataset
 from hrkit.testing.decoders import examine_decoder
@@ -81,7 +81,14 @@ def examine_plugin(name: str, parts: Sequence[str] = ()) -> Iterator[Finding]:
             yield Finding(f"plugin {plugin}", "it loads", "wrong", raised(failure))
     found = list(_registered(plugins))
     for part in [part for text in parts for part in _named(name, text, found)] or found:
+        yield from _examine(part)
+
+
+def _examine(part: Part) -> Iterator[Finding]:
+    try:
         yield from _pattern(part) if "*" in part.name else EXAMINE[part.kind](part)
+    except (Exception, SystemExit) as error:  # a stranger's code: whatever it raises is a finding, and others follow
+        yield Finding(part.title, "it is built", "wrong", raised(error))
 
 
 def _plugins(name: str) -> list[str]:
@@ -155,12 +162,17 @@ def _examine_detector(part: Part) -> Iterator[Finding]:
     yield from examine_detector_builder(_build(part), part=part.title)
     weights = _weights_at_hand(part.name)
     options = {} if weights or not part.entry.plugin.startswith(f"{OWN}.") else UNTRAINED.get(part.name, {})
+
+    def build(**settings: Any) -> Any:
+        return _seeded(lambda: create_detector(part.name, weights=weights, **options, **settings))
+
     try:
-        detector = _seeded(lambda: create_detector(part.name, weights=weights, **options))
+        detector = build()
     except Exception as error:
         yield Finding(part.title, "it is built", "wrong", raised(error))
         return
     yield from examine_detector(detector, trained=weights is not None, part=part.title)
+    yield from examine_threshold(lambda threshold: build(threshold=threshold), part=part.title)
 
 
 def _weights_at_hand(detector: str) -> str | None:

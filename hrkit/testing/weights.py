@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,15 @@ def _model(entry: WeightsEntry) -> None:
 def _checksum(entry: WeightsEntry) -> None:
     if entry.file is None and not entry.checksum:
         raise NotJudged("it has none: what is downloaded cannot be checked; give one if the publisher does")
+    if entry.file is None or not entry.file.is_file():
+        return
+    content = entry.file.read_bytes()
+    if entry.size not in (None, len(content)):
+        raise Wrong(f"{entry.file} has {len(content)} bytes, not {entry.size}")
+    algorithm, _, digits = (entry.checksum or "sha256:").partition(":")
+    found = hashlib.new(algorithm, content).hexdigest()
+    if not found.startswith(digits.lower()):
+        raise Wrong(f"{entry.file} has the checksum {algorithm}:{found}")
 
 
 def _loads(entry: WeightsEntry) -> None:
@@ -63,6 +73,6 @@ def _loads(entry: WeightsEntry) -> None:
 CHECKS: tuple[Check[Any], ...] = (
     Check("it is a weights entry", _is_an_entry, "give hrkit.zoo.WeightsEntry objects", vital=True),
     Check("its names are registered", _model, "name a model, head and decoder that hrkit or the plugin registers"),
-    Check("checksum", _checksum, "give the sha256 of the file"),
+    Check("checksum", _checksum, "give the sha256 of the file, and its bytes as size"),
     Check("the carried file loads", _loads, "ship the file as package data; it must fit the network exactly"),
 )
