@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     import socket
 
-    from hrkit_web.settings import Settings
+    from hrkit_web.settings import Limits, Settings
 
 
 @click.command(
@@ -55,7 +55,6 @@ def command(
     import socket
 
     import uvicorn
-    from attrs import evolve
 
     from hrkit_web.batching import Batcher
     from hrkit_web.guard import is_loopback
@@ -63,11 +62,11 @@ def command(
     from hrkit_web.models import Models, build_pipeline
     from hrkit_web.protocol import server_config
     from hrkit_web.server import create_app
-    from hrkit_web.settings import MEGA, Limits, Settings
+    from hrkit_web.settings import Settings
 
     listening = _listen(host, port)
-    token = _token(token, host, host_names)
-    limits = evolve(Limits(), video_bytes=max_upload * MEGA, photo_pixels=round(max_pixels * MEGA), rate=rate)
+    token = _token(token, host, host_names, behind_proxy=behind_proxy)
+    limits = _limits(max_upload, max_pixels, rate)
     if not is_loopback(host):
         host_names = (*host_names, socket.gethostname())
     settings = Settings(host, host_names, token, limits)
@@ -94,8 +93,20 @@ def _listen(host: str, port: int) -> socket.socket:
         raise HrkitError(f"cannot listen on {host}:{port} ({reason}); choose another --host or --port") from None
 
 
-def _token(given: str | None, host: str, host_names: tuple[str, ...]) -> str | None:
-    """The token that is wanted; one is made where other machines may call."""
+def _limits(max_upload: int, max_pixels: float, rate: float) -> Limits:
+    """From MB, millions and requests a second; so much memory that one photo of the largest size can be decoded."""
+    from attrs import evolve
+
+    from hrkit_web.photos import PIXEL_BYTES
+    from hrkit_web.settings import MEGA, Limits
+
+    usual, pixels = Limits(), round(max_pixels * MEGA)
+    room = max(usual.decoded_bytes, usual.photo_bytes + PIXEL_BYTES * pixels)
+    return evolve(usual, video_bytes=max_upload * MEGA, photo_pixels=pixels, decoded_bytes=room, rate=rate)
+
+
+def _token(given: str | None, host: str, host_names: tuple[str, ...], *, behind_proxy: bool) -> str | None:
+    """The token that is wanted; one is made where other machines may call, by way of a proxy too."""
     import re
     import secrets
 
@@ -104,7 +115,7 @@ def _token(given: str | None, host: str, host_names: tuple[str, ...]) -> str | N
 
     if given is not None and not re.fullmatch(r"[\w.~-]{16,}", given, re.ASCII):
         raise HrkitError("a token is 16 or more letters, digits or ._~- ; leave --token out to have one made")
-    if given is None and (host_names or not is_loopback(host)):
+    if given is None and (host_names or behind_proxy or not is_loopback(host)):
         return secrets.token_urlsafe(24)
     return given
 

@@ -112,11 +112,13 @@ def _add_routes(app: FastAPI) -> None:
 
 
 class _Once(FileResponse):
-    """A file that is deleted when it was sent, or could not be."""
+    """A file that is deleted when it was sent, or could not be; it comes whole, as the rest could not be asked for."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del self.headers["accept-ranges"]
+        whole = [(name, value) for name, value in scope["headers"] if name not in (b"range", b"if-range")]
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__({**scope, "headers": whole}, receive, send)
         finally:
             Path(self.path).unlink(missing_ok=True)
 
@@ -125,4 +127,3 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, RefusedError):
         return refuse(error.status, str(error))
     return refuse(503 if isinstance(error, DownloadError) else 422, str(error))
-

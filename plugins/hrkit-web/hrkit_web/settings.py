@@ -22,8 +22,8 @@ class Limits:
     video_frames: int = 20_000
     video_seconds: float = 1800.0
     """That one video may be worked on."""
-    decoded_bytes: int = 512 * MEGA
-    """Of all photos that are decoded or wait for the networks at one time."""
+    decoded_bytes: int = 1000 * MEGA
+    """Of all photos that are decoded or wait for the networks at one time; one of `photo_pixels` has to fit."""
     people: int = 50
     """The best boxes of a picture."""
     head_seconds: float = 10.0

@@ -6,10 +6,14 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from hrkit_web.errors import RefusedError
+
+CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii", b"iso-8859-1", b"latin-1", b"latin1", b"windows-1252")
+"""That a form may be said to be in. Starlette takes any codec of Python's, of which some fail, or are slow."""
 
 
 @contextlib.asynccontextmanager
@@ -18,8 +22,11 @@ async def upload(request: Request, field: str) -> AsyncIterator[UploadFile]:
 
     Raises `RefusedError` for a body that is no such form, and what reading it raises.
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    kind = request.headers.get("content-type", "")
+    if not kind.lower().startswith("multipart/form-data"):
         raise RefusedError(415, f"send a form (multipart/form-data) with a file in the field {field!r}")
+    if parse_options_header(kind)[1].get(b"charset", b"utf-8").lower() not in CHARSETS:
+        raise RefusedError(400, "send a form in UTF-8, or say nothing of a charset")
     async with request.form(max_files=1, max_fields=0) as form:
         file = form.get(field)
         if not isinstance(file, UploadFile):

@@ -11,8 +11,9 @@ import urllib.request
 
 import pytest
 from click.testing import CliRunner
-from hrkit_web.command import _address, _token, command
-from hrkit_web.settings import Settings
+from hrkit_web.command import _address, _limits, _token, command
+from hrkit_web.photos import PIXEL_BYTES
+from hrkit_web.settings import Limits, Settings
 
 from hrkit.cli import main
 from hrkit.errors import HrkitError
@@ -46,16 +47,27 @@ def test_a_name_that_nobody_registered():
 @pytest.mark.parametrize("token", ["short", "with a space in it, though long", "ümlauts-are-no-letters-here", ""])
 def test_tokens_that_are_none(token):
     with pytest.raises(HrkitError, match="16 or more letters"):
-        _token(token, "127.0.0.1", ())
+        _token(token, "127.0.0.1", (), behind_proxy=False)
 
 
 def test_who_can_be_reached_wants_a_token():
-    assert _token(None, "127.0.0.1", ()) is None
-    assert _token(None, "::1", ()) is None
-    made = {_token(None, "0.0.0.0", ()), _token(None, "192.168.1.2", ()), _token(None, "127.0.0.1", ("a.example",))}
-    assert len(made) == 3
-    assert all(len(token) >= 32 for token in made)
-    assert _token("a-token-of-these-tests", "127.0.0.1", ()) == "a-token-of-these-tests"
+    assert _token(None, "127.0.0.1", (), behind_proxy=False) is None
+    assert _token(None, "::1", (), behind_proxy=False) is None
+    made = {
+        _token(None, "0.0.0.0", (), behind_proxy=False),
+        _token(None, "192.168.1.2", (), behind_proxy=False),
+        _token(None, "127.0.0.1", ("a.example",), behind_proxy=False),
+        _token(None, "127.0.0.1", (), behind_proxy=True),
+    }
+    assert len(made) == 4
+    assert all(token is not None and len(token) >= 32 for token in made)
+    assert _token("a-token-of-these-tests", "127.0.0.1", (), behind_proxy=True) == "a-token-of-these-tests"
+
+
+def test_the_largest_photo_can_always_be_decoded():
+    for limits in (Limits(), _limits(256, 25, 60), _limits(256, 50, 60)):
+        assert limits.decoded_bytes >= limits.photo_bytes + PIXEL_BYTES * limits.photo_pixels
+    assert _limits(1, 0.1, 60).decoded_bytes == Limits().decoded_bytes >= 50 * (PIXEL_BYTES * 512 * 342 + 100_000)
 
 
 def test_the_address_has_the_token_behind_the_hash():
@@ -67,16 +79,19 @@ def test_the_address_has_the_token_behind_the_hash():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_it_serves_until_it_is_told_to_end(tmp_path):
+@pytest.mark.parametrize(("options", "shown"), [((), "/"), (("--behind-proxy",), "/#token=")])
+def test_it_serves_until_it_is_told_to_end(tmp_path, options, shown):
     pytest.importorskip("hrkit_lite")
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     code = "from hrkit_web.command import command; command()"
     running = subprocess.Popen(
-        [sys.executable, "-c", code, "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", code, "--port", "0", *options], stdout=subprocess.PIPE, text=True, env=environment
     )
     try:
         assert running.stdout is not None
-        address = running.stdout.readline().split()[0]
+        address, hash_, token = running.stdout.readline().split()[0].partition("#token=")
+        assert f"/{hash_}" == shown
+        assert bool(token) == bool(hash_)
         with urllib.request.urlopen(f"{address}health", timeout=60) as answer:
             assert json.load(answer)["status"] == "ok"
         assert len(list(tmp_path.glob("hrkit-web-*"))) == 1

@@ -1,8 +1,11 @@
 """What is sent to do harm is refused, and leaves nothing behind."""
 
 import io
+import os
 import socket
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 import zlib
@@ -11,13 +14,16 @@ import numpy as np
 import PIL.Image
 import pytest
 from hrkit_web.errors import RefusedError
-from hrkit_web.photos import FORMATS, decode, open_photo
+from hrkit_web.photos import FORMATS, PIXEL_BYTES, decode, open_photo
 from hypothesis import given
 from hypothesis import strategies as st
 
 PIXELS = 1_000_000
 
 FORM = "multipart/form-data; boundary=b"
+
+FILE = b'--b\r\nContent-Disposition: form-data; name="image"; filename="NAME"\r\n\r\nx\r\n--b--\r\n'
+"""The body of one."""
 
 
 def png_of(width, height):
@@ -39,9 +45,33 @@ def moving(format):
 
 
 def many_scans(encoded):
-    data = encoded(np.zeros((16, 16, 3), np.uint8), "JPEG", progressive=True)
-    at = data.rindex(b"\xff\xda")
-    return data[:at] + data[at:-2] * 200 + data[-2:]
+    return scans_of(encoded(np.zeros((16, 16, 3), np.uint8), "JPEG", progressive=True))
+
+
+def scans_of(data):
+    """A progressive JPEG with the last scan of its first picture 200 times."""
+    end = data.index(b"\xff\xd9", data.index(b"\xff\xda"))
+    at = data.rindex(b"\xff\xda", 0, end)
+    return data[:at] + data[at:end] * 200 + data[end:]
+
+
+def without_length(data):
+    """Begins with a restart marker, of whose kind none has a length, and with a comment that says its length is 0."""
+    return data[:2] + b"\xff\xd0\xff\xfe\x00\x00" + data[2:]
+
+
+def many_segments(encoded):
+    data = encoded(np.zeros((16, 16, 3), np.uint8), "JPEG")
+    return data[:2] + b"\xff\xfe\x00\x04\xff\xda" * 3000 + data[2:]
+
+
+def two_pictures(frame, **options):
+    """A JPEG with a second, larger picture behind it, as phones make them."""
+    file = io.BytesIO()
+    first, second = PIL.Image.fromarray(frame[:, :, ::-1]), PIL.Image.new("RGB", (640, 480))
+    first.save(file, "MPO", save_all=True, append_images=[second], **options)
+    assert PIL.Image.open(file).n_frames == 2
+    return file.getvalue()
 
 
 def zipped():
@@ -70,6 +100,9 @@ def hostile_photos(encoded):
         "a truncated JPEG": (jpeg[: len(jpeg) // 2], 422),
         "a truncated PNG": (encoded(noise)[:200], 422),
         "many scans": (many_scans(encoded), 422),
+        "many scans and two pictures": (scans_of(two_pictures(noise, progressive=True)), 422),
+        "many scans behind a segment without a length": (without_length(many_scans(encoded)), 422),
+        "many segments, which may hide scans": (many_segments(encoded), 422),
         "a zip": (zipped(), 415),
         "a zip that begins like a PNG": (b"\x89PNG\r\n\x1a\n" + zipped(), 415),
         "an animated GIF": (moving("GIF"), 415),
@@ -87,6 +120,41 @@ def test_photos(site, encoded, painted):
         assert isinstance(answer.json()["detail"], str), what
     assert site.send("/v1/poses", "image", encoded(painted()[0])).status == 200
     assert site.services.room._free == site.services.limits.decoded_bytes
+
+
+def test_of_a_jpeg_with_two_pictures_it_is_the_first(site, painted):
+    answer = site.send("/v1/poses", "image", two_pictures(painted()[0], quality=95))
+    assert (answer.status, answer.json()["width"], len(answer.json()["people"])) == (200, 320, 2)
+
+
+def test_what_looks_like_scans_in_and_behind_a_jpeg_is_none(site, encoded, painted):
+    jpeg, scans = encoded(painted()[0], "JPEG", quality=95), b"\xff\xda" * 1000
+    inside = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(scans)) + scans + jpeg[2:]
+    for data in (jpeg + scans, inside, inside + scans):
+        answer = site.send("/v1/poses", "image", data)
+        assert (answer.status, len(answer.json()["people"])) == (200, 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where it stands what memory a process has had")
+@pytest.mark.parametrize(("format", "mode"), [("WEBP", "RGB"), ("PNG", "RGB"), ("PNG", "I;16"), ("JPEG", "RGB")])
+def test_decoding_takes_no_more_than_is_counted(tmp_path, format, mode):
+    pixels = 2000 * 2000
+    PIL.Image.new(mode, (2000, 2000)).save(tmp_path / "a", format)
+    code = """if True:
+        import io, re, sys
+        from hrkit_web.photos import decode, open_photo
+        def peak():
+            return 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
+        data = open(sys.argv[1], "rb").read()
+        before = peak()
+        frame = decode(open_photo(io.BytesIO(data), 4_000_000))
+        print(peak() - before)
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    said = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "a"], env=environment, stdout=subprocess.PIPE, check=True, timeout=60
+    )
+    assert 3 * pixels < int(said.stdout) < PIXEL_BYTES * pixels + 5_000_000  # code that is loaded counts too
 
 
 def test_a_zip_behind_a_picture_is_not_looked_at(site, encoded, painted):
@@ -170,6 +238,9 @@ def test_what_is_no_http(site, request_lines):
         (b"--b\r\n\r\n", "multipart/form-data", {400}),
         (b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\ntext\r\n--b--\r\n', FORM, {400}),
         (b'--b\r\nContent-Disposition: form-data; name="x"; filename="a"\r\n\r\ntext\r\n--b--\r\n', FORM, {422}),
+        (FILE, f"{FORM}; charset=undefined", {400}),
+        (FILE.replace(b"NAME", b"\\x"), f"{FORM}; charset=punycode", {400}),
+        (FILE, f"{FORM}; charset=UTF-8", {415}),
         (b"{}", "application/json", {415}),
         (b"x", "image/png", {415}),
     ],

@@ -251,6 +251,59 @@ def test_what_cannot_be_shown_is_said(browser, site, tmp_path):
     page.close()
 
 
+def test_after_an_error_nothing_is_under_way(browser, site, tmp_path):
+    page = browser.new_page()
+    page.goto(site.address)
+    expect(page.locator("#backbone option")).not_to_have_count(0)
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    page.set_input_files("#file", tmp_path / "a.png")
+    expect(page.get_by_role("alert")).to_contain_text("picture")
+    expect(page.locator("#working")).to_be_hidden()
+    page.close()
+
+
+def test_a_video_under_way_ends_when_the_camera_is_wanted(open_page, film_file):
+    page = open_page()
+    page.route("**/v1/videos*", lambda route: None)  # no answer comes
+    page.evaluate("""() => {
+        navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", "NotFoundError"));
+    }""")
+    page.set_input_files("#file", film_file)
+    expect(page.locator("#working")).to_be_visible()
+    page.get_by_role("button", name="Open the camera").click()
+    expect(page.get_by_role("alert")).to_contain_text("no camera")
+    expect(page.locator("#working")).to_be_hidden()
+
+
+def test_a_photo_opened_while_the_camera_is_asked_for_takes_its_place(open_page, photo):
+    page = open_page()
+    page.evaluate("""() => {
+        const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = (wanted) => new Promise((resolve) => {
+            window.allow = async () => {
+                const stream = await real(wanted);
+                const [track] = stream.getVideoTracks();
+                const stop = track.stop.bind(track);
+                track.stop = () => { stop(); document.body.dataset.track = track.readyState; };
+                resolve(stream);
+            };
+        });
+    }""")
+    page.get_by_role("button", name="Open the camera").click()
+    page.set_input_files("#file", photo)
+    expect(page.locator("#downloads")).to_be_visible(timeout=WAIT)
+    page.evaluate("allow()")
+    expect(page.locator("body")).to_have_attribute("data-track", "ended")
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    expect(page.get_by_role("img", name="The picture, with 2 people drawn")).to_be_visible()
+    expect(page.locator("#downloads")).to_be_visible()
+    page.get_by_role("button", name="Open the camera").click()  # now it is what is wanted
+    page.evaluate("allow()")
+    expect(page.locator("#fps")).to_have_text(re.compile(r"\d"), timeout=WAIT)
+    expect(page.locator("#downloads")).to_be_hidden()
+    page.get_by_role("button", name="Stop").click()
+
+
 @pytest.mark.parametrize("path", ["", "docs"])
 def test_no_barriers(open_page, site, path):
     if not AXE:

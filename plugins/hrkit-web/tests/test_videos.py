@@ -56,6 +56,15 @@ def test_the_results_can_be_fetched_once(site, done):
     assert not [path for path in site.services.results.root.rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("asked", ["bytes=abc", "bytes=99999999-", "bytes=5-9", "bytes=0-1,4-5"])
+def test_a_result_comes_whole_whatever_part_is_asked_for(site, done, asked):
+    for kind in ("csv", "mp4"):
+        answer = site.get(done[-1]["results"]["files"][kind], {"Range": asked})
+        assert answer.status == 200
+        assert int(answer.headers["content-length"]) == len(answer.body) > 100
+        assert "accept-ranges" not in answer.headers
+
+
 def test_results_can_be_deleted_unfetched(site, done):
     results = done[-1]["results"]
     assert site.ask("DELETE", f"/v1/results/{results['id']}").status == 204

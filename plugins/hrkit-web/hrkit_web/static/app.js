@@ -40,6 +40,7 @@ function closeAll() {
   file = null;
   withdraw();
   alert(null);
+  progress(null);
   figures({});
 }
 
@@ -48,8 +49,11 @@ async function startCamera() {
   opening = true;
   closeAll();
   clear();
+  aborter = new AbortController();
+  const { signal } = aborter;
   try {
     camera = await openCamera({
+      signal,
       onEnd() { camera = null; cameraButtons(); },
       onRecorded() {
         showRecording(false);
@@ -57,9 +61,9 @@ async function startCamera() {
         afterRecording = null;
       },
     });
-    cameraButtons();
+    if (camera) cameraButtons();
   } catch (error) {
-    alert(error.message);
+    if (!signal.aborted) alert(error.message);
   }
   opening = false;
 }

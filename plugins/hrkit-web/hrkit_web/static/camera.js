@@ -8,11 +8,24 @@ import { alert, clear, figures, progress, show } from "./stage.js";
 
 const RATE_FRAMES = 20; // over which frames a second are counted
 
-/** Opens the camera; the result ends it, begins anew with other settings, or records. Throws an Error that says why. */
-export async function openCamera({ onEnd, onRecorded }) {
+/**
+ * Opens the camera; the result ends it, begins anew with other settings, or records. Null where `signal` was aborted
+ * before the camera was there. Throws an Error that says why not.
+ */
+export async function openCamera({ signal, onEnd, onRecorded }) {
   const stream = await askedFor();
+  const release = () => stream.getTracks().forEach((track) => track.stop());
   const video = Object.assign(document.createElement("video"), { muted: true, playsInline: true, srcObject: stream });
-  await video.play();
+  try {
+    await video.play();
+  } catch (error) {
+    release();
+    throw error;
+  }
+  if (signal.aborted) { // something else was opened while the user was asked for the camera
+    release();
+    return null;
+  }
   let connection = null;
   let over = false;
 
@@ -45,7 +58,7 @@ export async function openCamera({ onEnd, onRecorded }) {
     if (over) return;
     over = true;
     connection.close();
-    stream.getTracks().forEach((track) => track.stop());
+    release();
     progress(null);
     clear();
     onEnd();

@@ -18,6 +18,7 @@ export async function openPhoto(file, signal) {
     post("json").then((response) => response.json()),
     createImageBitmap(file).catch(() => { throw new Error("This browser cannot show the picture."); }),
   ]);
+  if (signal.aborted) return;
   show(picture, picture.width, picture.height, answer.people, answer.skeleton, picture.width / answer.width);
   figures({ delay: performance.now() - began });
   offer([
