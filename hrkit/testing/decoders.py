@@ -131,7 +131,7 @@ def _unlabelled(trial: _Trial) -> None:
 
 def _nobody(trial: _Trial) -> None:
     codec = trial.codec()
-    arrays = [np.zeros((0, *shape), np.float32) for shape in ((17, 2), (17,), (17, 64, 48))]
+    arrays: list[Any] = [np.zeros((0, *shape), np.float32) for shape in ((17, 2), (17,), (17, 64, 48))]
     for points, visible, maps in (arrays, map(torch.from_numpy, arrays)):  # a pipeline decodes tensors
         heatmaps, weights = codec.encode(points, visible)
         if heatmaps.shape != (0, 17, 64, 48) or weights.shape != (0, 17):
@@ -190,7 +190,7 @@ def _not_modified(trial: _Trial) -> None:
     visible[1:] = 0
     given: dict[str, Any] = {"keypoints": points, "visibility": visible, "heatmaps": heatmaps}
     for convert in (np.copy, torch.tensor):
-        handed = [convert(values) for values in given.values()]
+        handed: list[Any] = [convert(values) for values in given.values()]
         codec.encode(*handed[:2])
         codec.decode(handed[2])
         for (what, before), after in zip(given.items(), handed, strict=True):

@@ -120,6 +120,14 @@ FAULTS: dict[str, tuple[Callable[[KeypointDataset], Any], str]] = {
         "values make sense",
     ),
     "no areas": (lambda people: altered(people, areas=frozen_array(people.areas * 0)), "values make sense"),
+    "areas in shares": (
+        lambda people: altered(people, areas=frozen_array(people.areas / (240 * 340))),
+        "areas fit boxes",
+    ),
+    "areas of any size": (
+        lambda people: altered(people, areas=frozen_array(people.areas * 0 + 1e9)),
+        "areas fit boxes",
+    ),
     "a pair twice": (
         lambda people: altered(people, skeleton=paired(people, ("left_eye", "right_eye"), ("left_eye", "right_ear"))),
         "flip pairs",

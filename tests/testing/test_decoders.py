@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from hrkit.heads.codecs import DarkCodec, MSRACodec
 from hrkit.testing import check_decoder, describe
@@ -75,6 +76,77 @@ class ClearsHeatmaps(MSRACodec):
         return result
 
 
+class ClampsHeatmaps(MSRACodec):
+    """In place, which shows only where something is below 0."""
+
+    def decode(self, heatmaps):
+        result = super().decode(heatmaps)
+        heatmaps.clip(min=0, out=heatmaps)
+        return result
+
+
+class ClearsVisibility(MSRACodec):
+    """In place, of joints outside."""
+
+    def encode(self, keypoints, visible):
+        visible[(keypoints < 0).any(-1)] = 0
+        return super().encode(keypoints, visible)
+
+
+class ClampsTensors(MSRACodec):
+    def decode(self, heatmaps):
+        return super().decode(heatmaps.clamp_(min=0) if torch.is_tensor(heatmaps) else heatmaps)
+
+
+class ByChance(MSRACodec):
+    def decode(self, heatmaps):
+        keypoints, scores = super().decode(heatmaps)
+        noise = torch.rand(*keypoints.shape) / 100
+        return keypoints + (noise if torch.is_tensor(keypoints) else noise.numpy()), scores
+
+
+class Remembers(MSRACodec):
+    """The last person is in the next one's heatmaps."""
+
+    last = 0.0
+
+    def encode(self, keypoints, visible):
+        heatmaps, weights = super().encode(keypoints, visible)
+        added, self.last = self.last, 1e-3 * float(keypoints.sum()) if len(keypoints) else 0.0
+        return heatmaps + added, weights
+
+
+class NoTensorsOfNobody(MSRACodec):
+    def decode(self, heatmaps):
+        if torch.is_tensor(heatmaps) and len(heatmaps) == 0:
+            raise IndexError("argmax of nothing")
+        return super().decode(heatmaps)
+
+
+class DoubleTensors(MSRACodec):
+    def decode(self, heatmaps):
+        keypoints, scores = super().decode(heatmaps)
+        return (keypoints.double() if torch.is_tensor(keypoints) else keypoints), scores
+
+
+class OneLayout(MSRACodec):
+    def decode(self, heatmaps):
+        return super().decode(heatmaps.view(-1).view(heatmaps.shape) if torch.is_tensor(heatmaps) else heatmaps)
+
+
+class EightAtMost(MSRACodec):
+    def decode(self, heatmaps):
+        keypoints, scores = super().decode(heatmaps)
+        keypoints[8:] = 0
+        return keypoints, scores
+
+
+class TargetsOfTheBatch(MSRACodec):
+    def encode(self, keypoints, visible):
+        heatmaps, weights = super().encode(keypoints, visible)
+        return heatmaps * (1 - 0.1 * (len(keypoints) == 1)), weights
+
+
 class EveryJointCounts(MSRACodec):
     def encode(self, keypoints, visible):
         heatmaps, weights = super().encode(keypoints, visible)
@@ -121,6 +193,16 @@ FAULTS = {
     Normalised: "scores are the peaks",
     AlwaysArrays: "arrays in arrays out, tensors in tensors out",
     ClearsHeatmaps: "nothing is modified",
+    ClampsHeatmaps: "nothing is modified",
+    ClampsTensors: "nothing is modified",
+    ClearsVisibility: "nothing is modified",
+    ByChance: "same result twice",
+    Remembers: "same result twice",
+    NoTensorsOfNobody: "nobody",
+    DoubleTensors: "arrays in arrays out, tensors in tensors out",
+    OneLayout: "arrays in arrays out, tensors in tensors out",
+    EightAtMost: "a batch is its people alone",
+    TargetsOfTheBatch: "a batch is its people alone",
     EveryJointCounts: "unlabelled joints have no weight",
     ShiftOfTheBatch: "a batch is its people alone",
     SharedBuffer: "threads",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -264,6 +265,24 @@ class Network(nn.Module):
         return SOUND.detect(images)
 
 
+class TurnsGradientsOff(Fault):
+    def changed(self, image, found):
+        torch.set_grad_enabled(False)
+        return found
+
+
+class SeedsNumpy(Fault):
+    def changed(self, image, found):
+        np.random.seed(0)
+        return found
+
+
+class TakesAThread(Fault):
+    def changed(self, image, found):
+        torch.set_num_threads(1)
+        return found
+
+
 class PreparesAnother(Fault):
     """A fast copy that finds people elsewhere."""
 
@@ -290,7 +309,7 @@ class PreparesFloat32Only(Fault):
 
 
 BOXES, ONE_A_FRAME = "boxes are x1, y1, x2, y2 in frame px", "one Detections a frame"
-PREPARED = "prepared for devices"
+PREPARED, PROCESS = "prepared for devices", "the process stays as it is"
 FAULTS = {
     NoMethod: "it is a detector",
     NotAList: ONE_A_FRAME,
@@ -321,6 +340,9 @@ FAULTS = {
     Backwards: "a batch is its frames alone",
     ByChance: "same result twice",
     Remembers: "nothing is kept between calls",
+    TurnsGradientsOff: PROCESS,
+    SeedsNumpy: PROCESS,
+    TakesAThread: PROCESS,
     SharedBuffer: "threads",
     Network: "threads",
     PreparesAnother: PREPARED,
@@ -337,8 +359,18 @@ def small_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(detectors, scene.__name__, lambda small=small: small)
 
 
+@pytest.fixture
+def same_process() -> Iterator[None]:
+    """What a fault did to the whole process is undone."""
+    random, threads = np.random.get_state(), torch.get_num_threads()
+    with torch.enable_grad():
+        yield
+    np.random.set_state(random)
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize(("broken", "check"), FAULTS.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_a_fault_is_found(broken: type, check: str, small_scenes: None) -> None:
+def test_a_fault_is_found(broken: type, check: str, small_scenes: None, same_process: None) -> None:
     findings = check_detector(broken(), frame=painted(), expected=PERSON)
     assert check in [finding.check for finding in findings], describe(findings)
     (found,) = [finding for finding in findings if finding.check == check]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,8 @@ def test_what_is_written(tmp_path: Path) -> None:
         ("torch", "detector", "there is a module 'torch' already"),
         ("hrkit", "detector", "there is a module 'hrkit' already"),
         ("hrkit-synthetic", "head", "there is a head 'synthetic' already"),
+        ("hrkit-3d", "command", "'3d' is no name for a command, which begins with a letter"),
+        ("hrkit-none", "detector", "'none' is no name for a detector"),
         ("hrkit-build-ops", "command", "there is a command 'build-ops' already"),
     ],
 )
@@ -97,6 +100,14 @@ def test_names_that_cannot_be(name: str, kind: str, why: str, tmp_path: Path) ->
     with pytest.raises(HrkitError, match=why):
         write_distribution(name, kind, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_to_type_next_is_quoted(tmp_path: Path) -> None:
+    place = tmp_path / "my plugins"
+    made = CliRunner().invoke(main, ["plugins", "new", "hrkit-made", "--kind", "head", "--output", str(place)])
+    words = shlex.split(made.output.splitlines()[1])
+    assert words[1:5] == ["pip", "install", "-e", str(place / "hrkit-made")]
+    assert words[-2:] == ["pytest", str(place / "hrkit-made")]
 
 
 def test_what_is_there_stays(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -125,11 +126,41 @@ class StaysFloat(Sound):
         return [fine, self.coarse(fine.to(self.coarse.weight.dtype))]
 
 
+class Locked(Sound):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+class Detached(Sound):
+    """The second convolution learns, the first cannot."""
+
+    def forward(self, images):
+        fine = self.fine(images).detach()
+        return [fine, self.coarse(fine)]
+
+
+class Frozen(Sound):
+    def forward(self, images):
+        self.requires_grad_(False)
+        return super().forward(images)
+
+
+class WithoutGradients(Sound):
+    @torch.no_grad()
+    def forward(self, images):
+        return super().forward(images)
+
+
 SHAPES = "features are as channels and strides say"
 FAULTS = {
     nn.Identity: "it is a backbone",
     dict: "it is a backbone",
     NoMean: "it is a backbone",
+    Locked: "it is a backbone",
+    Detached: "it can be trained",
+    Frozen: "it can be trained",
+    WithoutGradients: "it can be trained",
     CoarseFirst: "it is a backbone",
     Percent: "input is described",
     Gbr: "input is described",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +21,7 @@ from hrkit.cli import main
 from hrkit.errors import UnknownNameError
 from hrkit.images import write_image
 from hrkit.synthetic import SyntheticDetector, paint_people
-from hrkit.testing import check_plugin, describe, examine_plugin
+from hrkit.testing import check_plugin, check_weights, describe, examine_plugin
 from hrkit.zoo import WeightsEntry
 
 OWN = (
@@ -96,6 +98,33 @@ class ReadsAnything(SyntheticDetector):
             weights.read_text().index("magic")
 
 
+class AnyThreshold(SyntheticDetector):
+    """Takes no notice of it."""
+
+    def __init__(self, *, weights=None, threshold=None, nms_threshold=None):
+        super().__init__()
+
+    def detect(self, images):
+        found = super().detect(images)
+        return [Detections(one.xyxy, 1 / (1 + np.arange(len(one))), one.class_ids) for one in found]
+
+
+class MoreOfMore(AnyThreshold):
+    """The higher the threshold, the more boxes."""
+
+    def __init__(self, *, weights=None, threshold=None, nms_threshold=None):
+        super().__init__()
+        self.scores = np.linspace(1, threshold or 0.5, 4 if threshold and threshold > 0.05 else 2)
+
+    def detect(self, images):
+        count = len(self.scores)
+        return [Detections(np.tile([[0, 0, 1, 1]], (count, 1)), self.scores, np.zeros(count)) for _ in images]
+
+
+def no_licence(*arguments, **options):
+    sys.exit("no licence")
+
+
 class TwoLines(SyntheticDetector):
     def __init__(self, *, weights=None, threshold=None, nms_threshold=None):
         super().__init__()
@@ -103,20 +132,34 @@ class TwoLines(SyntheticDetector):
             raise OSError(f"Traceback:\n{weights}")
 
 
+TAKES = "builder takes weights, threshold and nms_threshold"
+
+
 @pytest.mark.parametrize(
     ("brought", "wrong"),
     [
-        ({"detectors": {"d": NeedsOptions}}, ["detector d: builder takes weights, threshold and nms_threshold"]),
+        ({"detectors": {"d": NeedsOptions}}, [f"detector d: {TAKES}"]),
         ({"detectors": {"d": ReadsAnything}}, ["detector d: damaged weights"]),
         ({"detectors": {"d": TwoLines}}, ["detector d: damaged weights"]),
+        ({"detectors": {"d": AnyThreshold}}, ["detector d: threshold"]),
+        ({"detectors": {"d": MoreOfMore}}, ["detector d: threshold"]),
+        (
+            {"backbones": {"b": no_licence}, "heads": {"b": lambda **_: None}, "datasets": {"s": no_licence}},
+            ["backbone b: it is built", "head b: it is built", "dataset s: path that is not there"],
+        ),
+        (
+            {"backbones": {"b": {"a": 1}.pop}, "heads": {"b": lambda **_: None, "h": lambda **_: None}},
+            ["backbone b: it is built", "head b: it is built", "head h: it is a head"],
+        ),
+        ({"detectors": {"d": no_licence}}, [f"detector d: {TAKES}", "detector d: it is built"]),
         ({"detectors": {"d": lambda **_: SimpleNamespace()}}, ["detector d: it is built"]),
         ({"backbones": {"b": lambda name: nn.Identity()}}, ["backbone b: it is built"]),
         ({"backbones": {"b": nn.Identity}}, ["backbone b: it is a backbone"]),
         ({"heads": {"h": lambda **_: None}}, ["head h: it is a head"]),
         ({"decoders": {"c": lambda **_: None}}, ["decoder c: it is a codec"]),
-        ({"datasets": {"s": lambda split: None}}, ["dataset s: path that is not there", "dataset s: it is a dataset"]),
+        ({"datasets": {"s": lambda split: None}}, ["dataset s: it is a dataset"]),
         ({"datasets": {"s": lambda path, *, split: {}[path]}}, ["dataset s: path that is not there"]),
-        ({"datasets": {"s": lambda path=None: None}}, ["dataset s: path that is not there", "dataset s: it is built"]),
+        ({"datasets": {"s": lambda path=None: None}}, ["dataset s: it is built"]),
         (
             {
                 "weights": [
@@ -132,6 +175,31 @@ class TwoLines(SyntheticDetector):
 def test_what_is_wrong_with_a_plugin(register: Callable[..., None], brought: dict[str, Any], wrong: list[str]) -> None:
     register(**brought)
     assert checks()[: len(wrong)] == wrong
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"checksum": "sha256:deadbeef"}, "has the checksum sha256:"),
+        ({"checksum": "sha1:deadbeef"}, "has the checksum sha1:"),
+        ({"size": 5}, "has 6 bytes, not 5"),
+        ({"checksum": f"sha256:{hashlib.sha256(b'values').hexdigest()[:10].upper()}", "size": 6}, None),
+        ({}, None),
+    ],
+)
+def test_a_carried_file_is_the_one_that_is_meant(said: dict[str, Any], problem: str | None, tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(b"values")
+    findings = check_weights(WeightsEntry("w", "hrnet_w32", file=tmp_path / "w.pth", **said))
+    found = [finding.problem for finding in findings if finding.check == "checksum"]
+    assert len(found) == (problem is not None)
+    assert all(str(problem) in one for one in found)
+
+
+def test_a_dataset_without_a_path_is_not_asked_for_one(register: Callable[..., None]) -> None:
+    register(datasets={"s": lambda *, split: None})
+    first, second = examine_plugin("mine")
+    assert (first.check, first.verdict) == ("path that is not there", "not judged")
+    assert (second.check, second.verdict) == ("it is a dataset", "wrong")
 
 
 def test_names_that_clash_and_hooks_that_fail(register: Callable[..., None]) -> None:
