@@ -87,7 +87,8 @@ def extract_all(
     """Makes the file of every input that is not done yet, with the `engine` of that name and its own `options`.
 
     What became of each is in the manifest of the output folder at once, and those that failed are in its failures.csv;
-    they are tried again by the next run. `progress` is called at the start and after every input.
+    they are tried again by the next run. An input whose file would take the place of one of hrkit's own fails, too.
+    `progress` is called at the start and after every input.
 
     Raises `HrkitError` where the folder was begun with other settings, or files are there that no run wrote, and not
     `overwrite`; where another run writes there; for unknown names and options; and as the engine does, where the work
@@ -101,23 +102,35 @@ def extract_all(
             shutil.rmtree(unfinished_path(job.output), ignore_errors=True)
         elif not manifest.begun:
             _check_free(inputs, job)
-        todo = [name for name in inputs.names if name not in manifest.done or not os.path.exists(job.target(name))]
-        so_far = Progress(before=len(inputs.names) - len(todo))
+        refused, todo = [], []
+        for name in inputs.names:
+            if _is_own(name, job):
+                reason = f"its file, {name}.{job.format}, would take the place of one of hrkit's own; rename the input"
+                refused.append(Result(name, reason))
+            elif name not in manifest.done or not os.path.exists(job.target(name)):
+                todo.append(name)
+        so_far = Progress(before=len(inputs.names) - len(todo) - len(refused))
         report = progress or (lambda _: None)
         report(so_far)
-        if not todo:
-            return so_far
-        with manifest:
-            for result in engines.build(engine, todo, job, **options):
+        with manifest:  # even for nothing, as its list may be that of a run that was killed
+            if not todo and not refused:
+                return so_far
+            for result in itertools.chain(refused, engines.build(engine, todo, job, **options) if todo else ()):
                 manifest.add(result)
                 so_far = so_far.after(result)
                 report(so_far)
-        missing = len(todo) - so_far.done - so_far.failed
+        missing = len(todo) + len(refused) - so_far.done - so_far.failed
         if missing:
             raise HrkitError(f"engine {engine!r} left {missing} inputs out; run again to go on with them")
         if not so_far.failed:
             shutil.rmtree(unfinished_path(job.output), ignore_errors=True)
         return so_far
+
+
+def _is_own(name: str, job: Job) -> bool:
+    """Whether the file of an input would be one that hrkit writes for itself, also where case does not count."""
+    file = f"{name}.{job.format}".casefold()
+    return file in (FAILURES, META) or file.startswith(".hrkit/")
 
 
 def _check_free(inputs: Inputs, job: Job) -> None:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
@@ -97,19 +98,29 @@ def fetch(text: str) -> Path:
 
 
 def upload(folder: Path, names: tuple[str, ...], text: str, *, private: bool = False) -> str:
-    """Commits files of a folder to the repository at an address, which is made if it is not there; the commit's URL.
+    """Commits files of a folder to the repository at an address; the commit's URL.
 
-    Raises `HrkitError` for what is no address, `DownloadError` where the Hub does not take them.
+    The repository and its branch are made if they are not there; not for `refs/...`, as of a pull request. Raises
+    `HrkitError` for what is no address, `DownloadError` where the Hub does not take them.
     """
     from huggingface_hub import CommitOperationAdd
 
     address, api = Address.parse(text), _api()
-    files = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names]
-    with _errors_in_words(address, "write to it"):
-        api.create_repo(address.repository, private=private, exist_ok=True)
-        commit = api.create_commit(
-            address.repository, files, commit_message="Weights of a pose network", revision=address.revision
-        )
+    with contextlib.ExitStack() as opened:
+        files = []
+        for name in names:
+            content: Any = folder / name
+            if not _speaks_xet():  # huggingface_hub uploads files that come open by HTTP alone
+                content = opened.enter_context(content.open("rb"))
+            files.append(CommitOperationAdd(path_in_repo=name, path_or_fileobj=content))
+        with _errors_in_words(address, "write to it"):
+            if not (address.revision or "").startswith("refs/"):
+                api.create_repo(address.repository, private=private, exist_ok=True)
+                if address.revision is not None:
+                    api.create_branch(address.repository, branch=address.revision, exist_ok=True)
+            commit = api.create_commit(
+                address.repository, files, commit_message="Weights of a pose network", revision=address.revision
+            )
     return str(commit.commit_url)
 
 
@@ -154,6 +165,12 @@ def _api() -> HfApi:
 def _endpoint() -> str | None:
     """Another Hub, where HF_ENDPOINT names one; huggingface_hub looks there too, but only when it is imported."""
     return os.environ.get("HF_ENDPOINT") or None
+
+
+def _speaks_xet() -> bool:
+    """Whether the Hub is that of huggingface.co, whose servers for large files others do not have."""
+    host = urlsplit(_endpoint() or "https://huggingface.co").hostname or ""
+    return host == "huggingface.co" or host.endswith(".huggingface.co")
 
 
 def _without_weights(address: Address, names: list[str]) -> str:

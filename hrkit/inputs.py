@@ -109,7 +109,8 @@ def _find(source: str) -> tuple[str, list[str]]:
 
 def _below(folder: str) -> Iterator[str]:
     """Its files that count. Links come after the rest, so that what has a name without them keeps it."""
-    tops, seen = [folder], set()
+    tops = [folder]
+    seen: set[str] = set()
     for top in tops:
         for parent, folders, files in os.walk(top):
             real = os.path.realpath(parent)

@@ -2,7 +2,7 @@
 
 The first line is the header, `{"hrkit": version, "settings": {...}}`, for a folder holds the files of one setting. Then
 come lines such as `{"input": "a/x.jpg", "reason": "", "frames": 1, "people": 2, "seconds": 0.03}`, where the last of an
-input counts. One process writes it. Those whose last attempt failed are in `FOLDER/failures.csv` with their reasons, too.
+input counts. One process writes it. What failed when it was tried last is in `FOLDER/failures.csv`.
 """
 
 from __future__ import annotations
@@ -91,10 +91,10 @@ def held(folder: str | os.PathLike[str]) -> Iterator[None]:
 class Manifest:
     """The manifest of a folder: read first; written from entering it as a context manager on.
 
-    `done` are the inputs of which nothing is missing, by the runs before; `failed` those whose last attempt failed, each
-    with its reason, by this run and those before, whichever inputs each had. Raises `HrkitError` for a folder that was
-    begun with other settings and holds anything, and for what is no manifest; not with `overwrite`, which begins anew.
-    The folder is to be `held` meanwhile.
+    `done` are the inputs of which nothing is missing, by the runs before; `failed` are those that failed when they
+    were tried last, with the reasons, whichever run that was. Raises `HrkitError` for a folder that was begun with
+    other settings and holds anything, and for what is no manifest; not with `overwrite`, which begins anew. The folder
+    is to be `held` meanwhile.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:

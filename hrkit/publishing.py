@@ -56,7 +56,9 @@ def publish(
     licence: str | None = None,
     private: bool = False,
 ) -> str:
-    """Publishes the best weights of a run to `hf-hub:owner/name[@revision]`, or to a new folder; says where they are.
+    """Publishes the best weights of a run to `hf-hub:owner/name[@branch]`, or to a folder; says where they are.
+
+    The folder is new or empty; a repository or branch that is not there is made.
 
     `report` is the folder that `hrkit test` wrote (None: `report` in the run, if it is there), `licence` named as the
     Hub does ("apache-2.0"), `private` is for a repository that is made. Raises `HrkitError` for what is no
@@ -69,17 +71,23 @@ def publish(
         with tempfile.TemporaryDirectory() as scratch:
             write_files(read, Path(scratch), to, licence)
             return hub.upload(Path(scratch), FILES, to, private=private)
+    if not os.fspath(to):
+        raise HrkitError("the name of the folder to publish to is empty")
     target = Path(to)
     if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         raise HrkitError(f"{target} is there already; name a new folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-        written = Path(scratch) / target.name
+    there = target.exists()
+    place = target if there else target.parent
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".hrkit-", dir=place) as scratch:
+        written = Path(scratch) / "published"
         written.mkdir()
         write_files(read, written, hub.FILE, licence)
-        if target.exists():
-            target.rmdir()
-        written.rename(target)
+        if there:  # it stays the folder that it is: a shell may be in it, or a link lead there
+            for name in reversed(FILES):  # weights last
+                (written / name).rename(target / name)
+        else:
+            written.rename(target)
     return str(target)
 
 

@@ -101,8 +101,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, repository: str, rest: list[str], body: bytes) -> None:
         revisions = self.server.repositories[repository]
-        action, revision = rest if rest else ("revision", "main")
-        if revision not in revisions:
+        action, revision = (rest[0], "/".join(rest[1:])) if rest else ("revision", "main")
+        if action == "refs":
+            self._json({"branches": [], "converts": [], "tags": []})
+        elif action == "branch":
+            there = revision in revisions
+            revisions.setdefault(revision, dict(revisions["main"]))
+            self._send(409 if there else 200, b"{}")
+        elif revision not in revisions:
             self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         elif action == "revision":
             siblings = [_sibling(name, content) for name, content in revisions[revision].items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ from hrkit.errors import HrkitError
 from hrkit.extractor import Extractor
 from hrkit.following import Follower
 from hrkit.images import write_image
-from hrkit.inputs import find_inputs
-from hrkit.manifest import Result, manifest_path
+from hrkit.inputs import Inputs, find_inputs
+from hrkit.manifest import Manifest, Result, held, manifest_path
 from hrkit.synthetic import SyntheticDetector, paint_people
 from hrkit.writers import FORMATS
 from made_videos import make_video
@@ -204,6 +205,95 @@ def test_what_fails_is_listed_and_tried_again(inputs: Path, whole: dict[str, byt
     assert run(inputs, output) == Progress(before=PICTURES - 1, done=2, people=1 + FRAMES)
     assert {name: data for name, data in files(output).items() if name != "failures.csv"} == whole
     assert not (output / "failures.csv").exists()
+
+
+@pytest.fixture
+def damaged(inputs: Path) -> dict[str, bytes]:
+    """What three pictures of `inputs` were before they were damaged, by name."""
+    names = ("0/x0.png", "0/x1.png", "1/x0.jpg")
+    good = {name: (inputs / name).read_bytes() for name in names}
+    for name, content in good.items():
+        (inputs / name).write_bytes(content[:100])
+    return good
+
+
+def test_a_run_over_some_inputs_keeps_the_failures_of_the_rest(
+    inputs: Path, damaged: dict[str, bytes], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+
+    def some(*names: str) -> Progress:
+        return extract_all(Inputs(str(inputs), names), Job(str(inputs), str(output), "csv", MODEL, {}))
+
+    assert run(inputs, output).failed == 3
+    listed = failures(output)
+    assert set(listed) == set(damaged)
+    shutil.copy(inputs / "x0.png", inputs / "new.png")
+    assert some("new.png").done == 1
+    assert failures(output) == listed
+    (inputs / "bad.png").write_bytes(b"")
+    assert some("bad.png").failed == 1
+    assert set(failures(output)) == {*damaged, "bad.png"}
+    (inputs / "0/x0.png").write_bytes(damaged["0/x0.png"])
+    (inputs / "0/x1.png").unlink()
+    result = some("0/x0.png", "0/x1.png")
+    assert (result.done, result.failed) == (1, 1)
+    again = failures(output)
+    assert set(again) == {"0/x1.png", "1/x0.jpg", "bad.png"}
+    assert "no such file" in again["0/x1.png"]
+    assert "no such file" not in listed["0/x1.png"]
+    assert again["1/x0.jpg"] == listed["1/x0.jpg"]
+    assert (output / "failures.csv").read_text().count("\n") == 4, "each once, under one header"
+
+
+def test_a_retry_that_stops_early_keeps_the_failures_that_it_did_not_come_to(
+    inputs: Path, damaged: dict[str, bytes], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+
+    def die(progress: Progress) -> None:
+        if progress.done:
+            raise Killed
+
+    assert run(inputs, output).failed == 3
+    (inputs / "0/x0.png").write_bytes(damaged["0/x0.png"])
+    with pytest.raises(Killed):
+        run(inputs, output, progress=die)
+    assert set(failures(output)) == {"0/x1.png", "1/x0.jpg"}
+
+
+def test_the_list_of_failures_is_made_from_the_manifest(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "out"
+    strange = os.fsdecode(b"\xff,.jpg")
+    with held(tmp_path), Manifest(tmp_path, {}) as manifest:
+        for name in ("a", strange, "b"):
+            manifest.add(Result(name, "broken"))
+        manifest.add(Result("b", frames=1))
+        (tmp_path / "failures.csv").write_text("inp")  # what is left of it if the process is killed now
+        manifest._file.flush()
+        with Manifest(tmp_path, {}) as following:
+            assert following.failed == {"a": "broken", strange: "broken"}
+            assert (tmp_path / "failures.csv").read_bytes() == b'input,reason\na,broken\n"\xff,.jpg",broken\n'
+    with held(tmp_path), Manifest(tmp_path, {}, overwrite=True):
+        assert not (tmp_path / "failures.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"), [("csv", "failures"), ("csv", "Failures"), ("json", "meta"), ("jsonl", ".hrkit/manifest")]
+)
+def test_an_input_does_not_take_the_place_of_a_file_of_the_run(made: Path, tmp_path: Path, kind: str, own: str) -> None:
+    inputs, output = tmp_path / "inputs", tmp_path / "out"
+    (inputs / own).parent.mkdir(parents=True)
+    shutil.copy(made / "walk.mp4", inputs / own)
+    shutil.copy(made / "x0.png", inputs / "x0.png")
+    found = evolve(find_inputs([inputs]), names=[own, "x0.png"])
+    job = Job(found.root, str(output), kind, MODEL, {})
+    for before in (0, 1):
+        assert extract_all(found, job) == Progress(before=before, done=1 - before, failed=1, people=1 - before)
+        reason = f"its file, {own}.{kind}, would take the place of one of hrkit's own; rename the input"
+        assert failures(output) == {own: reason}
+        assert "hrkit" in json.loads((output / "meta.json").read_text())
+        assert manifest_path(output).read_text().startswith('{"hrkit":')
 
 
 @pytest.fixture

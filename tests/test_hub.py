@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import threading
@@ -20,7 +21,7 @@ from hrkit import Pipeline, checkpoints, create_pose_model
 from hrkit.cli import main
 from hrkit.config import TrainConfig, save_config
 from hrkit.errors import DownloadError, HrkitError, UnknownNameError, WeightsError
-from hrkit.hub import Address, fetch
+from hrkit.hub import Address, _speaks_xet, fetch
 from hrkit.images import write_image
 from hrkit.publishing import FILES, publish
 from hrkit.skeletons import get_skeleton
@@ -40,7 +41,6 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     monkeypatch.setenv("HF_TOKEN", server.token)
     for name, value in (("HF_HUB_CACHE", str(tmp_path / "cache")), ("HF_HUB_OFFLINE", False)):
         monkeypatch.setattr(constants, name, value)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)  # which has servers of its own
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     yield server
     server.shutdown()
@@ -135,6 +135,51 @@ def test_revisions(hub: Hub, weights: bytes, tmp_path: Path) -> None:
     assert fetch("hf-hub:owner/name").read_bytes() == b"other"
     with pytest.raises(DownloadError, match=r"^hf-hub:owner/name@v3: the repository has no such revision$"):
         fetch("hf-hub:owner/name@v3")
+
+
+def test_a_branch_that_is_not_there_is_made(hub: Hub, run: Path) -> None:
+    publish(run, "hf-hub:owner/name@v2")
+    assert set(hub.repositories["owner/name"]["v2"]) == set(FILES)
+    assert hub.repositories["owner/name"]["main"] == {}
+    hub.repositories["owner/name"]["v2"]["mine.txt"] = b"stays"
+    for revision in ("v2", "main", "for/others"):
+        publish(run, f"hf-hub:owner/name@{revision}")
+        assert set(hub.repositories["owner/name"][revision]) >= set(FILES)
+    assert hub.repositories["owner/name"]["v2"]["mine.txt"] == b"stays"
+    hub.read_only = True
+    with pytest.raises(DownloadError, match="you may not write to it"):
+        publish(run, "hf-hub:owner/name@v3")
+
+
+def test_nothing_is_made_for_a_pull_request(hub: Hub, run: Path) -> None:
+    with pytest.raises(DownloadError, match="there is no such repository"):
+        publish(run, "hf-hub:owner/name@refs/pr/1")
+    assert not hub.repositories
+    hub.add("owner/name")
+    with pytest.raises(DownloadError, match="no such revision"):
+        publish(run, "hf-hub:owner/name@refs/pr/1")
+    hub.add("owner/name", "refs/pr/1")
+    publish(run, "hf-hub:owner/name@refs/pr/1")
+    assert set(hub.repositories["owner/name"]["refs/pr/1"]) == set(FILES)
+
+
+def test_a_hub_that_does_not_speak_xet(hub: Hub, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False, raising=False)
+    publish(run, "hf-hub:owner/name")
+    assert list(hub.large) == [hashlib.sha256(hub.repositories["owner/name"]["main"]["model.safetensors"]).hexdigest()]
+    assert not any("xet" in line for line in hub.asked)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "speaks"),
+    [
+        *(("", True), ("https://huggingface.co", True), ("https://hub-ci.huggingface.co/", True)),
+        *(("http://127.0.0.1:8080", False), ("https://hub.of.somebody.org/huggingface.co", False)),
+    ],
+)
+def test_which_hubs_speak_xet(monkeypatch: pytest.MonkeyPatch, endpoint: str, speaks: bool) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    assert _speaks_xet() == speaks
 
 
 def test_it_is_fetched_once_and_works_without_network(

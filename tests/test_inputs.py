@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,6 +64,52 @@ def test_nothing_is_an_error(folder: Path, sources: Sequence[str]) -> None:
     for wrong in (sources, ["a", *sources, "empty"]):
         with pytest.raises(HrkitError, match=r"no pictures or videos there|there are no inputs"):
             find_inputs(wrong)
+
+
+def test_signs_of_globs_in_the_name_of_the_working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    working = folder / "set[1]*"
+    shutil.copytree(folder / "a", working / "a")
+    monkeypatch.chdir(working / "a")
+    for source, root, names in (
+        ("*.jpg", working / "a", ["x.jpg"]),
+        ("./*/*.JPG", working / "a", ["deep/y.JPG"]),
+        ("../*/x.???", working, ["a/x.jpg", "a/x.mp4", "a/x.png"]),
+        ("**", working / "a", ["x.jpg", "x.mp4", "x.png", "deep/y.JPG"]),
+        (f"{folder}/b/*.mp4", folder / "b", ["x.mp4"]),
+    ):
+        found = find_inputs([source])
+        assert (Path(found.root), sorted(found.names)) == (root, sorted(names))
+
+
+def test_links_to_folders_are_followed_once(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "deep").mkdir()
+    for name in ("w.jpg", "deep/v.png", "notes.txt"):
+        (elsewhere / name).touch()
+    before = find_inputs(["a"]).names
+    for link, to in {
+        "aaa": "deep",  # of which the files have names already
+        "again": "b",
+        "b": elsewhere,
+        "deep/loop": "..",
+        ".hidden": elsewhere,
+    }.items():
+        (folder / "a" / link).symlink_to(to, target_is_directory=True)
+    (elsewhere / "deep" / "back").symlink_to(elsewhere, target_is_directory=True)
+    assert find_inputs(["a"]).names == [*before, "again/w.jpg", "again/deep/v.png"]
+    (folder / "whole").symlink_to("a", target_is_directory=True)
+    assert find_inputs(["whole"]).names == find_inputs(["a"]).names
+
+
+def test_an_empty_name_is_not_the_working_folder() -> None:
+    for sources in ([""], ["a", ""]):
+        with pytest.raises(HrkitError, match=r"^the name of an input is empty$"):
+            find_inputs(sources)
+
+
+def test_a_list_of_an_editor_of_windows() -> None:
+    Path("list.txt").write_bytes(b"\xef\xbb\xbfa/x.jpg\r\na/\xff.png\r\n")
+    assert read_list("list.txt") == ["a/x.jpg", os.fsdecode(b"a/\xff.png")]
 
 
 def test_a_list_is_read_line_by_line(folder: Path) -> None:

@@ -100,6 +100,22 @@ def test_what_is_there_stays(run: Path, tmp_path: Path, there: str) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_an_empty_folder_stays_the_one_that_it_is(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("working", "linked", "named"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("linked", target_is_directory=True)
+    monkeypatch.chdir(tmp_path / "working")
+    for to, folder in ((".", "working"), (tmp_path / "link", "linked"), ("../named", "named")):
+        number = (tmp_path / folder).stat().st_ino
+        assert publish(run, to) == str(to)
+        assert {path.name for path in (tmp_path / folder).iterdir()} == set(FILES)
+        assert (tmp_path / folder).stat().st_ino == number
+    assert (tmp_path / "link").is_symlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"working", "linked", "named", "link"}
+    with pytest.raises(HrkitError, match=r"^the name of the folder to publish to is empty$"):
+        publish(run, "")
+
+
 def test_what_cannot_be_published(run: Path, tmp_path: Path) -> None:
     with pytest.raises(HrkitError, match=r"no run with weights to publish \(no best.safetensors\)"):
         publish(tmp_path, tmp_path / "published")
