@@ -15,7 +15,13 @@ Examples:
   hrkit publish runs/first --to first-published""",
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--to", "target", metavar="TARGET", required=True, help="hf-hub:owner/name[@branch], or a new folder.")
+@click.option(
+    "--to",
+    "target",
+    metavar="TARGET",
+    required=True,
+    help="hf-hub:owner/name[@branch], or a new or empty folder.",
+)
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
