@@ -22,16 +22,13 @@ import platformdirs
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from hrkit.errors import DownloadError
+from hrkit.errors import DownloadError, plugin_hint
 
 TIMEOUT = 30.0
 """Seconds without an answer or a byte after which a server counts as gone."""
 
 _CHUNK = 1 << 18
-_OFFLINE = (
-    "hrkit-lite (in a clone: pip install ./plugins/hrkit-lite) works offline as "
-    "Pipeline.from_names('lite', 'lite_person')"
-)
+_OFFLINE = f"{plugin_hint('hrkit-lite')} works offline as Pipeline.from_names('lite', 'lite_person')"
 
 
 def cache_dir() -> Path:
@@ -179,18 +176,19 @@ def _problem(path: Path, checksum: str | None, size: int | None) -> str | None:
         return f"has {length:,} bytes instead of {size:,}"
     if checksum is not None:
         algorithm, expected = checksum.split(":")
-        actual = _digest(path, algorithm)
+        actual = digest(path, algorithm)
         if not actual.startswith(expected.lower()):
             return f"has the {algorithm} {actual[: len(expected)]} instead of {expected}"
     return None
 
 
-def _digest(path: Path, algorithm: str) -> str:
-    digest = hashlib.new(algorithm)
+def digest(path: Path, algorithm: str) -> str:
+    """Of a file, in hexadecimal digits; `algorithm` as hashlib names it."""
+    summed = hashlib.new(algorithm)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+            summed.update(chunk)
+    return summed.hexdigest()
 
 
 @contextlib.contextmanager

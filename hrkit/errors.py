@@ -62,5 +62,10 @@ def one_line(error: BaseException) -> str:
     return " ".join(line.strip() for line in str(error).splitlines() if line.strip()) or type(error).__name__
 
 
+def plugin_hint(distribution: str) -> str:
+    """One of hrkit's own plugins, and how to install it, to stand in a message."""
+    return f"{distribution} (in a clone: pip install ./plugins/{distribution})"
+
+
 class DatasetError(HrkitError):
     """A dataset is missing, damaged or breaks its own rules; says the file, the id and how many."""

@@ -288,7 +288,7 @@ class Pipeline:
             if len(poses) != len(chunk) or not all(isinstance(one, Poses) for one in poses):
                 name = type(model).__name__
                 raise PluginError(f"{name}.find_poses must give one Poses for each of {len(chunk)} frames")
-            return [one[np.flatnonzero(one.detections.scores >= model.threshold)] for one in poses]
+            return [one[one.detections.scores >= model.threshold] for one in poses]
 
         chunks = _chunks(frames, min(FRAMES_AT_ONCE, self.max_batch_size), len(self._pose.networks))
         return [one for poses in self._pose.run(find, chunks) for one in poses]

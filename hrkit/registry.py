@@ -20,7 +20,7 @@ import pluggy
 from attrs import frozen
 
 from hrkit import hookspecs
-from hrkit.errors import HrkitError, PluginError, UnknownNameError, close_names, one_line
+from hrkit.errors import HrkitError, PluginError, UnknownNameError, close_names, one_line, plugin_hint
 
 GROUP = "hrkit"
 """The entry-point group of plugins."""
@@ -242,8 +242,7 @@ def where_else(name: str) -> str:
     """How to get a well-known name that is not registered here; empty for any other."""
     for distribution, patterns in ELSEWHERE.items():
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            get = f"in a clone: pip install ./plugins/{distribution}"
-            return f"it comes with the plugin {distribution} ({get}), or allow it in HRKIT_PLUGINS"
+            return f"it comes with the plugin {plugin_hint(distribution)}, or allow it in HRKIT_PLUGINS"
     return ""
 
 

@@ -92,7 +92,7 @@ def published_entries() -> list[WeightsEntry]:
         *_mmpose(_MPII_HRNET_ROWS, f"{_MMPOSE}/top_down/hrnet/", _MPII_METRICS),
         *_mmpose(_MPII_RESNET_ROWS, f"{_MMPOSE}/top_down/resnet/", _MPII_METRICS),
         *_official(),
-        *_imagenet(),
+        *imagenet_entries(),
         *_darknet(),
     ]
 
@@ -160,7 +160,7 @@ def _official() -> list[WeightsEntry]:
     ]
 
 
-def _imagenet() -> list[WeightsEntry]:
+def imagenet_entries() -> list[WeightsEntry]:
     """Classification weights to start training a backbone with."""
     return [
         WeightsEntry(

@@ -304,8 +304,8 @@ def test_full_disk(server, target, monkeypatch):
 def test_a_file_put_there_by_hand_is_checked_once(server, target, monkeypatch):
     target.parent.mkdir()
     target.write_bytes(CONTENT)
-    digest = MagicMock(wraps=downloads._digest)
-    monkeypatch.setattr(downloads, "_digest", digest)
+    digest = MagicMock(wraps=downloads.digest)
+    monkeypatch.setattr(downloads, "digest", digest)
     for _ in range(2):
         assert download(server.url, target, checksum=f"sha256:{SHA256}") == target
     assert digest.call_count == 1

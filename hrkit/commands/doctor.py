@@ -104,14 +104,14 @@ def _cache(advice: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _plugins(advice: list[str]) -> Iterator[tuple[str, str]]:
-    from hrkit.errors import PluginError, one_line
+    from hrkit.errors import PluginError, one_line, plugin_hint
     from hrkit.registry import KINDS, plugins
 
     for name in plugins.names():
         if name in plugins.versions:
             yield name, plugins.versions[name]
     if not plugins.versions:
-        yield "none", "hrkit-lite (in a clone: pip install ./plugins/hrkit-lite) brings small weights that work offline"
+        yield "none", f"{plugin_hint('hrkit-lite')} brings small weights that work offline"
     for kind in KINDS:  # hooks fail, and names clash, only when they are asked for
         try:
             plugins.collect(kind)

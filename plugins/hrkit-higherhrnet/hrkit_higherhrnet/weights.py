@@ -43,8 +43,8 @@ def _imagenet() -> list[WeightsEntry]:
     """What HRNet's trunk starts from is what this one does."""
     return [
         attrs.evolve(entry, name=f"higher_{entry.name}", model=f"higher_{entry.model}")
-        for entry in zoo_entries.published_entries()
-        if entry.kind == "backbone" and entry.model.startswith("hrnet_w")
+        for entry in zoo_entries.imagenet_entries()
+        if entry.model.startswith("hrnet_w")
     ]
 
 

@@ -14,7 +14,7 @@ from attrs import define, field
 from numpy.typing import NDArray
 
 from hrkit.pipeline import FRAMES_AT_ONCE
-from hrkit.structures import Detections, Poses
+from hrkit.structures import Detections, Found, Poses, best
 from hrkit_web.errors import BusyError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Frame = NDArray[np.uint8]
 Result = TypeVar("Result")
-Found = TypeVar("Found", Detections, Poses)
 
 WAITING = 256
 """Pictures at most; who comes then is told to come again."""
@@ -163,8 +162,7 @@ def run(batch: Sequence[Job]) -> list[Detections | Poses]:
 
 
 def _chosen(job: Job, found: Found) -> Found:
-    """The best come first."""
-    return found[np.flatnonzero(found.scores >= job.threshold)[: job.most_people]]
+    return best(found[found.scores >= job.threshold], job.most_people)
 
 
 class SharedPipeline:

@@ -44,8 +44,9 @@ async def poses(request: Request, choice: Annotated[PhotoChoice, Query()]) -> Re
     services = services_of(request)
     pipeline = await services.pipeline(choice)
     async with upload(request, "image") as file:
-        most = services.limits.photo_pixels  # in a thread, as a hostile header takes seconds
-        picture = await anyio.to_thread.run_sync(open_photo, file.file, most, limiter=services.decoders)
+        picture = await anyio.to_thread.run_sync(  # a hostile header takes seconds
+            open_photo, file.file, services.limits.photo_pixels, limiter=services.decoders
+        )
         with services.room.for_bytes((file.size or 0) + PIXEL_BYTES * picture.width * picture.height):
             frame = await anyio.to_thread.run_sync(decode, picture, limiter=services.decoders)
             job = Job(pipeline, frame, threshold=choice.threshold, most_people=services.limits.people)

@@ -238,26 +238,17 @@ def test_the_camera_by_keyboard_alone(open_page, site):
     expect(page.locator("#threshold-out")).to_have_text("0.30")
 
 
-def test_what_cannot_be_shown_is_said(browser, site, tmp_path):
+def test_what_cannot_be_shown_is_said_and_ends(browser, site, tmp_path):
     page = browser.new_page()
     page.goto(site.address)
     expect(page.locator("#backbone option")).not_to_have_count(0)
     (tmp_path / "a.png").write_bytes(b"no picture")
     page.set_input_files("#file", tmp_path / "a.png")
     expect(page.get_by_role("alert")).to_contain_text("picture")
+    expect(page.locator("#working")).to_be_hidden()
     (tmp_path / "a.mp4").write_bytes(b"no video")
     page.set_input_files("#file", tmp_path / "a.mp4")
     expect(page.get_by_role("alert")).to_contain_text("no video")
-    page.close()
-
-
-def test_after_an_error_nothing_is_under_way(browser, site, tmp_path):
-    page = browser.new_page()
-    page.goto(site.address)
-    expect(page.locator("#backbone option")).not_to_have_count(0)
-    (tmp_path / "a.png").write_bytes(b"no picture")
-    page.set_input_files("#file", tmp_path / "a.png")
-    expect(page.get_by_role("alert")).to_contain_text("picture")
     expect(page.locator("#working")).to_be_hidden()
     page.close()
 

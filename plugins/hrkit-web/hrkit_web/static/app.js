@@ -24,6 +24,7 @@ async function openFile(chosen) {
   const { signal } = aborter;
   try {
     await (chosen.type.startsWith("image/") ? openPhoto : openVideo)(chosen, signal);
+    if (!signal.aborted) progress(null);
   } catch (error) {
     if (!signal.aborted) {
       closeAll();
@@ -31,7 +32,6 @@ async function openFile(chosen) {
       alert(error.message);
     }
   }
-  if (!signal.aborted) progress(null);
 }
 
 function closeAll() {
