@@ -56,7 +56,7 @@ def painted_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def built_ops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home in which hrkit's own operators lie, built once and loaded; skips where there is no compiler."""
-    from hrkit.operators import library
+    from hrkit.ops.operators import library
 
     if not (shutil.which("c++") or shutil.which("cl")):
         pytest.skip("there is no C++ compiler to build the operators with")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hrkit.zoo import WeightsEntry
-from hrkit.zoo_entries import published_entries
+from hrkit.weights.catalogue import WeightsEntry
+from hrkit.weights.published import published_entries
 
 PAGE = Path(__file__).with_name("models.md")
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"

@@ -11,9 +11,9 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from hrkit import Pipeline, Poses, geometry
-from hrkit.annotators import BoxAnnotator, HeatmapAnnotator, SkeletonAnnotator
+from hrkit.drawing.annotators import BoxAnnotator, HeatmapAnnotator, SkeletonAnnotator
+from hrkit.drawing.colors import INK, PAPER
 from hrkit.images import read_image
-from hrkit.palette import INK, PAPER
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path(__file__).with_name("images")

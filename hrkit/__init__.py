@@ -10,6 +10,11 @@ Importing hrkit loads nothing but this page; each name is imported when it is fi
 from __future__ import annotations
 
 import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -50,6 +55,47 @@ __all__ = [
     "hookimpl",
     "list_names",
 ]
+
+_MOVED = {
+    "annotators": "drawing.annotators",
+    "bulk": "extraction.many_inputs",
+    "config": "training.config",
+    "detected_boxes": "evaluation.detected_boxes",
+    "following": "tracking.follower",
+    "inputs": "extraction.inputs",
+    "live": "video.cameras",
+    "manifest": "extraction.manifest",
+    "metrics": "evaluation.pck",
+    "native": "ops.native",
+    "objective": "training.objective",
+    "palette": "drawing.colors",
+    "publishing": "training.publishing",
+    "runs": "training.run_folder",
+    "sinks": "video.sinks",
+    "smoothing": "tracking.smoother",
+    "writers": "extraction.formats",
+    "zoo": "weights.catalogue",
+    "zoo_entries": "weights.published",
+}
+"""Modules that were at the top level, by their old name. The old name imports the same module."""
+
+
+class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds the modules of `_MOVED` under their old names."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        package, _, name = fullname.partition(".")
+        found = package == "hrkit" and name in _MOVED
+        return importlib.machinery.ModuleSpec(fullname, self) if found else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        name = module.__name__.partition(".")[2]
+        sys.modules[module.__name__] = importlib.import_module(f"hrkit.{_MOVED[name]}")
+
+
+sys.meta_path.append(_MovedModules())
 
 
 def __getattr__(name: str) -> Any:

@@ -16,13 +16,13 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from hrkit import __version__
-from hrkit.conversion import INPUT, quantise, require, to_onnx, to_openvino, to_program
+from hrkit.datasets.augmentation import PersonCrops
 from hrkit.datasets.base import KeypointDataset
-from hrkit.datasets.transforms import PersonCrops
 from hrkit.detectors.base import Detector
 from hrkit.errors import HrkitError, UnknownNameError, one_line
 from hrkit.files import atomic_path
 from hrkit.pose_model import PoseModel
+from hrkit.runtimes.conversion import INPUT, quantise, require, to_onnx, to_openvino, to_program
 from hrkit.runtimes.onnx_runtime import OnnxNetwork
 from hrkit.runtimes.openvino_runtime import OpenvinoNetwork
 

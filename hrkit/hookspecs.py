@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from hrkit.datasets.base import KeypointDataset
     from hrkit.detectors.base import Detector
+    from hrkit.extraction.manifest import Result
     from hrkit.heads.codecs import Codec
-    from hrkit.manifest import Result
-    from hrkit.native import Library
-    from hrkit.zoo import WeightsEntry
+    from hrkit.ops.native import Library
+    from hrkit.weights.catalogue import WeightsEntry
 
 hookspec = pluggy.HookspecMarker("hrkit")
 hookimpl = pluggy.HookimplMarker("hrkit")
@@ -84,14 +84,14 @@ def register_runtimes() -> Mapping[str, Callable[..., nn.Module]]:
 
 @hookspec
 def register_weights() -> Sequence[WeightsEntry]:
-    """Published or carried weights, each a `hrkit.zoo.WeightsEntry`."""
+    """Published or carried weights, each a `hrkit.weights.catalogue.WeightsEntry`."""
 
 
 @hookspec
 def register_engines() -> Mapping[str, Callable[..., Iterator[Result]]]:
     """Engines of `hrkit extract --engine`: name -> function that has the files of many inputs made.
 
-    It is called with a list of the names of inputs, a `hrkit.bulk.Job` and whatever options the user names
+    It is called with a list of the names of inputs, a `hrkit.extraction.Job` and whatever options the user names
     (`workers`, `address`), and gives a `Result` for each input, in any order. `job` can be pickled; where the work is
     done, `job.load()` loads the networks once, and what it gives is called with a few names at a time.
     """
@@ -99,7 +99,9 @@ def register_engines() -> Mapping[str, Callable[..., Iterator[Result]]]:
 
 @hookspec
 def register_operators() -> Mapping[str, Callable[[], Library]]:
-    """Operators in C++ and CUDA: name -> builder. `builder()` gives a `hrkit.native.Library`, the same one each time.
+    """Operators in C++ and CUDA: name -> builder.
+
+    `builder()` gives a `hrkit.ops.native.Library`, the same one each time.
 
     `hrkit build-ops` builds them, and so does their first use with `HRKIT_OPS=native`. The plugin does without where
     they are not there.

@@ -12,17 +12,18 @@ import torch
 from attrs import field, frozen
 from numpy.typing import ArrayLike, NDArray
 
-from hrkit import geometry, zoo
-from hrkit.acceleration import check_runtime
+from hrkit import geometry
 from hrkit.bottom_up import BottomUpModel
 from hrkit.detectors.base import Detector
-from hrkit.devices import Replicas, check_precision, parse_devices
 from hrkit.errors import BoxError, HrkitError, ImageError, PluginError
 from hrkit.images import ImageSource, as_frame
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.profiling import section
 from hrkit.registry import decoders, detectors
+from hrkit.runtimes.devices import Replicas, check_precision, parse_devices
+from hrkit.runtimes.prepare import check_runtime
 from hrkit.structures import Detections, Poses, check_boxes
+from hrkit.weights import catalogue
 
 Boxes = ArrayLike | Detections
 Frame = NDArray[np.uint8]
@@ -43,8 +44,8 @@ def create_detector(name: str, *, weights: str | os.PathLike[str] | None = "auto
     that make no sense, `PluginError` if what the plugin builds is no detector.
     """
     detectors.find(name)
-    known = weights != "auto" or zoo.entries(name, "detector")
-    path = zoo.resolve(name, weights, kind="detector") if known else None
+    known = weights != "auto" or catalogue.entries(name, "detector")
+    path = catalogue.resolve(name, weights, kind="detector") if known else None
     detector = detectors.build(name, weights=path, **options)
     if not isinstance(detector, Detector):
         raise PluginError(f"detector {name!r} has no detect(images); got {type(detector).__name__}")
@@ -257,8 +258,8 @@ class Pipeline:
         camera or stream the newest frame comes next, of a file every one. Raises `VideoError` for what cannot be read,
         `ImageError` for a folder without pictures, `HrkitError` for smoothing without ids.
         """
-        from hrkit.following import Follower, steps  # with PyAV and scipy, which take their time to load
-        from hrkit.live import open_source
+        from hrkit.tracking.follower import Follower, steps  # with PyAV and scipy, which take their time to load
+        from hrkit.video.cameras import open_source
 
         follower = Follower(
             self, track=track, smoothing=float(smooth), detect_every=detect_every, max_people=max_people

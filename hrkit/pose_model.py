@@ -14,17 +14,15 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from hrkit import acceleration, checkpoints, device_geometry, geometry, hub, registry, zoo
-from hrkit.config import Augmentation, TrainConfig
-from hrkit.datasets.base import KeypointDataset
-from hrkit.datasets.transforms import PersonCrops
+from hrkit import geometry, registry, warping
 from hrkit.errors import HrkitError, PluginError, WeightsError
 from hrkit.heads.codecs import Codec, create_codec
 from hrkit.heads.flip import flip_back, merge_flipped
-from hrkit.memory import keep_freed_memory
-from hrkit.objective import HeatmapObjective, Objective, Samples
+from hrkit.runtimes import prepare
+from hrkit.runtimes.allocator import keep_freed_memory
 from hrkit.skeletons import get_skeleton, skeleton_of
 from hrkit.structures import Crops, Skeleton
+from hrkit.weights import catalogue, checkpoints, hub
 
 Size = tuple[int, int]
 
@@ -88,19 +86,19 @@ class PoseModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return acceleration.placement(self)[0]
+        return prepare.placement(self)[0]
 
     @property
     def dtype(self) -> torch.dtype:
         """What the network computes in."""
-        return acceleration.placement(self)[1]
+        return prepare.placement(self)[1]
 
     def prepared(
         self, device: torch.device | str = "cpu", precision: str = "auto", runtime: str = "auto"
     ) -> PreparedPoseModel:
-        """The same network made fast for use on `device`; this one stays as it is. See `acceleration.prepare`."""
+        """The same network made fast for use on `device`; this one stays as it is. See `prepare.prepare`."""
         example = torch.zeros(1, 3, *self.input_size, device=self.device, dtype=self.dtype)
-        network = acceleration.prepare(self, example, torch.device(device), precision, runtime)
+        network = prepare.prepare(self, example, torch.device(device), precision, runtime)
         return _prepared_class(type(self))(self, network)
 
     def create_codec(self, name: str | None = None) -> Codec:
@@ -111,7 +109,7 @@ class PoseModel(nn.Module):
 
     def normalise(self, crops: torch.Tensor) -> torch.Tensor:
         """(N,H,W,3) uint8 BGR -> (N,3,H,W), normalised, on the network's device and in its precision."""
-        device, dtype = acceleration.placement(self)
+        device, dtype = prepare.placement(self)
         mean, std = (255 * np.array(values, np.float32) for values in (self.mean, self.std))
         rgb = self.channel_order == "rgb"
         if device.type == "cpu" and crops.numel():  # a table of all 256 values gives the same bits in half the time
@@ -140,9 +138,9 @@ class PoseModel(nn.Module):
 
     def _warp(self, frame: NDArray[np.uint8], transforms: NDArray[np.float64]) -> torch.Tensor:
         """(N,H,W,3) uint8 crops of a frame, on the network's device where that cuts them itself."""
-        if device_geometry.on_device(self.device):
-            uploaded = device_geometry.upload(frame, self.device)
-            return device_geometry.warp_crops(uploaded, transforms, self.input_size)
+        if warping.on_device(self.device):
+            uploaded = warping.upload(frame, self.device)
+            return warping.warp_crops(uploaded, transforms, self.input_size)
         return torch.from_numpy(geometry.warp_crops(frame, transforms, self.input_size))
 
     def heatmaps(self, images: torch.Tensor, *, flip_test: bool = False, shift: bool = True) -> torch.Tensor:
@@ -152,16 +150,6 @@ class PoseModel(nn.Module):
             flipped = flip_back(self(images.flip(3)).float(), self.skeleton.flip_indices.tolist())
             heatmaps = merge_flipped(heatmaps, flipped, shift)
         return heatmaps
-
-    def samples(
-        self, people: KeypointDataset, augmentation: Augmentation | None = None, seed: int = 0
-    ) -> Samples:
-        """What it is trained on: the people of a dataset one by one, varied if there is an `augmentation`."""
-        return PersonCrops(people, self.input_size, self.create_codec().udp, augmentation, seed)
-
-    def objective(self, config: TrainConfig, teacher: PoseModel | None = None) -> Objective:
-        """What it is trained for. Raises `HrkitError` for settings that do not fit it."""
-        return HeatmapObjective(config, self, teacher)
 
     def describe(self) -> str:
         """In words: network, joints."""
@@ -253,7 +241,7 @@ def create_pose_model(
         raise HrkitError(f"num_joints must be a positive number, not {num_joints!r}")
     input_size = None if input_size is None else checked_size(input_size)
     options = dict(backbone_options or {})
-    selected = None if weights == "auto" else zoo.select(backbone, weights)
+    selected = None if weights == "auto" else catalogue.select(backbone, weights)
     checkpoint = _read(selected)
     if checkpoint is not None:
         options = {**_recorded_options(checkpoint), **options}
@@ -262,9 +250,11 @@ def create_pose_model(
     _check_backbone(trunk, backbone)
     if weights == "auto":
         wanted_head = None if head == trunk.default_head else head
-        selected = zoo.choose(backbone, head=wanted_head, num_joints=num_joints, input_size=input_size, codec=codec)
+        selected = catalogue.choose(
+            backbone, head=wanted_head, num_joints=num_joints, input_size=input_size, codec=codec
+        )
         checkpoint = _read(selected)
-    entry = selected if isinstance(selected, zoo.WeightsEntry) else None
+    entry = selected if isinstance(selected, catalogue.WeightsEntry) else None
 
     said = _what_weights_say(trunk, entry, checkpoint)
     if skeleton is None:
@@ -289,7 +279,7 @@ def create_pose_model(
         backbone_options=options,
     )
     if backbone_weights not in (None, "pretrained"):
-        start = zoo.resolve(backbone, backbone_weights, kind="backbone")
+        start = catalogue.resolve(backbone, backbone_weights, kind="backbone")
         if start is not None:
             checkpoints.load_backbone(trunk, checkpoints.read_checkpoint(start), backbone)
     if checkpoint is not None:
@@ -303,7 +293,7 @@ def default_sigma(input_size: Size) -> float:
 
 
 def _what_weights_say(
-    trunk: nn.Module, entry: zoo.WeightsEntry | None, checkpoint: checkpoints.Checkpoint | None
+    trunk: nn.Module, entry: catalogue.WeightsEntry | None, checkpoint: checkpoints.Checkpoint | None
 ) -> dict[str, Any]:
     """What a weights entry, or an hrkit file itself, records of the network's input and output."""
     if entry is not None:
@@ -320,7 +310,7 @@ def _what_weights_say(
         return {"num_joints": checkpoint.num_joints, "channel_order": order}
     metadata = dict(checkpoint.metadata)
     try:
-        checked = zoo.WeightsEntry(  # which checks what every entry must hold
+        checked = catalogue.WeightsEntry(  # which checks what every entry must hold
             "file", "file", file=checkpoint.path, **{name: metadata[name] for name in _RECORDED}
         )
         return {"skeleton": Skeleton(**metadata["skeleton"]), **{name: getattr(checked, name) for name in _RECORDED}}
@@ -354,10 +344,11 @@ def published(backbone: str, weights: str | os.PathLike[str] | None) -> tuple[st
     return name, path
 
 
-def _read(selected: zoo.WeightsEntry | Path | None) -> checkpoints.Checkpoint | None:
+def _read(selected: catalogue.WeightsEntry | Path | None) -> checkpoints.Checkpoint | None:
     if selected is None:
         return None
-    return checkpoints.read_checkpoint(zoo.fetch(selected) if isinstance(selected, zoo.WeightsEntry) else selected)
+    path = catalogue.fetch(selected) if isinstance(selected, catalogue.WeightsEntry) else selected
+    return checkpoints.read_checkpoint(path)
 
 
 def _check_backbone(trunk: Any, name: str) -> None:

@@ -31,9 +31,9 @@ BUILT_INS = (
     "hrkit.detectors",
     "hrkit.datasets",
     "hrkit.runtimes",
-    "hrkit.zoo",
-    "hrkit.engines",
-    "hrkit.operators",
+    "hrkit.weights.catalogue",
+    "hrkit.extraction.engines",
+    "hrkit.ops.operators",
     "hrkit.commands",
 )
 """Modules of hrkit itself that implement hooks; named by strings, so that the registry imports none of them."""

@@ -13,18 +13,18 @@ import torch
 from click.testing import CliRunner
 
 from hrkit import Pipeline, create_pose_model, hookimpl
+from hrkit.benchmark.report import Pair
+from hrkit.benchmark.speed import Scene, part_work
 from hrkit.bottom_up import BottomUpModel
 from hrkit.cli import main
 from hrkit.errors import BoxError, HrkitError, PluginError
-from hrkit.evaluation import evaluate
-from hrkit.following import Follower
+from hrkit.evaluation.coco import evaluate
 from hrkit.images import write_image
 from hrkit.pose_model import PreparedPoseModel
 from hrkit.registry import plugins
-from hrkit.speed import Scene, part_work
-from hrkit.speed_report import Pair
 from hrkit.structures import Detections, Poses
 from hrkit.synthetic import SyntheticHead, paint_people
+from hrkit.tracking.follower import Follower
 
 FRAME = (240, 320)
 
@@ -112,7 +112,7 @@ def test_boxes_detectors_and_decoders_are_refused(pipeline: Pipeline) -> None:
 
 def test_it_is_not_taken_for_a_network_of_crops(pipeline: Pipeline, painted_coco: Path) -> None:
     from hrkit.datasets.coco import coco
-    from hrkit.prediction import predict_dataset
+    from hrkit.evaluation.predictions import predict_dataset
 
     with pytest.raises(HrkitError, match="sees whole pictures, not people one by one"):
         predict_dataset(create_pose_model("synthetic", head="left_and_right"), coco(painted_coco), workers=0)

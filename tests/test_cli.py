@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from hrkit import __version__, hookimpl, registry
 from hrkit.cli import main
 from hrkit.errors import ImageError, PluginError
-from hrkit.training import TrainingStopped
+from hrkit.training.run import TrainingStopped
 
 
 class _Brings:

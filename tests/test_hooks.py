@@ -10,7 +10,7 @@ import pytest
 
 from hrkit import hookimpl, hookspecs
 from hrkit.registry import KINDS, PluginManager, Registry
-from hrkit.zoo import WeightsEntry
+from hrkit.weights.catalogue import WeightsEntry
 
 HOOKS = {
     name: hook for name, hook in vars(hookspecs).items() if inspect.isfunction(hook) and hasattr(hook, "hrkit_spec")

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from hrkit import Detections, Pipeline, Poses, create_pose_model
-from hrkit.annotators import BoxAnnotator, SkeletonAnnotator
+from hrkit.drawing.annotators import BoxAnnotator, SkeletonAnnotator
 from hrkit.errors import BoxError, HrkitError, ImageError, PluginError, UnknownNameError
 from hrkit.geometry import MAX_SIDE
 from hrkit.images import write_image

@@ -14,7 +14,7 @@ import torch
 from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
 
-from hrkit.annotators import BoxAnnotator, SkeletonAnnotator
+from hrkit.drawing.annotators import BoxAnnotator, SkeletonAnnotator
 from hrkit.errors import BoxError, HrkitError
 from hrkit.skeletons import coco17
 from hrkit.structures import Crops, Detections, Poses, Skeleton, best

@@ -55,9 +55,9 @@ def command(
         return
     import attrs
 
+    from hrkit.benchmark.report import STANDARD, Pair, as_dict, curves, measure, page
+    from hrkit.benchmark.speed import read_photos
     from hrkit.images import write_image
-    from hrkit.speed import read_photos
-    from hrkit.speed_report import STANDARD, Pair, as_dict, curves, measure, page
 
     pairs: tuple[Pair, ...] = STANDARD if backbone is None else (Pair(backbone, input_size, detector or "yolov3_tiny"),)
     if detector_weights is not None:
@@ -92,8 +92,8 @@ def _numbers(text: str) -> list[int]:
 def _training(backbone: str, input_size: tuple[int, int] | None, batch_size: int, steps: int, as_json: bool) -> None:
     import attrs
 
-    from hrkit.benchmark import made_people, measure_training
-    from hrkit.config import TrainConfig
+    from hrkit.benchmark.training_speed import made_people, measure_training
+    from hrkit.training.config import TrainConfig
 
     config = TrainConfig(output="", backbone=backbone, input_size=input_size, batch_size=batch_size)
     with made_people() as people:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hrkit.datasets.transforms import PersonCrops
+    from hrkit.datasets.augmentation import PersonCrops
     from hrkit.heads.codecs import Codec
 
 
@@ -37,14 +37,14 @@ def command(
     """Draws samples of a dataset on one sheet: each person as cut out, as augmented, and with the targets."""
     import numpy as np
 
-    from hrkit.config import Augmentation, build_config, read_config
-    from hrkit.contact_sheet import contact_sheet
-    from hrkit.datasets.transforms import PersonCrops
+    from hrkit.datasets.augmentation import PersonCrops
+    from hrkit.datasets.loading import DatasetSpec
+    from hrkit.drawing.contact_sheet import contact_sheet
     from hrkit.errors import HrkitError, ImageError
     from hrkit.heads.codecs import create_codec
     from hrkit.images import WRITABLE, write_image
-    from hrkit.loading import DatasetSpec
     from hrkit.pose_model import default_sigma
+    from hrkit.training.config import Augmentation, build_config, read_config
 
     if output.suffix.lower() not in WRITABLE:
         raise ImageError(f"{output}: cannot write such a picture; endings are {', '.join(WRITABLE)}")
@@ -76,7 +76,7 @@ def _tiles(plain: PersonCrops, varied: PersonCrops, codec: Codec, place: int, ro
     """A person plain, augmented, and with the targets the augmented one is trained on."""
     import numpy as np
 
-    from hrkit.contact_sheet import captioned, draw_joints, heatmap_overlay
+    from hrkit.drawing.contact_sheet import captioned, draw_joints, heatmap_overlay
 
     skeleton, name = plain.dataset.skeleton, f"id {plain.dataset.ids[row]}"
     before, after = plain[0, place, row], varied[0, place, row]

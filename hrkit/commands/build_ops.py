@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from hrkit.native import Library
+    from hrkit.ops.native import Library
 
 
 @click.command("build-ops", epilog="Example: hrkit build-ops")
@@ -26,8 +26,8 @@ def command(names: tuple[str, ...], verbose: bool) -> None:
 
 
 def _build(name: str, library: Library, verbose: bool) -> None:
-    from hrkit import native
     from hrkit.errors import HrkitError, one_line
+    from hrkit.ops import native
 
     path, lacking = library.found(), native.why_no_cuda()
     if path is not None and ("cuda" in library.devices(path) or lacking or not library.has_kernels):

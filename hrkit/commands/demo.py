@@ -12,8 +12,8 @@ import click
 from hrkit.commands.model_options import following_options, model_options
 
 if TYPE_CHECKING:
+    from hrkit.commands.player import Drawing, Played
     from hrkit.pipeline import Pipeline
-    from hrkit.player import Drawing, Played
 
 FOLDER = Path("demo-output")
 
@@ -59,7 +59,7 @@ def command(
     """
     if sum(map(bool, (camera, video, images))) != 1:
         raise click.UsageError("one of --camera, --video and --image is needed")
-    from hrkit.player import Drawing
+    from hrkit.commands.player import Drawing
     from hrkit.profiling import profiled
 
     drawing = Drawing(color_by=color_by, boxes=boxes, heatmaps=heatmaps)
@@ -89,11 +89,11 @@ def _play(
     following: dict[str, Any],
 ) -> Played:
     """Shows or records a moving source, as options and display allow."""
+    from hrkit.commands.player import play
     from hrkit.errors import VideoError
-    from hrkit.following import Follower
-    from hrkit.live import open_source
-    from hrkit.player import play
-    from hrkit.sinks import WindowSink, display_available, open_sink
+    from hrkit.tracking.follower import Follower
+    from hrkit.video.cameras import open_source
+    from hrkit.video.sinks import WindowSink, display_available, open_sink
 
     reason = display_available() if show else None
     if reason is not None:

@@ -15,8 +15,8 @@ from hrkit.images import WRITABLE, find_images, read_image, write_image
 from hrkit.structures import best
 
 if TYPE_CHECKING:
+    from hrkit.commands.player import Drawing
     from hrkit.pipeline import Pipeline
-    from hrkit.player import Drawing
     from hrkit.structures import Poses
 
 

@@ -67,7 +67,7 @@ def _packages(advice: list[str]) -> Iterator[tuple[str, str]]:
 def _devices(advice: list[str]) -> Iterator[tuple[str, str]]:
     import torch
 
-    from hrkit.sinks import display_available
+    from hrkit.video.sinks import display_available
 
     yield "cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     for index in range(torch.cuda.device_count()):
@@ -90,7 +90,7 @@ def _compilers(advice: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _cache(advice: list[str]) -> Iterator[tuple[str, str]]:
-    from hrkit.downloads import cache_dir
+    from hrkit.weights.downloads import cache_dir
 
     folder = cache_dir()
     files = [path for path in folder.glob("*") if path.is_file()] if folder.is_dir() else []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from hrkit import hub, zoo
 from hrkit.errors import HrkitError, one_line
+from hrkit.weights import catalogue, hub
 
 
 @click.command(
@@ -25,11 +25,14 @@ def command(names: tuple[str, ...], quiet: bool) -> None:
     hf-hub:owner/name[@revision], which goes into the cache of huggingface_hub.
     """
     # all names first: no typo is found after a long download
-    entries = [hub.Address.parse(name) if hub.is_address(name) else zoo.find(name) for name in names]
+    entries = [hub.Address.parse(name) if hub.is_address(name) else catalogue.find(name) for name in names]
     failed = 0
     for entry in entries:
         try:
-            path = hub.fetch(str(entry)) if isinstance(entry, hub.Address) else zoo.fetch(entry, progress=not quiet)
+            if isinstance(entry, hub.Address):
+                path = hub.fetch(str(entry))
+            else:
+                path = catalogue.fetch(entry, progress=not quiet)
             click.echo(path)
         except (HrkitError, OSError) as error:
             if len(entries) == 1:

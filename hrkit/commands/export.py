@@ -78,8 +78,8 @@ def _pose_model(
     dataset: str | None,
 ) -> tuple[Exportable, list[Tensor] | None]:
     """A pose network, and inputs to fit int8 to if there is a dataset for it."""
+    from hrkit.datasets.loading import DatasetSpec
     from hrkit.export import calibration_crops, exportable_pose_model
-    from hrkit.loading import DatasetSpec
     from hrkit.pose_model import create_pose_model
 
     filled = None if weights == "none" else weights

@@ -134,8 +134,8 @@ def _still_to_do(
 ) -> list[tuple[str, Path]]:
     """Sources and targets without what is done. Raises `HrkitError` before any work for what cannot be written."""
     from hrkit.errors import HrkitError
-    from hrkit.part_file import part_path
-    from hrkit.writers import check_format
+    from hrkit.extraction.formats import check_format
+    from hrkit.extraction.part_file import part_path
 
     todo = []
     for source, target in zip(sources, targets, strict=True):
@@ -165,9 +165,9 @@ def _extract(
     """One source to one file, with a progress bar; how many frames the file holds."""
     from tqdm import tqdm
 
-    from hrkit.extraction import extract, keypoint_meta
-    from hrkit.following import Follower
-    from hrkit.live import open_source
+    from hrkit.extraction.one_video import extract, keypoint_meta
+    from hrkit.tracking.follower import Follower
+    from hrkit.video.cameras import open_source
 
     with open_source(source) as opened:
         info = opened.info
@@ -210,9 +210,9 @@ def _extract_all(
     """Every input to a file of its own, with a progress bar."""
     from tqdm import tqdm
 
-    from hrkit.bulk import Job, Progress, extract_all
-    from hrkit.inputs import find_inputs, read_list
-    from hrkit.manifest import FAILURES
+    from hrkit.extraction.inputs import find_inputs, read_list
+    from hrkit.extraction.manifest import FAILURES
+    from hrkit.extraction.many_inputs import Job, Progress, extract_all
 
     inputs = find_inputs([*sources, *(read_list(listed) if listed is not None else ())])
     weights = {

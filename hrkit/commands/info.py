@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from torch import nn
 
-    from hrkit.complexity import LayerGroup
+    from hrkit.runtimes.complexity import LayerGroup
 
 
 @click.command("info", epilog="Example: hrkit info hrnet_w48 --input-size 384 288")
@@ -67,8 +67,8 @@ def _detector_network(name: str) -> tuple[nn.Module, tuple[int, int]]:
 def _cost(name: str, network: nn.Module, size: tuple[int, int]) -> list[LayerGroup]:
     import torch
 
-    from hrkit.complexity import layer_groups
     from hrkit.errors import HrkitError, one_line
+    from hrkit.runtimes.complexity import layer_groups
 
     try:
         return layer_groups(network.eval(), torch.zeros(1, 3, *size))
@@ -79,10 +79,10 @@ def _cost(name: str, network: nn.Module, size: tuple[int, int]) -> list[LayerGro
 
 
 def _trained_size(name: str, joints: int) -> tuple[int, int]:
-    from hrkit import zoo
     from hrkit.errors import WeightsError
+    from hrkit.weights import catalogue
 
     try:
-        return zoo.choose(name, num_joints=joints).input_size or (256, 192)
+        return catalogue.choose(name, num_joints=joints).input_size or (256, 192)
     except WeightsError:
         return 256, 192

@@ -8,8 +8,8 @@ from typing import Any
 import click
 from attrs import asdict
 
-from hrkit import zoo
 from hrkit.errors import WeightsError
+from hrkit.weights import catalogue
 
 _COLUMNS = ("name", "model", "input", "joints", "codec", "score", "licence", "size", "cached", "default")
 _SCORES = ("AP", "PCKh")
@@ -31,7 +31,7 @@ machine: yes, no, or carried by a plugin.""",
 @click.argument("text", required=False)
 def command(as_json: bool, text: str | None) -> None:
     """List the published weights; with TEXT, those with it in their name, model, kind, codec or source."""
-    found = [entry for entry in zoo.entries() if text is None or _mentions(entry, text)]
+    found = [entry for entry in catalogue.entries() if text is None or _mentions(entry, text)]
     if as_json:
         click.echo(json.dumps([_fields(entry) for entry in found], indent=1))
     elif found:
@@ -40,19 +40,19 @@ def command(as_json: bool, text: str | None) -> None:
         raise WeightsError(f"no weights have {text!r} in their name; `hrkit models` lists all of them")
 
 
-def _mentions(entry: zoo.WeightsEntry, text: str) -> bool:
+def _mentions(entry: catalogue.WeightsEntry, text: str) -> bool:
     fields = (entry.name, entry.model, entry.kind, entry.codec if entry.kind == "pose" else "", entry.source)
     return any(text.lower() in field.lower() for field in fields)
 
 
-def _fields(entry: zoo.WeightsEntry) -> dict[str, Any]:
-    fields = asdict(entry) | {"num_joints": entry.num_joints, "cached": zoo.is_cached(entry)}
+def _fields(entry: catalogue.WeightsEntry) -> dict[str, Any]:
+    fields = asdict(entry) | {"num_joints": entry.num_joints, "cached": catalogue.is_cached(entry)}
     return fields | {"file": None if entry.file is None else str(entry.file)}
 
 
-def _row(entry: zoo.WeightsEntry) -> tuple[str, ...]:
+def _row(entry: catalogue.WeightsEntry) -> tuple[str, ...]:
     pose = entry.kind == "pose"  # joints and codec say nothing about the others
-    cached = zoo.is_cached(entry)
+    cached = catalogue.is_cached(entry)
     size = entry.file.stat().st_size if entry.file and cached else entry.size
     return (
         entry.name,

@@ -35,8 +35,8 @@ def command(run: Path, target: str, report: Path | None, licence: str | None, pr
     RUN is the folder of `hrkit train`. A repository that is not there is made; log in with `hf auth login`, or set
     HF_TOKEN. The card says what the network is, how it was trained and what `hrkit test` measured; no path is in it.
     """
-    from hrkit import hub
-    from hrkit.publishing import publish
+    from hrkit.training.publishing import publish
+    from hrkit.weights import hub
 
     click.echo(f"published: {publish(run, target, report=report, licence=licence, private=private)}")
     weights = target if hub.is_address(target) else f"{click.format_filename(target)}/{hub.FILE}"

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import torch
 
     from hrkit.datasets.base import KeypointDataset
+    from hrkit.datasets.loading import DatasetSpec
     from hrkit.distributed import World
-    from hrkit.evaluation import Evaluation
-    from hrkit.loading import DatasetSpec
+    from hrkit.evaluation.coco import Evaluation
     from hrkit.pose_model import PoseModel
 
 
@@ -88,9 +88,9 @@ def command(
     import torch
 
     from hrkit.bottom_up import BottomUpModel
-    from hrkit.devices import check_precision
     from hrkit.distributed import joined_world
-    from hrkit.report import Subject, check_folder, write_report
+    from hrkit.evaluation.report import Subject, check_folder, write_report
+    from hrkit.runtimes.devices import check_precision
 
     check_precision(precision)
     with joined_world(torch.device("cpu")) as world:  # what ranks tell each other is not on a device
@@ -144,8 +144,8 @@ def _say(line: str) -> None:
 
 def _device(name: str, world: World) -> torch.device:
     """The one device of this process; of several with CUDA, each has its own."""
-    from hrkit.devices import parse_devices
     from hrkit.errors import HrkitError
+    from hrkit.runtimes.devices import parse_devices
 
     devices = parse_devices(name)
     if len(devices) > 1:
@@ -158,7 +158,7 @@ def _device(name: str, world: World) -> torch.device:
 def _spec(dataset: str, annotations: str | None, images: str | None) -> DatasetSpec:
     from attrs import evolve
 
-    from hrkit.loading import DatasetSpec
+    from hrkit.datasets.loading import DatasetSpec
 
     spec = DatasetSpec.parse(dataset)
     if spec.weight != 1:
@@ -176,10 +176,10 @@ def _model(
     """The network, the name or path of its weights, and the people with its joints, matched by name."""
     import torch
 
-    from hrkit import zoo
-    from hrkit.hub import is_address
     from hrkit.pose_model import create_pose_model, published
     from hrkit.skeletons import skeleton_of
+    from hrkit.weights import catalogue
+    from hrkit.weights.hub import is_address
 
     named = backbone if is_address(backbone) else weights
     backbone, found = published(backbone, weights)
@@ -188,8 +188,8 @@ def _model(
     if weights == "none":
         model = create_pose_model(backbone, head=head, num_joints=len(own), input_size=input_size, skeleton=own)
         return model, "none", annotated
-    selected = zoo.select(backbone, found, num_joints=len(own), input_size=input_size)
-    taken = selected.name if isinstance(selected, zoo.WeightsEntry) else str(selected)
+    selected = catalogue.select(backbone, found, num_joints=len(own), input_size=input_size)
+    taken = selected.name if isinstance(selected, catalogue.WeightsEntry) else str(selected)
     model = create_pose_model(backbone, weights=taken, head=head, num_joints=None, input_size=input_size)
     if model.skeleton.name == skeleton_of(len(own)).name and model.skeleton.name.startswith("joints"):
         model.skeleton = own  # the weights do not say what their joints are called
@@ -237,7 +237,7 @@ def _boxes(
 ) -> tuple[KeypointDataset, str]:
     """The pictures with the boxes that are asked for, and those in words."""
     from hrkit import registry
-    from hrkit.detected_boxes import detect_people, read_detections
+    from hrkit.evaluation.detected_boxes import detect_people, read_detections
     from hrkit.pipeline import create_detector
 
     if boxes == "gt":
@@ -262,7 +262,7 @@ def _evaluate(
 ) -> Evaluation:
     from hrkit.datasets.mpii import read_mpii_truth
     from hrkit.errors import DatasetError, HrkitError
-    from hrkit.evaluation import evaluate, evaluate_pckh
+    from hrkit.evaluation.coco import evaluate, evaluate_pckh
     from hrkit.skeletons import mpii16
 
     common = {name: how[name] for name in ("decoder", "flip_test", "batch_size", "workers")}

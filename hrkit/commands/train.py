@@ -11,7 +11,7 @@ from typing import Any, Literal
 import attrs
 import click
 
-from hrkit.config import Augmentation, TrainConfig, build_config, config_to_dict, read_config
+from hrkit.training.config import Augmentation, TrainConfig, build_config, config_to_dict, read_config
 
 EXAMPLE = "Example: hrkit train --dataset coco --data-root data/coco --backbone hrnet_w32 --validation coco"
 
@@ -75,8 +75,8 @@ def _number(text: str, kind: type, name: str) -> Any:
 
 
 def _run(config_file: Path | None, data_root: str | None, **values: Any) -> None:
-    from hrkit.runs import saved_config
-    from hrkit.training import train
+    from hrkit.training.run import train
+    from hrkit.training.run_folder import saved_config
 
     given, varied = _given(values, TrainConfig), _given(values, Augmentation)
     if given.get("resume"):

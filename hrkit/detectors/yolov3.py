@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hrkit import acceleration, device_geometry
+from hrkit import warping
 from hrkit.detectors.base import check_fraction, check_frame, find_classes
 from hrkit.detectors.darknet import DarknetNetwork, fold_batch_norm, load_darknet_weights
 from hrkit.detectors.darknet_cfg import read_cfg
 from hrkit.errors import HrkitError
 from hrkit.geometry import Size, clip_boxes, letterbox, letterbox_transform
-from hrkit.ops import batched_nms
+from hrkit.ops.suppression import batched_nms
+from hrkit.runtimes import prepare
 from hrkit.structures import Detections
 
 CFG_FOLDER = Path(__file__).with_name("cfg")
@@ -71,10 +72,10 @@ class Yolov3(nn.Module):
         self.eval()
 
     def prepared(self, device: torch.device, precision: str = "auto", runtime: str = "auto") -> Yolov3:
-        """The same detector made fast for use on `device`; this one stays as it is. See `acceleration.prepare`."""
+        """The same detector made fast for use on `device`; this one stays as it is. See `prepare.prepare`."""
         detector = copy.copy(self)
         example = torch.zeros(1, 3, self.input_size, self.input_size)
-        network = acceleration.prepare(self.network, example, device, precision, runtime)
+        network = prepare.prepare(self.network, example, device, precision, runtime)
         detector._modules = {"network": network}
         detector._buffers = {"class_ids": self.class_ids.to(device)}
         return detector
@@ -100,10 +101,10 @@ class Yolov3(nn.Module):
 
     def _letterboxed(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(H_i,W_i,3) frames -> (N,S,S,3) uint8 BGR, on the network's device where that letterboxes them itself."""
-        size, (device, _) = (self.input_size, self.input_size), acceleration.placement(self.network)
-        if device_geometry.on_device(device):
-            uploaded = [device_geometry.upload(frame, device) for frame in frames]
-            return device_geometry.letterbox(uploaded, size)
+        size, (device, _) = (self.input_size, self.input_size), prepare.placement(self.network)
+        if warping.on_device(device):
+            uploaded = [warping.upload(frame, device) for frame in frames]
+            return warping.letterbox(uploaded, size)
         squares = np.empty((len(frames), *size, 3), np.uint8)
         for frame, square in zip(frames, squares, strict=True):
             letterbox(frame, square)
@@ -111,7 +112,7 @@ class Yolov3(nn.Module):
 
     def _normalise(self, batch: Tensor) -> Tensor:
         """(N,S,S,3) uint8 BGR -> (N,3,S,S) RGB in 0..1, on the network's device and in its dtype."""
-        device, dtype = acceleration.placement(self.network)
+        device, dtype = prepare.placement(self.network)
         on_device = batch.to(device)
         return on_device.permute(0, 3, 1, 2).flip(1).to(dtype).div_(255)
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from hrkit.folding import Node, folded, modules, put, steps, tidy
+from hrkit.runtimes.folding import Node, folded, modules, put, steps, tidy
 
 _Activation = tuple[str, list[float], str]
 """As oneDNN calls it, its parameters, and which formula is used."""

@@ -7,9 +7,9 @@ import os
 import torch
 from torch import Tensor, nn
 
-from hrkit.conversion import require, to_onnx
 from hrkit.errors import HrkitError
-from hrkit.runtimes.files import load_fitting
+from hrkit.runtimes.conversion import require, to_onnx
+from hrkit.runtimes.exported_file import load_fitting
 
 
 class OnnxNetwork(nn.Module):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from hrkit.conversion import require, to_openvino
 from hrkit.errors import HrkitError
-from hrkit.precision import choose_precision
-from hrkit.runtimes.files import load_fitting
+from hrkit.runtimes.conversion import require, to_openvino
+from hrkit.runtimes.exported_file import load_fitting
+from hrkit.runtimes.precision import choose_precision
 
 if TYPE_CHECKING:
     import openvino

@@ -11,8 +11,8 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from hrkit.datasets.augmentation import PersonCrops
 from hrkit.datasets.base import KeypointDataset
-from hrkit.datasets.transforms import PersonCrops
 from hrkit.testing.report import Check, Finding, NotJudged, Wrong, examine, wrong
 
 MOST_PEOPLE = 16

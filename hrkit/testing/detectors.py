@@ -371,5 +371,5 @@ CHECKS: tuple[Check[_Trial], ...] = (
     Check("a batch is its frames alone", _batch, "let no frame depend on its neighbours, and keep their order"),
     Check("threads", _threads, "share no buffer between calls, which may come from several threads at once"),
     Check("copies on devices", _devices, "make a detector with a network a torch.nn.Module, its tensors buffers"),
-    Check("prepared for devices", _prepared, "give a copy that finds the same (hrkit.acceleration.prepare)"),
+    Check("prepared for devices", _prepared, "give a copy that finds the same (hrkit.runtimes.prepare.prepare)"),
 )

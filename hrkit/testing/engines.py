@@ -10,8 +10,8 @@ from typing import Any
 
 from attrs import frozen
 
-from hrkit.bulk import Job
-from hrkit.manifest import Manifest, Result, held
+from hrkit.extraction.manifest import Manifest, Result, held
+from hrkit.extraction.many_inputs import Job
 from hrkit.testing.report import Check, Finding, Wrong, examine, wrong
 
 NAMES = ("a.jpg", "b/a.jpg", "walk.mp4", "fails.png", "z.jpg")

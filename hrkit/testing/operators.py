@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hrkit.native import Library
+from hrkit.ops.native import Library
 from hrkit.testing.report import Check, Finding, NotJudged, Wrong, examine, wrong
 
 Builder = Callable[[], Any]
 
 
 def check_operators(builder: Builder, *, part: str = "operator") -> list[Finding]:
-    """What is wrong with the builder of a `hrkit.native.Library`; an empty list if nothing is.
+    """What is wrong with the builder of a `hrkit.ops.native.Library`; an empty list if nothing is.
 
     Nothing is compiled for it; what was built before is loaded. `part` is what findings call it.
     """
@@ -54,7 +54,7 @@ def _loads(builder: Builder) -> None:
 
 
 CHECKS: tuple[Check[Builder], ...] = (
-    Check("it is a library", _is_a_library, "give one hrkit.native.Library, the same each time", vital=True),
+    Check("it is a library", _is_a_library, "give one hrkit.ops.native.Library, the same each time", vital=True),
     Check("its name can be that of a file", _name, "take letters, digits and _"),
     Check("its sources are there", _sources, "ship them as package data", vital=True),
     Check("it loads", _loads, "a library of TORCH_LIBRARY needs no more than being loaded"),

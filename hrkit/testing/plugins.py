@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from attrs import frozen
 
-from hrkit import registry, zoo
-from hrkit.conversion import PACKAGES
+from hrkit import registry
 from hrkit.errors import HrkitError, PluginError, UnknownNameError, one_line
 from hrkit.pipeline import create_detector
 from hrkit.registry import KINDS, Registered, Registry
+from hrkit.runtimes.conversion import PACKAGES
 from hrkit.testing.backbones import examine_backbone
 from hrkit.testing.builders import examine_dataset_builder, examine_detector_builder, examine_threshold
 from hrkit.testing.commands import examine_command
@@ -27,6 +27,7 @@ from hrkit.testing.operators import examine_operators
 from hrkit.testing.report import Finding, raised, wrong
 from hrkit.testing.runtimes import examine_runtime
 from hrkit.testing.weights import examine_weights
+from hrkit.weights import catalogue
 
 OWN = "hrkit"
 """hrkit's own parts, as if they were one plugin."""
@@ -177,10 +178,10 @@ def _examine_detector(part: Part) -> Iterator[Finding]:
 
 def _weights_at_hand(detector: str) -> str | None:
     """The name of a detector's default weights, if the plugin carries them or they are in the cache."""
-    if not zoo.entries(detector, "detector"):
+    if not catalogue.entries(detector, "detector"):
         return None
-    entry = zoo.choose(detector, kind="detector")
-    return entry.name if zoo.is_cached(entry) else None
+    entry = catalogue.choose(detector, kind="detector")
+    return entry.name if catalogue.is_cached(entry) else None
 
 
 def _seeded(build: Callable[[], Any]) -> Any:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hrkit import registry, zoo
-from hrkit.downloads import digest
+from hrkit import registry
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import create_pose_model
 from hrkit.testing.report import Check, Finding, NotJudged, Wrong, examine, wrong
-from hrkit.zoo import WeightsEntry
+from hrkit.weights import catalogue
+from hrkit.weights.catalogue import WeightsEntry
+from hrkit.weights.downloads import digest
 
 
 def check_weights(entry: Any, *, part: str = "weights") -> list[Finding]:
-    """What is wrong with a `hrkit.zoo.WeightsEntry`; an empty list if nothing is.
+    """What is wrong with a `hrkit.weights.catalogue.WeightsEntry`; an empty list if nothing is.
 
     Nothing is downloaded; a file that the plugin carries is loaded. `part` is what findings call it.
     """
@@ -61,7 +62,7 @@ def _checksum(entry: WeightsEntry) -> None:
 def _loads(entry: WeightsEntry) -> None:
     if entry.file is None:
         raise NotJudged("nothing is downloaded for this")
-    if not zoo.cache_path(entry).is_file():
+    if not catalogue.cache_path(entry).is_file():
         raise Wrong(f"{entry.file} is not there")
     if entry.kind == "detector":
         create_detector(entry.model, weights=entry.name)
@@ -72,7 +73,7 @@ def _loads(entry: WeightsEntry) -> None:
 
 
 CHECKS: tuple[Check[Any], ...] = (
-    Check("it is a weights entry", _is_an_entry, "give hrkit.zoo.WeightsEntry objects", vital=True),
+    Check("it is a weights entry", _is_an_entry, "give hrkit.weights.catalogue.WeightsEntry objects", vital=True),
     Check("its names are registered", _model, "name a model, head and decoder that hrkit or the plugin registers"),
     Check("checksum", _checksum, "give the sha256 of the file, and its bytes as size"),
     Check("the carried file loads", _loads, "ship the file as package data; it must fit the network exactly"),

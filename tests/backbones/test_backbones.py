@@ -7,8 +7,8 @@ import torch
 
 from hrkit import create_pose_model, list_names, registry
 from hrkit.bottom_up import BottomUpModel
-from hrkit.complexity import layer_groups
 from hrkit.errors import HrkitError, UnknownNameError
+from hrkit.runtimes.complexity import layer_groups
 
 TIMM = ["timm/resnet10t", "timm/mobilenetv3_small_050", "timm/vit_tiny_patch16_224", "timm/convnext_atto"]
 

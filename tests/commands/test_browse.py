@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hrkit.cli import main
-from hrkit.contact_sheet import BACKGROUND, CAPTION_HEIGHT, GAP
+from hrkit.drawing.contact_sheet import BACKGROUND, CAPTION_HEIGHT, GAP
 from hrkit.images import read_image
 from made_coco import make_coco
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from hrkit.cli import main
 from hrkit.images import write_image
-from hrkit.video import VideoFile
+from hrkit.video.files import VideoFile
 from made_videos import jpeg, make_video, numbered, serve
 from walking import walk
 
@@ -81,15 +81,15 @@ def test_real_videos_keep_every_frame_upright_and_at_its_time(shared: Path, name
 
 def test_a_camera_without_a_display_is_recorded_and_that_is_said(folder: Path) -> None:
     with serve([[jpeg(number) for number in range(8)]]) as address:
-        from hrkit import live
+        from hrkit.video import cameras
 
-        original = live.LiveSource.__init__
+        original = cameras.LiveSource.__init__
 
         def once(self: Any, *arguments: Any, **options: Any) -> None:
             original(self, *arguments, **{**options, "pause": lambda seconds: True})
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(live.LiveSource, "__init__", once)
+            patch.setattr(cameras.LiveSource, "__init__", once)
             result = demo("--camera", address)
     assert result.exit_code == 0, result.output
     assert "writing a file instead" in result.stderr
@@ -182,7 +182,7 @@ def test_no_encoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="signals are another thing there")
 def test_ctrl_c_leaves_a_file_that_plays(folder: Path) -> None:
     walking(folder / "street", 60)
-    script = "import sys; from hrkit.cli import main; import hrkit.player as player; " + (
+    script = "import sys; from hrkit.cli import main; import hrkit.commands.player as player; " + (
         "write = player.Drawing.__call__; seen = []\n"
         "def stop(self, frame, poses):\n"
         "    seen.append(1)\n"

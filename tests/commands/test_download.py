@@ -1,10 +1,10 @@
 import pytest
 from click.testing import CliRunner
 
-from hrkit import downloads
 from hrkit.cli import main
 from hrkit.commands.download import command
 from hrkit.errors import DownloadError, UnknownNameError
+from hrkit.weights import downloads
 
 
 @pytest.fixture

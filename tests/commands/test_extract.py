@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 
 from hrkit.cli import main
 from hrkit.commands.extract import FORMATS
+from hrkit.extraction.formats import FORMATS as WRITTEN
 from hrkit.images import write_image
-from hrkit.writers import FORMATS as WRITTEN
 from walking import walk
 
 SYNTHETIC = ("--backbone", "synthetic", "--detector", "synthetic", "--weights", "none", "--device", "cpu")

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from hrkit import registry, zoo
+from hrkit import registry
 from hrkit.commands.models import command
 from hrkit.errors import WeightsError
 from hrkit.hookspecs import hookimpl
+from hrkit.weights import catalogue
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def lines(*arguments):
 
 
 def test_lists_every_entry():
-    assert [line[0] for line in lines()] == ["name", *(entry.name for entry in zoo.entries())]
+    assert [line[0] for line in lines()] == ["name", *(entry.name for entry in catalogue.entries())]
 
 
 def test_a_row(cache):
@@ -44,7 +45,7 @@ def test_detectors_have_neither_joints_nor_codec():
 def test_carried(tmp_path):
     (tmp_path / "carried.pth").write_bytes(bytes(1_600_000))
     metrics = {"loss": 0.1, "AP (own split)": 0.437, "AP": 0.9}
-    entry = zoo.WeightsEntry(
+    entry = catalogue.WeightsEntry(
         "carried-by-a-test", "a_model", file=tmp_path / "carried.pth", licence="MIT", metrics=metrics
     )
     registry.plugins.register(SimpleNamespace(register_weights=hookimpl(lambda: [entry])), "a-test")
@@ -57,7 +58,8 @@ def test_carried(tmp_path):
 
 
 def test_a_detector_for_frames_of_any_size():
-    entry = zoo.WeightsEntry("any-size", "a_model", kind="detector", url="https://example.org/any.pth", licence="MIT")
+    address = "https://example.org/any.pth"
+    entry = catalogue.WeightsEntry("any-size", "a_model", kind="detector", url=address, licence="MIT")
     registry.plugins.register(SimpleNamespace(register_weights=hookimpl(lambda: [entry])), "a-test")
     try:
         assert lines("any-size")[1] == ["any-size", "a_model", "-", "MIT", "no"]

@@ -22,13 +22,13 @@ from scipy.io import savemat
 
 from hrkit import Pipeline
 from hrkit.cli import main
-from hrkit.config import Augmentation, TrainConfig
 from hrkit.datasets.coco import coco
 from hrkit.images import read_image, write_image
 from hrkit.skeletons import mpii16
 from hrkit.structures import Skeleton
 from hrkit.synthetic import paint_people
-from hrkit.training import train
+from hrkit.training.config import Augmentation, TrainConfig
+from hrkit.training.run import train
 from made_coco import make_coco, write_json
 
 FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hrkit.manifest import Result
+from hrkit.extraction.manifest import Result
 from hrkit.testing import check_engine, describe
 
 FAULTS: dict[str, tuple[Callable[..., Any], str]] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hrkit.native import Library
+from hrkit.ops.native import Library
 from hrkit.testing import check_operators, examine_operators
 
 

@@ -22,7 +22,7 @@ from hrkit.errors import UnknownNameError
 from hrkit.images import write_image
 from hrkit.synthetic import SyntheticDetector, paint_people
 from hrkit.testing import check_plugin, check_weights, describe, examine_plugin
-from hrkit.zoo import WeightsEntry
+from hrkit.weights.catalogue import WeightsEntry
 
 OWN = (
     *("hrnet_w8", "pose_resnet_18", "timm/resnet10t", "synthetic", "yolov3_tiny"),

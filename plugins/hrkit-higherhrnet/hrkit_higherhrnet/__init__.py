@@ -10,8 +10,8 @@ from hrkit import hookimpl
 if TYPE_CHECKING:
     from torch import nn
 
-    from hrkit.native import Library
-    from hrkit.zoo import WeightsEntry
+    from hrkit.ops.native import Library
+    from hrkit.weights.catalogue import WeightsEntry
 
 
 @hookimpl

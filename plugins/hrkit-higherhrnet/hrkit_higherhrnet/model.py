@@ -16,20 +16,21 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 
-from hrkit import device_geometry, geometry
-from hrkit.acceleration import OWN
+from hrkit import geometry, warping
 from hrkit.bottom_up import BottomUpModel
 from hrkit.errors import HrkitError
 from hrkit.profiling import section
+from hrkit.runtimes.prepare import OWN
 from hrkit.structures import Detections, Poses, Skeleton
 from hrkit_higherhrnet.grouping import Grouping, People, group
 from hrkit_higherhrnet.pictures import input_size, to_input
 
 if TYPE_CHECKING:
-    from hrkit.config import Augmentation, TrainConfig
     from hrkit.datasets.base import KeypointDataset
-    from hrkit.objective import Objective, Samples
+    from hrkit.datasets.loading import Samples
     from hrkit.pose_model import PoseModel, PreparedPoseModel
+    from hrkit.training.config import Augmentation, TrainConfig
+    from hrkit.training.objective import Objective
 
 Frame = NDArray[np.uint8]
 
@@ -143,9 +144,9 @@ class HigherModel(BottomUpModel):
     def _warp_frames(self, frames: Sequence[Frame], size: tuple[int, int]) -> torch.Tensor:
         """(N,H,W,3) uint8, on the network's device where that cuts pictures itself."""
         transforms = to_input(frames[0].shape[:2], size)[None]
-        if device_geometry.on_device(self.device):
-            uploaded = (device_geometry.upload(frame, self.device) for frame in frames)
-            return torch.cat([device_geometry.warp_crops(frame, transforms, size) for frame in uploaded])
+        if warping.on_device(self.device):
+            uploaded = (warping.upload(frame, self.device) for frame in frames)
+            return torch.cat([warping.warp_crops(frame, transforms, size) for frame in uploaded])
         return torch.from_numpy(np.concatenate([geometry.warp_crops(frame, transforms, size) for frame in frames]))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from hrkit.config import TrainConfig
 from hrkit.errors import HrkitError
 from hrkit.pose_model import PoseModel
+from hrkit.training.config import TrainConfig
 from hrkit_higherhrnet.losses import heatmap_loss, tag_losses
 from hrkit_higherhrnet.model import unpacked
 

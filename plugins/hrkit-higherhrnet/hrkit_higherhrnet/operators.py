@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from hrkit.native import Library
+from hrkit.ops.native import Library
 
 
 @functools.cache

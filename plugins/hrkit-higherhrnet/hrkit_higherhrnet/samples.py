@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as regions
 
 from hrkit import geometry
-from hrkit.config import Augmentation
+from hrkit.datasets.augmentation import vary_colors
 from hrkit.datasets.base import KeypointDataset, read_frame
-from hrkit.datasets.transforms import vary_colors
 from hrkit.errors import DatasetError
+from hrkit.training.config import Augmentation
 from hrkit_higherhrnet.targets import joint_cells, joint_maps
 
 Size = tuple[int, int]

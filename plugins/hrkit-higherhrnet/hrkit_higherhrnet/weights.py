@@ -6,8 +6,8 @@ from typing import Any
 
 import attrs
 
-from hrkit import zoo_entries
-from hrkit.zoo import WeightsEntry
+from hrkit.weights import published
+from hrkit.weights.catalogue import WeightsEntry
 
 _GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 _MMPOSE = "https://download.openmmlab.com/mmpose/bottom_up/{}.pth"
@@ -43,7 +43,7 @@ def _imagenet() -> list[WeightsEntry]:
     """What HRNet's trunk starts from is what this one does."""
     return [
         attrs.evolve(entry, name=f"higher_{entry.name}", model=f"higher_{entry.model}")
-        for entry in zoo_entries.imagenet_entries()
+        for entry in published.imagenet_entries()
         if entry.model.startswith("hrnet_w")
     ]
 

@@ -1,11 +1,11 @@
 """All that the plugin registers keeps hrkit's contract."""
 
-from hrkit import zoo
 from hrkit.testing import describe, examine_plugin
+from hrkit.weights import catalogue
 
 
 def test_it_keeps_the_contract() -> None:
-    weights = [entry.name for width in (32, 48) for entry in zoo.entries(f"higher_hrnet_w{width}", "pose")]
+    weights = [entry.name for width in (32, 48) for entry in catalogue.entries(f"higher_hrnet_w{width}", "pose")]
     findings = list(examine_plugin("higherhrnet", ["higher_hrnet_w4", "higher", *weights]))
     wrong = [finding for finding in findings if finding.verdict == "wrong"]
     assert not wrong, describe(wrong)

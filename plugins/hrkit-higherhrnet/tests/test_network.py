@@ -11,9 +11,10 @@ import torch
 from hrkit_higherhrnet.model import unpacked
 from hrkit_higherhrnet.network import HigherHead
 
-from hrkit import create_pose_model, zoo
-from hrkit.checkpoints import read_checkpoint
+from hrkit import create_pose_model
 from hrkit.errors import HrkitError
+from hrkit.weights import catalogue
+from hrkit.weights.checkpoints import read_checkpoint
 from seeded import seeded_state
 
 REFERENCE = "higher_hrnet_w32_256"
@@ -65,7 +66,7 @@ def test_published_layouts_are_read(tmp_path: Path, renamed) -> None:
 
 def test_training_begins_with_the_trunk_of_an_imagenet_classifier(tmp_path: Path) -> None:
     for width in (32, 48):
-        own, trunk = (zoo.choose(f"{name}_w{width}", kind="backbone") for name in ("higher_hrnet", "hrnet"))
+        own, trunk = (catalogue.choose(f"{name}_w{width}", kind="backbone") for name in ("higher_hrnet", "hrnet"))
         assert (own.url, own.checksum) == (trunk.url, trunk.checksum)
     trunk = create_pose_model("hrnet_w4").backbone
     classifier = {"incre_modules.0.0.conv1.weight": torch.zeros(1), "classifier.bias": torch.zeros(1000)}

@@ -15,7 +15,7 @@ from hrkit_higherhrnet.targets import joint_maps
 
 from hrkit import create_pose_model, geometry
 from hrkit.datasets.coco import coco
-from hrkit.evaluation import evaluate
+from hrkit.evaluation.coco import evaluate
 
 SHORT_SIDE = 512
 TAG_STEP = 3.0
@@ -55,7 +55,7 @@ def test_the_ceiling(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model.__class__ = Oracle
     model.people = people
     # only the size of a picture matters here
-    monkeypatch.setattr("hrkit.prediction.read_frame", lambda path: cv2.imread(path, cv2.IMREAD_COLOR))
+    monkeypatch.setattr("hrkit.evaluation.predictions.read_frame", lambda path: cv2.imread(path, cv2.IMREAD_COLOR))
     figures = evaluate(model, people, flip_test=False, batch_size=1, progress=False).metrics
     print(figures)
     assert figures["AP"] >= 0.95

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from hrkit import Pipeline, create_pose_model, geometry, hookimpl
 from hrkit.errors import HrkitError
-from hrkit.following import Follower
 from hrkit.registry import plugins
 from hrkit.skeletons import coco17
-from hrkit.video import VideoFrame
+from hrkit.tracking.follower import Follower
+from hrkit.video.files import VideoFrame
 from seeded import seeded_tensor
 
 

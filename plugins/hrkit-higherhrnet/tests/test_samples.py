@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from pycocotools import mask
 
 from hrkit import geometry
-from hrkit.config import Augmentation
 from hrkit.datasets.base import concatenate
 from hrkit.datasets.coco import coco
 from hrkit.errors import DatasetError
+from hrkit.training.config import Augmentation
 
 PLAIN = Augmentation(scale=0, rotation=0, flip=0)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from hrkit import create_pose_model
-from hrkit.config import TrainConfig
 from hrkit.datasets.coco import coco
 from hrkit.errors import HrkitError
-from hrkit.training import train
+from hrkit.training.config import TrainConfig
+from hrkit.training.run import train
 from tiny_runs import last_weights, read_log, same_weights, tiny_config
 
 

@@ -28,7 +28,7 @@ from hrkit_higherhrnet.operators import library
 from made_maps import made_maps
 from plain_grouping import plain_group
 
-from hrkit.memory import keep_freed_memory
+from hrkit.runtimes.allocator import keep_freed_memory
 from hrkit.skeletons import coco17
 
 ROUNDS = 31

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from hrkit.detectors.base import Detector
-    from hrkit.zoo import WeightsEntry
+    from hrkit.weights.catalogue import WeightsEntry
 
 FOLDER = Path(__file__).parent
 
@@ -38,7 +38,7 @@ def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
 @hookimpl
 def register_weights() -> Sequence[WeightsEntry]:
     """What lies in this package; the model cards are in the README."""
-    from hrkit.zoo import WeightsEntry
+    from hrkit.weights.catalogue import WeightsEntry
 
     return [
         WeightsEntry(

@@ -11,12 +11,12 @@ from hrkit_lite.pose_network import LiteBackbone, LiteHead, SameConv2d
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hrkit import zoo
-from hrkit.config import TrainConfig, load_config
 from hrkit.datasets.coco import coco
 from hrkit.errors import HrkitError
-from hrkit.evaluation import evaluate
+from hrkit.evaluation.coco import evaluate
 from hrkit.pose_model import create_pose_model
+from hrkit.training.config import TrainConfig, load_config
+from hrkit.weights import catalogue
 
 
 class Network(nn.Module):
@@ -47,13 +47,13 @@ def test_it_is_movenet(shared: Path, name: str, width: float) -> None:
 
 @pytest.mark.parametrize(("name", "megabytes"), [("lite", 5), ("lite_plus", 13)])
 def test_the_weights_in_the_package_fit(registered: ModuleType, name: str, megabytes: int) -> None:
-    entry = zoo.choose(name)
+    entry = catalogue.choose(name)
     assert entry.name == f"{name}-coco-256x192"
-    assert zoo.fetch(entry).stat().st_size <= megabytes * 1_000_000
+    assert catalogue.fetch(entry).stat().st_size <= megabytes * 1_000_000
     model = create_pose_model(name, weights="auto").eval()
     assert isinstance(model.head, LiteHead)
     assert (model.names, model.codec_name, model.sigma) == ((name, "lite"), "dark", 2.0)
-    state = safetensors.torch.load_file(zoo.fetch(entry))
+    state = safetensors.torch.load_file(catalogue.fetch(entry))
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[key].float()) for key, value in model.state_dict().items())
     with torch.inference_mode():
@@ -67,7 +67,7 @@ def test_the_weights_in_the_package_fit(registered: ModuleType, name: str, megab
 def test_the_recipes_can_be_read(registered: ModuleType, name: str) -> None:
     config = load_config(Path(__file__).parents[1] / "training" / f"{name}.toml", TrainConfig)
     assert config.backbone == name
-    assert config.codec == zoo.choose(name).codec
+    assert config.codec == catalogue.choose(name).codec
 
 
 @pytest.mark.needs_shared

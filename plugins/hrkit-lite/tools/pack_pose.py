@@ -16,8 +16,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from hrkit.checkpoints import read_checkpoint
 from hrkit.files import atomic_path
+from hrkit.weights.checkpoints import read_checkpoint
 
 
 def mean_state(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from hrkit import hookimpl
 
 if TYPE_CHECKING:
-    from hrkit.bulk import Job
-    from hrkit.manifest import Result
+    from hrkit.extraction.manifest import Result
+    from hrkit.extraction.many_inputs import Job
 
 
 @hookimpl

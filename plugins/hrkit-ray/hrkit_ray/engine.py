@@ -15,10 +15,10 @@ from attrs import frozen
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
-from hrkit.bulk import Job
 from hrkit.errors import HrkitError, one_line
-from hrkit.inputs import in_batches
-from hrkit.manifest import Result
+from hrkit.extraction.inputs import in_batches
+from hrkit.extraction.manifest import Result
+from hrkit.extraction.many_inputs import Job
 from hrkit_ray.worker import Worker, forget_deaths, pack, unpack
 
 PICTURES_A_TASK = 64

@@ -15,9 +15,9 @@ from typing import Any
 import ray
 from attrs import asdict
 
-from hrkit.bulk import Job
 from hrkit.errors import HrkitError
-from hrkit.manifest import Result, manifest_path, reason_of
+from hrkit.extraction.manifest import Result, manifest_path, reason_of
+from hrkit.extraction.many_inputs import Job
 
 MOST_DEATHS = 3
 """How often workers may die while they load the networks, or work on one input alone, until it is given up."""

@@ -13,9 +13,9 @@ import pytest
 from attrs import frozen
 from hrkit_ray.engine import ray, run
 
-from hrkit.bulk import Job
 from hrkit.errors import HrkitError
-from hrkit.manifest import Manifest, Result, held
+from hrkit.extraction.manifest import Manifest, Result, held
+from hrkit.extraction.many_inputs import Job
 
 pytestmark = pytest.mark.usefixtures("cluster")
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])

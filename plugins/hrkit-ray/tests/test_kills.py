@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from drivers import files, processes, recorded, start, wait
 
-from hrkit.bulk import Job, extract_all
+from hrkit.extraction.inputs import find_inputs
+from hrkit.extraction.many_inputs import Job, extract_all
 from hrkit.images import write_image
-from hrkit.inputs import find_inputs
 from hrkit.synthetic import paint_people
 from painted import person
 

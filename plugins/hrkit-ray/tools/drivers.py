@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hrkit.manifest import manifest_path
+from hrkit.extraction.manifest import manifest_path
 
 PROGRAM = """
 import hrkit_ray

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hrkit import hookimpl
 
 if TYPE_CHECKING:
-    from hrkit.zoo import WeightsEntry
+    from hrkit.weights.catalogue import WeightsEntry
     from hrkit_torchvision.detector import TorchvisionDetector
 
 _URL = "https://download.pytorch.org/models/{}.pth"
@@ -55,7 +55,7 @@ def _build(name: str, **options: Any) -> TorchvisionDetector:
 
 
 def _entry(model: str, input_size: str, box_ap: str, file: str) -> WeightsEntry:
-    from hrkit.zoo import WeightsEntry
+    from hrkit.weights.catalogue import WeightsEntry
 
     return WeightsEntry(
         f"{model}-coco",

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
 from hrkit import Detections
-from hrkit.checkpoints import read_checkpoint
 from hrkit.detectors.base import check_fraction, check_frame, find_classes
 from hrkit.errors import HrkitError, WeightsError
 from hrkit.geometry import clip_boxes
+from hrkit.weights.checkpoints import read_checkpoint
 
 PERSON = ("person",)
 

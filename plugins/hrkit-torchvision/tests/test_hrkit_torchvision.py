@@ -11,11 +11,12 @@ from hrkit_torchvision.detector import TorchvisionDetector, load_weights
 from torch import nn
 from torchvision.models import WeightsEnum, get_model, get_model_weights
 
-from hrkit import Detections, Pipeline, create_detector, zoo
+from hrkit import Detections, Pipeline, create_detector
 from hrkit.detectors.base import Detector
 from hrkit.errors import HrkitError, ImageError, UnknownNameError, WeightsError
 from hrkit.registry import detectors
 from hrkit.testing import check_detector, describe
+from hrkit.weights import catalogue
 
 NAMES = hrkit_torchvision.NAMES
 FASTER = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -90,7 +91,7 @@ def no_network(monkeypatch):
         raise AssertionError("weights=None must not fetch anything")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    monkeypatch.setattr("hrkit.downloads.download", refuse)
+    monkeypatch.setattr("hrkit.weights.downloads.download", refuse)
 
 
 @pytest.mark.parametrize("name", [FASTER, "ssdlite320_mobilenet_v3_large"])
@@ -209,21 +210,21 @@ def test_suppression_is_the_networks_own_a_class():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_entries_are_torchvisions(name):
-    (entry,) = zoo.entries(name, "detector")
+    (entry,) = catalogue.entries(name, "detector")
     published = get_model_weights(name).DEFAULT
     assert entry.url == published.url
     assert entry.checksum == f"sha256:{published.url.removesuffix('.pth')[-8:]}"
     assert entry.metrics == {"box AP": pytest.approx(published.meta["_metrics"]["COCO-val2017"]["box_map"] / 100)}
     assert entry.licence == "BSD-3-Clause"
-    assert zoo.choose(name, kind="detector") is entry
-    assert zoo.cache_path(entry).name == f"{name}-coco.pth"
+    assert catalogue.choose(name, kind="detector") is entry
+    assert catalogue.cache_path(entry).name == f"{name}-coco.pth"
     assert published.meta["categories"][:2] == ["__background__", "person"]
 
 
 @pytest.mark.parametrize("name", [FASTER, "ssdlite320_mobilenet_v3_large", "fcos_resnet50_fpn"])
 def test_entries_name_the_networks_sides(name):
     """Where they are fixed; the others keep the shape of a frame."""
-    (entry,) = zoo.entries(name, "detector")
+    (entry,) = catalogue.entries(name, "detector")
     assert entry.input_size == shapes_only(name).transform.fixed_size
 
 

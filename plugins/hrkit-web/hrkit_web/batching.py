@@ -60,7 +60,7 @@ class Batcher:
     def call(self, function: Callable[[], Result]) -> Future[Result]:
         """What a function gives, which comes before the pictures that wait.
 
-        It builds a pipeline: those are a fifth faster in the thread that made them (`hrkit.devices.Replicas`).
+        It builds a pipeline: those are a fifth faster in the thread that made them (`hrkit.runtimes.devices.Replicas`).
         """
         answer: Future[Result] = Future()
         with self._changed:

@@ -17,8 +17,8 @@ from fastapi import APIRouter, Query, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from hrkit.errors import HrkitError
-from hrkit.following import Follower
-from hrkit.video import SourceInfo, VideoFrame
+from hrkit.tracking.follower import Follower
+from hrkit.video.files import SourceInfo, VideoFrame
 from hrkit_web.batching import SharedPipeline
 from hrkit_web.errors import RefusedError
 from hrkit_web.guard import SUBPROTOCOL

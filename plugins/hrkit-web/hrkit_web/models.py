@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from hrkit import list_names, zoo
+from hrkit import list_names
+from hrkit.weights import catalogue
 from hrkit_web.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ LOWEST_THRESHOLD = 0.1
 KEPT = 2
 """Pipelines in memory; the one that was used last but longest ago goes for a new one."""
 
-KINDS: Mapping[str, zoo.Kind] = {"backbones": "pose", "detectors": "detector"}
+KINDS: Mapping[str, catalogue.Kind] = {"backbones": "pose", "detectors": "detector"}
 """What may be chosen, and of which kind its weights are."""
 
 Build = Callable[[str, str], "Pipeline"]
@@ -48,15 +49,15 @@ def choices() -> dict[str, list[Model]]:
     return {kind: _with_weights(kind, of) for kind, of in KINDS.items()}
 
 
-def _with_weights(kind: str, of: zoo.Kind) -> list[Model]:
-    entries = {name: zoo.choose(name, kind=of) for name in list_names(kind) if zoo.entries(name, of)}
+def _with_weights(kind: str, of: catalogue.Kind) -> list[Model]:
+    entries = {name: catalogue.choose(name, kind=of) for name in list_names(kind) if catalogue.entries(name, of)}
     models = [_model(name, entry) for name, entry in entries.items()]
     return sorted(models, key=lambda model: (not model.at_hand, model.name))
 
 
-def _model(name: str, entry: zoo.WeightsEntry) -> Model:
-    at_hand = zoo.is_cached(entry)
-    size = zoo.cache_path(entry).stat().st_size if at_hand else entry.size
+def _model(name: str, entry: catalogue.WeightsEntry) -> Model:
+    at_hand = catalogue.is_cached(entry)
+    size = catalogue.cache_path(entry).stat().st_size if at_hand else entry.size
     return Model(name, at_hand, None if size is None else max(1, round(size / 1e6)), entry.licence)
 
 
@@ -120,8 +121,8 @@ class Models:
     def _fetched_and_built(self, *names: str) -> Pipeline:
         """Downloads take minutes, in which the batcher has other things to do."""
         for name, kind in zip(names, KINDS.values(), strict=True):
-            if zoo.entries(name, kind):
-                zoo.resolve(name, "auto", kind=kind)
+            if catalogue.entries(name, kind):
+                catalogue.resolve(name, "auto", kind=kind)
         return self._batcher.call(lambda: self._build(*names)).result()
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hrkit.palette import LEFT, MIDDLE, PEOPLE, RIGHT, UNKNOWN, joint_sides
+from hrkit.drawing.colors import LEFT, MIDDLE, PEOPLE, RIGHT, UNKNOWN, joint_sides
 from hrkit.structures import Poses, Skeleton
 from hrkit_web.models import LOWEST_THRESHOLD
 

@@ -13,9 +13,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 
-from hrkit.player import Drawing
+from hrkit.commands.player import Drawing
 from hrkit.structures import Poses
-from hrkit.video import SourceInfo, VideoFrame
+from hrkit.video.files import SourceInfo, VideoFrame
 from hrkit_web.batching import Job
 from hrkit_web.errors import BusyError
 from hrkit_web.payloads import PhotoChoice, PosesOut, skeleton_out

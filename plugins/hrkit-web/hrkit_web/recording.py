@@ -6,12 +6,12 @@ import contextlib
 from pathlib import Path
 from types import TracebackType
 
-from hrkit.part_file import PartFile
-from hrkit.player import Drawing
-from hrkit.sinks import Mp4Sink, NoSink, Sink
+from hrkit.commands.player import Drawing
+from hrkit.extraction.formats import write_keypoints
+from hrkit.extraction.part_file import PartFile
 from hrkit.structures import Poses, Skeleton
-from hrkit.video import SourceInfo, VideoFrame
-from hrkit.writers import write_keypoints
+from hrkit.video.files import SourceInfo, VideoFrame
+from hrkit.video.sinks import Mp4Sink, NoSink, Sink
 
 TABLES = ("csv", "json")
 

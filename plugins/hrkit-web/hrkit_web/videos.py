@@ -18,8 +18,8 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from hrkit.errors import HrkitError, VideoError
-from hrkit.following import Follower, steps
-from hrkit.video import VideoFile, open_container, video_stream
+from hrkit.tracking.follower import Follower, steps
+from hrkit.video.files import VideoFile, open_container, video_stream
 from hrkit_web.batching import SharedPipeline
 from hrkit_web.errors import RefusedError
 from hrkit_web.payloads import VideoChoice, frame_out, skeleton_out

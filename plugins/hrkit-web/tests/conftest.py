@@ -196,7 +196,7 @@ def encoded() -> Callable[..., bytes]:
 @pytest.fixture(scope="session")
 def film(painted: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An MP4 of 12 frames in which the painted people walk to the right."""
-    from hrkit.sinks import Mp4Sink
+    from hrkit.video.sinks import Mp4Sink
 
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     with Mp4Sink(path, fps=25) as sink:

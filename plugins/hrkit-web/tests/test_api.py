@@ -126,14 +126,15 @@ def test_the_page_comes_with_headers_that_hold_it_together(site):
 
 
 def test_the_networks_that_are_offered_have_weights():
-    from hrkit import list_names, zoo
+    from hrkit import list_names
+    from hrkit.weights import catalogue
 
     offered = choices()
     for kind, of in (("backbones", "pose"), ("detectors", "detector")):
         names = [model.name for model in offered[kind]]
         assert names
         assert set(names) <= set(list_names(kind))
-        assert all(zoo.entries(name, of) for name in names)
+        assert all(catalogue.entries(name, of) for name in names)
         at_hand = [model.at_hand for model in offered[kind]]
         assert at_hand == sorted(at_hand, reverse=True)
 

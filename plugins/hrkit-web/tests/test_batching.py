@@ -144,8 +144,8 @@ def test_networks_are_built_where_they_run(batcher, synthetic, painted):
 
 
 def test_a_follower_sees_what_it_would_see_alone(batcher, synthetic, painted):
-    from hrkit.following import Follower
-    from hrkit.video import VideoFrame
+    from hrkit.tracking.follower import Follower
+    from hrkit.video.files import VideoFrame
 
     frames = [VideoFrame(index, index / 25, painted(3.0 * index)[0]) for index in range(6)]
     shared = SharedPipeline(batcher, synthetic, threshold=0.1, most_people=50)

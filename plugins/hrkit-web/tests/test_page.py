@@ -103,7 +103,7 @@ def open_page(browser, site):
 def film_file(photo, tmp_path):
     """An MP4 of the photo, 6 frames."""
     from hrkit.images import read_image
-    from hrkit.sinks import Mp4Sink
+    from hrkit.video.sinks import Mp4Sink
 
     path, frame = tmp_path / "court side.mp4", read_image(photo)
     with Mp4Sink(path, fps=10) as sink:

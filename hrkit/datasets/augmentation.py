@@ -1,0 +1,175 @@
+"""From a row of a dataset to what the network sees: crop, joints in crop px, and the augmentation between.
+
+Scale, rotation, half body and flip are those of the official HRNet code (lib/dataset/JointsDataset.py), drawn from
+normal distributions. Everything a sample draws comes from (seed, epoch, place in the epoch), so that it is the same in
+any worker, on any machine, and after a resume.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from attrs import field, frozen
+from numpy.typing import NDArray
+
+from hrkit import geometry
+from hrkit.datasets.base import KeypointDataset
+from hrkit.structures import Skeleton
+
+Size = tuple[int, int]
+
+MARGIN, HALF_BODY_MARGIN = 1.25, 1.5
+_LOWER_BODY = ("hip", "knee", "ankle", "pelvis")
+
+
+def setting(default: Any, text: str) -> Any:
+    """A field with a default (a class stands for a fresh one of it) and what `--help` says of it."""
+    metadata = {"help": text}
+    return (
+        field(factory=default, metadata=metadata)
+        if isinstance(default, type)
+        else field(default=default, metadata=metadata)
+    )
+
+
+@frozen(kw_only=True)
+class Augmentation:
+    """How samples vary; the defaults are the official ones of HRNet on COCO. 0 turns a part off."""
+
+    scale: float = setting(0.35, "deviation of the normal factor on the box, cut off at one deviation")
+    rotation: float = setting(45.0, "deviation of the normal rotation in degrees, cut off at two deviations")
+    rotation_probability: float = setting(0.6, "how often people are turned")
+    flip: float = setting(0.5, "how often people are mirrored")
+    half_body: float = setting(0.3, "how often only the upper or lower body is shown")
+    half_body_joints: int = setting(8, "half body is for people with more labelled joints than this")
+    brightness: float = setting(0.0, "largest offset, as a part of the full range")
+    contrast: float = setting(0.0, "largest relative change of contrast")
+    saturation: float = setting(0.0, "largest relative change of saturation")
+    dropout: float = setting(0.0, "how often a rectangle of up to a third of each side is painted over")
+
+
+@frozen(eq=False)
+class Sample:
+    """One person as the network sees it."""
+
+    crop: NDArray[np.uint8]
+    """(H,W,3) BGR."""
+    keypoints: NDArray[np.float32]
+    """(K,2) crop px."""
+    visible: NDArray[np.float32]
+    """(K,) 1 where labelled."""
+    to_crop: NDArray[np.float64]
+    """(2,3) frame px -> crop px, a mirror included."""
+    row: int
+    """Of the dataset."""
+
+
+@frozen(eq=False)
+class PersonCrops:
+    """The people of a dataset as samples: `crops[epoch, place, row]`; without `augmentation` always the plain crop."""
+
+    dataset: KeypointDataset
+    input_size: Size
+    udp: bool = False
+    augmentation: Augmentation | None = None
+    seed: int = 0
+    unit = "people"
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
+        epoch, place, row = key
+        frame = self.dataset.read_frame(row)
+        keypoints, visible = self.dataset.keypoints[row], self.dataset.visible[row]
+        box = geometry.xyxy_to_xywh(self.dataset.boxes[row])
+        if self.augmentation is None:
+            to_crop = geometry.crop_transform(box, self.input_size, udp=self.udp)
+            crop = geometry.warp_crops(frame, to_crop[None], self.input_size)[0]
+        else:
+            random = np.random.default_rng([self.seed, epoch, place])
+            to_crop, keypoints, visible = self._vary(box, keypoints, visible, frame.shape[1], random)
+            crop = geometry.warp_crops(frame, to_crop[None], self.input_size)[0]
+            crop = vary_colors(crop, self.augmentation, random)
+        mapped = geometry.apply_affine(to_crop, keypoints).astype(np.float32)
+        return Sample(crop, mapped, np.array(visible, np.float32), to_crop, row)
+
+    def collate(self, samples: list[Sample]) -> dict[str, torch.Tensor]:
+        """`crops` (N,H,W,3) uint8 BGR, `keypoints` (N,K,2) crop px, `visible` (N,K), `to_crop` (N,2,3), `rows` (N,)."""
+        names = {"crops": "crop", "keypoints": "keypoints", "visible": "visible", "to_crop": "to_crop"}
+        batch = {name: torch.from_numpy(np.stack([getattr(s, of) for s in samples])) for name, of in names.items()}
+        return {**batch, "rows": torch.tensor([sample.row for sample in samples])}
+
+    def describe(self, rows: list[int]) -> str:
+        """The annotations that the rows are."""
+        return f"annotations of the batch: {self.dataset.ids[rows].tolist()}"
+
+    def _vary(
+        self,
+        box: NDArray[np.float64],
+        keypoints: NDArray[np.float32],
+        visible: NDArray[np.float32],
+        frame_width: int,
+        random: np.random.Generator,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+        given = self.augmentation
+        assert given is not None
+        margin = MARGIN
+        if visible.sum() > given.half_body_joints and random.random() < given.half_body:
+            half = half_body_box(keypoints, visible > 0, self.dataset.skeleton, self.input_size, random)
+            if half is not None:
+                box, margin = half, HALF_BODY_MARGIN
+        factor = np.clip(1 + given.scale * random.standard_normal(), 1 - given.scale, 1 + given.scale)
+        turn = np.clip(given.rotation * random.standard_normal(), -2 * given.rotation, 2 * given.rotation)
+        rotation = float(turn) if random.random() <= given.rotation_probability else 0.0
+        to_crop = geometry.crop_transform(box, self.input_size, rotation, margin * factor, self.udp)
+        if random.random() < given.flip:
+            swap = self.dataset.skeleton.flip_indices
+            # mirrored about the middle of the frame's pixels, then cut out about the mirrored centre, turned as before
+            mirror = np.array([[-1.0, 0, frame_width - 1], [0, 1, 0], [0, 0, 1]])
+            box = box * [-1, 1, 1, 1] + [frame_width - 1 - box[2], 0, 0, 0]
+            to_crop = geometry.crop_transform(box, self.input_size, rotation, margin * factor, self.udp) @ mirror
+            keypoints, visible = keypoints[swap], visible[swap]
+        return to_crop, keypoints, visible
+
+
+def half_body_box(
+    keypoints: NDArray[np.float32],
+    visible: NDArray[np.bool_],
+    skeleton: Skeleton,
+    input_size: Size,
+    random: np.random.Generator,
+) -> NDArray[np.float64] | None:
+    """(4,) xywh, frame px, of the upper or lower body's labelled joints about their mean; None where there are few."""
+    lower = np.array([any(part in name for part in _LOWER_BODY) for name in skeleton.keypoint_names])
+    above, below = visible & ~lower, visible & lower
+    # the official draw: a normal number below 0.5 is the upper body, if that has more than two joints
+    chosen = above if random.standard_normal() < 0.5 and above.sum() > 2 else below if below.sum() > 2 else above
+    if chosen.sum() < 2:
+        return None
+    points = keypoints[chosen].astype(np.float64)
+    center, size = points.mean(0), points.max(0) - points.min(0)
+    return np.concatenate([center - size / 2, size]) if size.max() > 0 else None
+
+
+def vary_colors(crop: NDArray[np.uint8], augmentation: Augmentation, random: np.random.Generator) -> NDArray[np.uint8]:
+    """Brightness, contrast, saturation and dropout on a (H,W,3) BGR crop, which may be written to."""
+    given = augmentation
+    if given.brightness or given.contrast:
+        gain = 1 + given.contrast * random.uniform(-1, 1)
+        offset = 255 * given.brightness * random.uniform(-1, 1) + 128 * (1 - gain)
+        table = np.clip(np.arange(256) * gain + offset, 0, 255).astype(np.uint8)
+        crop = cv2.LUT(crop, table).astype(np.uint8, copy=False)
+    if given.saturation:
+        grey = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+        keep = 1 + given.saturation * random.uniform(-1, 1)
+        crop = cv2.addWeighted(crop, keep, grey, 1 - keep, 0).astype(np.uint8, copy=False)
+    if given.dropout and random.random() < given.dropout:
+        height, width = crop.shape[:2]
+        h, w = random.integers(1, height // 3 + 1), random.integers(1, width // 3 + 1)
+        y, x = random.integers(0, height - h + 1), random.integers(0, width - w + 1)
+        crop[y : y + h, x : x + w] = random.integers(0, 256, 3)
+    return crop

@@ -1,0 +1,129 @@
+"""From datasets to batches: which people an epoch sees, in which order, on which rank."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from attrs import frozen
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from hrkit import registry
+from hrkit.datasets.base import KeypointDataset
+from hrkit.errors import DatasetError, HrkitError
+
+Key = tuple[int, int, int]
+"""epoch, place in the epoch, row of the dataset."""
+
+_SPEC = re.compile(r"(?P<name>[^:*]+)(?::(?P<path>.+?))?(?:\*(?P<weight>\d+(?:\.\d+)?))?")
+
+Batch = dict[str, torch.Tensor]
+
+
+class Samples(Protocol):
+    """What an epoch is made of: `samples[epoch, place, row]`, alike in any process and at any time."""
+
+    unit: str
+    """What a row is, as "people"."""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        ...
+
+    def __getitem__(self, key: tuple[int, int, int]) -> Any: ...
+
+    def collate(self, samples: list[Any]) -> Batch:
+        """Samples stacked; among the tensors are `rows` (N,)."""
+        ...
+
+    def describe(self, rows: list[int]) -> str:
+        """In words which they are, for an error about them."""
+        ...
+
+
+@frozen
+class DatasetSpec:
+    """`NAME[:PATH][*WEIGHT]` taken apart."""
+
+    name: str
+    path: str | None
+    weight: float
+
+    @classmethod
+    def parse(cls, text: str) -> DatasetSpec:
+        """Raises `DatasetError` for what is not of the form."""
+        found = _SPEC.fullmatch(text)
+        if found is None:
+            raise DatasetError(f"{text!r} is no NAME[:PATH][*WEIGHT]")
+        return cls(found["name"], found["path"], float(found["weight"] or 1))
+
+    def load(self, split: str, **options: Any) -> KeypointDataset:
+        """Builds the registered dataset; `split` is "train" or "val", `options` are what else its builder takes.
+
+        Raises as `Registry.build`.
+        """
+        place = [] if self.path is None else [Path(self.path)]
+        return registry.datasets.build(self.name, *place, split=split, **options)
+
+
+def epoch_rows(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> NDArray[np.int64]:
+    """The rows an epoch sees, shuffled: each dataset as often as its weight says, a fraction of it by lot.
+
+    `sizes` are the lengths of the datasets one after another in the table.
+    """
+    random = np.random.default_rng([seed, epoch])
+    rows = []
+    for size, weight, start in zip(sizes, weights, np.cumsum([0, *sizes[:-1]]), strict=True):
+        whole, part = divmod(round(weight * size), size)
+        rows += [start + np.arange(size)] * whole + [start + random.permutation(size)[:part]]
+    return random.permutation(np.concatenate(rows))
+
+
+def epoch_batches(rows: NDArray[np.int64], epoch: int, batch_size: int, rank: int, world: int) -> list[list[Key]]:
+    """The batches of one rank; together the ranks see the rows in order, and what fills no whole batch is left out."""
+    keys = [(epoch, place, int(row)) for place, row in enumerate(rows)]
+    together = batch_size * world
+    starts = range(rank * batch_size, len(keys) // together * together, together)
+    return [keys[start : start + batch_size] for start in starts]
+
+
+def batches_in_order(count: int, batch_size: int, rank: int, world: int) -> list[list[Key]]:
+    """Every row once, for evaluation: rank r takes every `world`-th batch."""
+    keys = [(0, row, row) for row in range(count)]
+    return [keys[start : start + batch_size] for start in range(0, count, batch_size)][rank::world]
+
+
+def load_batches(samples: Samples, batches: list[list[Key]], workers: int, pin: bool) -> Iterator[Batch]:
+    """The batches in order, read ahead by `workers` processes."""
+    if not batches:
+        return
+    loader: DataLoader[Any] = DataLoader(
+        samples,  # type: ignore[arg-type]
+        batch_sampler=batches,
+        num_workers=min(workers, len(batches)),
+        collate_fn=samples.collate,
+        pin_memory=pin,
+        worker_init_fn=_start_worker,
+    )
+    try:
+        yield from loader
+    except HrkitError as error:  # out of a worker it comes wrapped in that worker's traceback
+        raise type(error)(str(error).strip().rpartition(f"{type(error).__name__}: ")[2]) from None
+
+
+def _start_worker(worker: int) -> None:
+    """Workers run side by side, where threads would only wait for each other; the main process says when to stop."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    # Ctrl-C and a scheduler's SIGTERM go to the whole group of processes; the main one still wants its batches
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,340 @@
+"""Drawing on frames: constructed with a style, called with `(frame, poses)`; the frame given is never changed."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+from attrs import field, frozen
+from numpy.typing import ArrayLike, NDArray
+
+from hrkit import geometry
+from hrkit.drawing.colors import INK, MIDDLE, Color, joint_sides, person_colors, side_colors, text_color
+from hrkit.errors import HrkitError
+from hrkit.structures import Poses
+
+Frame = NDArray[np.uint8]
+ColorBy = Literal["side", "person"]
+"""The person's left and right, or one colour a track id (a row, where there are no ids)."""
+
+LEVELS = 8
+"""How many steps there are from faint to opaque."""
+
+FAINTEST = 0.2
+"""The opacity at the threshold."""
+
+_SHIFT = 4
+"""OpenCV draws at sixteenths of a pixel when given fixed-point numbers."""
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def _known_coloring(instance: Any, attribute: Any, value: str) -> None:
+    if value not in get_args(ColorBy):
+        raise HrkitError(f"color_by must be one of {', '.join(get_args(ColorBy))}, not {value!r}")
+
+
+@frozen
+class SkeletonAnnotator:
+    """Limbs and joints with a thin outline, thicker on larger people.
+
+    What scores under `threshold` is left out, from `sure` on all is opaque, and in between it is the fainter the less
+    sure; a limb is as sure as the less sure of its joints. Joints that are not finite, or farther from the frame than
+    the frame is large, are left out.
+    """
+
+    threshold: float = 0.2
+    line_scale: float = 1.0
+    color_by: ColorBy = field(default="side", validator=_known_coloring)
+    sure: float = 0.6
+    outline: Color | None = INK
+    """BGR, or None for none."""
+
+    def __call__(self, frame: Frame, poses: Poses) -> Frame:
+        """A copy of the (H,W,3) BGR frame with every person drawn on it."""
+        canvas = frame.copy()
+        self.draw(canvas, poses)
+        return canvas
+
+    def draw(self, canvas: Frame, poses: Poses) -> None:
+        """Draws every person on a (H,W,3) BGR frame itself."""
+        joints = np.arange(len(poses.skeleton))
+        edges = poses.skeleton.edge_indices
+        strokes = np.concatenate([edges, np.stack([joints, joints], axis=1)])  # a joint is a stroke without length
+        levels = self._levels(canvas, poses)
+        points = np.where(levels[..., None] > 0, poses.keypoints, 0)[:, strokes]
+        levels = levels[:, strokes].min(2)
+        widths = self._widths(canvas, poses, points, levels)
+        colors = _person_colors(poses)[:, None].repeat(len(strokes), 1)
+        if self.color_by == "side":
+            sides = np.sign(joint_sides(poses.skeleton)[strokes].sum(1))  # from left to right is neither
+            colors = np.broadcast_to(side_colors(sides), colors.shape)
+        for person in range(len(poses)):
+            for level in sorted(set(levels[person].tolist()) - {0}):  # the surer over the fainter
+                rows = levels[person] == level
+                look = widths[person, rows], colors[person, rows]
+                _draw_strokes(canvas, points[person, rows], *look, self.outline, level / LEVELS)
+
+    def _levels(self, frame: Frame, poses: Poses) -> NDArray[np.int64]:
+        """(N,K) from 1, faint, to `LEVELS`, opaque; 0 for what is not drawn."""
+        scores = poses.keypoint_scores
+        span = max(self.sure - self.threshold, 1e-6)
+        share = (np.clip(scores, self.threshold, self.threshold + span) - self.threshold) / span  # no number overflows
+        levels = np.ceil((FAINTEST + (1 - FAINTEST) * np.nan_to_num(share)) * LEVELS).astype(np.int64)
+        size = max(frame.shape[:2])
+        near = (np.abs(poses.keypoints - np.array([frame.shape[1], frame.shape[0]]) / 2) <= 1.5 * size).all(2)
+        return np.where((scores >= self.threshold) & near, levels, 0)
+
+    def _widths(self, frame: Frame, poses: Poses, points: NDArray[Any], levels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(N,S) px; limbs first, then joints. Short limbs and their joints are slim, so that a face stays visible."""
+        edges = poses.skeleton.edge_indices
+        short = min(frame.shape[:2])
+        size = np.sqrt(geometry.xyxy_to_xywh(poses.detections.xyxy)[:, 2:].prod(1))
+        thick = np.clip(size / 60, max(1, short / 500), max(1, short / 80)) * self.line_scale
+        full = np.repeat(thick[:, None], points.shape[1], axis=1)
+        lengths = np.linalg.norm(points[:, :, 0] - points[:, :, 1], axis=2)
+        limbs = np.where(levels > 0, np.clip(lengths / 6, 0.4 * full, full), full)[:, : len(edges)]
+        joints = full[:, len(edges) :]
+        for end in (0, 1):
+            np.minimum.at(joints.T, edges[:, end], limbs.T)
+        return np.clip(np.round(np.concatenate([limbs, 1.8 * joints], axis=1)), 1, 1000).astype(np.int64)
+
+
+def _draw_strokes(
+    canvas: Frame,
+    points: NDArray[Any],
+    widths: NDArray[np.int64],
+    colors: NDArray[np.uint8],
+    outline: Color | None,
+    opacity: float,
+) -> None:
+    """Draws strokes (S,2,2), px, as one shape: they do not add up where they overlap, and have one outline."""
+    rim = _unit(canvas)
+    reach = int(widths.max()) + rim + 2
+    frame_size = np.array([canvas.shape[1], canvas.shape[0]])
+    left, top = low = np.clip(np.floor(points.min((0, 1))) - reach, 0, frame_size).astype(np.int64)
+    right, bottom = np.clip(np.ceil(points.max((0, 1))) + reach, 0, frame_size).astype(np.int64)
+    if left >= right or top >= bottom:
+        return
+    region = canvas[top:bottom, left:right]
+    layer = region if opacity >= 1 else region.copy()
+    passes = [(widths, colors)]
+    if outline is not None:
+        passes.insert(0, (widths + 2 * rim, np.broadcast_to(np.array(outline, np.uint8), colors.shape)))
+    for thick, inks in passes:
+        for stroke, radius, ink in zip(*_outlines(points - low, thick), inks.tolist(), strict=True):
+            if radius:
+                cv2.circle(layer, stroke[0].tolist(), radius, ink, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+            else:
+                cv2.fillConvexPoly(layer, stroke, ink, cv2.LINE_AA, _SHIFT)
+    if layer is not region:
+        cv2.addWeighted(layer, opacity, region, 1 - opacity, 0, dst=region)
+
+
+def _outlines(points: NDArray[Any], widths: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[int]]:
+    """Of strokes (S,2,2) `widths` px wide: corners (S,4,2), and for those without length, which are dots, the radius.
+
+    In fixed-point px. The ends of limbs are square: joints, which are wider, lie over them.
+    """
+    starts, ends = points.transpose(1, 0, 2) * 2.0**_SHIFT
+    along = ends - starts
+    lengths = np.linalg.norm(along, axis=1)
+    half = widths * 2.0 ** (_SHIFT - 1)
+    across = along[:, ::-1] * [-1, 1] * (half / np.maximum(lengths, 1e-9))[:, None]
+    corners = np.stack([starts + across, ends + across, ends - across, starts - across], axis=1)
+    radii = np.where(lengths > 0, 0, half).round().astype(np.int64)
+    return np.round(corners).astype(np.int32), radii.tolist()
+
+
+@frozen
+class BoxAnnotator:
+    """The box of each person, in the colour of the person or in light grey, with a label: `#id score`."""
+
+    color_by: ColorBy = field(default="side", validator=_known_coloring)
+    labels: bool = True
+
+    def __call__(self, frame: Frame, poses: Poses) -> Frame:
+        """A copy of the (H,W,3) BGR frame with a box around every person."""
+        canvas = frame.copy()
+        self.draw(canvas, poses)
+        return canvas
+
+    def draw(self, canvas: Frame, poses: Poses) -> None:
+        """Draws a box around every person on a (H,W,3) BGR frame itself."""
+        height, width = canvas.shape[:2]
+        unit = _unit(canvas)
+        boxes = poses.detections.xyxy
+        shown = np.flatnonzero((boxes[:, 2:] > 0).all(1) & (boxes[:, :2] < [width, height]).all(1))
+        limit = 4 * unit  # beyond the frame nothing is seen, and large numbers overflow
+        corners = np.clip(np.round(boxes[shown]), -limit, np.tile([width, height], 2) + limit).astype(np.int64)
+        corners[:, 2:] = np.maximum(corners[:, :2], corners[:, 2:] - 1)  # right and bottom are exclusive
+        colors = _person_colors(poses)[shown].tolist() if self.color_by == "person" else [MIDDLE] * len(shown)
+        for x1, y1, x2, y2 in corners.tolist():
+            cv2.rectangle(canvas, (x1 - unit, y1 - unit), (x2 + unit, y2 + unit), INK, unit)
+        for (x1, y1, x2, y2), color in zip(corners.tolist(), colors, strict=True):
+            cv2.rectangle(canvas, (x1, y1), (x2, y2), color, unit)
+        if self.labels:
+            texts = [_label(poses, row) for row in shown.tolist()]
+            sizes = np.array([_text_size(text, canvas) for text in texts], np.int64).reshape(-1, 2)
+            places = place_labels(boxes[shown], sizes, (height, width))
+            for text, place, color in zip(texts, places.tolist(), colors, strict=True):
+                _draw_text(canvas, text, place, color)
+
+
+def place_labels(boxes: ArrayLike, sizes: ArrayLike, frame_size: tuple[int, int]) -> NDArray[np.int64]:
+    """(N,2) x, y of the upper left corners of labels (N,2) width, height, frame px, for boxes (N,4) xyxy.
+
+    Above its box where that is free, else inside, below or beside it, else at the free place that is closest: no two
+    labels overlap as long as there is room beside those placed before, and all lie inside the frame of `frame_size`
+    (height, width), but for labels that are larger than it. Greedy, in the order of rows.
+    """
+    rectangles = np.asarray(sizes, np.int64).reshape(-1, 2)
+    last = np.maximum(np.array([frame_size[1], frame_size[0]]) - rectangles, 0)  # (N,2) the farthest a corner may be
+    wishes = np.clip(_wishes(np.asarray(boxes, np.float64).reshape(-1, 4), rectangles), 0, last[:, None])
+    wishes = np.round(wishes).astype(np.int64)
+    placed = np.zeros((len(rectangles), 2), np.int64)
+    for i, size in enumerate(rectangles):
+        others, ends = placed[:i], placed[:i] + rectangles[:i]
+        overlap = _overlaps(wishes[i], size, others, ends)
+        if overlap.all():
+            # whatever is free stays so when it slides left and up until it is stopped, so these are all that matter
+            xs, ys = (np.unique(np.append(ends[:, axis], 0)) for axis in (0, 1))
+            corners = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+            corners = corners[(corners <= last[i]).all(1)]
+            corners = corners[np.argsort(np.abs(corners - wishes[i, 0]).sum(1), kind="stable")]
+            free = corners[~_overlaps(corners, size, others, ends)]
+            placed[i] = free[0] if len(free) else wishes[i, 0]
+        else:
+            placed[i] = wishes[i, overlap.argmin()]
+    return placed
+
+
+def _wishes(boxes: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N,C,2) upper left corners for labels (N,2), the most wanted first."""
+    (x1, y1, x2, y2), (width, height) = boxes.T, sizes.T
+    from_right, from_bottom = x2 - width, y2 - height
+    corners = (
+        *((x1, y1 - height), (from_right, y1 - height), (x1, y1), (from_right, y1)),
+        *((x1, y2), (from_right, y2), (x1, from_bottom), (from_right, from_bottom)),
+        *((x2, y1), (x1 - width, y1), (x2, from_bottom), (x1 - width, from_bottom)),
+    )
+    return np.stack([np.stack(corner, axis=-1) for corner in corners], axis=1)
+
+
+def _overlaps(
+    corners: NDArray[np.int64], size: NDArray[np.int64], others: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """(C,) whether a rectangle of `size` at each of (C,2) corners overlaps any from (P,2) `others` to `ends`."""
+    meets: NDArray[np.bool_] = (corners[:, None] < ends) & (others < corners[:, None] + size)
+    return np.any(np.all(meets, axis=2), axis=1)
+
+
+@frozen
+class HeatmapAnnotator:
+    """Where the network sees joints: the highest heatmap at each place, the more opaque the higher, up to `alpha`."""
+
+    alpha: float = 0.8
+    joint: str | None = None
+    """One joint alone, by name."""
+    udp: bool = False
+    """Whether the heatmaps are those of the `udp` codec."""
+
+    def __call__(self, frame: Frame, poses: Poses) -> Frame:
+        """A copy of the (H,W,3) BGR frame with everybody's heatmaps in colour, 0 to 1, each over its own crop.
+
+        Raises `HrkitError` for poses without heatmaps, and for a joint that the skeleton does not have.
+        """
+        if poses.heatmaps is None:
+            raise HrkitError("these poses hold no heatmaps; call pipeline.predict(frame, return_heatmaps=True)")
+        names = poses.skeleton.keypoint_names
+        if self.joint is not None and self.joint not in names:
+            raise HrkitError(f"no joint {self.joint!r} in {poses.skeleton.name}; it has {', '.join(names)}")
+        joints = slice(None) if self.joint is None else [names.index(self.joint)]
+        canvas = frame.copy()
+        highest = np.zeros(canvas.shape[:2], np.uint8)
+        boxes = geometry.xyxy_to_xywh(poses.detections.xyxy)
+        rows = np.flatnonzero((boxes[:, 2:] > 0).all(1))
+        maps = np.nan_to_num(poses.heatmaps[rows][:, joints].max(1, initial=0))
+        maps = np.round(np.clip(maps, 0, 1) * 255).astype(np.uint8)
+        for values, to_frame in zip(maps, self._to_frame(boxes[rows], maps.shape[1:]), strict=True):
+            _spread(highest, values, to_frame)
+        left, top, width, height = cv2.boundingRect(highest)
+        if width:
+            values = highest[top : top + height, left : left + width]
+            region = canvas[top : top + height, left : left + width]
+            shares = np.minimum(np.arange(256, dtype=np.float32) / 160, 1) * np.float32(self.alpha)
+            share = cv2.LUT(values, shares)
+            region[:] = cv2.blendLinear(region, cv2.applyColorMap(values, cv2.COLORMAP_INFERNO), 1 - share, share)
+        return canvas
+
+    def _to_frame(self, boxes: NDArray[np.float64], heatmap_size: tuple[int, ...]) -> NDArray[np.float64]:
+        """(N,2,3) heatmap cells -> frame px, for (N,4) boxes xywh."""
+        h, w = heatmap_size
+        height, width = 4 * h, 4 * w
+        to_crop = np.diag([(width - 1) / (w - 1), (height - 1) / (h - 1)] if self.udp else [4.0, 4.0])
+        to_frame = geometry.invert_affine(geometry.crop_transform(boxes, (height, width), udp=self.udp))
+        return np.concatenate([to_frame[..., :2] @ to_crop, to_frame[..., 2:]], axis=-1)
+
+
+def _spread(highest: NDArray[np.uint8], values: NDArray[np.uint8], to_frame: NDArray[np.float64]) -> None:
+    """Raises `highest` (H,W) to `values` (h,w), laid over it by a (2,3) map that only scales and shifts."""
+    h, w = values.shape
+    frame_size = np.array([highest.shape[1], highest.shape[0]])
+    corners = np.clip(geometry.apply_affine(to_frame, [[-1, -1], [w, h]]), -1, frame_size)
+    left, top = low = np.maximum(np.floor(corners[0]), 0).astype(np.int64)
+    right, bottom = np.minimum(np.ceil(corners[1]) + 1, frame_size).astype(np.int64)
+    if left >= right or top >= bottom:
+        return
+    to_region = to_frame - np.array([[0, 0, low[0]], [0, 0, low[1]]])
+    region = highest[top:bottom, left:right]
+    np.maximum(region, cv2.warpAffine(values, to_region, region.shape[::-1], flags=cv2.INTER_LINEAR), out=region)
+
+
+def background(frame: Frame, color: Color = INK) -> Frame:
+    """A plain (H,W,3) BGR ground as large as the frame, to draw skeletons on alone; `PAPER` is a light one."""
+    return np.full(frame.shape, color, np.uint8)
+
+
+def draw_status(frame: Frame, text: str) -> Frame:
+    """A copy of the (H,W,3) BGR frame with a line of text in its upper left corner, readable on any picture."""
+    canvas = frame.copy()
+    _draw_text(canvas, text, (0, 0), INK)
+    return canvas
+
+
+def _unit(frame: Frame) -> int:
+    """px: the thinnest line that is seen when the whole frame is looked at."""
+    return max(1, round(min(frame.shape[:2]) / 720))
+
+
+def _person_colors(poses: Poses) -> NDArray[np.uint8]:
+    """(N,3) BGR."""
+    return person_colors(np.arange(len(poses)) if poses.track_ids is None else poses.track_ids)
+
+
+def _label(poses: Poses, row: int) -> str:
+    known = poses.track_ids is not None and poses.track_ids[row] >= 0
+    name = f"#{poses.track_ids[row]} " if known else ""  # type: ignore[index]
+    return f"{name}{poses.detections.scores[row]:.2f}"
+
+
+def _text_size(text: str, frame: Frame) -> tuple[int, int]:
+    """(width, height) px of a line of text with the ground around it."""
+    scale, unit = _font_scale(frame), _unit(frame)
+    (width, height), below = cv2.getTextSize(text, _FONT, scale, unit)
+    return width + 6 * unit, height + below + 4 * unit
+
+
+def _draw_text(canvas: Frame, text: str, corner: tuple[int, int], ground: Color) -> None:
+    """Text on a filled ground from the upper left corner on, as large as `_text_size` says."""
+    (x, y), scale, unit = corner, _font_scale(canvas), _unit(canvas)
+    width, height = _text_size(text, canvas)
+    below = cv2.getTextSize(text, _FONT, scale, unit)[1]
+    cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), ground, -1)
+    at = (x + 3 * unit, y + height - below - 2 * unit)
+    cv2.putText(canvas, text, at, _FONT, scale, text_color(ground), unit, cv2.LINE_AA)
+
+
+def _font_scale(frame: Frame) -> float:
+    return max(0.36, min(frame.shape[:2]) / 1600)

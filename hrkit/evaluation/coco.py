@@ -1,0 +1,436 @@
+"""AP of keypoints as COCO measures it, from predictions to figures.
+
+`coco_results` makes COCO's result rows of predictions as the official HRNet code does (lib/dataset/coco.py: rescoring,
+OKS-NMS), `coco_ap` measures such rows against annotations with pycocotools. PCK and PCKh are in `metrics`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from attrs import field, frozen
+from numpy.typing import ArrayLike, NDArray
+
+from hrkit import ops
+from hrkit.bottom_up import BottomUpModel
+from hrkit.datasets.base import KeypointDataset
+from hrkit.datasets.mpii import MpiiTruth
+from hrkit.errors import HrkitError
+from hrkit.evaluation.pck import pckh
+from hrkit.evaluation.predictions import Predictions, crop_areas, find_in_dataset, predict_dataset
+from hrkit.files import read_json
+from hrkit.geometry import xyxy_to_xywh
+from hrkit.pose_model import PoseModel
+from hrkit.skeletons import coco17
+
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
+
+Suppression = Literal["oks", "soft-oks"] | None
+StrPath = str | os.PathLike[str]
+
+PICTURES_AT_ONCE = 8
+"""How many whole pictures go through a network together."""
+
+FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+"""What `coco_ap` measures, in pycocotools' order."""
+
+SIZES = ("small", "medium", "large")
+"""COCO's sizes of people: area up to 32^2, 96^2 px, and above."""
+
+_SUPPRESS = {"oks": ops.oks_nms, "soft-oks": ops.soft_oks_nms}
+
+
+def coco_results(
+    image_ids: ArrayLike,
+    keypoints: ArrayLike,
+    box_scores: ArrayLike,
+    areas: ArrayLike,
+    *,
+    nms: Suppression = "oks",
+    nms_threshold: float = 0.9,
+    score_threshold: float = 0.2,
+    sigmas: ArrayLike | None = None,
+    category_id: int = 1,
+) -> list[dict[str, Any]]:
+    """Predictions as COCO's result rows: `image_id`, `category_id`, `keypoints` (3K numbers), `score`.
+
+    `image_ids` (N,); `keypoints` (N,K,3) x, y in frame px and score; `box_scores` (N,) of the detector, 1 for
+    ground-truth boxes; `areas` (N,) of the boxes as cropped (margin and aspect included), frame px squared. A person's
+    score becomes its box score times the mean of its keypoint scores above `score_threshold`, 0 if none is. Then
+    doubles within an image go: `"oks"` drops people of lower score with OKS above `nms_threshold`, `"soft-oks"` keeps
+    the 20 best an image, lowering scores only to choose, None keeps all. `sigmas` (K,) are COCO's if not given.
+
+    Rows come image by image in the order in which images first appear, by falling score within one (as given for
+    None). As `evaluate` in lib/dataset/coco.py of the official HRNet code. Nobody is an empty list.
+
+    Raises `HrkitError` for shapes that do not fit, values that are not finite, or an unknown `nms`.
+    """
+    ids = np.asarray(image_ids)
+    poses, boxes, area = (np.asarray(values, np.float64) for values in (keypoints, box_scores, areas))
+    if nms is not None and nms not in _SUPPRESS:
+        raise HrkitError(f"unknown nms {nms!r}; choices: {', '.join(map(repr, _SUPPRESS))}, None")
+    if len(poses) == 0 and len(ids) == 0:
+        return []
+    _check_predictions(ids, poses, boxes, area)
+    spread = coco17.sigmas if sigmas is None else np.asarray(sigmas, np.float64)
+    if nms is not None and spread.shape != (poses.shape[1],):
+        raise _sigmas_error(poses.shape[1], spread)
+    scores = rescore(boxes, poses[..., 2], score_threshold)
+    kept = []
+    for rows in _rows_by_image(ids):
+        if nms is not None:
+            rows = rows[_SUPPRESS[nms](poses[rows], scores[rows], area[rows], nms_threshold, spread)]
+        kept.append(rows)
+    order = np.concatenate(kept)
+    return _result_rows(ids[order], poses[order], scores[order], category_id)
+
+
+def _result_rows(
+    ids: NDArray[Any], poses: NDArray[np.float64], scores: NDArray[np.floating[Any]], category_id: int
+) -> list[dict[str, Any]]:
+    columns = (ids.tolist(), [triples.ravel().tolist() for triples in poses], scores.tolist())
+    return [
+        {"image_id": image_id, "category_id": category_id, "keypoints": triples, "score": score}
+        for image_id, triples, score in zip(*columns, strict=True)
+    ]
+
+
+def rescore(box_scores: ArrayLike, keypoint_scores: ArrayLike, threshold: float = 0.2) -> NDArray[np.float64]:
+    """(N,) box scores times the mean of each person's (N,K) keypoint scores above `threshold`, 0 if none is."""
+    points = np.asarray(keypoint_scores, np.float64)
+    counted = points > threshold
+    mean = np.where(counted, points, 0.0).sum(1) / np.maximum(counted.sum(1), 1)
+    return np.asarray(box_scores, np.float64) * mean
+
+
+@frozen(eq=False)
+class CocoMeasures:
+    """What COCO's evaluation finds; -1 says that there is nobody to measure on."""
+
+    figures: dict[str, float]
+    """Its ten figures, as `coco_ap` gives them."""
+    ap_by_size: dict[str, float] = field(factory=lambda: dict.fromkeys(SIZES, 0.0))
+    """AP of people of `SIZES`; medium and large are APM and APL, small is what COCO leaves out of its table."""
+    thresholds: NDArray[np.float64] = field(factory=lambda: np.linspace(0.5, 0.95, 10))
+    """(T,) OKS above which a person is found."""
+    recall: NDArray[np.float64] = field(factory=lambda: np.linspace(0, 1, 101))
+    """(R,) points at which the precision is read."""
+    precision: NDArray[np.float64] = field(factory=lambda: np.zeros((10, 101)))
+    """(T,R), its mean over R is the AP at each threshold."""
+
+
+def coco_ap(
+    annotations: StrPath | Mapping[str, Any] | COCO,
+    results: StrPath | Sequence[Mapping[str, Any]],
+    *,
+    sigmas: ArrayLike | None = None,
+) -> dict[str, float]:
+    """COCO's ten figures, to the last digit those of pycocotools: AP, AP50, AP75, APM, APL and AR alike.
+
+    `annotations` is a json in COCO's format, its content, or pycocotools' `COCO`; `results` are rows as `coco_results`
+    makes them, or a json of them. `sigmas` (K,) are COCO's if not given, and must be for another number of joints. M
+    and L are people of 32^2 to 96^2 px and above; -1 says that there is nobody of that size. Without results
+    everything is 0. Nothing that is given is changed.
+
+    Missing `iscrowd` (0) and `num_keypoints` (counted) are filled in. Ids of annotations may start at 0, where
+    pycocotools by itself takes such a person for one never found.
+
+    Raises `HrkitError`, one line with place and count, for a file that cannot be read, annotations without area, box
+    or keypoints, and results of images, categories or skeletons that the annotations do not know.
+    """
+    return coco_measures(annotations, results, sigmas=sigmas).figures
+
+
+def coco_measures(
+    annotations: StrPath | Mapping[str, Any] | COCO,
+    results: StrPath | Sequence[Mapping[str, Any]],
+    *,
+    sigmas: ArrayLike | None = None,
+) -> CocoMeasures:
+    """The figures of `coco_ap`, with AP by size and the curves behind them. Takes and raises what `coco_ap` does."""
+    from pycocotools.cocoeval import COCOeval
+
+    content = _content(annotations)
+    rows = read_json(results) if isinstance(results, str | os.PathLike) else results
+    joints = _check_annotations(content["annotations"])
+    spread = coco17.sigmas if sigmas is None else np.asarray(sigmas, np.float64)
+    if joints and spread.shape != (joints,):
+        raise _sigmas_error(joints, spread)
+    _check_results(rows, content, len(spread))
+    if len(rows) == 0:
+        return CocoMeasures(dict.fromkeys(FIGURES, 0.0))
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = _as_coco(content)
+        # loadRes and COCOeval write into the rows they are given
+        measured = COCOeval(truth, truth.loadRes([dict(row) for row in rows]), "keypoints")
+        if sigmas is not None:
+            measured.params.kpt_oks_sigmas = spread
+        measured.params.areaRng.append([0, 32**2])
+        measured.params.areaRngLbl.append("small")
+        measured.evaluate()
+        measured.accumulate()
+        measured.summarize()
+    figures = dict(zip(FIGURES, measured.stats.tolist(), strict=True))
+    everyone, small = measured.eval["precision"][..., [0, -1], 0].transpose(3, 0, 1, 2)  # T, R, categories, sizes, 1
+    return CocoMeasures(
+        figures,
+        {"small": float(_mean_known(small.ravel())), "medium": figures["APM"], "large": figures["APL"]},
+        measured.params.iouThrs,
+        measured.params.recThrs,
+        _mean_known(everyone),
+    )
+
+
+@frozen(eq=False)
+class Evaluation:
+    """What `evaluate` found."""
+
+    metrics: dict[str, float]
+    """The ten figures of `coco_ap`, or the rows of `metrics.pckh`."""
+    results: list[dict[str, Any]]
+    """COCO's result rows, rescored and suppressed."""
+    predictions: Predictions
+    """Of every box, in the order of the rows of `boxed`."""
+    boxed: KeypointDataset
+    """The pictures with the boxes that the network was given, or those around whom it found by itself."""
+    measures: CocoMeasures | None = None
+    """AP by size and curves; None for PCKh."""
+
+
+def evaluate(
+    model: PoseModel,
+    dataset: KeypointDataset,
+    *,
+    annotated: KeypointDataset | None = None,
+    decoder: str | None = None,
+    flip_test: bool = True,
+    nms: Suppression = "oks",
+    nms_threshold: float = 0.9,
+    score_threshold: float = 0.2,
+    batch_size: int = 32,
+    workers: int = 2,
+    progress: bool = True,
+) -> Evaluation:
+    """Runs `model` on the boxes of `dataset`, with their scores, and measures AP against its annotations.
+
+    `annotated` are the people to measure against where `dataset` holds detected boxes: the same pictures as annotated.
+    A `BottomUpModel` finds people by itself: of `dataset` it sees the pictures alone, and its people and their scores
+    are measured as they are, neither rescored nor suppressed, as the official codes of such networks do.
+    With annotated boxes AP is about 2 points higher than with detected ones; say which when you quote it. Under
+    torchrun the ranks share the work and all get the result. Raises `HrkitError` as `coco_ap`, for annotations before
+    anything is run.
+    """
+    truth = _truth(dataset if annotated is None else annotated)
+    if isinstance(model, BottomUpModel):
+        if decoder is not None:
+            model.create_codec(decoder)  # which refuses what is not its own
+        found, predictions = find_in_dataset(
+            model, dataset, flip_test=flip_test, batch_size=min(batch_size, PICTURES_AT_ONCE), progress=progress
+        )
+        ids = found.image_ids[found.image_index]
+        results = _result_rows(ids, predictions.keypoints, found.scores, _keypoint_category(truth))
+        measures = coco_measures(truth, results, sigmas=dataset.skeleton.sigmas)
+        return Evaluation(measures.figures, results, predictions, found, measures)
+    rescoring = {"nms": nms, "nms_threshold": nms_threshold, "score_threshold": score_threshold}
+    predictions, results = _predict(
+        model,
+        dataset,
+        {**rescoring, "category_id": _keypoint_category(truth)},
+        decoder=decoder,
+        flip_test=flip_test,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+    )
+    measures = coco_measures(truth, results, sigmas=dataset.skeleton.sigmas)
+    return Evaluation(measures.figures, results, predictions, dataset, measures)
+
+
+def evaluate_pckh(
+    model: PoseModel,
+    dataset: KeypointDataset,
+    truth: MpiiTruth,
+    *,
+    decoder: str | None = None,
+    flip_test: bool = True,
+    batch_size: int = 32,
+    workers: int = 2,
+    progress: bool = True,
+) -> Evaluation:
+    """Runs `model` on the boxes of MPII people and measures PCKh, in percent, against `truth` of the same rows.
+
+    Raises `HrkitError` as `metrics.pckh`.
+    """
+    predictions, results = _predict(
+        model,
+        dataset,
+        {"nms": None},
+        decoder=decoder,
+        flip_test=flip_test,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+    )
+    names = dataset.skeleton.keypoint_names
+    figures = pckh(predictions.keypoints, truth.keypoints, truth.missing, truth.head_boxes, names)
+    return Evaluation(figures, results, predictions, dataset)
+
+
+def _predict(
+    model: PoseModel, dataset: KeypointDataset, rescoring: Mapping[str, Any], **how: Any
+) -> tuple[Predictions, list[dict[str, Any]]]:
+    """What `predict_dataset` gives for `how`, and the result rows that `coco_results` makes of it by `rescoring`."""
+    predictions = predict_dataset(model, dataset, **how)
+    results = coco_results(
+        dataset.image_ids[dataset.image_index],
+        predictions.keypoints,
+        dataset.scores,
+        crop_areas(dataset, model.input_size),
+        sigmas=dataset.skeleton.sigmas,
+        **rescoring,
+    )
+    return predictions, results
+
+
+def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:
+    """The people of a dataset in COCO's format, for datasets that do not come from such a file."""
+    triples = np.concatenate([dataset.keypoints, 2 * dataset.visible[..., None]], axis=2)
+    boxes = xyxy_to_xywh(dataset.boxes)
+    return {
+        "images": [{"id": image_id} for image_id in dataset.image_ids.tolist()],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(dataset.skeleton.keypoint_names)}],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": int(dataset.image_ids[dataset.image_index[row]]),
+                "category_id": 1,
+                "iscrowd": 0,
+                "bbox": boxes[row].tolist(),
+                "area": float(dataset.areas[row]),
+                "num_keypoints": int(dataset.visible[row].sum()),
+                "keypoints": triples[row].ravel().tolist(),
+            }
+            for number, row in enumerate(range(len(dataset)), 1)
+        ],
+    }
+
+
+def _truth(people: KeypointDataset) -> Mapping[str, Any]:
+    """In COCO's format, checked: the json that the people are from, with their joints; else they themselves."""
+    content = _content(people.annotations or coco_annotations(people))
+    _check_annotations(content["annotations"])
+    if people.annotations is None or people.annotated_joints is None:
+        return content
+    annotations = [_with_joints(person, people.annotated_joints) for person in content["annotations"]]
+    return {**content, "annotations": annotations}
+
+
+def _with_joints(person: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
+    """An annotation with the joints at `places` of its own; -1 is one without a label."""
+    triples = np.array([*person["keypoints"], 0, 0, 0]).reshape(-1, 3)[list(places)]
+    return {**person, "keypoints": triples.ravel().tolist(), "num_keypoints": int((triples[:, 2] > 0).sum())}
+
+
+def _mean_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of what is not -1 along the last axis; -1 where nothing is."""
+    known = values > -1
+    mean = np.where(known, values, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
+    return np.where(known.any(-1), mean, -1.0)
+
+
+def _keypoint_category(content: Mapping[str, Any]) -> int:
+    """The id of the first category with keypoints."""
+    return next((category["id"] for category in content["categories"] if category.get("keypoints")), 1)
+
+
+def _check_predictions(
+    ids: NDArray[Any], poses: NDArray[np.float64], boxes: NDArray[np.float64], areas: NDArray[np.float64]
+) -> None:
+    if poses.ndim != 3 or poses.shape[2] != 3:
+        raise HrkitError(f"keypoints have shape {poses.shape}, wanted (N, K, 3): x, y, score")
+    for name, values in (("image_ids", ids), ("box_scores", boxes), ("areas", areas)):
+        if values.shape != (len(poses),):
+            raise HrkitError(f"{name} has shape {values.shape}, wanted ({len(poses)},) as there are keypoints")
+    finite = np.isfinite(poses).all((1, 2)) & np.isfinite(boxes) & np.isfinite(areas)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        count = f"{int((~finite).sum())} of {len(poses)}"
+        raise HrkitError(f"{count} people have numbers that are not finite, first row {row}, image {ids[row]}")
+
+
+def _sigmas_error(joints: int, sigmas: NDArray[np.float64]) -> HrkitError:
+    return HrkitError(f"{joints} keypoints, but {sigmas.size} sigmas; give `sigmas` for this skeleton")
+
+
+def _rows_by_image(ids: NDArray[Any]) -> list[NDArray[np.int64]]:
+    """The rows of each image, images in the order in which they first appear."""
+    _, first, place, counts = np.unique(ids, return_index=True, return_inverse=True, return_counts=True)
+    rows = np.split(np.argsort(place.ravel(), kind="stable"), np.cumsum(counts)[:-1])
+    return [rows[image] for image in np.argsort(first)]
+
+
+def _content(annotations: Any) -> Mapping[str, Any]:
+    """The dict of a COCO json; raises `HrkitError` if one of its three lists is missing."""
+    given = getattr(annotations, "dataset", annotations)
+    content = read_json(given) if isinstance(given, str | os.PathLike) else given
+    lists = ("images", "annotations", "categories")
+    if not isinstance(content, Mapping) or not all(isinstance(content.get(name), list) for name in lists):
+        raise HrkitError(f"annotations must have the lists {', '.join(lists)}, in COCO's format")
+    return content
+
+
+def _check_annotations(people: Sequence[Mapping[str, Any]]) -> int:
+    """How many joints the annotations have; 0 if there are none."""
+    for key in ("image_id", "category_id", "keypoints", "bbox", "area"):
+        lacking = [person for person in people if key not in person]
+        if lacking:
+            first = lacking[0].get("id")
+            raise HrkitError(f"{len(lacking)} of {len(people)} annotations have no {key!r}, first id {first}")
+    lengths = {len(person["keypoints"]) for person in people}
+    if len(lengths) > 1 or any(length % 3 for length in lengths):
+        raise HrkitError(f"annotations must have 3 numbers a keypoint, all alike; found {sorted(lengths)} numbers")
+    return max(lengths, default=0) // 3
+
+
+def _check_results(rows: Any, content: Mapping[str, Any], joints: int) -> None:
+    if isinstance(rows, str | Mapping) or not isinstance(rows, Sequence):
+        raise HrkitError("results must be a list of COCO result rows")
+
+    def refuse(wrong: list[int], what: str) -> None:
+        if wrong:
+            raise HrkitError(f"{len(wrong)} of {len(rows)} results {what}, first row {wrong[0]}")
+
+    for key in ("image_id", "category_id", "keypoints", "score"):
+        lacking = [place for place, row in enumerate(rows) if not isinstance(row, Mapping) or key not in row]
+        refuse(lacking, f"have no {key!r}")
+    for key, name in (("image_id", "images"), ("category_id", "categories")):
+        known = {entry.get("id") for entry in content[name]}
+        unknown = [place for place, row in enumerate(rows) if row[key] not in known]
+        refuse(unknown, f"name {name} that are not in the annotations ({rows[unknown[0]][key]!r})" if unknown else "")
+    wrong = [place for place, row in enumerate(rows) if len(row["keypoints"]) != 3 * joints]
+    refuse(wrong, f"have not {joints} keypoints")
+    # COCOeval takes an OKS of NaN for a match
+    numbers = np.array([[*row["keypoints"], row["score"]] for row in rows], np.float64)
+    finite = np.isfinite(numbers.reshape(len(rows), 3 * joints + 1)).all(1)
+    refuse(np.flatnonzero(~finite).tolist(), "have numbers that are not finite")
+
+
+def _as_coco(content: Mapping[str, Any]) -> COCO:
+    """A `COCO` on copies of the annotations, since COCOeval writes into them."""
+    from pycocotools.coco import COCO
+
+    people = [
+        # COCOeval takes a match with id 0 for none, so ids count from 1
+        {"iscrowd": 0, "num_keypoints": sum(flag > 0 for flag in person["keypoints"][2::3]), **person, "id": number}
+        for number, person in enumerate(content["annotations"], 1)
+    ]
+    truth = COCO()
+    truth.dataset = {**content, "annotations": people}
+    truth.createIndex()
+    return truth

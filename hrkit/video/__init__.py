@@ -1,0 +1,21 @@
+"""Frames in and drawn frames out: video files, folders of pictures, cameras, streams, and the sinks that record them.
+
+Frames are upright (H, W, 3) uint8 BGR arrays that know their index and their time in seconds.
+"""
+
+from hrkit.video.cameras import Camera, Stream, open_source
+from hrkit.video.files import FrameSource, PictureFolder, SourceInfo, VideoFile, VideoFrame
+from hrkit.video.sinks import Sink, open_sink
+
+__all__ = [
+    "Camera",
+    "FrameSource",
+    "PictureFolder",
+    "Sink",
+    "SourceInfo",
+    "Stream",
+    "VideoFile",
+    "VideoFrame",
+    "open_sink",
+    "open_source",
+]

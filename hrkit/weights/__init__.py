@@ -1,0 +1,10 @@
+"""Weights: which there are, where they are, how they are fetched, checked and read.
+
+`catalogue` finds the entry for a name, `downloads` and `hub` bring its file into the cache, and `checkpoints` reads it
+strictly and without pickle.
+"""
+
+from hrkit.weights.catalogue import WeightsEntry, entries, fetch, resolve, select
+from hrkit.weights.checkpoints import read_checkpoint
+
+__all__ = ["WeightsEntry", "entries", "fetch", "read_checkpoint", "resolve", "select"]

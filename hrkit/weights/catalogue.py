@@ -1,0 +1,264 @@
+"""Which weights there are, which of them fit, and how to get them.
+
+Entries come from the registry, so those of plugins stand beside hrkit's own (`zoo_entries.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from attrs import Factory, field, frozen
+from attrs.converters import optional
+
+from hrkit import registry
+from hrkit.errors import UnknownNameError, WeightsError
+from hrkit.hookspecs import hookimpl
+from hrkit.skeletons import get_skeleton
+from hrkit.weights import downloads, hub
+
+Kind = Literal["pose", "detector", "backbone"]
+"""What weights fill: a pose model, a detector, or a backbone alone (from ImageNet, to start training with)."""
+
+KINDS = ("pose", "detector", "backbone")
+CHANNEL_ORDERS = ("rgb", "bgr")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_SUFFIXES = (".pth", ".pt", ".weights", ".safetensors", ".bin", ".tar")
+_NAME = re.compile(r"\w[\w.+-]*")
+_CHECKSUM = re.compile(r"sha256:[0-9a-fA-F]{8,64}|sha1:[0-9a-fA-F]{8,40}")
+
+
+def _size(values: Iterable[int] | None) -> tuple[int, ...] | None:
+    return None if values is None else tuple(int(value) for value in values)
+
+
+def _floats(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _copy(metrics: Mapping[str, float]) -> dict[str, float]:
+    return dict(metrics)
+
+
+@frozen
+class WeightsEntry:
+    """One set of weights, where it is, and everything a network must know to use it.
+
+    Raises `WeightsError` for a field that makes no sense.
+    """
+
+    name: str
+    """Also the name of the file in the cache: letters, digits and `_ . + -`."""
+    model: str
+    """The registered backbone or detector that the weights fill."""
+    kind: Kind = "pose"
+    url: str | None = None
+    checksum: str | None = None
+    """"sha256:<hex>" or "sha1:<hex>", whole or its first 8 digits and more."""
+    size: int | None = None
+    """Bytes, where known."""
+    file: Path | None = field(default=None, converter=optional(Path))
+    """A file that the plugin carries; nothing is downloaded then."""
+    head: str | None = None
+    """Registered name of the head; None is the backbone's default."""
+    codec: str = "msra"
+    sigma: float = 2.0
+    """Of the training targets, heatmap px."""
+    skeleton: str = "coco17"
+    input_size: tuple[int, int] | None = field(
+        default=Factory(lambda self: (256, 192) if self.kind == "pose" else None, takes_self=True), converter=_size
+    )
+    """(height, width) that the weights were trained with, px; None where no size is fixed, which poses need."""
+    mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, converter=_floats)
+    """Of pixel / 255, in the network's own channel order; so is `std`."""
+    std: tuple[float, float, float] = field(default=IMAGENET_STD, converter=_floats)
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    metrics: Mapping[str, float] = field(factory=dict, converter=_copy, hash=False)
+    """As published, 0 to 1: "AP", "AP50", "AP75", "AR", "AR50", ... or "PCKh", "PCKh@0.1"."""
+    licence: str = ""
+    source: str = ""
+    """Who published them."""
+    default: bool = False
+    """Whether these are meant where nobody says which."""
+
+    def __attrs_post_init__(self) -> None:
+        for wrong, problem in (
+            (not _NAME.fullmatch(self.name), "name is no plain file name"),
+            (not self.model, "model is empty"),
+            (self.kind not in KINDS, f"kind is {self.kind!r}, not one of {', '.join(KINDS)}"),
+            (self.url is None and self.file is None, "it needs a url or a file"),
+            (self.url is not None and urlsplit(self.url).scheme not in ("http", "https"), "url is not http or https"),
+            (self.checksum and not _CHECKSUM.fullmatch(self.checksum), "checksum is not sha256:<hex> or sha1:<hex>"),
+            (self.size is not None and self.size <= 0, "size is not positive"),
+            (not self.codec, "codec is empty"),
+            (not self.sigma > 0, "sigma is not positive"),
+            (not self._has_sound_size(), "input_size is not (height, width)"),
+            (len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0, "mean and std are not three a piece"),
+            (self.channel_order not in CHANNEL_ORDERS, f"channel_order is {self.channel_order!r}, not rgb or bgr"),
+        ):
+            if wrong:
+                raise WeightsError(f"weights entry {self.name!r}: {problem}")
+        get_skeleton(self.skeleton)
+
+    def _has_sound_size(self) -> bool:
+        if self.input_size is None:
+            return self.kind != "pose"
+        return len(self.input_size) == 2 and min(self.input_size) > 0
+
+    @property
+    def num_joints(self) -> int:
+        """K of the skeleton."""
+        return len(get_skeleton(self.skeleton))
+
+
+@hookimpl
+def register_weights() -> Sequence[WeightsEntry]:
+    """hrkit's own entries."""
+    from hrkit.weights.published import published_entries  # it needs WeightsEntry, so it cannot come first
+
+    return published_entries()
+
+
+def entries(model: str | None = None, kind: Kind | None = None) -> list[WeightsEntry]:
+    """The registered entries in order of registration, of one model or kind where that is given."""
+    registered = (entry.value for entry in registry.weights.entries().values())
+    return [entry for entry in registered if model in (None, entry.model) and kind in (None, entry.kind)]
+
+
+def find(name: str) -> WeightsEntry:
+    """The entry `name`; raises `UnknownNameError` with the closest names."""
+    registered = registry.weights.entries()
+    if name not in registered:
+        model = name.split("-")[0]
+        related = [entry.name for entry in entries(model)]
+        kind, choices = (f"{model} weights", related) if related else ("weights", list(registered))
+        raise UnknownNameError(kind, name, choices, names=registered, hint=registry.where_else(name))
+    return registered[name].value
+
+
+def choose(
+    model: str,
+    *,
+    kind: Kind = "pose",
+    head: str | None = None,
+    num_joints: int | None = None,
+    input_size: tuple[int, int] | None = None,
+    codec: str | None = None,
+) -> WeightsEntry:
+    """The entry to take for `model`: of those that fit what is given (None: any), the default, else the first.
+
+    `head` is compared by name with the entry's, so give None for the backbone's default; `input_size` is
+    (height, width). Without `num_joints`, entries with 17 go before others. Raises `WeightsError` if nothing fits.
+    """
+    candidates = entries(model, kind)
+    if not candidates:
+        raise WeightsError(
+            f"{model} has no published {kind} weights; pass weights=PATH, or weights=None to leave it as initialised"
+        )
+    wanted: dict[str, Any] = {
+        "head": head,
+        "num_joints": num_joints,
+        "input_size": None if input_size is None else tuple(input_size),
+        "codec": codec,
+    }
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    fitting = [entry for entry in candidates if all(getattr(entry, name) == wanted[name] for name in wanted)]
+    if not fitting:
+        asked = ", ".join(f"{name}={value!r}" for name, value in wanted.items())
+        there = ", ".join(_describe(entry) for entry in candidates)
+        raise WeightsError(f"no {kind} weights of {model} fit {asked}; pass weights=PATH or one of: {there}")
+    if num_joints is None:
+        fitting.sort(key=lambda entry: entry.num_joints != 17)  # stable: the order of registration stays
+        fitting = [entry for entry in fitting if entry.num_joints == fitting[0].num_joints]
+    return next((entry for entry in fitting if entry.default), fitting[0])
+
+
+def select(
+    model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = "pose", **conditions: Any
+) -> WeightsEntry | Path | None:
+    """What a `weights` argument for `model` means: an entry, a file, or None for None.
+
+    "auto" is the entry that `choose` takes under `conditions`; otherwise a path, the name of an entry, or an address of
+    the Hub (`hf-hub:owner/name[@revision]`), whose file is fetched. A backbone may also start from the entry of a pose
+    model. Raises `WeightsError` for a missing file or an entry of another model or kind, `UnknownNameError` for an
+    unknown name, and as `hub.fetch`.
+    """
+    if weights is None:
+        return None
+    if weights == "auto":
+        return choose(model, kind=kind, **conditions)
+    if hub.is_address(weights):
+        return hub.fetch(weights)
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
+    name = os.fspath(weights)
+    if name in registry.weights.entries() or not _looks_like_path(weights):
+        entry = find(name)
+        if entry.model != model:
+            raise WeightsError(
+                f"weights {name!r} are of {entry.model}, not of {model}; `hrkit models {model}` lists more"
+            )
+        if entry.kind != kind and (kind, entry.kind) != ("backbone", "pose"):
+            others = f"`hrkit models {model}` lists more"
+            advice = "pass them as backbone_weights" if (kind, entry.kind) == ("pose", "backbone") else others
+            raise WeightsError(f"{name!r} are {entry.kind} weights, not {kind} weights; {advice}")
+        return entry
+    raise WeightsError(f"there is no weights file {path}; check the path, or take a name that `hrkit models` lists")
+
+
+def resolve(model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = "pose") -> Path | None:
+    """The file behind a `weights` argument for `model`, fetched if need be; None stays None.
+
+    Raises as `select`, and `DownloadError` as `fetch` does.
+    """
+    selected = select(model, weights, kind=kind)
+    return fetch(selected) if isinstance(selected, WeightsEntry) else selected
+
+
+def cache_path(entry: WeightsEntry) -> Path:
+    """Where the file of an entry is: what the plugin carries, or its place in the cache, downloaded or not."""
+    if entry.file is not None:
+        return entry.file
+    suffix = PurePosixPath(urlsplit(entry.url or "").path).suffix
+    return downloads.cache_dir() / f"{entry.name}{suffix or '.pth'}"
+
+
+def is_cached(entry: WeightsEntry) -> bool:
+    """Whether the file is there, of the published size where that is known; `fetch` checks what is in it."""
+    path = cache_path(entry)
+    return path.is_file() and entry.size in (None, path.stat().st_size)
+
+
+def fetch(entry: WeightsEntry, progress: bool = True) -> Path:
+    """The file of an entry: carried by the plugin, else from the cache, else downloaded into it and checked.
+
+    `progress` shows a bar on stderr. Raises `WeightsError` if a carried file is missing, `DownloadError` if the file
+    cannot be fetched or is not what was published.
+    """
+    path = cache_path(entry)
+    if entry.url is None or entry.file is not None:
+        if not path.is_file():
+            raise WeightsError(f"weights {entry.name!r}: the plugin's file {path} is missing; install the plugin again")
+        return path
+    return downloads.download(entry.url, path, checksum=entry.checksum, size=entry.size, progress=progress)
+
+
+def _looks_like_path(weights: str | os.PathLike[str]) -> bool:
+    name = os.fspath(weights)
+    separators = {os.sep, os.altsep or os.sep}
+    return not isinstance(weights, str) or any(s in name for s in separators) or name.lower().endswith(_SUFFIXES)
+
+
+def _describe(entry: WeightsEntry) -> str:
+    if entry.kind != "pose" or entry.input_size is None:
+        return entry.name
+    height, width = entry.input_size
+    head = f", head {entry.head}" if entry.head else ""
+    return f"{entry.name} ({entry.num_joints} joints, {height}x{width}, {entry.codec}{head})"

@@ -1,0 +1,72 @@
+"""The tables of docs/coming-from.md name calls and commands that are there."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from unittest.mock import create_autospec
+
+import numpy as np
+import pytest
+
+from documented import DOCS, code_words, commands
+from hrkit import Pipeline, Poses, create_detector, create_pose_model
+from hrkit.drawing.annotators import HeatmapAnnotator, SkeletonAnnotator, background
+from hrkit.skeletons import get_skeleton
+from hrkit.tracking.follower import Follower
+from hrkit.tracking.tracker import PoseTracker
+from hrkit.video.files import VideoFrame
+
+
+def _new_calls() -> list[str]:
+    """The words in code's type in the right columns of the tables."""
+    text = (DOCS / "coming-from.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return [word for _, cell in rows for word in code_words(cell)]
+
+
+@pytest.fixture
+def names() -> dict[str, Any]:
+    """What the tables use: signatures are checked, and no network is built or fetched."""
+    return {
+        **{part.__name__: part for part in (SkeletonAnnotator, PoseTracker, background, get_skeleton)},
+        "Follower": create_autospec(Follower),
+        "HeatmapAnnotator": create_autospec(HeatmapAnnotator),
+        "Pipeline": create_autospec(Pipeline),
+        "create_detector": create_autospec(create_detector),
+        "create_pose_model": create_autospec(create_pose_model),
+        "pipeline": create_autospec(Pipeline, instance=True),
+        "poses": Poses.empty(get_skeleton("coco17")),
+        "boxes": [[0, 0, 9, 9]],
+        "VideoFrame": VideoFrame,
+        "follower": create_autospec(Follower, instance=True, **{"step.return_value": [None]}),
+        "number": 0,
+        **dict.fromkeys(("time", "seconds"), 0.0),
+        **dict.fromkeys(("image", "image_a", "image_b", "frame"), np.zeros((9, 9, 3), np.uint8)),
+    }
+
+
+@pytest.mark.parametrize("call", _new_calls())
+def test_new_calls_are_right(call: str, names: dict[str, Any]) -> None:
+    if call.startswith("hrkit "):
+        (command,) = commands(call)
+        assert command.mistake() is None
+    else:
+        exec(call, names)
+
+
+def test_a_wrong_call_would_be_found(names: dict[str, Any]) -> None:
+    for wrong in ('Pipeline.from_names("hrnet_w32", detector_threshold=0.3)', "pipeline.predict(image, box=boxes)"):
+        with pytest.raises(TypeError):
+            exec(wrong, names)
+    assert [command.mistake() is None for command in commands("hrkit demo --kamera 0")] == [False]
+
+
+def test_the_old_class_takes_the_old_arguments() -> None:
+    import inspect
+
+    from hrkit.compat import SimpleHRNet
+
+    page = (DOCS / "coming-from.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)=", page.split("## MMPose")[0])) - {"c"}
+    assert {"multiperson", "nof_joints", "yolo_model_def"} <= named <= set(inspect.signature(SimpleHRNet).parameters)

@@ -1,0 +1,223 @@
+"""A run that was stopped, killed or ran out of disk anywhere goes on to the weights it would have had."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hrkit.errors import HrkitError
+from hrkit.training.config import TrainConfig, save_config
+from hrkit.training.run import train
+from tiny_runs import last_state, last_weights, read_log, same_weights, script_of, tiny_config
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_folder_that_exists_is_kept(painted_coco: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious.txt").write_text("x")
+    with pytest.raises(HrkitError, match="exists; pass --resume"):
+        train(tiny_config(painted_coco, tmp_path / "run"))
+    assert (tmp_path / "run" / "precious.txt").read_text() == "x"
+
+
+def test_resuming_with_another_recipe_is_refused(painted_coco: Path, tmp_path: Path) -> None:
+    train(tiny_config(painted_coco, tmp_path / "run", max_steps=1))
+    with pytest.raises(HrkitError, match="begun with another learning_rate"):
+        train(tiny_config(painted_coco, tmp_path / "run", learning_rate=0.5, resume=True))
+
+
+RECIPES: list[dict[str, Any]] = [
+    {"ema": 0.9, "optimizer": "adamw", "warmup_steps": 3, "clip_norm": 1.0},
+    {"optimizer": "sgd", "schedule": "cosine", "accumulate": 2, "batch_size": 2},
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_stopped_anywhere_it_goes_on_to_the_same_weights(
+    painted_coco: Path, tmp_path: Path, recipe: dict[str, Any]
+) -> None:
+    whole = tiny_config(painted_coco, tmp_path / "whole", epochs=3, validation=f"coco:{painted_coco}", **recipe)
+    train(whole)
+    expected = last_weights(tmp_path / "whole")
+    for stop in (1, 2, 3, 5, 8):
+        folder = tmp_path / f"stopped{stop}"
+        settings = {**recipe, "epochs": 3, "validation": f"coco:{painted_coco}", "save_every": 1}
+        part = _interrupted(tiny_config(painted_coco, folder, **settings), stop)
+        assert part == stop
+        train(tiny_config(painted_coco, folder, resume=True, **settings))
+        assert same_weights(last_weights(folder), expected), stop
+        losses = [(line["step"], line["loss"]) for line in read_log(folder) if "loss" in line]
+        assert losses == [(line["step"], line["loss"]) for line in read_log(tmp_path / "whole") if "loss" in line]
+
+
+def _interrupted(config: TrainConfig, stop: int) -> int:
+    """Trains until a signal after `stop` steps, and gives the step of the checkpoint."""
+    count = 0
+    real = torch.optim.Optimizer.zero_grad
+
+    def counted(self: torch.optim.Optimizer, set_to_none: bool = True) -> None:
+        nonlocal count
+        count += 1
+        if count == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        real(self, set_to_none)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (torch.optim.AdamW, torch.optim.SGD, torch.optim.Adam):
+            patch.setattr(kind, "zero_grad", counted)
+        with pytest.raises(KeyboardInterrupt, match="go on with --resume"):
+            train(config)
+    return last_state(Path(config.output))["step"]
+
+
+@pytest.mark.parametrize("moment", [0.2, 0.5, 0.8])
+def test_killed_in_the_middle_of_a_save(painted_coco: Path, tmp_path: Path, moment: float) -> None:
+    """The file before it is whole, and nothing else counts."""
+    train(tiny_config(painted_coco, tmp_path / "whole"))
+    folder = tmp_path / "run"
+    code = f"""
+import os, signal, torch
+real, saves = torch.save, []
+def save(content, path):
+    saves.append(path)
+    real(content, path)
+    if len(saves) == 4:  # what was written so far is cut short, and the process is gone
+        with open(path, "r+b") as file:
+            file.truncate(int(os.path.getsize(path) * {moment}))
+        os.kill(os.getpid(), signal.SIGKILL)
+torch.save = save
+torch.set_num_threads(1)
+{script_of(tiny_config(painted_coco, folder, save_every=1))}
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert any(path.name.startswith(".last-") for path in folder.iterdir())
+    train(tiny_config(painted_coco, folder, resume=True, save_every=1))
+    assert same_weights(last_weights(folder), last_weights(tmp_path / "whole"))
+    assert not any(path.name.startswith(".") for path in folder.iterdir())
+
+
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+from attrs import evolve
+from hrkit.training.config import TrainConfig, load_config
+from hrkit.training.run import train
+
+torch.set_num_threads(1)
+config = load_config(sys.argv[1], TrainConfig)
+folder = Path(sys.argv[2])
+
+def attempt(output, seconds):
+    child = os.fork()
+    if child == 0:
+        signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody handles it: then the process is gone, as by kill -9
+        train(evolve(config, output=str(output), resume=True))
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+started = time.perf_counter()
+assert attempt(folder / "whole", 0) == 0
+whole = time.perf_counter() - started
+moments, kills, runs = random.Random(0), 0, 0
+while kills < 20:
+    code = attempt(folder / f"run{runs}", moments.uniform(0, whole))
+    assert code in (0, -signal.SIGALRM), code
+    kills, runs = kills + (code != 0), runs + (code == 0)
+assert attempt(folder / f"run{runs}", 0) == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the moments are drawn in forked processes")
+def test_killed_at_twenty_random_moments(painted_coco: Path, tmp_path: Path) -> None:
+    config = tiny_config(painted_coco, tmp_path, epochs=5, save_every=1, ema=0.9, validation=f"coco:{painted_coco}")
+    save_config(config, tmp_path / "config.json")
+    command = [sys.executable, "-c", KILLER, str(tmp_path / "config.json"), str(tmp_path)]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    whole = last_state(tmp_path / "whole")
+    assert whole["step"] == 15
+    ended = sorted(tmp_path.glob("run*"))
+    assert ended
+    for folder in ended:
+        state = last_state(folder)
+        assert same_weights(state["model"], whole["model"])
+        assert same_weights(state["average"], whole["average"])
+        assert state["best"] == whole["best"]
+        assert [(line["step"], line.get("loss"), line.get("AP")) for line in read_log(folder)] == [
+            (line["step"], line.get("loss"), line.get("AP")) for line in read_log(tmp_path / "whole")
+        ]
+        assert (folder / "best.safetensors").read_bytes() == (tmp_path / "whole/best.safetensors").read_bytes()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[int], None]]:
+    """Files may grow to so many bytes from when it is called; -1 lifts that."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_shows_before_the_first_step(
+    painted_coco: Path, tmp_path: Path, small_disk: Callable[[int], None]
+) -> None:
+    small_disk(100_000)
+    with pytest.raises(OSError, match=r"last\.pt: cannot be written; is the disk full\?") as error:
+        train(tiny_config(painted_coco, tmp_path / "run"))
+    assert "\n" not in str(error.value)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json"}
+
+
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
+    painted_coco: Path, tmp_path: Path, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny_config(painted_coco, tmp_path / "whole"))
+    real, saves = torch.save, []
+
+    def save(content: Any, path: Any) -> None:
+        saves.append(path)
+        if len(saves) == 4:
+            small_disk(100_000)
+        real(content, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", save)
+        with pytest.raises(OSError, match="is the disk full"):
+            train(tiny_config(painted_coco, tmp_path / "run", save_every=1))
+    small_disk(-1)
+    assert last_state(tmp_path / "run")["step"] == 2
+    train(tiny_config(painted_coco, tmp_path / "run", save_every=1, resume=True))
+    assert same_weights(last_weights(tmp_path / "run"), last_weights(tmp_path / "whole"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups to signal")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_whole_group_saves_and_says_so(
+    painted_coco: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    save_config(
+        tiny_config(painted_coco, tmp_path / "run", epochs=500, workers=1, device="cpu"), tmp_path / "config.json"
+    )
+    command = [sys.executable, "-m", "hrkit", "train", "--config", str(tmp_path / "config.json")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    seen = ""
+    while "loss=" not in seen:  # the bar shows that steps are made
+        seen += process.stderr.read(1)
+    os.killpg(process.pid, number)
+    rest = process.stderr.read()
+    assert process.wait() == code, rest
+    assert "go on with --resume" in rest
+    assert "Traceback" not in rest
+    assert last_state(tmp_path / "run")["step"] > 0

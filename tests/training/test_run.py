@@ -1,0 +1,192 @@
+"""Training: it learns, it resumes to the bit, two processes are one, and mistakes are found before hours are spent."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hrkit import Pipeline, create_pose_model
+from hrkit.datasets.coco import coco
+from hrkit.errors import DatasetError, HrkitError
+from hrkit.training.config import Augmentation, TrainConfig
+from hrkit.training.learner import build_optimizer, learning_rate_factor, update_average
+from hrkit.training.objective import share_with_teacher
+from hrkit.training.run import NonFiniteLossError, build_model, train
+from made_coco import make_coco
+from tiny_runs import last_weights, read_log, script_of, tiny_config
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_run_and_what_it_leaves(painted_coco: Path, tmp_path: Path) -> None:
+    result = train(tiny_config(painted_coco, tmp_path / "run", validation=f"coco:{painted_coco}", ema=0.9))
+    assert (result.steps, result.epochs) == (6, 2)
+    assert result.best is not None
+    lines = read_log(tmp_path / "run")
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert {"loss", "pck", "learning_rate", "samples_per_second"} <= set(lines[0])
+    assert [line["epoch"] for line in lines if "AP" in line] == [1, 2]
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        *("config.json", "log.jsonl", "last.pt", "best.pt", "best.safetensors")
+    }
+    pipeline = Pipeline.from_names("timm/test_resnet", weights=tmp_path / "run" / "best.safetensors")
+    assert pipeline.pose_model.input_size == (64, 64)
+    assert pipeline.skeleton.name == "coco17"
+
+
+def test_it_learns(painted_coco: Path, tmp_path: Path) -> None:
+    still = Augmentation(scale=0.0, rotation=0.0, flip=0.0, half_body=0.0)
+    train(
+        tiny_config(painted_coco, tmp_path / "run", epochs=40, learning_rate=3e-3, augmentation=still, milestones=(30,))
+    )
+    losses = [line["loss"] for line in read_log(tmp_path / "run")]
+    assert sum(losses[-6:]) < 0.7 * sum(losses[:6])
+
+
+def test_it_says_when_it_begins_from_chance(
+    painted_coco: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chance = "no weights to begin with are published for hrnet_w2: it begins from chance"
+    people = coco(painted_coco)
+    for weights, told in (("auto", [chance]), (None, [])):
+        caplog.clear()
+        build_model(tiny_config(painted_coco, tmp_path, backbone="hrnet_w2", backbone_weights=weights), people)
+        assert caplog.messages == told
+
+
+def _torchrun(painted_coco: Path, output: Path, processes: int, **changes: Any) -> None:
+    config = tiny_config(painted_coco, output, **changes)
+    script = output.with_suffix(".py")
+    script.write_text(script_of(config))
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(run, capture_output=True, text=True, env=environment)
+    assert process.returncode == 0, process.stderr
+
+
+def test_two_processes_are_one(painted_coco: Path, tmp_path: Path) -> None:
+    common: dict[str, Any] = {
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "precision": "float64",
+        "freeze_batch_norm": True,
+        "epochs": 7,
+        "max_steps": 20,
+        "schedule": "cosine",
+        "validation": f"coco:{painted_coco}",
+        "evaluate_every": 7,
+    }
+    _torchrun(painted_coco, tmp_path / "two", 2, batch_size=2, **common)
+    train(tiny_config(painted_coco, tmp_path / "one", batch_size=4, **common))
+    one, two = last_weights(tmp_path / "one"), last_weights(tmp_path / "two")
+    assert max((one[name] - two[name]).abs().max().item() for name in one if one[name].is_floating_point()) <= 1e-6
+    moved = create_pose_model("timm/test_resnet", input_size=(64, 64)).double().state_dict()
+    assert any(not torch.allclose(one[name], moved[name]) for name in one)
+    metrics = [line["AP"] for folder in ("one", "two") for line in read_log(tmp_path / folder) if "AP" in line]
+    assert metrics[0] == pytest.approx(metrics[1], abs=1e-6)
+
+
+def test_two_processes_learn_as_well_with_batch_norm(painted_coco: Path, tmp_path: Path) -> None:
+    """Each normalises by its own half of the batch, so the weights differ; what they come to does not."""
+    common: dict[str, Any] = {"epochs": 40, "learning_rate": 3e-3, "milestones": (30,)}
+    _torchrun(painted_coco, tmp_path / "two", 2, batch_size=2, **common)
+    train(tiny_config(painted_coco, tmp_path / "one", batch_size=4, **common))
+    one, two = ([line["loss"] for line in read_log(tmp_path / name)] for name in ("one", "two"))
+    assert len(one) == len(two) == 120
+    assert sum(two[-6:]) < 0.75 * sum(two[:6])
+    assert sum(two[-6:]) == pytest.approx(sum(one[-6:]), rel=0.1)
+
+
+def test_a_loss_that_is_no_number_names_the_people(painted_coco: Path, tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"the loss is nan at step \d+; annotations of the batch: \[\d+"):
+        train(tiny_config(painted_coco, tmp_path / "run", learning_rate=1e30, optimizer="sgd", epochs=9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"frozen": ("backbon.",)}, "begins with 'backbon.'"),
+        ({"frozen": ("backbone.", "head.")}, "everything is frozen"),
+        ({"loss": "bce"}, "needs a head with logits"),
+        ({"loss": "mean"}, "unknown loss 'mean'"),
+        ({"joint_weights": (1.0, 2.0)}, "joint_weights has 2 values for 17 joints"),
+        ({"batch_size": 64}, "12 people fill no step of 64"),
+        ({"datasets": ("coco:nowhere",)}, "no COCO json there"),
+        ({"backbone": "hrnt_w32"}, "did you mean hrnet_w32"),
+    ],
+)
+def test_mistakes_are_found_first(painted_coco: Path, tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(HrkitError, match=says):
+        train(tiny_config(painted_coco, tmp_path / "run", **changes))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_picture_stops_with_its_name(tmp_path: Path, workers: int) -> None:
+    make_coco(tmp_path)
+    (tmp_path / "images/003.png").write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=r"003\.png: is no picture") as error:
+        train(tiny_config(tmp_path, tmp_path / "run", workers=workers))
+    assert "\n" not in str(error.value)
+
+
+def test_schedules() -> None:
+    step = TrainConfig(output="x", warmup_steps=10)
+    assert learning_rate_factor(step, 0, 10, 2100) == pytest.approx(0.1)
+    assert learning_rate_factor(step, 1699, 10, 2100) == 1
+    assert learning_rate_factor(step, 1700, 10, 2100) == pytest.approx(0.1)
+    assert learning_rate_factor(step, 2000, 10, 2100) == pytest.approx(0.01)
+    cosine = TrainConfig(output="x", schedule="cosine")
+    assert learning_rate_factor(cosine, 1050, 10, 2100) == pytest.approx(0.5)
+    assert learning_rate_factor(cosine, 2100, 10, 2100) == pytest.approx(0)
+
+
+def test_frozen_parts_do_not_move_and_the_head_has_its_own_rate(painted_coco: Path, tmp_path: Path) -> None:
+    config = tiny_config(painted_coco, tmp_path / "run", frozen=("backbone.",), head_learning_rate=0.01, max_steps=2)
+    torch.manual_seed(config.seed)
+    before = create_pose_model("timm/test_resnet", input_size=(64, 64)).state_dict()
+    train(config)
+    after = last_weights(tmp_path / "run")
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed
+    assert all(name.startswith("head.") for name in changed)
+    model = create_pose_model("timm/test_resnet", input_size=(64, 64))
+    groups = build_optimizer(tiny_config(painted_coco, tmp_path, head_learning_rate=0.01), model).param_groups
+    assert sorted(group["base_lr"] for group in groups) == [0.001, 0.01]
+
+
+def test_the_average_follows_the_weights() -> None:
+    model, average = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    distance = (average.weight - model.weight).norm().item()
+    for step in range(1, 200):
+        update_average(average, model, 0.9, step)
+    assert (average.weight - model.weight).norm().item() < 1e-6 < distance
+    assert math.isfinite(distance)
+
+
+def test_a_teacher_labels_too(painted_coco: Path, tmp_path: Path) -> None:
+    teacher = create_pose_model("timm/test_resnet", input_size=(64, 64))
+    teacher.save(tmp_path / "teacher.safetensors")
+    taught: dict[str, Any] = {"teacher": "timm/test_resnet", "teacher_weights": str(tmp_path / "teacher.safetensors")}
+    for name, changes in (("alone", {}), ("none", {**taught, "teacher_share": 0.0}), ("half", taught)):
+        train(tiny_config(painted_coco, tmp_path / name, max_steps=3, **changes))
+    losses = {name: [line["loss"] for line in read_log(tmp_path / name)] for name in ("alone", "none", "half")}
+    assert losses["alone"] == losses["none"]
+    assert losses["alone"] != losses["half"]
+    with pytest.raises(HrkitError, match=r"another input size: \(64, 64\), not \(96, 64\)"):
+        train(tiny_config(painted_coco, tmp_path / "odd", input_size=(96, 64), **taught))
+
+
+def test_what_a_teacher_says_of_joints() -> None:
+    targets, taught = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
+    weights = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    mixed, mixed_weights = share_with_teacher(targets, weights, taught, 0.25)
+    torch.testing.assert_close(mixed[0, 0], 0.75 * targets[0, 0] + 0.25 * taught[0, 0])
+    torch.testing.assert_close(mixed[0, 1], taught[0, 1])
+    assert mixed_weights.tolist() == [[1, 0.25, 1], [0.25, 1, 0.25]]
