@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 
 from hrkit import geometry, warping
@@ -23,6 +22,7 @@ from hrkit.profiling import section
 from hrkit.runtimes.prepare import OWN
 from hrkit.structures import Detections, Poses, Skeleton
 from hrkit_higherhrnet.grouping import Grouping, People, group
+from hrkit_higherhrnet.outputs import merged, resized, unpacked
 from hrkit_higherhrnet.pictures import input_size, to_input
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from hrkit.pose_model import PoseModel, PreparedPoseModel
     from hrkit.training.config import Augmentation, TrainConfig
     from hrkit.training.objective import Objective
+
+__all__ = ["HigherModel", "grouping_order", "unpacked"]
 
 Frame = NDArray[np.uint8]
 
@@ -103,18 +105,18 @@ class HigherModel(BottomUpModel):
                 images = self.normalise(self._warp_frames(frames, size))
             with section("pose network"):
                 here, own_tags = self.passes(images, flip_test=flip_test)
-            heatmaps.append(_resized(here, base))
+            heatmaps.append(resized(here, base))
             if scale == min(self.scales, key=lambda one: abs(one - 1)):
-                tags = [_resized(one, base) for one in own_tags]
+                tags = [resized(one, base) for one in own_tags]
         return torch.stack(heatmaps).mean(0), torch.stack(tags)
 
     def passes(self, images: torch.Tensor, *, flip_test: bool = False) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """(N,3,H,W) -> heatmaps (N,K,H/2,W/2), the mean of both resolutions and passes, and tags of each pass."""
-        heatmaps, tags = _merged(self(images).float())
+        heatmaps, tags = merged(self(images).float())
         if not flip_test:
             return heatmaps, [tags]
         mirror = self.skeleton.flip_indices.tolist()
-        flipped, flipped_tags = (maps.flip(3)[:, mirror] for maps in _merged(self(images.flip(3)).float()))
+        flipped, flipped_tags = (maps.flip(3)[:, mirror] for maps in merged(self(images.flip(3)).float()))
         return (heatmaps + flipped) / 2, [tags, flipped_tags]
 
     def samples(
@@ -150,12 +152,6 @@ class HigherModel(BottomUpModel):
         return torch.from_numpy(np.concatenate([geometry.warp_crops(frame, transforms, size) for frame in frames]))
 
 
-def unpacked(outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N,6K,h,w) of the head -> (N,2K,h,w) heatmaps and tags, and (N,K,2h,2w) heatmaps."""
-    joints = outputs.shape[1] // 6
-    return outputs[:, : 2 * joints], F.pixel_shuffle(outputs[:, 2 * joints :], 2)
-
-
 def grouping_order(skeleton: Skeleton) -> list[int]:
     """Joints by `_PARTS`, those of other names last; of COCO's the official order."""
     ranks = [
@@ -163,17 +159,6 @@ def grouping_order(skeleton: Skeleton) -> list[int]:
         for name in skeleton.keypoint_names
     ]
     return sorted(range(len(skeleton)), key=lambda joint: ranks[joint])
-
-
-def _merged(outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean heatmaps (N,K,H/2,W/2) of both resolutions, and the tags as large."""
-    low, high = unpacked(outputs)
-    heatmaps, tags = _resized(low, (high.shape[2], high.shape[3])).chunk(2, dim=1)
-    return (heatmaps + high) / 2, tags
-
-
-def _resized(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def _poses(

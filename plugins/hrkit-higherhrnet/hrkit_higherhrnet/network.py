@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from hrkit.backbones.base import initialise
@@ -19,6 +18,7 @@ from hrkit.backbones.blocks import BasicBlock
 from hrkit.backbones.hrnet import HRNet
 from hrkit.errors import HrkitError
 from hrkit_higherhrnet.model import HigherModel
+from hrkit_higherhrnet.outputs import packed
 
 REFINEMENTS = 4
 """Residual blocks after the transposed convolution."""
@@ -68,11 +68,8 @@ class HigherHead(nn.Module):
         initialise(self)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """[(N,C,h,w), ...] -> (N,6K,h,w), both outputs in one tensor; `model.unpacked` takes it apart."""
+        """[(N,C,h,w), ...] -> (N,6K,h,w), both outputs in one tensor; `outputs.unpacked` takes it apart."""
         finest = features[0]
         low = self.final_layers[0](finest)
         high = self.final_layers[1](self.deconv_layers[0](torch.cat([finest, low], dim=1)))
-        count, _, height, width = low.shape
-        apart = F.pixel_unshuffle(high, 2)  # which leaves an empty batch as it is
-        apart = apart.reshape(count, 4 * self.num_joints, height, width)
-        return torch.cat([low, apart], dim=1)
+        return packed(low, high)

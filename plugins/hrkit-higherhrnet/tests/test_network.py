@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hrkit_higherhrnet.model import unpacked
 from hrkit_higherhrnet.network import HigherHead
+from hrkit_higherhrnet.outputs import unpacked
 
 from hrkit import create_pose_model
 from hrkit.errors import HrkitError

@@ -152,13 +152,16 @@ def run(batch: Sequence[Job]) -> list[Detections | Poses]:
         found = pipeline.predict_batch([job.image for job in batch])
         everybody = [_chosen(job, poses) for job, poses in zip(batch, found, strict=True)]
         return [poses.detections if job.boxes_only else poses for job, poses in zip(batch, everybody, strict=True)]
-    looking = [job for job in batch if job.boxes is None]
-    found = iter(pipeline.detect([job.image for job in looking]) if looking else [])
-    boxes = [_chosen(job, next(found)) if job.boxes is None else job.boxes for job in batch]
-    posing = [(job.image, people) for job, people in zip(batch, boxes, strict=True) if not job.boxes_only]
-    images, people = [image for image, _ in posing], [boxes for _, boxes in posing]
-    poses = iter(pipeline.predict_batch(images, people) if posing else [])
-    return [boxes[row] if job.boxes_only else next(poses) for row, job in enumerate(batch)]
+    looking = [job.image for job in batch if job.boxes is None]
+    detected = iter(pipeline.detect(looking) if looking else [])
+    boxes = [_chosen(job, next(detected)) if job.boxes is None else job.boxes for job in batch]
+    posing = [row for row, job in enumerate(batch) if not job.boxes_only]
+    answers: list[Detections | Poses] = [*boxes]
+    if posing:
+        everybody = pipeline.predict_batch([batch[row].image for row in posing], [boxes[row] for row in posing])
+        for row, poses in zip(posing, everybody, strict=True):
+            answers[row] = poses
+    return answers
 
 
 def _chosen(job: Job, found: Found) -> Found:
@@ -175,20 +178,20 @@ class SharedPipeline:
 
     def detect(self, images: Sequence[Frame]) -> list[Detections]:
         """As `Pipeline.detect`; of those above the threshold the best."""
-        return self._ask(
-            Job(self._pipeline, image, threshold=self._threshold, most_people=self._most_people, boxes_only=True)
-            for image in images
-        )
+        return self._ask(images, [None] * len(images), boxes_only=True)
 
     def predict_batch(
         self, images: Sequence[Frame], boxes: Sequence[Detections] | None, return_heatmaps: bool = False
     ) -> list[Poses]:
         """As `Pipeline.predict_batch`, without heatmaps; without boxes, of those above the threshold the best."""
-        given = [None] * len(images) if boxes is None else boxes
-        limits = {"threshold": self._threshold, "most_people": self._most_people}
-        return self._ask(Job(self._pipeline, image, one, **limits) for image, one in zip(images, given, strict=True))
+        return self._ask(images, [None] * len(images) if boxes is None else boxes, boxes_only=False)
 
-    def _ask(self, jobs: Any) -> list[Any]:
+    # Any: `Detections` with boxes_only, else `Poses`
+    def _ask(self, images: Sequence[Frame], boxes: Sequence[Detections | None], *, boxes_only: bool) -> list[Any]:
+        jobs = [
+            Job(self._pipeline, image, given, self._threshold, self._most_people, boxes_only)
+            for image, given in zip(images, boxes, strict=True)
+        ]
         try:
             return [answer.result() for answer in self._batcher.submit(*jobs)]
         except CancelledError:

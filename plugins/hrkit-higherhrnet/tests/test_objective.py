@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hrkit_higherhrnet.losses import heatmap_loss, tag_losses
+from hrkit_higherhrnet.objective import heatmap_loss, tag_losses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
