@@ -56,11 +56,11 @@ def command(
 
     import uvicorn
 
-    from hrkit_web.batching import Batcher
-    from hrkit_web.guard import is_loopback
+    from hrkit_web.gates.access import is_loopback
+    from hrkit_web.gates.connections import server_config
     from hrkit_web.metrics import Metrics
-    from hrkit_web.models import Models, build_pipeline
-    from hrkit_web.protocol import server_config
+    from hrkit_web.networks.batching import Batcher
+    from hrkit_web.networks.models import Models, build_pipeline
     from hrkit_web.server import create_app
     from hrkit_web.settings import Settings
 
@@ -97,7 +97,7 @@ def _limits(max_upload: int, max_pixels: float, rate: float) -> Limits:
     """From MB, millions and requests a second; so much memory that one photo of the largest size can be decoded."""
     from attrs import evolve
 
-    from hrkit_web.photos import PIXEL_BYTES
+    from hrkit_web.files.images import PIXEL_BYTES
     from hrkit_web.settings import MEGA, Limits
 
     usual, pixels = Limits(), round(max_pixels * MEGA)
@@ -111,7 +111,7 @@ def _token(given: str | None, host: str, host_names: tuple[str, ...], *, behind_
     import secrets
 
     from hrkit.errors import HrkitError
-    from hrkit_web.guard import is_loopback
+    from hrkit_web.gates.access import is_loopback
 
     if given is not None and not re.fullmatch(r"[\w.~-]{16,}", given, re.ASCII):
         raise HrkitError("a token is 16 or more letters, digits or ._~- ; leave --token out to have one made")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hrkit.drawing.colors import LEFT, MIDDLE, PEOPLE, RIGHT, UNKNOWN, joint_sides
 from hrkit.structures import Poses, Skeleton
-from hrkit_web.models import LOWEST_THRESHOLD
+from hrkit_web.networks.models import LOWEST_THRESHOLD
 
 
 class Choice(BaseModel):

@@ -15,14 +15,15 @@ from starlette.types import Receive, Scope, Send
 
 from hrkit import __version__
 from hrkit.errors import DownloadError, HrkitError
-from hrkit_web import live, metrics, pages, poses_route, videos
-from hrkit_web.batching import Batcher
-from hrkit_web.bodies import Bodies
+from hrkit_web import metrics
 from hrkit_web.errors import RefusedError
-from hrkit_web.guard import Guard, refuse
-from hrkit_web.models import Models
+from hrkit_web.files.results import MEDIA_TYPES
+from hrkit_web.gates.access import Guard, refuse
+from hrkit_web.gates.bodies import Bodies
+from hrkit_web.networks.batching import Batcher
+from hrkit_web.networks.models import Models
 from hrkit_web.payloads import Refusal, colors_out
-from hrkit_web.results import MEDIA_TYPES
+from hrkit_web.routes import cameras, pages, photos, videos
 from hrkit_web.services import Services, services_of
 from hrkit_web.settings import Settings
 
@@ -63,7 +64,7 @@ def create_app(settings: Settings, models: Models, batcher: Batcher, counted: me
         redoc_url=None,
         responses=REFUSALS,
     )
-    for part in (pages, poses_route, videos, live):
+    for part in (pages, photos, videos, cameras):
         app.include_router(part.router)
     _add_routes(app)
     app.add_exception_handler(HrkitError, _refused)

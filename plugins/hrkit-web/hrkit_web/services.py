@@ -11,13 +11,13 @@ import anyio.to_thread
 from attrs import define, field
 from starlette.requests import HTTPConnection
 
-from hrkit_web.batching import Batcher, SharedPipeline
 from hrkit_web.errors import BusyError
+from hrkit_web.files.images import Room
+from hrkit_web.files.results import ResultStore
 from hrkit_web.metrics import Metrics
-from hrkit_web.models import Models
+from hrkit_web.networks.batching import Batcher, SharedPipeline
+from hrkit_web.networks.models import Models
 from hrkit_web.payloads import Choice
-from hrkit_web.photos import Room
-from hrkit_web.results import ResultStore
 from hrkit_web.settings import Limits
 
 SWEEP_SECONDS = 10.0

@@ -115,10 +115,10 @@ def serve(synthetic: Any) -> Callable[..., contextlib.AbstractContextManager[Sit
     @contextlib.contextmanager
     def serving(pipeline: Any = synthetic, *, token: str | None = None, **limits: Any) -> Iterator[Site]:
         import uvicorn
-        from hrkit_web.batching import Batcher
+        from hrkit_web.gates.connections import server_config
         from hrkit_web.metrics import Metrics
-        from hrkit_web.models import Model, Models
-        from hrkit_web.protocol import server_config
+        from hrkit_web.networks.batching import Batcher
+        from hrkit_web.networks.models import Model, Models
         from hrkit_web.server import create_app
         from hrkit_web.settings import Limits, Settings
 

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import PIL.Image
 import pytest
-from hrkit_web.models import choices
-from hrkit_web.pages import FILES
+from hrkit_web.networks.models import choices
+from hrkit_web.routes.pages import FILES
 
 
 def test_a_photo_gives_what_the_pipeline_gives(site, painted, encoded, synthetic):

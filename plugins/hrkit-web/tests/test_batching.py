@@ -5,9 +5,9 @@ import threading
 from concurrent.futures import CancelledError
 
 import pytest
-from hrkit_web.batching import WAITING, Batcher, Job, SharedPipeline
 from hrkit_web.errors import BusyError
 from hrkit_web.metrics import Metrics
+from hrkit_web.networks.batching import WAITING, Batcher, Job, SharedPipeline
 
 
 class Gated:

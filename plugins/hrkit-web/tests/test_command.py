@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 from click.testing import CliRunner
 from hrkit_web.command import _address, _limits, _token, command
-from hrkit_web.photos import PIXEL_BYTES
+from hrkit_web.files.images import PIXEL_BYTES
 from hrkit_web.settings import Limits, Settings
 
 from hrkit.cli import main

@@ -4,7 +4,7 @@ import base64
 import os
 
 import pytest
-from hrkit_web.guard import Rates, host_allowed, is_loopback, same_origin
+from hrkit_web.gates.access import Rates, host_allowed, is_loopback, same_origin
 from hypothesis import given
 from hypothesis import strategies as st
 

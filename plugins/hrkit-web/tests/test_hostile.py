@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from hrkit_web.errors import RefusedError
-from hrkit_web.photos import FORMATS, PIXEL_BYTES, decode, open_photo
+from hrkit_web.files.images import FORMATS, PIXEL_BYTES, decode, open_photo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,7 +142,7 @@ def test_decoding_takes_no_more_than_is_counted(tmp_path, format, mode):
     PIL.Image.new(mode, (2000, 2000)).save(tmp_path / "a", format)
     code = """if True:
         import io, re, sys
-        from hrkit_web.photos import decode, open_photo
+        from hrkit_web.files.images import decode, open_photo
         def peak():
             return 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
         data = open(sys.argv[1], "rb").read()

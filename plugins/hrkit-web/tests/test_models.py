@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from hrkit_web.batching import Batcher
 from hrkit_web.errors import RefusedError
 from hrkit_web.metrics import Metrics
-from hrkit_web.models import KEPT, Model, Models
+from hrkit_web.networks.batching import Batcher
+from hrkit_web.networks.models import KEPT, Model, Models
 
 OFFERED = {
     "backbones": [Model(name, True, 1, "none") for name in "abc"],

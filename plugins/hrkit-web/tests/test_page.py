@@ -53,7 +53,7 @@ def photo():
 def lite():
     """The networks that the page begins with."""
     pytest.importorskip("hrkit_lite")
-    from hrkit_web.models import build_pipeline
+    from hrkit_web.networks.models import build_pipeline
 
     return build_pipeline("lite", "lite_person")
 

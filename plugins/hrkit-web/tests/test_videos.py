@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from hrkit_web.errors import RefusedError
-from hrkit_web.results import ResultStore
+from hrkit_web.files.results import ResultStore
 
 FRAMES = 12
 

@@ -20,12 +20,12 @@ from starlette.types import Receive, Scope, Send
 from hrkit.errors import HrkitError, VideoError
 from hrkit.tracking.follower import Follower, steps
 from hrkit.video.files import VideoFile, open_container, video_stream
-from hrkit_web.batching import SharedPipeline
 from hrkit_web.errors import RefusedError
+from hrkit_web.files.recording import Recording
+from hrkit_web.files.uploads import form_schema, upload
+from hrkit_web.networks.batching import SharedPipeline
 from hrkit_web.payloads import VideoChoice, frame_out, skeleton_out
-from hrkit_web.recording import Recording
 from hrkit_web.services import Services, services_of
-from hrkit_web.uploads import form_schema, upload
 
 router = APIRouter()
 

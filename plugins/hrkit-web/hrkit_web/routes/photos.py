@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from hrkit.commands.player import Drawing
 from hrkit.structures import Poses
 from hrkit.video.files import SourceInfo, VideoFrame
-from hrkit_web.batching import Job
 from hrkit_web.errors import BusyError
+from hrkit_web.files.images import PIXEL_BYTES, decode, open_photo
+from hrkit_web.files.recording import Recording
+from hrkit_web.files.results import MEDIA_TYPES
+from hrkit_web.files.uploads import form_schema, upload
+from hrkit_web.networks.batching import Job
 from hrkit_web.payloads import PhotoChoice, PosesOut, skeleton_out
-from hrkit_web.photos import PIXEL_BYTES, decode, open_photo
-from hrkit_web.recording import Recording
-from hrkit_web.results import MEDIA_TYPES
 from hrkit_web.services import Services, services_of
-from hrkit_web.uploads import form_schema, upload
 
 router = APIRouter()
 

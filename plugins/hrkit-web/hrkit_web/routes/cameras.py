@@ -19,12 +19,12 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from hrkit.errors import HrkitError
 from hrkit.tracking.follower import Follower
 from hrkit.video.files import SourceInfo, VideoFrame
-from hrkit_web.batching import SharedPipeline
 from hrkit_web.errors import RefusedError
-from hrkit_web.guard import SUBPROTOCOL
+from hrkit_web.files.images import decode, open_photo
+from hrkit_web.files.recording import Recording
+from hrkit_web.gates.access import SUBPROTOCOL
+from hrkit_web.networks.batching import SharedPipeline
 from hrkit_web.payloads import LiveChoice, frame_out, skeleton_out
-from hrkit_web.photos import decode, open_photo
-from hrkit_web.recording import Recording
 from hrkit_web.services import Services, services_of
 
 router = APIRouter()

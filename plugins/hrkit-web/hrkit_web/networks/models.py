@@ -16,7 +16,7 @@ from hrkit_web.errors import RefusedError
 
 if TYPE_CHECKING:
     from hrkit.pipeline import Pipeline
-    from hrkit_web.batching import Batcher
+    from hrkit_web.networks.batching import Batcher
 
 NO_DETECTOR = "none"
 """The whole picture is one person."""

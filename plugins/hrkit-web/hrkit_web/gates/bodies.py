@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hrkit_web.guard import refuse
+from hrkit_web.gates.access import refuse
 from hrkit_web.settings import Limits
 
 ENVELOPE = 16_384

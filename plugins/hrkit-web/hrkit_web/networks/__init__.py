@@ -1,0 +1,1 @@
+"""The networks: which can be chosen, and the one thread that runs them on all pictures that wait."""

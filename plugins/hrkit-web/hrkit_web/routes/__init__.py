@@ -1,0 +1,1 @@
+"""The addresses of the server: the page, photos, videos and cameras."""
