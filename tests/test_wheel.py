@@ -1,7 +1,9 @@
-"""The built wheel, installed alone, has everything it needs."""
+"""The built wheels have everything they need: their files, and requirements that no other project's package answers."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,27 +11,38 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.metadata import Metadata
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--isolated"]
+PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir())
+BUILT = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's wheel, built from a copy of what git knows."""
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The folders of hrkit and its plugins, copied so that nothing is built among the sources."""
     pytest.importorskip("setuptools", reason="needs setuptools to build")
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    folder = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "hrkit", source / "hrkit", ignore=shutil.ignore_patterns("__pycache__"))
-    build = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(target), str(source)]
-    subprocess.run(build, check=True)
-    (built,) = target.glob("hrkit-*.whl")
-    return built
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "hrkit", folder / "hrkit", ignore=BUILT)
+    shutil.copytree(ROOT / "plugins", folder / "plugins", ignore=BUILT)
+    return [folder, *(folder / "plugins" / name for name in PLUGINS)]
 
 
-def test_it_holds_all_code_and_data(wheel: Path) -> None:
-    inside = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("hrkit/")}
+@pytest.fixture(scope="module")
+def wheels(sources: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheels of hrkit and its plugins, by distribution."""
+    target = tmp_path_factory.mktemp("wheels")
+    build = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(target)]
+    subprocess.run([*build, *map(str, sources)], check=True)
+    return {path.name.split("-")[0].replace("_", "-"): path for path in target.glob("*.whl")}
+
+
+def test_it_holds_all_code_and_data(wheels: dict[str, Path]) -> None:
+    inside = {name for name in zipfile.ZipFile(wheels["hrkit-pose"]).namelist() if name.startswith("hrkit/")}
     there = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "hrkit").rglob("*")
@@ -39,8 +52,8 @@ def test_it_holds_all_code_and_data(wheel: Path) -> None:
     assert inside == there
 
 
-def test_installed_alone_it_works(wheel: Path, tmp_path: Path) -> None:
-    subprocess.run([*PIP, "install", "--no-deps", "--target", str(tmp_path), str(wheel)], check=True)
+def test_installed_alone_it_works(wheels: dict[str, Path], tmp_path: Path) -> None:
+    subprocess.run([*PIP, "install", "--no-deps", "--target", str(tmp_path), str(wheels["hrkit-pose"])], check=True)
     code = (
         "import hrkit, sys; assert sys.argv[1] in hrkit.__file__; from hrkit import Pipeline, create_detector;"
         "from hrkit.synthetic import paint_people;"
@@ -53,3 +66,76 @@ def test_installed_alone_it_works(wheel: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert run.stdout.strip() == "1", run.stderr
+
+
+def test_every_distribution_has_its_wheel(wheels: dict[str, Path]) -> None:
+    assert set(wheels) == {"hrkit-pose", *PLUGINS}
+
+
+@pytest.fixture(scope="module")
+def shelf(wheels: dict[str, Path]) -> Path:
+    """A folder for `pip --find-links`: the project's own wheels, and an empty one per package of somebody else.
+
+    No package whose name begins with hrkit is made up.
+    """
+    folder = wheels["hrkit-pose"].parent
+    for wheel in wheels.values():
+        for requirement in _requirements(wheel):
+            if not requirement.name.startswith("hrkit"):
+                _write_empty_wheel(folder, requirement)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment in which nothing is installed."""
+    folder = tmp_path_factory.mktemp("empty")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["hrkit-pose", *PLUGINS])
+def test_requirements_resolve_without_an_index(name: str, shelf: Path, empty: Path) -> None:
+    report = empty / f"{name}.json"
+    pip = [*PIP, "--python", str(empty), "install", "--dry-run", "--no-index", "--find-links", str(shelf)]
+    done = subprocess.run([*pip, "--report", str(report), name], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    chosen = {found["metadata"]["name"] for found in json.loads(report.read_text())["install"]}
+    own = {found for found in chosen if found.startswith("hrkit")}
+    assert own == {"hrkit-pose", name} | ({"hrkit-lite"} if name == "hrkit-web" else set())
+    assert "torch" in chosen
+
+
+def test_type_checkers_see_editable_installs(sources: list[Path], tmp_path: Path) -> None:
+    """They follow a path in a .pth file, and run no import hook."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
+    install = [*PIP, "--python", str(tmp_path), "install", "--no-index", "--no-deps", "--no-build-isolation"]
+    setuptools = pytest.importorskip("setuptools", reason="needs setuptools to build").__file__
+    environment = os.environ | {"PYTHONPATH": str(Path(setuptools).parents[1])}
+    subprocess.run([*install, *(f"--editable={folder}" for folder in sources)], check=True, env=environment)
+    lines = {path.read_text().strip() for path in tmp_path.rglob("__editable__*.pth")}
+    assert lines == set(map(str, sources))
+
+
+def _requirements(wheel: Path) -> list[Requirement]:
+    """What a wheel requires on this machine; extras are left out."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        required = Metadata.from_email(archive.read(name), validate=False).requires_dist or []
+    return [found for found in required if not found.marker or found.marker.evaluate({"extra": ""})]
+
+
+def _write_empty_wheel(folder: Path, requirement: Requirement) -> None:
+    """Writes a wheel without code that answers `requirement`, with the lowest version it allows."""
+    name = requirement.name.replace("-", "_")
+    version = next((part.version for part in requirement.specifier if part.operator == ">="), "1")
+    info = f"{name}-{version}.dist-info"
+    extras = "".join(f"Provides-Extra: {extra}\n" for extra in sorted(requirement.extras))
+    files = {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {requirement.name}\nVersion: {version}\n{extras}",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",
+    }
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)

@@ -6,29 +6,14 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 
 import click
 
-_PACKAGES = (
-    *(
-        "torch",
-        "torchvision",
-        "timm",
-        "opencv-python",
-        "av",
-        "numpy",
-        "pillow",
-        "pycocotools",
-        "pluggy",
-        "attrs",
-        "click",
-    ),
-    *("ninja", "scipy", "safetensors", "huggingface_hub", "tqdm", "platformdirs", "filelock"),
-)
-_OPTIONAL = ("pandas", "pyarrow", "supervision", "onnxruntime", "openvino")
+_OPTIONAL = ["pandas", "pyarrow", "supervision", "onnxruntime", "openvino"]
 
 
 @click.command("doctor", epilog="Example: hrkit doctor")
@@ -53,15 +38,38 @@ def command() -> None:
 def _packages(advice: list[str]) -> Iterator[tuple[str, str]]:
     from hrkit import __version__
 
-    yield "hrkit", __version__
+    yield "hrkit-pose", __version__
     yield "python", f"{platform.python_version()} on {platform.platform()}"
-    for package in (*_PACKAGES, *_OPTIONAL):
-        try:
-            yield package, importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            yield package, "not installed" + (" (optional)" if package in _OPTIONAL else "")
-            if package not in _OPTIONAL and not (package == "opencv-python" and importlib.util.find_spec("cv2")):
-                advice.append(f"{package} is missing: pip install {package}")
+    for package in _required(advice):
+        version = _version(package)
+        yield package, version or "not installed"
+        if not version and not (package == "opencv-python" and importlib.util.find_spec("cv2")):
+            advice.append(f"{package} is missing: pip install {package}")
+    for package in _OPTIONAL:
+        yield package, _version(package) or "not installed (optional)"
+    other = _version("hrkit")
+    if other:
+        advice.append(
+            f"the distribution hrkit {other} is installed; on the package index that name is a human-resources "
+            "application, and this library is hrkit-pose: pip uninstall hrkit, then reinstall hrkit-pose"
+        )
+
+
+def _required(advice: list[str]) -> list[str]:
+    """The packages that every installation needs, as the metadata of hrkit-pose names them."""
+    try:
+        requirements = importlib.metadata.requires("hrkit-pose") or []
+    except importlib.metadata.PackageNotFoundError:
+        advice.append("hrkit-pose is used without being installed; in a clone: pip install -e .")
+        return []
+    return [re.split(r"[^\w.-]", requirement)[0] for requirement in requirements if ";" not in requirement]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _devices(advice: list[str]) -> Iterator[tuple[str, str]]:
@@ -75,7 +83,7 @@ def _devices(advice: list[str]) -> Iterator[tuple[str, str]]:
     if torch.backends.mps.is_available():
         yield "mps", "available"
     elif not torch.cuda.is_available():
-        advice.append("no GPU: large networks take tenths of a second a person; `lite` is made for this")
+        advice.append("no GPU: large networks take tenths of a second per person; `lite` is made for this")
     yield "window", display_available() or "can be shown"
 
 
@@ -112,7 +120,7 @@ def _plugins(advice: list[str]) -> Iterator[tuple[str, str]]:
             yield name, plugins.versions[name]
     if not plugins.versions:
         yield "none", f"{plugin_hint('hrkit-lite')} brings small weights that work offline"
-    for kind in KINDS:  # hooks fail, and names clash, only when they are asked for
+    for kind in KINDS:  # failing hooks and clashes show only when names are asked for
         try:
             plugins.collect(kind)
         except PluginError as error:

@@ -294,7 +294,7 @@ def _pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError:
-        raise HrkitError("parquet files need pyarrow: pip install 'hrkit[parquet]'") from None
+        raise HrkitError("parquet files need pyarrow: pip install 'hrkit-pose[parquet]'") from None
     return pyarrow
 
 

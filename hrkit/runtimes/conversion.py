@@ -39,7 +39,7 @@ def require(extra: str) -> None:
     """Raises `HrkitError`, which says how to get them, if a package of one of `PACKAGES` is missing."""
     missing = [package for package in PACKAGES[extra] if importlib.util.find_spec(package) is None]
     if missing:
-        raise HrkitError(f"not installed: {', '.join(missing)}; pip install 'hrkit[{extra}]'")
+        raise HrkitError(f"not installed: {', '.join(missing)}; pip install 'hrkit-pose[{extra}]'")
 
 
 def to_program(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:

@@ -91,9 +91,19 @@ def test_doctor_complains_about_a_cache_that_is_a_file(monkeypatch: pytest.Monke
 
 def test_doctor_knows_every_dependency() -> None:
     output = _run("doctor")
-    for requirement in importlib.metadata.requires("hrkit") or ():
+    for requirement in importlib.metadata.requires("hrkit-pose") or ():
         if ";" not in requirement:
             assert re.split("[<>=]", requirement)[0].strip() in output
+
+
+def test_doctor_tells_this_library_from_the_other_hrkit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    metadata = tmp_path / "hrkit-9.8.7.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: hrkit\nVersion: 9.8.7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (advice,) = re.findall(r"^  - the distribution hrkit .*$", _run("doctor"), re.MULTILINE)
+    assert "hrkit 9.8.7 is installed" in advice
+    assert "pip uninstall hrkit, then reinstall hrkit-pose" in advice
 
 
 @pytest.fixture

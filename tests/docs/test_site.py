@@ -37,7 +37,7 @@ class _Page(HTMLParser):
 def test_the_site_is_built_and_whole(tmp_path: Path) -> None:
     """`mkdocs build --strict`; then every link and anchor leads somewhere, and nothing is loaded from elsewhere."""
     for package in ("mkdocs", "material", "mkdocstrings", "mkdocstrings_handlers.python"):
-        pytest.importorskip(package, reason="the site needs hrkit[docs]")
+        pytest.importorskip(package, reason="the site needs hrkit-pose[docs]")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -215,7 +215,7 @@ def test_parquet_without_pyarrow_says_how_to_get_it(tmp_path: Path, monkeypatch:
     part = part_of(tmp_path, video())
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for ask in (check_format, lambda target: write_keypoints(part, target)):
-        with pytest.raises(HrkitError, match=r"pip install 'hrkit\[parquet\]'"):
+        with pytest.raises(HrkitError, match=r"pip install 'hrkit-pose\[parquet\]'"):
             ask(tmp_path / "street.parquet")
     assert check_format(tmp_path / "street.csv") == "csv"
     assert [path.name for path in tmp_path.iterdir()] == [part.name]

@@ -67,7 +67,7 @@ def test_what_cannot_be_followed_is_one_line() -> None:
 @pytest.mark.parametrize(("extra", "package"), [("onnx", "onnxscript"), ("openvino", "openvino"), ("int8", "nncf")])
 def test_missing_packages(extra: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else object())
-    with pytest.raises(HrkitError, match=rf"^not installed: {package}; pip install 'hrkit\[{extra}\]'$"):
+    with pytest.raises(HrkitError, match=rf"^not installed: {package}; pip install 'hrkit-pose\[{extra}\]'$"):
         require(extra)
 
 

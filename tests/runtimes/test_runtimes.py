@@ -109,7 +109,7 @@ def test_openvino_precisions(model: PoseModel) -> None:
 @pytest.mark.parametrize("name", PACKAGES)
 def test_missing_packages(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
-    with pytest.raises(HrkitError, match=rf"not installed: .*; pip install 'hrkit\[{name}\]'"):
+    with pytest.raises(HrkitError, match=rf"not installed: .*; pip install 'hrkit-pose\[{name}\]'"):
         registry.runtimes.build(name, network=torch.nn.Identity(), example=EXAMPLE, precision="auto")
 
 
