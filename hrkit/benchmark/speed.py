@@ -14,8 +14,8 @@ from attrs import frozen
 from numpy.typing import NDArray
 from torch import nn
 
-from hrkit.commands.player import Drawing
 from hrkit.detectors.base import Detector
+from hrkit.drawing.overlay import Drawing
 from hrkit.images import read_image
 from hrkit.pipeline import FRAMES_AT_ONCE, Pipeline, create_detector
 from hrkit.pose_model import PoseModel, create_pose_model

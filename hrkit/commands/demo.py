@@ -12,7 +12,8 @@ import click
 from hrkit.commands.model_options import following_options, model_options
 
 if TYPE_CHECKING:
-    from hrkit.commands.player import Drawing, Played
+    from hrkit.commands.player import Played
+    from hrkit.drawing.overlay import Drawing
     from hrkit.pipeline import Pipeline
 
 FOLDER = Path("demo-output")
@@ -59,7 +60,7 @@ def command(
     """
     if sum(map(bool, (camera, video, images))) != 1:
         raise click.UsageError("one of --camera, --video and --image is needed")
-    from hrkit.commands.player import Drawing
+    from hrkit.drawing.overlay import Drawing
     from hrkit.profiling import profiled
 
     drawing = Drawing(color_by=color_by, boxes=boxes, heatmaps=heatmaps)

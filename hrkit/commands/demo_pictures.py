@@ -15,7 +15,7 @@ from hrkit.images import WRITABLE, find_images, read_image, write_image
 from hrkit.structures import best
 
 if TYPE_CHECKING:
-    from hrkit.commands.player import Drawing
+    from hrkit.drawing.overlay import Drawing
     from hrkit.pipeline import Pipeline
     from hrkit.structures import Poses
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from hrkit.drawing.annotators import BoxAnnotator, ColorBy, Frame, HeatmapAnnotator, SkeletonAnnotator, draw_status
+from hrkit.drawing.annotators import Frame, draw_status
+from hrkit.drawing.overlay import Drawing
 from hrkit.images import write_image
 from hrkit.profiling import section
 from hrkit.structures import Poses
@@ -21,26 +22,6 @@ from hrkit.video.sinks import Sink, WindowSink
 
 RATE_FRAMES = 30
 """How many frames the rate that is shown is a mean of."""
-
-
-@define
-class Drawing:
-    """What is drawn on a frame; it may change from one to the next."""
-
-    color_by: ColorBy = "side"
-    boxes: bool = True
-    heatmaps: bool = False
-    udp: bool = False
-    """Whether the heatmaps are those of the `udp` codec."""
-
-    def __call__(self, frame: Frame, poses: Poses) -> Frame:
-        """A copy of the (H,W,3) BGR frame with its people."""
-        heat = self.heatmaps and poses.heatmaps is not None
-        canvas = HeatmapAnnotator(udp=self.udp)(frame, poses) if heat else frame.copy()
-        SkeletonAnnotator(color_by=self.color_by).draw(canvas, poses)
-        if self.boxes:
-            BoxAnnotator(color_by=self.color_by).draw(canvas, poses)
-        return canvas
 
 
 @frozen

@@ -182,13 +182,13 @@ def test_no_encoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="signals are another thing there")
 def test_ctrl_c_leaves_a_file_that_plays(folder: Path) -> None:
     walking(folder / "street", 60)
-    script = "import sys; from hrkit.cli import main; import hrkit.commands.player as player; " + (
-        "write = player.Drawing.__call__; seen = []\n"
+    script = "import sys; from hrkit.cli import main; from hrkit.drawing.overlay import Drawing; " + (
+        "write = Drawing.__call__; seen = []\n"
         "def stop(self, frame, poses):\n"
         "    seen.append(1)\n"
         "    if len(seen) == 20: import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
         "    return write(self, frame, poses)\n"
-        "player.Drawing.__call__ = stop\n"
+        "Drawing.__call__ = stop\n"
         f"main({['demo', '--video', 'street', *SYNTHETIC]!r})"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from hrkit import Pipeline
-from hrkit.commands.player import Drawing, Played, play
+from hrkit.commands.player import Played, play
+from hrkit.drawing.overlay import Drawing
 from hrkit.errors import VideoError
 from hrkit.images import read_image
 from hrkit.tracking.follower import Follower

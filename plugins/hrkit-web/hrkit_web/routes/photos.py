@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 
-from hrkit.commands.player import Drawing
+from hrkit.drawing.overlay import Drawing
 from hrkit.structures import Poses
 from hrkit.video.files import SourceInfo, VideoFrame
 from hrkit_web.errors import BusyError
