@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import BoxError, ImageError
-
-Size = tuple[int, int]
-"""(height, width)."""
+from hrkit.structures import Size
 
 MAX_SIDE = 32766
 """The longest side of a picture that OpenCV's warp can address."""

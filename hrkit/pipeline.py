@@ -22,11 +22,10 @@ from hrkit.profiling import section
 from hrkit.registry import decoders, detectors
 from hrkit.runtimes.devices import Replicas, check_precision, parse_devices
 from hrkit.runtimes.prepare import check_runtime
-from hrkit.structures import Detections, Poses, check_boxes
+from hrkit.structures import Detections, Frame, Poses, check_boxes
 from hrkit.weights import catalogue
 
 Boxes = ArrayLike | Detections
-Frame = NDArray[np.uint8]
 
 FRAMES_AT_ONCE = 8
 """How many frames go to a detector in one call."""
@@ -258,7 +257,8 @@ class Pipeline:
         camera or stream the newest frame comes next, of a file every one. Raises `VideoError` for what cannot be read,
         `ImageError` for a folder without pictures, `HrkitError` for smoothing without ids.
         """
-        from hrkit.tracking.follower import Follower, steps  # with PyAV and scipy, which take their time to load
+        # PyAV and scipy load slowly
+        from hrkit.tracking.follower import Follower, followed_frames
         from hrkit.video.cameras import open_source
 
         follower = Follower(
@@ -268,7 +268,7 @@ class Pipeline:
 
         def frames() -> Iterator[tuple[Frame, Poses]]:
             with opened:
-                for step in steps(opened, follower):
+                for step in followed_frames(opened, follower):
                     yield from ((frame.image, poses) for frame, poses in step)
 
         return frames()

@@ -21,10 +21,8 @@ from hrkit.heads.flip import flip_back, merge_flipped
 from hrkit.runtimes import prepare
 from hrkit.runtimes.allocator import keep_freed_memory
 from hrkit.skeletons import get_skeleton, skeleton_of
-from hrkit.structures import Crops, Skeleton
+from hrkit.structures import Crops, Size, Skeleton
 from hrkit.weights import catalogue, checkpoints, hub
-
-Size = tuple[int, int]
 
 logger = logging.getLogger("hrkit")
 

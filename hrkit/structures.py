@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     import supervision
     import torch
 
+Size = tuple[int, int]
+"""(height, width)."""
+
+Frame = NDArray[np.uint8]
+"""A picture: (H, W, 3) BGR."""
+
 Index = int | slice | Sequence[int] | NDArray[Any]
 
 _SIDES = ["x1", "y1", "x2", "y2"]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hrkit.arrays import as_tensor
-from hrkit.geometry import Size, letterbox_transform
+from hrkit.geometry import letterbox_transform
+from hrkit.structures import Size
 
 
 def on_device(device: torch.device) -> bool:

@@ -43,11 +43,11 @@ from hrkit.errors import HrkitError
 from hrkit.images import read_image
 from hrkit.ops import reference
 from hrkit.pipeline import Pipeline, create_detector
-from hrkit.pose_model import Size
 from hrkit.runtimes.conversion import to_onnx
 from hrkit.runtimes.onnx_runtime import OnnxNetwork
 from hrkit.runtimes.prepare import placement
 from hrkit.skeletons import coco17
+from hrkit.structures import Size
 
 CROWDS = (1, 2, 4, 8, 16, 32, 64)
 """People in a frame for the cost a person."""

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import torch
 from attrs import frozen
-from numpy.typing import NDArray
 from torch import nn
 
 from hrkit.detectors.base import Detector
@@ -22,13 +21,12 @@ from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.profiling import network_seconds
 from hrkit.runtimes.complexity import layer_groups
 from hrkit.runtimes.prepare import placement
-from hrkit.structures import Detections, Poses, Skeleton
+from hrkit.structures import Detections, Frame, Poses, Skeleton
 from hrkit.weights import catalogue
 
 REST = 0.1
 """Seconds between two pieces of work."""
 
-Frame = NDArray[np.uint8]
 Work = Callable[[], Any]
 
 

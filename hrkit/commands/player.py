@@ -10,14 +10,14 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from hrkit.drawing.annotators import Frame, draw_status
+from hrkit.drawing.annotators import draw_status
 from hrkit.drawing.overlay import Drawing
 from hrkit.images import write_image
 from hrkit.profiling import section
-from hrkit.structures import Poses
-from hrkit.tracking.follower import Follower, steps
+from hrkit.structures import Frame, Poses
+from hrkit.tracking.follower import Follower, followed_frames
 from hrkit.video.files import FrameSource, VideoFrame
-from hrkit.video.prefetch import behind
+from hrkit.video.prefetch import in_background
 from hrkit.video.sinks import Sink, WindowSink
 
 RATE_FRAMES = 30
@@ -81,8 +81,9 @@ def play(
         return frame, poses, image
 
     follower.heatmaps = drawing.heatmaps
-    found = (item for step in steps(source, follower, at_once=None if window is None else 1) for item in step)
-    with contextlib.closing(behind(drawn, found)) as results:
+    at_once = None if window is None else 1
+    found = (item for step in followed_frames(source, follower, at_once=at_once) for item in step)
+    with contextlib.closing(in_background(drawn, found)) as results:
         for frame, poses, image in results:
             frames, people = frames + 1, people + len(poses)
             ids |= {number for number in ([] if poses.track_ids is None else poses.track_ids.tolist()) if number >= 0}

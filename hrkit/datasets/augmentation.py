@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from hrkit import geometry
 from hrkit.datasets.base import KeypointDataset
-from hrkit.structures import Skeleton
-
-Size = tuple[int, int]
+from hrkit.structures import Size, Skeleton
 
 MARGIN, HALF_BODY_MARGIN = 1.25, 1.5
 _LOWER_BODY = ("hip", "knee", "ankle", "pelvis")

@@ -21,10 +21,10 @@ from hrkit.detectors.base import check_fraction, check_frame, find_classes
 from hrkit.detectors.darknet import DarknetNetwork, fold_batch_norm, load_darknet_weights
 from hrkit.detectors.darknet_cfg import read_cfg
 from hrkit.errors import HrkitError
-from hrkit.geometry import Size, clip_boxes, letterbox, letterbox_transform
+from hrkit.geometry import clip_boxes, letterbox, letterbox_transform
 from hrkit.ops.suppression import batched_nms
 from hrkit.runtimes import prepare
-from hrkit.structures import Detections
+from hrkit.structures import Detections, Size
 
 CFG_FOLDER = Path(__file__).with_name("cfg")
 PERSON = ("person",)

@@ -12,9 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from hrkit import geometry
 from hrkit.drawing.colors import INK, MIDDLE, Color, joint_sides, person_colors, side_colors, text_color
 from hrkit.errors import HrkitError
-from hrkit.structures import Poses
+from hrkit.structures import Frame, Poses
 
-Frame = NDArray[np.uint8]
 ColorBy = Literal["side", "person"]
 """The person's left and right, or one colour a track id (a row, where there are no ids)."""
 

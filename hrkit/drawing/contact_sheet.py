@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.drawing.annotators import SkeletonAnnotator
-from hrkit.structures import Detections, Poses, Skeleton
-
-Frame = NDArray[np.uint8]
+from hrkit.structures import Detections, Frame, Poses, Skeleton
 
 CAPTION_HEIGHT = 18
 """px above each tile."""

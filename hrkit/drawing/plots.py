@@ -10,7 +10,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-Frame = NDArray[np.uint8]
+from hrkit.structures import Frame
 
 COLORS = ((180, 90, 20), (40, 80, 220), (60, 150, 50), (150, 60, 150), (60, 60, 60))
 """BGR, one curve after another."""

@@ -12,7 +12,7 @@ from hrkit.errors import VideoError
 from hrkit.extraction.formats import check_format, write_keypoints
 from hrkit.extraction.part_file import PartFile, part_path
 from hrkit.profiling import section
-from hrkit.tracking.follower import Follower, steps
+from hrkit.tracking.follower import Follower, followed_frames
 from hrkit.video.files import FrameSource, SourceInfo
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def extract(
         if progress is not None:
             progress(done, 0)
         try:
-            for step in steps(source, follower, first=done, end=max_frames):
+            for step in followed_frames(source, follower, first=done, end=max_frames):
                 with section("rows"):
                     for frame, poses in step:
                         rows.write_frame(frame.index, frame.time, poses)

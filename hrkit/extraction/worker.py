@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from attrs import evolve
-from numpy.typing import NDArray
 
 from hrkit import __version__
 from hrkit.errors import HrkitError
@@ -26,15 +25,14 @@ from hrkit.extraction.part_file import frame_rows, part_path, read_part
 from hrkit.files import atomic_path
 from hrkit.images import read_image
 from hrkit.pipeline import Pipeline
-from hrkit.structures import Poses
+from hrkit.structures import Frame, Poses
 from hrkit.tracking.follower import FRAMES_AT_ONCE, Follower
 from hrkit.video.files import SourceInfo, VideoFile, VideoFrame
-from hrkit.video.prefetch import ahead
+from hrkit.video.prefetch import prefetched
 
 if TYPE_CHECKING:
     from hrkit.extraction.many_inputs import Job
 
-Frame = NDArray[np.uint8]
 
 
 class Extractor:
@@ -57,7 +55,7 @@ class Extractor:
             path.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
     def __call__(self, names: Iterable[str]) -> Iterator[Result]:
-        with contextlib.closing(ahead(map(self._read, in_batches(names, FRAMES_AT_ONCE)), 1)) as batches:
+        with contextlib.closing(prefetched(map(self._read, in_batches(names, FRAMES_AT_ONCE)), 1)) as batches:
             for batch, pictures in batches:
                 if pictures:
                     yield from self._pictures(batch, pictures)

@@ -27,8 +27,7 @@ import torch
 from hrkit import registry
 from hrkit.arrays import ArrayOrTensor, as_tensor, like
 from hrkit.errors import HrkitError, PluginError
-
-Size = tuple[int, int]
+from hrkit.structures import Size
 
 
 class Codec:

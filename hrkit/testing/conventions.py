@@ -16,11 +16,10 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from hrkit.geometry import xywh_to_xyxy, xyxy_to_xywh
-from hrkit.structures import Detections
-from hrkit.testing.scenes import Frame, placed, twice_as_large
+from hrkit.structures import Detections, Frame, Size
+from hrkit.testing.scenes import placed, twice_as_large
 
 Boxes = NDArray[np.float64]
-Size = tuple[int, int]
 
 STRONG = 0.6
 """Boxes of at least this share of the best score are compared; weaker ones come and go."""

@@ -17,10 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from hrkit.detectors.base import Detector, check_frame
-from hrkit.structures import Detections
+from hrkit.structures import Detections, Frame
 from hrkit.testing.conventions import changes, other_convention, strong
 from hrkit.testing.report import Check, Finding, NotJudged, Wrong, examine, raised, wrong
-from hrkit.testing.scenes import PHOTO_PEOPLE, Frame, awkward, nobody, noise, painted, photo, player
+from hrkit.testing.scenes import PHOTO_PEOPLE, awkward, nobody, noise, painted, photo, player
 from hrkit.testing.threads import side_by_side
 
 

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from hrkit.images import read_image
+from hrkit.structures import Frame
 from hrkit.synthetic import paint_people
-
-Frame = NDArray[np.uint8]
 
 PHOTO = Path(__file__).parents[1] / "assets" / "basketball.jpg"
 """640x480, two people playing ball; NOTICE says whose."""

@@ -17,10 +17,10 @@ import numpy as np
 
 # isort: split
 import av  # after cv2, whose windows hang with the X11 libraries of PyAV
-from numpy.typing import NDArray
 
 from hrkit.errors import VideoError
 from hrkit.images import ENDINGS
+from hrkit.structures import Frame
 from hrkit.video.files import (
     FrameSource,
     PictureFolder,
@@ -36,7 +36,6 @@ from hrkit.video.files import (
 
 logger = logging.getLogger("hrkit")
 
-Image = NDArray[np.uint8]
 
 TIMEOUT = (10.0, 5.0)
 """Seconds for which an address may say nothing, when it is opened and later."""
@@ -54,7 +53,7 @@ class Connection(Protocol):
 
     fps: float | None
 
-    def read(self) -> Image | None:
+    def read(self) -> Frame | None:
         """The next frame; None for one that is broken. Raises `VideoError` when there are no more."""
         ...
 
@@ -81,7 +80,7 @@ class Camera:
             raise VideoError(f"{self._name} cannot be opened; is it plugged in, and free?{_cameras()}")
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or None
 
-    def read(self) -> Image | None:
+    def read(self) -> Frame | None:
         """The next frame."""
         there, image = self._capture.read()
         if not there:
@@ -113,7 +112,7 @@ class Stream:
         self.has_end = told and not address.lower().startswith(_REAL_TIME)
         """Whether it is a file that tells its length."""
 
-    def read(self) -> Image | None:
+    def read(self) -> Frame | None:
         """The next frame."""
         try:
             while not self._waiting:

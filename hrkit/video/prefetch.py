@@ -1,4 +1,4 @@
-"""Steps of a stream that run side by side, in order, with a bounded number of items between them."""
+"""Work that runs in a background thread: items in order, with a bounded number of them waiting."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_END: Any = object()
+_END: Any = object()  # stands for an item of any type
 
 
-def ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
-    """The items, made by a thread of their own that is at most `depth` ahead.
+def prefetched(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
+    """The items, produced in a background thread at most `depth` ahead.
 
-    What making them raises is raised here, after the items before. Closing this iterator closes that of the items.
+    An error while producing an item is raised after the items before it. Closing this iterator closes that of `items`.
     """
     iterator = iter(items)
-    pool = ThreadPoolExecutor(1, "hrkit-ahead")
+    pool = ThreadPoolExecutor(1, "hrkit-prefetched")
     try:
         waiting = deque(pool.submit(next, iterator, _END) for _ in range(depth))
         while (item := waiting.popleft().result()) is not _END:
@@ -32,14 +32,16 @@ def ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
             close()
 
 
-def behind(function: Callable[[Item], Result], items: Iterable[Item], depth: int = 2) -> Generator[Result, None, None]:
-    """`function(item)` for every item, in order, by a thread of its own while the next items are made here.
+def in_background(
+    function: Callable[[Item], Result], items: Iterable[Item], depth: int = 2
+) -> Generator[Result, None, None]:
+    """`function(item)` for each item, in order, computed in a background thread while the caller makes the next items.
 
-    A result comes as soon as it is there; at most `depth` are waited for. What `function` raises is raised here, and
-    what making items raises is raised after the results of the items before.
+    Each result is given as soon as it is ready; at most `depth` of them are pending. An error of `function` is raised
+    in its place, and an error of `items` after the results of the items before it.
     """
     waiting: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(1, "hrkit-behind")
+    pool = ThreadPoolExecutor(1, "hrkit-background")
     iterator, failure = iter(items), None
     try:
         while True:

@@ -18,7 +18,7 @@ from hrkit.skeletons import coco17
 from hrkit.structures import Detections, Poses
 from hrkit.tracking.follower import Follower
 from hrkit.video.files import SourceInfo, VideoFrame
-from hrkit.video.prefetch import behind
+from hrkit.video.prefetch import in_background
 from walkers import Walker, look, straight
 
 FRAMES, SETTLED, ROOM = 10_000, 500, 20 << 20
@@ -71,7 +71,7 @@ def resident() -> int:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_memory_is_flat_over_ten_thousand_frames(tmp_path: Path) -> None:
     used: dict[int, int] = {}
-    follower = Follower(Stub(), smoothing=1.0)  # type: ignore[arg-type]
+    follower = Follower(Stub(), smoothing=1.0)
 
     def note(done: int, people: int) -> None:
         if done % 100 < 8:
@@ -88,7 +88,7 @@ def test_drawing_beside_the_rest_holds_a_few_frames_only() -> None:
     stub, skeletons, boxes = Stub(), SkeletonAnnotator(), BoxAnnotator()
     frames = ((frame.image, stub.predict_batch([0])[0]) for frame in Long() if frame.index < 1500)
     used = []
-    for number, _ in enumerate(behind(lambda item: boxes(skeletons(*item), item[1]), frames)):
+    for number, _ in enumerate(in_background(lambda item: boxes(skeletons(*item), item[1]), frames)):
         if number % 100 == 0:
             used.append(resident())
     assert max(used) - max(used[:6]) < ROOM

@@ -15,7 +15,7 @@ from hrkit.errors import HrkitError, VideoError
 from hrkit.skeletons import coco17
 from hrkit.structures import Detections, Poses
 from hrkit.synthetic import SyntheticDetector, paint_people
-from hrkit.tracking.follower import Follower, moved_boxes, steps
+from hrkit.tracking.follower import Follower, followed_frames, moved_boxes
 from hrkit.video.files import VideoFrame
 from painted import person
 from walking import CUT_SHORT, Frames, walk
@@ -45,7 +45,7 @@ def follow(pipeline: Pipeline, images: Sequence[NDArray[np.uint8]], **settings: 
     detector: Any = pipeline.detector
     before = detector.seen
     follower = Follower(pipeline, **settings)
-    found = [poses for step in steps(Frames(images), follower) for _, poses in step]
+    found = [poses for step in followed_frames(Frames(images), follower) for _, poses in step]
     return found, detector.seen - before
 
 
@@ -142,27 +142,27 @@ def test_settings_that_make_no_sense(pipeline: Pipeline, settings: dict[str, Any
         Follower(pipeline, **settings)
 
 
-# steps
+# followed_frames
 
 
 @pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize("at_once", [None, 1, 3, 50])
 def test_every_frame_comes_once_and_in_order(pipeline: Pipeline, live: bool, at_once: int | None) -> None:
     images, _ = walk(11)
-    made = list(steps(Frames(images, live=live), Follower(pipeline), at_once=at_once))
+    made = list(followed_frames(Frames(images, live=live), Follower(pipeline), at_once=at_once))
     assert [frame.index for step in made for frame, _ in step] == list(range(11))
     assert max(len(step) for step in made) == min(at_once or (1 if live else 8), 11)
 
 
 def test_a_part_of_the_frames(pipeline: Pipeline) -> None:
     images, _ = walk(11)
-    made = [frame.index for step in steps(Frames(images), Follower(pipeline), first=4, end=9) for frame, _ in step]
-    assert made == [4, 5, 6, 7, 8]
+    made = followed_frames(Frames(images), Follower(pipeline), first=4, end=9)
+    assert [frame.index for step in made for frame, _ in step] == [4, 5, 6, 7, 8]
 
 
 def test_an_error_comes_after_the_frames_before_it(pipeline: Pipeline) -> None:
     images, _ = walk(11)
-    made = steps(Frames(images, error=CUT_SHORT), Follower(pipeline))
+    made = followed_frames(Frames(images, error=CUT_SHORT), Follower(pipeline))
     assert [frame.index for step in (next(made), next(made)) for frame, _ in step] == list(range(11))
     with pytest.raises(VideoError, match="cut short"):
         next(made)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hrkit.video.prefetch import ahead, behind
+from hrkit.video.prefetch import in_background, prefetched
 
 
 def threads() -> set[str]:
@@ -16,14 +16,14 @@ def threads() -> set[str]:
 
 @pytest.mark.parametrize("depth", [1, 3, 20])
 def test_items_come_in_order(depth: int) -> None:
-    assert list(ahead(range(10), depth)) == list(range(10))
-    assert list(behind(lambda n: n * n, range(10), depth)) == [n * n for n in range(10)]
+    assert list(prefetched(range(10), depth)) == list(range(10))
+    assert list(in_background(lambda n: n * n, range(10), depth)) == [n * n for n in range(10)]
     assert threads() == set()
 
 
 def test_nothing_is_nothing() -> None:
-    assert list(ahead([])) == []
-    assert list(behind(str, [])) == []
+    assert list(prefetched([])) == []
+    assert list(in_background(str, [])) == []
 
 
 def test_reading_ahead_is_bounded() -> None:
@@ -34,7 +34,7 @@ def test_reading_ahead_is_bounded() -> None:
             made.append(n)
             yield n
 
-    items = ahead(numbers(), 3)
+    items = prefetched(numbers(), 3)
     for n in range(50):
         assert next(items) == n
         assert len(made) <= n + 1 + 3
@@ -52,7 +52,7 @@ def test_closing_closes_what_is_read() -> None:
         finally:
             closed.append(True)
 
-    items = ahead(numbers())
+    items = prefetched(numbers())
     next(items)
     items.close()
     assert closed == [True]
@@ -64,25 +64,25 @@ def test_errors_come_after_the_items_before() -> None:
         yield 2
         raise OSError("no more")
 
-    items = ahead(numbers(), 5)
+    items = prefetched(numbers(), 5)
     assert [next(items), next(items)] == [1, 2]
     with pytest.raises(OSError, match="no more"):
         next(items)
 
-    results = behind(str, numbers(), 5)
+    results = in_background(str, numbers(), 5)
     assert [next(results), next(results)] == ["1", "2"]
     with pytest.raises(OSError, match="no more"):
         next(results)
 
-    results = behind(lambda n: str(1 // n), [1, 1, 0], 5)
+    results = in_background(lambda n: str(1 // n), [1, 1, 0], 5)
     with pytest.raises(ZeroDivisionError):
         list(results)
     assert threads() == set()
 
 
 def test_both_work_beside_the_caller() -> None:
-    names = {next(iter(ahead(iter(threading.current_thread, None)))).name}
-    names |= {thread.name for thread in behind(lambda _: threading.current_thread(), [1])}
+    names = {next(iter(prefetched(iter(threading.current_thread, None)))).name}
+    names |= {thread.name for thread in in_background(lambda _: threading.current_thread(), [1])}
     assert threading.current_thread().name not in names
     assert len(names) == 2
 
@@ -102,5 +102,5 @@ def test_results_are_waited_for_only_so_far() -> None:
         assert release.wait(60)
         return n
 
-    assert list(behind(slow, numbers(), 3)) == list(range(10))
+    assert list(in_background(slow, numbers(), 3)) == list(range(10))
     assert made == list(range(10))

@@ -20,7 +20,7 @@ from hrkit.bottom_up import BottomUpModel
 from hrkit.errors import HrkitError
 from hrkit.profiling import section
 from hrkit.runtimes.prepare import OWN
-from hrkit.structures import Detections, Poses, Skeleton
+from hrkit.structures import Detections, Frame, Poses, Skeleton
 from hrkit_higherhrnet.grouping import Grouping, People, group
 from hrkit_higherhrnet.outputs import merged, resized, unpacked
 from hrkit_higherhrnet.pictures import input_size, to_input
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from hrkit.training.objective import Objective
 
 __all__ = ["HigherModel", "grouping_order", "unpacked"]
-
-Frame = NDArray[np.uint8]
 
 NETWORK_MULTIPLE = 32
 """What sides of pictures must be for its features of all strides to fit together."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Size = tuple[int, int]
+from hrkit.structures import Size
 
 MULTIPLE = 64
 """What the network divides sides by, twice over."""

@@ -21,10 +21,9 @@ from hrkit import geometry
 from hrkit.datasets.augmentation import vary_colors
 from hrkit.datasets.base import KeypointDataset, read_frame
 from hrkit.errors import DatasetError
+from hrkit.structures import Size
 from hrkit.training.config import Augmentation
 from hrkit_higherhrnet.targets import joint_cells, joint_maps
-
-Size = tuple[int, int]
 
 MAX_PEOPLE = 30
 """Of a picture; of more the largest are taken."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Size = tuple[int, int]
+from hrkit.structures import Size
 
 
 def joint_maps(

@@ -9,19 +9,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from attrs import define, field
-from numpy.typing import NDArray
 
 from hrkit.pipeline import FRAMES_AT_ONCE
-from hrkit.structures import Detections, Found, Poses, best
+from hrkit.structures import Detections, Found, Frame, Poses, best
 from hrkit_web.errors import BusyError
 
 if TYPE_CHECKING:
     from hrkit.pipeline import Pipeline
     from hrkit_web.metrics import Metrics
 
-Frame = NDArray[np.uint8]
 Result = TypeVar("Result")
 
 WAITING = 256

@@ -145,7 +145,7 @@ class _Session:
         self.services, self.pipeline = services, pipeline
         self.commands: deque[bool] = deque(maxlen=100)
         """Whether to record, in order; they are obeyed with the next frame."""
-        self._follower = Follower(pipeline, smoothing=choice.smoothing, detect_every=choice.detect_every)  # type: ignore[arg-type]
+        self._follower = Follower(pipeline, smoothing=choice.smoothing, detect_every=choice.detect_every)
         self._began: float | None = None
         self._recording: Recording | None = None
         self._recorded_from = 0.0

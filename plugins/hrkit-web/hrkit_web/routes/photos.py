@@ -7,14 +7,12 @@ import io
 from typing import Annotated, Any
 
 import anyio.to_thread
-import numpy as np
 import PIL.Image
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from numpy.typing import NDArray
 
 from hrkit.drawing.overlay import Drawing
-from hrkit.structures import Poses
+from hrkit.structures import Frame, Poses
 from hrkit.video.files import SourceInfo, VideoFrame
 from hrkit_web.errors import BusyError
 from hrkit_web.files.images import PIXEL_BYTES, decode, open_photo
@@ -27,7 +25,6 @@ from hrkit_web.services import Services, services_of
 
 router = APIRouter()
 
-Frame = NDArray[np.uint8]
 
 
 @router.post(

@@ -18,7 +18,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from hrkit.errors import HrkitError, VideoError
-from hrkit.tracking.follower import Follower, steps
+from hrkit.tracking.follower import Follower, followed_frames
 from hrkit.video.files import VideoFile, open_container, video_stream
 from hrkit_web.errors import RefusedError
 from hrkit_web.files.recording import Recording
@@ -129,7 +129,7 @@ def _events(
 ) -> Generator[dict[str, Any], None, None]:
     """What is said of a video, worked on as it is asked for."""
     limits, info, deadline = services.limits, source.info, time.monotonic() + services.limits.video_seconds
-    follower = Follower(pipeline, smoothing=choice.smoothing, detect_every=choice.detect_every)  # type: ignore[arg-type]
+    follower = Follower(pipeline, smoothing=choice.smoothing, detect_every=choice.detect_every)
     yield {
         "type": "info",
         "width": info.width,
@@ -141,7 +141,7 @@ def _events(
     at_once = 1 if follower.detect_every > 1 else AT_ONCE
     with Recording(folder, pipeline.skeleton, info, annotate=choice.annotate) as recording:
         try:
-            for step in steps(source, follower, at_once=at_once):
+            for step in followed_frames(source, follower, at_once=at_once):
                 for frame, poses in step:
                     if recording.frames >= limits.video_frames or time.monotonic() > deadline:
                         raise HrkitError(f"the video is too long, and was left after {recording.frames} frames")
