@@ -12,5 +12,5 @@ from hrkit_web.command import command
 
 @hookimpl
 def register_commands() -> Sequence[click.Command]:
-    """`hrkit web`."""
+    """The command `hrkit web`."""
     return [command]

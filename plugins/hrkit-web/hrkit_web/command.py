@@ -1,4 +1,4 @@
-"""`hrkit web`: serves the page and the API."""
+"""The command `hrkit web`."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ if TYPE_CHECKING:
 
 @click.command(
     "web",
+    context_settings={"show_default": True},
     epilog="""\b
 Examples:
   hrkit web
   hrkit web --backbone lite_plus --port 9000
   hrkit web --host 0.0.0.0
 
-Other machines reach it only with --host, and then need the token, which is made and shown if none is given.""",
+Other machines can connect only if --host is given. They then need a token; without --token one is made and shown.""",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one.")
-@click.option("--token", envvar="HRKIT_WEB_TOKEN", help="What callers must show: 16 or more letters, digits or ._~-")
-@click.option("--allow-host", "host_names", multiple=True, metavar="NAME", help="A name it is called by; repeatable.")
-@click.option("--behind-proxy", is_flag=True, help="Believe a proxy on this machine who the caller is.")
-@click.option("--backbone", default="lite", show_default=True, help="Pose network, until another is chosen.")
-@click.option("--detector", default="lite_person", show_default=True, help='Person detector; or "none".')
-@click.option("--device", default="auto", show_default=True, help="cpu, cpu,cpu, cuda:0, cuda:0,1, mps.")
-@click.option("--precision", default="auto", show_default=True, help="float32, bfloat16, float16.")
-@click.option("--runtime", default="auto", show_default=True, help="As of `hrkit demo`.")
-@click.option("--max-upload", type=click.IntRange(1), default=256, show_default=True, help="MB of a video.")
-@click.option("--max-pixels", type=click.FloatRange(0.1), default=25.0, show_default=True, help="Million, of a photo.")
-@click.option("--rate", type=click.FloatRange(1), default=60.0, show_default=True, help="Requests a second and caller.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, help="Port; 0 picks a free one.")
+@click.option("--token", envvar="HRKIT_WEB_TOKEN", help="What callers must send: 16 or more letters, digits or ._~-")
+@click.option("--allow-host", "host_names", multiple=True, metavar="NAME", help="Host name to accept; repeatable.")
+@click.option("--behind-proxy", is_flag=True, help="Take the caller's address from a proxy on this machine.")
+@click.option("--backbone", default="lite", help="Default pose network.")
+@click.option("--detector", default="lite_person", help='Default person detector, or "none".')
+@click.option("--device", default="auto", help="cpu, cpu,cpu, cuda:0, cuda:0,1, mps.")
+@click.option("--precision", default="auto", help="float32, bfloat16, float16.")
+@click.option("--runtime", default="auto", help="As for `hrkit demo`.")
+@click.option("--max-upload", type=click.IntRange(1), default=256, help="Largest video, MB.")
+@click.option("--max-pixels", type=click.FloatRange(0.1), default=25.0, help="Largest photo, million pixels.")
+@click.option("--rate", type=click.FloatRange(1), default=60.0, help="Requests per second per caller.")
 def command(
     host: str,
     port: int,
@@ -50,7 +51,7 @@ def command(
     max_pixels: float,
     rate: float,
 ) -> None:
-    """Serves a page for photos, videos and the camera, and an HTTP API."""
+    """Serves a web page for photos, videos and the camera, and an HTTP API."""
     import functools
     import socket
 
@@ -76,12 +77,12 @@ def command(
     models = Models(batcher, build, (backbone, detector))
     models.prepare()
     config = server_config(create_app(settings, models, batcher, metrics), limits, behind_proxy=behind_proxy)
-    click.echo(f"{_address(settings, listening)}  (Ctrl-C ends it)")
+    click.echo(f"{_address(settings, listening)}  (Ctrl-C stops it)")
     uvicorn.Server(config).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket that is bound already, so that a port that is taken is told before any network is loaded."""
+    """A bound socket. Binding it first reports a port in use before any network is loaded."""
     import socket
 
     from hrkit.errors import HrkitError
@@ -94,7 +95,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _limits(max_upload: int, max_pixels: float, rate: float) -> Limits:
-    """From MB, millions and requests a second; so much memory that one photo of the largest size can be decoded."""
+    """Limits from MB, million pixels and requests per second, with memory for one photo of the largest size."""
     from attrs import evolve
 
     from hrkit_web.files.images import PIXEL_BYTES
@@ -106,7 +107,7 @@ def _limits(max_upload: int, max_pixels: float, rate: float) -> Limits:
 
 
 def _token(given: str | None, host: str, host_names: tuple[str, ...], *, behind_proxy: bool) -> str | None:
-    """The token that is wanted; one is made where other machines may call, by way of a proxy too."""
+    """The token to require. One is made if other machines can connect, directly or through a proxy."""
     import re
     import secrets
 
@@ -114,14 +115,14 @@ def _token(given: str | None, host: str, host_names: tuple[str, ...], *, behind_
     from hrkit_web.gates.access import is_loopback
 
     if given is not None and not re.fullmatch(r"[\w.~-]{16,}", given, re.ASCII):
-        raise HrkitError("a token is 16 or more letters, digits or ._~- ; leave --token out to have one made")
+        raise HrkitError("a token needs 16 or more letters, digits or ._~- ; leave --token out to have one made")
     if given is None and (host_names or behind_proxy or not is_loopback(host)):
         return secrets.token_urlsafe(24)
     return given
 
 
 def _address(settings: Settings, listening: socket.socket) -> str:
-    """Where the page is. What stands behind # is not sent by browsers, so that no log has the token."""
+    """The address of the page. The token follows a #, which browsers do not send, so it appears in no log."""
     host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         import socket

@@ -1,4 +1,4 @@
-"""What is refused, and with which status."""
+"""Errors that are answered with an HTTP status."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hrkit.errors import HrkitError
 
 
 class RefusedError(HrkitError):
-    """A request that is not answered; `status` is that of HTTP."""
+    """A request that is refused with an HTTP `status`."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -14,7 +14,7 @@ class RefusedError(HrkitError):
 
 
 class BusyError(RefusedError):
-    """There is no room now; in a second there may be."""
+    """A request that is refused for now, with status 503."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(503, reason)

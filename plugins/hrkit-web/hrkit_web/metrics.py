@@ -1,4 +1,4 @@
-"""Counts of what the server does, for Prometheus."""
+"""Metrics of the server, for Prometheus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ disable_created_metrics()
 
 
 class Metrics:
-    """All that is counted by one server, and the memory and time that its process takes."""
+    """The metrics of one server, and the memory and time that its process uses."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -23,18 +23,18 @@ class Metrics:
         self.requests = self._counter("requests", "Requests by route and status.", ("route", "status"))
         self.people = self._counter("people", "People found, in photos, frames and videos.")
         self.frames = self._counter("frames", "Frames of cameras and videos.", ("source",))
-        self.dropped = self._counter("dropped_frames", "Frames of cameras that newer ones replaced.")
+        self.dropped = self._counter("dropped_frames", "Camera frames that newer ones replaced.")
         self.seconds = self._histogram(
-            "photo_seconds", "From a photo to its poses.", (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+            "photo_seconds", "Seconds from a photo to its poses.", (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
         )
         self.batch_size = self._histogram("batch_size", "Pictures in a batch.", (1, 2, 4, 8, 16, 32))
 
     def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
-        """Adds a number that is read when it is shown."""
+        """Adds a metric whose value is read each time the metrics are shown."""
         Gauge(f"hrkit_web_{name}", help, registry=self._registry).set_function(read)
 
     def text(self) -> bytes:
-        """All of it, in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def _counter(self, name: str, help: str, labels: tuple[str, ...] = ()) -> Counter:
@@ -45,7 +45,7 @@ class Metrics:
 
 
 class Counted:
-    """Counts requests by the pattern of their route: paths from outside would be labels without end."""
+    """Counts requests by the pattern of their route, as labels made of requested paths would be without limit."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics

@@ -1,8 +1,8 @@
-"""What goes over the wire, as JSON has it; the OpenAPI page is made of this."""
+"""Parameters and answers of the API. Its OpenAPI description is generated from these."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,52 +12,52 @@ from hrkit_web.networks.models import LOWEST_THRESHOLD
 
 
 class Choice(BaseModel):
-    """Which networks, and from which score on somebody counts."""
+    """The networks and the threshold of a request."""
 
     model_config = ConfigDict(extra="forbid")
 
-    backbone: str | None = Field(None, max_length=100, description="A name of /v1/models, or its default.")
-    detector: str | None = Field(None, max_length=100, description='The same; "none": the whole picture is one person.')
-    threshold: float = Field(0.25, ge=LOWEST_THRESHOLD, le=1, description="The least score of a box.")
+    backbone: str | None = Field(None, max_length=100, description="A name from /v1/models; else the default.")
+    detector: str | None = Field(None, max_length=100, description='Likewise, or "none": one person fills the picture.')
+    threshold: float = Field(0.25, ge=LOWEST_THRESHOLD, le=1, description="Lowest score of a person's box.")
 
 
 class PhotoChoice(Choice):
-    """Of a photo."""
+    """The parameters of a photo."""
 
-    format: Literal["json", "csv", "jpeg"] = Field("json", description="Poses, or the picture with its people drawn.")
+    format: Literal["json", "csv", "jpeg"] = Field("json", description="Poses, or the picture with the poses drawn.")
 
 
 class LiveChoice(Choice):
-    """Of a camera."""
+    """The parameters of a camera."""
 
-    detect_every: int = Field(2, ge=1, le=60, description="Frames from one detection to the next.")
-    smoothing: float = Field(1.0, ge=0, le=10, description="Strength of the One-Euro filter; 0: none.")
+    detect_every: int = Field(2, ge=1, le=60, description="The detector runs on every n-th frame.")
+    smoothing: float = Field(1.0, ge=0, le=10, description="Strength of the One-Euro filter; 0 turns it off.")
 
 
 class VideoChoice(LiveChoice):
-    """Of a video."""
+    """The parameters of a video."""
 
-    detect_every: int = Field(1, ge=1, le=60, description="Frames from one detection to the next.")
-    annotate: bool = Field(False, description="Whether a video with the people drawn is made as well.")
+    detect_every: int = Field(1, ge=1, le=60, description="The detector runs on every n-th frame.")
+    annotate: bool = Field(False, description="Whether to make a video with the poses drawn as well.")
 
 
 class SkeletonOut(BaseModel):
-    """The joints and how they belong together."""
+    """The joints and the limbs that connect them."""
 
     name: str
     keypoint_names: list[str]
     edges: list[tuple[int, int]] = Field(description="Limbs, as pairs of indices into keypoint_names.")
-    sides: list[int] = Field(description="Of each joint: 1 left, -1 right, 0 neither.")
+    sides: list[int] = Field(description="Side of each joint: 1 left, -1 right, 0 neither.")
 
 
 class PersonOut(BaseModel):
-    """Somebody, as `Poses.to_dict` has them."""
+    """A person, as in `Poses.to_dict`."""
 
-    id: int | None = Field(description="The same in all frames of a video; null in photos.")
+    id: int | None = Field(description="Identifies a person across frames; null in photos.")
     score: float = Field(description="box_score times the mean score of the joints.")
     box: tuple[float, float, float, float] = Field(description="Left, top, right, bottom, px.")
     box_score: float
-    keypoints: dict[str, tuple[float, float, float]] = Field(description="Name -> x, y, px, and score.")
+    keypoints: dict[str, tuple[float, float, float]] = Field(description="Name -> x and y in px, and score.")
 
 
 class PosesOut(BaseModel):
@@ -70,13 +70,13 @@ class PosesOut(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Why not."""
+    """The reason of a refusal."""
 
-    detail: Any
+    detail: object
 
 
-def skeleton_out(skeleton: Skeleton) -> dict[str, Any]:
-    """As `SkeletonOut`."""
+def skeleton_out(skeleton: Skeleton) -> dict[str, object]:
+    """A skeleton as JSON, see `SkeletonOut`."""
     return {
         "name": skeleton.name,
         "keypoint_names": list(skeleton.keypoint_names),
@@ -85,13 +85,13 @@ def skeleton_out(skeleton: Skeleton) -> dict[str, Any]:
     }
 
 
-def frame_out(index: int, time: float, poses: Poses) -> dict[str, Any]:
-    """The people of one frame of a camera or video."""
+def frame_out(index: int, time: float, poses: Poses) -> dict[str, object]:
+    """The people in one frame of a camera or video, as JSON."""
     return {"type": "frame", "frame": index, "time": round(time, 6), "people": poses.to_dict()}
 
 
-def colors_out() -> dict[str, Any]:
-    """The palette of hrkit's own drawings, for pages."""
+def colors_out() -> dict[str, object]:
+    """The colours of hrkit's drawings, for the page."""
     return {
         "left": _hex(LEFT),
         "right": _hex(RIGHT),

@@ -1,11 +1,11 @@
-"""The app: its routes, what stands around them, and how errors are answered."""
+"""The ASGI app: its routes, the middleware around them, and the answers to errors."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import anyio.to_thread
 from attrs import asdict
@@ -27,38 +27,38 @@ from hrkit_web.routes import cameras, pages, photos, videos
 from hrkit_web.services import Services, services_of
 from hrkit_web.settings import Settings
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
+REFUSALS: dict[int | str, dict[str, object]] = {
     status: {"model": Refusal, "description": why}
     for status, why in {
-        401: "The token is missing.",
-        403: "A page of another site asked.",
-        408: "The body comes too slowly.",
+        401: "The token is missing or wrong.",
+        403: "The request comes from a page of another site.",
+        408: "The body arrives too slowly.",
         413: "Too large, or too many pixels.",
-        415: "Of a kind that is not read here.",
-        421: "The server does not go by this name.",
-        422: "A parameter or the file makes no sense.",
-        429: "Too many requests of this address.",
-        503: "Busy; `Retry-After` says when to come again.",
+        415: "The file format is not supported.",
+        421: "The server does not accept this host name.",
+        422: "A parameter or the file is invalid.",
+        429: "Too many requests from this address.",
+        503: "The server is busy; `Retry-After` says when to try again.",
     }.items()
 }
 
 
 def create_app(settings: Settings, models: Models, batcher: Batcher, counted: metrics.Metrics) -> FastAPI:
-    """The ASGI app of a server that listens on `settings.host`; when it ends, so do the models and the batcher."""
+    """The ASGI app of a server that listens on `settings.host`. When it ends, it closes the models and the batcher."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with Services.running(settings.limits, models, batcher, counted) as services:
             app.state.services = services
             counted.gauge("waiting", "Pictures that wait for the networks.", lambda: services.batcher.waiting)
-            counted.gauge("cameras", "Cameras that are connected.", lambda: services.lives.taken)
-            counted.gauge("videos", "Videos that are being worked on.", lambda: services.videos.taken)
+            counted.gauge("cameras", "Connected cameras.", lambda: services.cameras.taken)
+            counted.gauge("videos", "Videos in progress.", lambda: services.videos.taken)
             yield
 
     app = FastAPI(
         title="hrkit",
         version=__version__,
-        description="People and their keypoints in photos and videos; in cameras by the WebSocket `/v1/live`.",
+        description="People and their keypoints in photos, videos and, over the WebSocket `/v1/live`, camera frames.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -76,9 +76,9 @@ def create_app(settings: Settings, models: Models, batcher: Batcher, counted: me
 
 
 def _add_routes(app: FastAPI) -> None:
-    @app.get("/v1/models", summary="Networks that may be chosen")
-    async def models(request: Request) -> dict[str, Any]:
-        """Those on this machine come first; the weights of the others are downloaded when they are first chosen."""
+    @app.get("/v1/models", summary="List the networks")
+    async def models(request: Request) -> dict[str, object]:
+        """Networks on this machine come first. The weights of the others are downloaded when they are first chosen."""
         services = services_of(request)
         backbone, detector = services.models.default
         offered = await anyio.to_thread.run_sync(services.models.offered)
@@ -90,30 +90,30 @@ def _add_routes(app: FastAPI) -> None:
             "limits": {"photo_bytes": limits.photo_bytes, "video_bytes": limits.video_bytes},
         }
 
-    @app.get("/v1/results/{name}/{kind}", response_class=StreamingResponse, summary="A file of a video, once")
+    @app.get("/v1/results/{name}/{kind}", response_class=StreamingResponse, summary="Fetch a file of a video")
     async def result(request: Request, name: str, kind: Literal["csv", "json", "mp4"]) -> Response:
-        """It is deleted as it is fetched."""
+        """Each file can be fetched once, and is then deleted."""
         path = services_of(request).results.take(name, kind)
         return _Once(path, media_type=MEDIA_TYPES[kind], filename=path.name)
 
-    @app.delete("/v1/results/{name}", status_code=204, summary="Deletes the files of a video")
+    @app.delete("/v1/results/{name}", status_code=204, summary="Delete the files of a video")
     async def drop(request: Request, name: str) -> None:
-        """Nothing is said if they are gone already."""
+        """Succeeds even if the files are gone already."""
         await anyio.to_thread.run_sync(services_of(request).results.drop, name)
 
-    @app.get("/health", summary="Whether the server is there")
+    @app.get("/health", summary="Check that the server runs")
     async def health() -> dict[str, str]:
-        """It is, if this comes."""
+        """Answers if the server runs."""
         return {"status": "ok", "version": __version__}
 
-    @app.get("/metrics", summary="Counts for Prometheus")
+    @app.get("/metrics", summary="Metrics for Prometheus")
     async def prometheus(request: Request) -> Response:
-        """In its text format."""
+        """Metrics in Prometheus' text format."""
         return Response(services_of(request).metrics.text(), headers={"content-type": metrics.CONTENT_TYPE})
 
 
 class _Once(FileResponse):
-    """A file that is deleted when it was sent, or could not be; it comes whole, as the rest could not be asked for."""
+    """A file that is deleted once sending ends. It is sent whole, as no second request could fetch the rest."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del self.headers["accept-ranges"]

@@ -1,18 +1,17 @@
-"""What the routes share."""
+"""What the routes share: the networks, the stored results and the capacities."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from attrs import define, field
 from starlette.requests import HTTPConnection
 
 from hrkit_web.errors import BusyError
-from hrkit_web.files.images import Room
 from hrkit_web.files.results import ResultStore
 from hrkit_web.metrics import Metrics
 from hrkit_web.networks.batching import Batcher, SharedPipeline
@@ -20,46 +19,50 @@ from hrkit_web.networks.models import Models
 from hrkit_web.payloads import Choice
 from hrkit_web.settings import Limits
 
+if TYPE_CHECKING:
+    from hrkit.pipeline import Pipeline
+
 SWEEP_SECONDS = 10.0
 
 CLOSE_SECONDS = 10.0
-"""That cameras and videos have to end when the server does."""
+"""Time for cameras and videos to end when the server stops."""
 
 DECODERS = 4
-"""Photos that are decoded at once, beside the networks."""
+"""Photos decoded at one time."""
 
 
-class Places:
-    """So many at one time."""
+class Capacity:
+    """Limits what may be in use at one time."""
 
-    def __init__(self, count: int, what: str) -> None:
-        self._count, self._what = count, what
+    def __init__(self, total: int, refusal: str) -> None:
+        self._total, self._refusal = total, refusal
         self.taken = 0
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[None]:
-        """A place for the block; raises `BusyError` if there is none."""
-        if self.taken >= self._count:
-            raise BusyError(f"{self._count} {self._what} at one time are what this server takes; try again later")
-        self.taken += 1
+    def take(self, amount: int = 1) -> Iterator[None]:
+        """Takes an amount for the block. Raises `BusyError` if less is free."""
+        if self.taken + amount > self._total:
+            raise BusyError(self._refusal)
+        self.taken += amount
         try:
             yield
         finally:
-            self.taken -= 1
+            self.taken -= amount
 
 
 @define(eq=False)
 class Services:
-    """Made when the server starts, closed when it ends."""
+    """Created when the server starts and closed when it stops."""
 
     limits: Limits
     models: Models
     metrics: Metrics
     batcher: Batcher
     results: ResultStore
-    room: Room
-    lives: Places
-    videos: Places
+    memory: Capacity
+    """Bytes for decoded photos."""
+    cameras: Capacity
+    videos: Capacity
     decoders: anyio.CapacityLimiter = field(factory=lambda: anyio.CapacityLimiter(DECODERS))
 
     @classmethod
@@ -67,16 +70,16 @@ class Services:
     async def running(
         cls, limits: Limits, models: Models, batcher: Batcher, metrics: Metrics
     ) -> AsyncIterator[Services]:
-        """All of them, until the block ends."""
+        """The services, for the block."""
         services = cls(
             limits,
             models,
             metrics,
             batcher,
             ResultStore(most=limits.results, seconds=limits.result_seconds),
-            Room(limits.decoded_bytes),
-            Places(limits.live, "cameras"),
-            Places(limits.videos, "videos"),
+            Capacity(limits.decoded_bytes, "too many pictures at once; try again in a second"),
+            Capacity(limits.live, f"this server takes {limits.live} cameras at one time; try again later"),
+            Capacity(limits.videos, f"this server takes {limits.videos} videos at one time; try again later"),
         )
         sweeping = asyncio.create_task(services._sweep())
         try:
@@ -85,23 +88,23 @@ class Services:
             sweeping.cancel()
             models.close()
             await anyio.to_thread.run_sync(services.batcher.close)
-            with anyio.move_on_after(CLOSE_SECONDS):  # their threads end now that they get no more answers
-                while services.lives.taken or services.videos.taken:
+            with anyio.move_on_after(CLOSE_SECONDS):  # their threads end as they get no more answers
+                while services.cameras.taken or services.videos.taken:
                     await asyncio.sleep(0.02)
             services.results.close()
 
-    async def pipeline(self, choice: Choice) -> Any:
-        """The pipeline of a choice, within the time that an answer may take.
+    async def pipeline(self, choice: Choice) -> Pipeline:
+        """The pipeline of a choice.
 
-        Raises `RefusedError`, with 503 while weights are still on their way.
+        Raises `RefusedError`, with 503 if its weights do not load within the time for an answer.
         """
         try:
             return await asyncio.wait_for(self.models.get(choice.backbone, choice.detector), self.limits.answer_seconds)
         except (asyncio.TimeoutError, TimeoutError):
-            raise BusyError("the weights are still being loaded; try again in a while") from None
+            raise BusyError("the weights are still being loaded; try again later") from None
 
     async def shared(self, choice: Choice) -> SharedPipeline:
-        """The same, for one video or camera."""
+        """The pipeline of a choice, for one video or camera."""
         pipeline = await self.pipeline(choice)
         return SharedPipeline(self.batcher, pipeline, threshold=choice.threshold, most_people=self.limits.people)
 
@@ -112,6 +115,6 @@ class Services:
 
 
 def services_of(connection: HTTPConnection) -> Services:
-    """Of the app that a request came to."""
+    """The services of the app that handles a request."""
     services: Services = connection.app.state.services
     return services

@@ -167,4 +167,4 @@ def test_many_callers_at_once(serve, synthetic, painted, encoded, load_tool):
         assert result["pictures_in_a_batch"] > 1
         assert all(megabytes > 0 for megabytes in result["resident_mb"])
         assert site.services.batcher.waiting == 0
-        assert site.services.room._free == site.services.limits.decoded_bytes
+        assert site.services.memory.taken == 0

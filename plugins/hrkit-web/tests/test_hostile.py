@@ -119,7 +119,7 @@ def test_photos(site, encoded, painted):
         assert answer.status == status, what
         assert isinstance(answer.json()["detail"], str), what
     assert site.send("/v1/poses", "image", encoded(painted()[0])).status == 200
-    assert site.services.room._free == site.services.limits.decoded_bytes
+    assert site.services.memory.taken == 0
 
 
 def test_of_a_jpeg_with_two_pictures_it_is_the_first(site, painted):

@@ -162,7 +162,7 @@ def test_a_photo(open_page, photo, site, lite):
     name, content = downloaded(page, "Picture")
     assert name == "basketball_poses.jpg"
     assert PIL.Image.open(io.BytesIO(content)).size == (640, 480)
-    page.get_by_label("People from a score of").fill("0.6")
+    page.get_by_label("Lowest score of a person").fill("0.6")
     expect(page.locator("#count")).to_have_text("1")
     page.get_by_label("Boxes and ids").check()
     assert serious(page) == []
@@ -175,7 +175,7 @@ def test_a_video(open_page, film_file):
     page.set_input_files("#file", film_file)
     expect(page.locator("#downloads")).to_be_visible(timeout=2 * WAIT)
     expect(page.locator("#people li")).to_have_count(2)
-    expect(page.get_by_role("slider", name="Place in the video")).to_be_visible()
+    expect(page.get_by_role("slider", name="Position in the video")).to_be_visible()
     assert pixels_drawn(page) > 500
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     name, content = downloaded(page, "CSV")

@@ -91,7 +91,7 @@ def test_too_long_videos_are_left_off(serve, film):
     with serve(video_frames=5) as site:
         *frames, error, last = site.send("/v1/videos", "video", film).lines()
         assert len(frames) == 6
-        assert error == {"type": "error", "detail": "the video is too long, and was left after 5 frames"}
+        assert error == {"type": "error", "detail": "the video is too long; processing stopped after 5 frames"}
         assert last["frames"] == 5
 
 

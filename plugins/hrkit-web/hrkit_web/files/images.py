@@ -1,12 +1,9 @@
-"""Photos from outside: what they are is read from their header first, and only then are they decoded."""
+"""Photos from callers. Their headers are checked before anything is decoded."""
 
 from __future__ import annotations
 
-import contextlib
 import re
-import threading
 import warnings
-from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -15,53 +12,32 @@ from numpy.typing import NDArray
 
 from hrkit.errors import ImageError
 from hrkit.images import as_frame
-from hrkit_web.errors import BusyError, RefusedError
+from hrkit_web.errors import RefusedError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 
 SCANS = 100
-"""Of a JPEG; each is a pass over the whole picture, of which a small file may ask for thousands. Ten are usual."""
+"""Most scans in a JPEG. Each is a pass over the whole picture, and a small file can hold thousands; ten are usual."""
 
 PIXEL_BYTES = 27
-"""That decoding takes at its peak, the decoder's own picture, copies in other modes and the frame together. Measured
-with 25 million pixels: WebP 26.5, 16-bit grey PNG 19.1, other PNGs 15 to 18, JPEG 18.1."""
+"""Peak memory of decoding, per pixel: the decoder's picture, copies in other modes and the frame. Measured with 25
+million pixels: WebP 26.5, 16-bit grey PNG 19.1, other PNGs 15 to 18, JPEG 18.1."""
 
 SEGMENTS = 2000
-"""Of a JPEG that has to be looked through for its scans; one with a hundred scans has a few hundred."""
+"""Most segments searched for scans in a JPEG. A JPEG with a hundred scans has a few hundred."""
 
 _SEGMENT = re.compile(rb"\xff[\xc0-\xc7\xc9-\xcf\xd9-\xdd\xe0-\xef\xfe]")
-"""What has a length behind it in a JPEG, and its end. No other byte than zero follows 0xff within a scan, unless it is
-a restart, which has no length; what is not here is refused by decoders, or has none."""
+"""JPEG markers that are followed by a length, and the end marker. All others have no length or are refused by decoders.
+Within a scan 0xff is followed by zero or by a restart marker, which has no length."""
 
 _END, _SCAN = 0xD9, 0xDA
 
 
-class Room:
-    """Memory for decoded pictures, of which there is so much and no more."""
-
-    def __init__(self, size: int) -> None:
-        self._free = size
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def for_bytes(self, wanted: int) -> Iterator[None]:
-        """Keeps so much for the block; raises `BusyError` if it is not there."""
-        with self._lock:
-            if wanted > self._free:
-                raise BusyError("too many pictures at once; try again in a second")
-            self._free -= wanted
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._free += wanted
-
-
 def open_photo(file: BinaryIO, most_pixels: int) -> PIL.Image.Image:
-    """A JPEG, PNG or WebP of which nothing but the header was read.
+    """Opens a JPEG, PNG or WebP and reads its header only.
 
-    Of a JPEG with more pictures behind the first, as phones make them, it is the first. Raises `RefusedError`: 415 for
-    anything else, 413 for too many pixels, 422 for a moving picture.
+    If a JPEG has further pictures behind the first, as those of phones may, the first is taken. Raises `RefusedError`:
+    415 for other formats, 413 for too many pixels, 422 for an animation or too many scans.
     """
     try:
         with warnings.catch_warnings():
@@ -69,22 +45,22 @@ def open_photo(file: BinaryIO, most_pixels: int) -> PIL.Image.Image:
             picture = PIL.Image.open(file, formats=FORMATS)
     except PIL.Image.DecompressionBombError:
         raise _too_large(most_pixels) from None
-    except Exception:  # on damaged headers the readers raise all sorts
-        raise RefusedError(415, f"no picture that can be read here; send {', '.join(FORMATS)}") from None
+    except Exception:  # damaged headers raise errors of many types
+        raise RefusedError(415, f"not a readable picture; send {', '.join(FORMATS)}") from None
     if picture.width * picture.height > most_pixels:
         raise _too_large(most_pixels)
     if picture.format in ("JPEG", "MPO"):  # Pillow's name for JPEGs with more than one picture
         file.seek(0)
         if _many_scans(file.read()):
-            raise RefusedError(422, f"a JPEG of more than {SCANS} scans")
+            raise RefusedError(422, f"the JPEG has more than {SCANS} scans")
         file.seek(0)
     elif getattr(picture, "is_animated", False):
-        raise RefusedError(422, "this is a moving picture; send one picture, or a video")
+        raise RefusedError(422, "the picture is animated; send a still picture, or a video")
     return picture
 
 
 def decode(picture: PIL.Image.Image) -> NDArray[np.uint8]:
-    """(H,W,3) BGR, upright. Raises `RefusedError` with 422 for what is damaged."""
+    """Decodes to an upright (H,W,3) uint8 BGR frame. Raises `RefusedError` with 422 if the picture is damaged."""
     try:
         return as_frame(picture)
     except ImageError as error:
@@ -92,9 +68,10 @@ def decode(picture: PIL.Image.Image) -> NDArray[np.uint8]:
 
 
 def _many_scans(data: bytes) -> bool:
-    """Whether the first picture of a JPEG has more than `SCANS`; what its segments hold, and what follows, is no scan.
+    """Whether the first picture of a JPEG has more than `SCANS` scans.
 
-    Segments are told apart as libjpeg does, so that it finds no scan that is not counted here.
+    What looks like a scan inside a segment or behind the picture does not count. Segments are separated
+    as in libjpeg, so that libjpeg cannot find a scan that is not counted here.
     """
     if data.count(bytes([0xFF, _SCAN])) <= SCANS:
         return False

@@ -1,4 +1,4 @@
-"""Frames and their people on the way to files: keypoints as csv and json, and the video with its people drawn."""
+"""Writes poses to CSV and JSON files, and frames with the poses drawn to a video."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TABLES = ("csv", "json")
 
 
 class Recording:
-    """Files in a folder; a context manager, which closes them."""
+    """The files of a photo, video or camera, written to `folder`; a context manager."""
 
     def __init__(self, folder: Path, skeleton: Skeleton, info: SourceInfo, *, annotate: bool) -> None:
         self.frames = 0
@@ -41,14 +41,14 @@ class Recording:
             self._stack = stack.pop_all()
 
     def write(self, frame: VideoFrame, poses: Poses) -> None:
-        """Adds a frame. Raises `VideoError` for one of another size than the first."""
+        """Adds a frame. Raises `VideoError` if its size differs from the first."""
         self._rows.write_frame(frame.index, frame.time, poses)
         if not isinstance(self._sink, NoSink):
             self._sink.write(self._drawing(frame.image, poses), frame.time)
         self.frames += 1
 
     def finish(self) -> list[Path]:
-        """Ends it; the files, their endings saying what they are."""
+        """Closes the recording and returns its files, whose suffixes are their kinds."""
         self.close()
         tables = [self._folder / f"poses.{kind}" for kind in TABLES]
         for table in tables:
@@ -56,7 +56,7 @@ class Recording:
         return [*tables, self._video] if self._video.exists() else tables
 
     def close(self) -> None:
-        """Ends it."""
+        """Closes the files."""
         self._stack.close()
 
     def __enter__(self) -> Recording:

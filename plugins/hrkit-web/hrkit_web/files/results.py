@@ -1,4 +1,4 @@
-"""Files on disk: one temporary folder for all that comes and is made here, none of it under a name from outside."""
+"""Files on disk. All lie in one temporary folder, and no name from a caller is used."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from attrs import frozen
 
 from hrkit_web.errors import RefusedError
 
 MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json", "mp4": "video/mp4"}
-"""Of the kinds of file that there may be."""
+"""Media types by kind of file."""
 
 
 @frozen
 class _Kept:
     folder: Path
     files: dict[str, Path]
-    """By kind; one that was taken is no longer here."""
+    """Files by kind, without those that were fetched."""
     until: float
 
 
 class ResultStore:
-    """Results that wait to be fetched, once; `seconds` at most, and not more than `most` sets of them."""
+    """Results that wait to be fetched once: at most `most` sets, each for at most `seconds`."""
 
     def __init__(self, *, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._seconds, self._clock = most, seconds, clock
@@ -40,20 +39,20 @@ class ResultStore:
 
     @property
     def root(self) -> Path:
-        """Where it all is."""
+        """The temporary folder."""
         return Path(self._root.name)
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A folder that is gone after the block, with all in it that `keep` did not take."""
+        """A folder for the block. It is deleted afterwards, with all files that `keep` has not moved."""
         folder = Path(tempfile.mkdtemp(dir=self._root.name))
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def keep(self, files: Iterable[Path]) -> dict[str, Any]:
-        """Takes files in, whose endings are their kinds; `id`, `files` (kind -> path of the URL), `seconds`."""
+    def keep(self, files: Iterable[Path]) -> dict[str, object]:
+        """Moves files in; their suffixes are their kinds. Returns `id`, `files` (kind -> URL path) and `seconds`."""
         self.sweep()
         folder = Path(tempfile.mkdtemp(dir=self._root.name))
         moved = {file.suffix[1:]: file.rename(folder / f"poses{file.suffix}") for file in files}
@@ -67,25 +66,24 @@ class ResultStore:
         return {"id": name, "files": addresses, "seconds": self._seconds}
 
     def take(self, name: str, kind: str) -> Path:
-        """A file, which nobody gets again; who takes it deletes it. Raises `RefusedError` with 404."""
+        """Hands out a file once; the caller deletes it. Raises `RefusedError` with 404."""
         self.sweep()
         with self._lock:
             kept = self._kept.get(name)
             file = None if kept is None else kept.files.pop(kind, None)
         if file is None:
-            raise RefusedError(404, "no such result; each is there for a while, and can be fetched once")
+            raise RefusedError(404, "no such result; results are kept for a limited time and can be fetched once")
         return file
 
-    def drop(self, name: str) -> bool:
-        """Deletes results, and says whether there were any."""
+    def drop(self, name: str) -> None:
+        """Deletes a set of results, if there is one."""
         with self._lock:
             kept = self._kept.pop(name, None)
         if kept is not None:
             shutil.rmtree(kept.folder, ignore_errors=True)
-        return kept is not None
 
     def sweep(self) -> None:
-        """Deletes what nobody fetched in time."""
+        """Deletes results that were not fetched in time."""
         now = self._clock()
         for name in [name for name, kept in list(self._kept.items()) if kept.until <= now]:
             self.drop(name)

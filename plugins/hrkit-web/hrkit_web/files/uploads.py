@@ -1,10 +1,9 @@
-"""The one file of a multipart form; its name, and whatever else the form says, is not looked at."""
+"""Reads the file of a multipart form. Its name and all other parts of the form are ignored."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
@@ -13,20 +12,20 @@ from starlette.requests import Request
 from hrkit_web.errors import RefusedError
 
 CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii", b"iso-8859-1", b"latin-1", b"latin1", b"windows-1252")
-"""That a form may be said to be in. Starlette takes any codec of Python's, of which some fail, or are slow."""
+"""Accepted charsets of a form. Starlette accepts any Python codec, and some of those fail or are slow."""
 
 
 @contextlib.asynccontextmanager
 async def upload(request: Request, field: str) -> AsyncIterator[UploadFile]:
-    """The file in `field`, for the block: of more than 1 MB it is on disk, under no name.
+    """The file in `field`, for the block. Files of more than 1 MB are unnamed files on disk.
 
-    Raises `RefusedError` for a body that is no such form, and what reading it raises.
+    Raises `RefusedError` if the body is not such a form, and whatever reading it raises.
     """
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
         raise RefusedError(415, f"send a form (multipart/form-data) with a file in the field {field!r}")
     if parse_options_header(kind)[1].get(b"charset", b"utf-8").lower() not in CHARSETS:
-        raise RefusedError(400, "send a form in UTF-8, or say nothing of a charset")
+        raise RefusedError(400, "send the form in UTF-8, or leave out its charset")
     async with request.form(max_files=1, max_fields=0) as form:
         file = form.get(field)
         if not isinstance(file, UploadFile):
@@ -34,8 +33,8 @@ async def upload(request: Request, field: str) -> AsyncIterator[UploadFile]:
         yield file
 
 
-def form_schema(field: str, description: str) -> dict[str, Any]:
-    """What OpenAPI shall say of such a form."""
+def form_schema(field: str, description: str) -> dict[str, object]:
+    """The description of such a form for OpenAPI."""
     file = {"type": "string", "format": "binary", "description": description}
     schema = {"type": "object", "required": [field], "properties": {field: file}}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}

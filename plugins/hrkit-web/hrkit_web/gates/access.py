@@ -1,7 +1,7 @@
-"""Who may call: the Host and Origin of a request, its token, and how often; the headers of every answer.
+"""Checks the Host, Origin and token of each request and how often it comes, and adds security headers to each answer.
 
-A page of another site can make a browser send requests here. It cannot choose their Origin, and where it points a name
-of its own at this machine (DNS rebinding) it cannot choose their Host.
+A page of another site can make a browser send requests here, but it cannot choose their Origin. If it points its own
+domain name at this machine (DNS rebinding), it cannot choose their Host.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,13 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hrkit_web.settings import Settings
 
 OPEN_PATHS = ("/", "/docs", "/openapi.json", "/health")
-"""What needs no token, beside the files of the page: they hold no secrets."""
+"""Paths that need no token, as they hold no secrets. The files of the page need none either."""
 
 SUBPROTOCOL = "hrkit"
-"""Of the WebSocket. Browsers cannot send headers with one, so that the token comes as a second one, `token.TEXT`."""
+"""WebSocket subprotocol. Browsers cannot send headers with a WebSocket, so a second one has the token."""
 
 ADDRESSES = 10_000
-"""Whose rates are remembered."""
+"""Number of callers whose request rates are remembered."""
 
 SECURITY_HEADERS = {
     "content-security-policy": (
@@ -44,15 +43,15 @@ SECURITY_HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or name is this machine's own, which no other machine reaches."""
+    """Whether an address or name can be reached only from this machine."""
     address = _address(host)
     return host.lower() == "localhost" if address is None else address.is_loopback
 
 
 def host_allowed(header: str, host: str, names: Iterable[str]) -> bool:
-    """Whether a request with this Host may be meant for a server on the address `host` that has these names.
+    """Whether a server that listens on `host` and has these `names` accepts a request with this Host header.
 
-    Addresses cannot be rebound, so that any will do, except where only loopback can have brought it here.
+    IP addresses cannot be rebound, so any is accepted. A server on loopback accepts only loopback addresses.
     """
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/@\s]+)(:\d{1,5})?", header)
     if match is None:
@@ -65,7 +64,7 @@ def host_allowed(header: str, host: str, names: Iterable[str]) -> bool:
 
 
 def same_origin(origin: str, host: str) -> bool:
-    """Whether a page of `origin` is one that the server called `host` has sent; the scheme is a proxy's affair."""
+    """Whether `origin` is a page of the server called `host`. The scheme may differ, as a proxy may add HTTPS."""
     try:
         parts = urlsplit(origin)
     except ValueError:
@@ -81,14 +80,14 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 class Rates:
-    """A bucket an address, from which each request takes one; `rate` flow in each second, up to twice that."""
+    """Token buckets, one per address, that gain `rate` tokens per second and hold twice as many."""
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._clock = rate, clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, address: str) -> bool:
-        """Whether there was one left."""
+        """Takes a token for a request; False if none is left."""
         now = self._clock()
         left, then = self._buckets.pop(address, (2 * self._rate, now))
         left = min(2 * self._rate, left + (now - then) * self._rate)
@@ -99,7 +98,7 @@ class Rates:
 
 
 class Guard:
-    """Refuses what may not come in, before any of its body is read; the innermost app sees the rest."""
+    """Refuses requests before any of their body is read, and passes on the rest."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
@@ -122,16 +121,16 @@ class Guard:
         if refusal is None:
             await self.app(scope, receive, with_headers)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})  # before it is accepted: 403
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})  # not accepted yet: 403
         else:
             await refuse(*refusal)(scope, receive, with_headers)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """A status and what to say; None where nothing is wrong."""
+        """A status and a reason; None if the request may pass."""
         headers, settings, path = Headers(scope=scope), self.settings, scope["path"]
         host, origin = headers.get("host", ""), headers.get("origin")
         if not host_allowed(host, settings.host, settings.host_names):
-            return 421, "this server does not go by that name; start it with --allow-host NAME"
+            return 421, "this server does not accept that host name; start it with --allow-host NAME"
         if origin is not None and not same_origin(origin, host):
             return 403, "pages of other sites may not call this server"
         if path.startswith("/v1") and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
@@ -140,12 +139,12 @@ class Guard:
             return 429, "too many requests; try again in a second"
         is_open = scope["type"] == "http" and (path in OPEN_PATHS or path.startswith("/static/"))
         if settings.token is not None and not is_open and not _shows(headers, settings.token):
-            return 401, "a token is wanted: Authorization: Bearer TOKEN"
+            return 401, "this server needs a token: Authorization: Bearer TOKEN"
         return None
 
 
 def _shows(headers: Headers, token: str) -> bool:
-    """Whether a request has the token, as header or, of a WebSocket, as subprotocol."""
+    """Whether a request has the token, in a header or, for a WebSocket, in a subprotocol."""
     scheme, _, shown = headers.get("authorization", "").partition(" ")
     given = [shown.strip()] if scheme.lower() == "bearer" else []
     given += [part.strip().removeprefix("token.") for part in headers.get("sec-websocket-protocol", "").split(",")]
@@ -153,8 +152,8 @@ def _shows(headers: Headers, token: str) -> bool:
 
 
 def refuse(status: int, reason: str) -> JSONResponse:
-    """An answer that says why not, after which the connection is closed: what is left of the body is not read."""
-    headers: dict[str, Any] = {"connection": "close"}
+    """An answer with the reason of a refusal. It closes the connection, so the rest of the body is not read."""
+    headers = {"connection": "close"}
     if status in (429, 503):
         headers["retry-after"] = "1"
     if status == 401:

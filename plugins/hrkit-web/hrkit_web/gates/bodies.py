@@ -1,4 +1,4 @@
-"""How much may come in the body of a request and how slowly, and how slowly an answer may be taken."""
+"""Limits the size of request bodies, and how slowly a body may arrive or an answer be read."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hrkit_web.gates.access import refuse
 from hrkit_web.settings import Limits
 
 ENVELOPE = 16_384
-"""Bytes that the form around an upload may add to it."""
+"""Bytes that a form may add to its upload."""
 
 CLOSE = {"connection": "close"}
 
 
 class Bodies:
-    """Answers 413 for bodies that are too large, announced or not, and 408 for those that come too slowly."""
+    """Answers 413 if a body is too large, whether or not its length is announced, and 408 if it arrives too slowly."""
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app, self.limits = app, limits
@@ -37,13 +37,13 @@ class Bodies:
 
         async def checked() -> Message:
             nonlocal seen, whole
-            if whole:  # what comes now is that the caller has gone
+            if whole:  # the next message says that the caller has gone
                 return await receive()
             left = began + limits.body_seconds + seen / limits.body_rate - time.monotonic()
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, min(limits.pause_seconds, left)))
             except (asyncio.TimeoutError, TimeoutError):
-                raise HTTPException(408, "the body comes too slowly", CLOSE) from None
+                raise HTTPException(408, "the body arrives too slowly", CLOSE) from None
             seen += len(message.get("body", b""))
             whole = not message.get("more_body", False)
             if seen > most:
@@ -56,10 +56,10 @@ class Bodies:
         await self.app(scope, checked, patient)
 
     def _most(self, path: str) -> int:
-        """Bytes of a body."""
+        """Largest body in bytes."""
         uploads = {"/v1/poses": self.limits.photo_bytes, "/v1/videos": self.limits.video_bytes}
         return uploads.get(path, 0) + ENVELOPE
 
 
 def _too_large(most: int) -> str:
-    return f"too large; at most {most:,} bytes are taken here"
+    return f"too large; this server accepts at most {most:,} bytes"

@@ -1,4 +1,4 @@
-"""How uvicorn is run: connections that wait for the head of a request, but not for ever."""
+"""Settings of uvicorn, and connections that close if the head of a request takes too long."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from hrkit_web.settings import Limits
 
 HEAD_BYTES = 16_384
-"""Of a request; tokens and headers of proxies fit well."""
+"""Largest head of a request, with room for a token and the headers of proxies."""
 
 
 def server_config(app: ASGIApp, limits: Limits, *, behind_proxy: bool = False) -> uvicorn.Config:
-    """For a server of the app; a proxy on this machine is believed who the caller is, if there is to be one."""
+    """The settings of a server of `app`. With `behind_proxy`, a proxy on this machine says who the caller is."""
     return uvicorn.Config(
         app,
         http=hasty_protocol(limits.head_seconds),
@@ -35,17 +35,17 @@ def server_config(app: ASGIApp, limits: Limits, *, behind_proxy: bool = False) -
 
 
 def hasty_protocol(seconds: float) -> type[H11Protocol]:
-    """uvicorn's HTTP protocol, which closes a connection that takes longer over the head of a request.
+    """uvicorn's HTTP protocol, but a connection is closed if the head of a request takes longer than `seconds`.
 
-    uvicorn itself ends connections that say nothing after an answer, but not those that never finish what they say.
+    uvicorn itself closes connections that stay silent after an answer, but not those that never finish a request.
     """
 
     class HastyProtocol(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: Any) -> None:
+        def connection_made(self, transport: Any) -> None:  # Any, as in uvicorn: it reaches below asyncio
             super().connection_made(transport)
-            # asyncio does this for sockets that it made itself; else the body of an answer waits for the head's ACK
+            # as asyncio does for its own sockets; without it the body of an answer waits for the head's ACK
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._watch()
 
@@ -62,7 +62,7 @@ def hasty_protocol(seconds: float) -> type[H11Protocol]:
             self._stop()
 
         def _watch(self) -> None:
-            """The timer runs while a head is wanted: no more bytes of it wind it up again."""
+            """Runs the timer while the head of a request is awaited. Bytes of the head do not restart it."""
             upgraded = self.transport.get_protocol() is not self
             answering = self.cycle is not None and not self.cycle.response_complete
             if upgraded or answering or self.transport.is_closing():

@@ -1,4 +1,4 @@
-"""What is asked at the same time is worked on together: one thread builds the networks, and runs them on what waits."""
+"""One thread builds the networks and runs them, on all waiting pictures at once."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 WAITING = 256
-"""Pictures at most; who comes then is told to come again."""
+"""Most pictures that may wait. Further ones are refused."""
 
 
 @define(eq=False)
 class Job:
-    """One picture, and what is asked about it."""
+    """One picture and what to find in it."""
 
     pipeline: Pipeline
     image: Frame
-    """(H,W,3) BGR."""
+    """(H,W,3) uint8 BGR."""
     boxes: Detections | None = None
-    """Of its people; None where the detector is to look."""
+    """The people's boxes; None runs the detector."""
     threshold: float = 0.0
-    """Of what the detector finds."""
+    """Lowest score of a detected box."""
     most_people: int | None = None
     boxes_only: bool = False
-    """Whether the answer is `Detections`; else it is `Poses`."""
-    answer: Future[Any] = field(factory=Future)
+    """Whether the answer is `Detections` instead of `Poses`."""
+    answer: Future[Any] = field(factory=Future)  # Any: `Detections` or `Poses`, which the caller knows
 
 
 class Batcher:
-    """The one thread that has to do with networks. What waits for the same pipeline goes through it in one batch."""
+    """The thread that runs all networks. Pictures that wait for the same pipeline go through it in one batch."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()  # Any: functions of every type
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -55,29 +55,29 @@ class Batcher:
         self._thread.start()
 
     def call(self, function: Callable[[], Result]) -> Future[Result]:
-        """What a function gives, which comes before the pictures that wait.
+        """Calls a function before the pictures that wait, and returns its result to come. Raises `BusyError`.
 
-        It builds a pipeline: those are a fifth faster in the thread that made them (`hrkit.runtimes.devices.Replicas`).
+        Pipelines are built this way: they run a fifth faster in the thread that built them.
         """
         answer: Future[Result] = Future()
         with self._changed:
             if self._closed:
-                raise BusyError("the server is going down")
+                raise BusyError("the server is shutting down")
             self._calls.append((answer, function))
             self._changed.notify()
         return answer
 
     def submit(self, *jobs: Job) -> list[Future[Any]]:
-        """The answers to come, in order; one that is cancelled is not worked on. Raises `BusyError`."""
+        """Returns the answers to come, in order. A job whose answer is cancelled is skipped. Raises `BusyError`."""
         with self._changed:
             if self._closed or len(self._jobs) + len(jobs) > WAITING:
-                raise BusyError("too many pictures wait already; try again in a second")
+                raise BusyError("too many pictures are waiting; try again in a second")
             self._jobs.extend(jobs)
             self._changed.notify()
         return [job.answer for job in jobs]
 
     def close(self) -> None:
-        """Ends the thread after what it works on; what waits is cancelled."""
+        """Cancels all that waits, and ends the thread once it has finished its current batch."""
         with self._changed:
             self._closed = True
             waiting = [*(answer for answer, _ in self._calls), *(job.answer for job in self._jobs)]
@@ -90,7 +90,7 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """How many pictures wait."""
+        """The number of pictures that wait."""
         return len(self._jobs)
 
     def _work(self) -> None:
@@ -98,7 +98,7 @@ class Batcher:
             task()
 
     def _next(self) -> Callable[[], None] | None:
-        """A call; else who waits longest, and those that wait for the same pipeline. None when it is over."""
+        """The next call, else the jobs to run with the one that has waited longest; None once closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._calls or self._jobs or self._closed)
             if self._closed:
@@ -128,7 +128,7 @@ def _call(answer: Future[Any], function: Callable[[], Any]) -> None:
 
 
 def _answer_all(batch: list[Job]) -> None:
-    """Where something goes wrong, each goes alone, so that it goes wrong for the one whose fault it is."""
+    """If a batch fails, its jobs run one by one, so that only the faulty job fails."""
     try:
         answers = run(batch)
     except Exception as error:
@@ -143,7 +143,7 @@ def _answer_all(batch: list[Job]) -> None:
 
 
 def run(batch: Sequence[Job]) -> list[Detections | Poses]:
-    """What is asked about pictures for one pipeline, in one pass of the detector and one of the pose network."""
+    """Answers jobs for one pipeline, with one pass of the detector and one of the pose network."""
     pipeline = batch[0].pipeline
     if pipeline.bottom_up:
         found = pipeline.predict_batch([job.image for job in batch])
@@ -166,7 +166,7 @@ def _chosen(job: Job, found: Found) -> Found:
 
 
 class SharedPipeline:
-    """What a `Follower` asks of a pipeline, worked on together with what others ask."""
+    """The `PoseSource` of one video or camera. Its pictures share batches with those of other callers."""
 
     def __init__(self, batcher: Batcher, pipeline: Pipeline, *, threshold: float, most_people: int) -> None:
         self.detector, self.skeleton, self.bottom_up = pipeline.detector, pipeline.skeleton, pipeline.bottom_up
@@ -174,16 +174,16 @@ class SharedPipeline:
         self._threshold, self._most_people = threshold, most_people
 
     def detect(self, images: Sequence[Frame]) -> list[Detections]:
-        """As `Pipeline.detect`; of those above the threshold the best."""
+        """As `Pipeline.detect`, but keeps only the best boxes that reach the threshold."""
         return self._ask(images, [None] * len(images), boxes_only=True)
 
     def predict_batch(
         self, images: Sequence[Frame], boxes: Sequence[Detections] | None, return_heatmaps: bool = False
     ) -> list[Poses]:
-        """As `Pipeline.predict_batch`, without heatmaps; without boxes, of those above the threshold the best."""
+        """As `Pipeline.predict_batch`, without heatmaps. If `boxes` is None, only the best people are kept."""
         return self._ask(images, [None] * len(images) if boxes is None else boxes, boxes_only=False)
 
-    # Any: `Detections` with boxes_only, else `Poses`
+    # Any: `Detections` if boxes_only, else `Poses`
     def _ask(self, images: Sequence[Frame], boxes: Sequence[Detections | None], *, boxes_only: bool) -> list[Any]:
         jobs = [
             Job(self._pipeline, image, given, self._threshold, self._most_people, boxes_only)
@@ -192,4 +192,4 @@ class SharedPipeline:
         try:
             return [answer.result() for answer in self._batcher.submit(*jobs)]
         except CancelledError:
-            raise BusyError("the server is going down") from None
+            raise BusyError("the server is shutting down") from None

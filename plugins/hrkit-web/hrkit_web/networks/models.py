@@ -1,4 +1,4 @@
-"""Which networks may be chosen, and the pipelines that were."""
+"""The networks that callers can choose, and the pipelines built from them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
     from hrkit_web.networks.batching import Batcher
 
 NO_DETECTOR = "none"
-"""The whole picture is one person."""
+"""Name that stands for no detector: the whole picture is one person."""
 
 LOWEST_THRESHOLD = 0.1
-"""That detectors are built with, so that each request may have a higher one."""
+"""Threshold that detectors are built with. Each request can set a higher one."""
 
 KEPT = 2
-"""Pipelines in memory; the one that was used last but longest ago goes for a new one."""
+"""Pipelines kept in memory. A new one replaces the least recently used."""
 
 KINDS: Mapping[str, catalogue.Kind] = {"backbones": "pose", "detectors": "detector"}
-"""What may be chosen, and of which kind its weights are."""
+"""What callers can choose, and the kind of its weights."""
 
 Build = Callable[[str, str], "Pipeline"]
 
 
 @frozen
 class Model:
-    """A network with weights."""
+    """A network that has weights."""
 
     name: str
     at_hand: bool
-    """Whether its weights are on this machine; else they are downloaded when it is first chosen."""
+    """Whether its weights are on this machine. If not, they are downloaded when it is first chosen."""
     megabytes: int | None
     licence: str
 
 
 def choices() -> dict[str, list[Model]]:
-    """The backbones and detectors that have weights, by name; those on this machine first."""
+    """The backbones and detectors that have weights, by name, those on this machine first."""
     return {kind: _with_weights(kind, of) for kind, of in KINDS.items()}
 
 
@@ -61,17 +61,24 @@ def _model(name: str, entry: catalogue.WeightsEntry) -> Model:
     return Model(name, at_hand, None if size is None else max(1, round(size / 1e6)), entry.licence)
 
 
-def build_pipeline(backbone: str, detector: str, **options: Any) -> Pipeline:
-    """The pipeline of two names; `options` are those of `Pipeline.from_names`. Raises as that."""
+def build_pipeline(
+    backbone: str, detector: str, *, device: str = "auto", precision: str = "auto", runtime: str = "auto"
+) -> Pipeline:
+    """Builds a pipeline from two names. Options and errors are those of `Pipeline.from_names`."""
     from hrkit.pipeline import Pipeline
 
-    if detector == NO_DETECTOR:
-        return Pipeline.from_names(backbone, **options)
-    return Pipeline.from_names(backbone, detector, detection_threshold=LOWEST_THRESHOLD, **options)
+    return Pipeline.from_names(
+        backbone,
+        None if detector == NO_DETECTOR else detector,
+        detection_threshold=LOWEST_THRESHOLD,
+        device=device,
+        precision=precision,
+        runtime=runtime,
+    )
 
 
 class Models:
-    """Pipelines by the names of their networks, built once, when they are first asked for, in the batcher's thread."""
+    """Pipelines by the names of their networks, each built in the batcher's thread when it is first requested."""
 
     def __init__(
         self,
@@ -86,14 +93,14 @@ class Models:
         self._pipelines: OrderedDict[tuple[str, str], Future[Pipeline]] = OrderedDict()
 
     def offered(self) -> Mapping[str, list[Model]]:
-        """What `get` takes, beside the default."""
+        """The names that `get` accepts, in addition to the default."""
         return self._offered()
 
     async def get(self, backbone: str | None, detector: str | None) -> Pipeline:
-        """The pipeline of two names, None being the default's.
+        """The pipeline of two names; None stands for the default.
 
-        Raises `RefusedError` for names that are not offered, and what building raises. Who stops waiting does not stop
-        the building.
+        Raises `RefusedError` for names that are not offered, and whatever building raises. Building goes on if a caller
+        stops waiting.
         """
         names = backbone or self.default[0], detector or self.default[1]
         if names not in self._pipelines:
@@ -103,11 +110,11 @@ class Models:
             return await asyncio.shield(asyncio.wrap_future(building))
         except Exception:
             if self._pipelines.get(names) is building:
-                del self._pipelines[names]  # it is tried again when it is next asked for
+                del self._pipelines[names]  # the next request tries again
             raise
 
     def prepare(self) -> None:
-        """Builds the default's pipeline before anybody asks. Raises what building raises."""
+        """Builds the default pipeline ahead of the first request. Raises whatever building raises."""
         self._begun(self.default).result()
 
     def _begun(self, names: tuple[str, str]) -> Future[Pipeline]:
@@ -119,18 +126,18 @@ class Models:
         return self._pipelines[names]
 
     def _fetched_and_built(self, *names: str) -> Pipeline:
-        """Downloads take minutes, in which the batcher has other things to do."""
+        """Downloads here, as they take minutes in which the batcher must stay free, then builds in its thread."""
         for name, kind in zip(names, KINDS.values(), strict=True):
             if catalogue.entries(name, kind):
                 catalogue.resolve(name, "auto", kind=kind)
         return self._batcher.call(lambda: self._build(*names)).result()
 
     def close(self) -> None:
-        """Waits for nothing."""
+        """Cancels downloads that have not begun, without waiting."""
         self._fetcher.shutdown(wait=False, cancel_futures=True)
 
     def _check(self, backbone: str, detector: str) -> None:
         offered = self.offered()
         for kind, name, own in zip(KINDS, (backbone, detector), self.default, strict=True):
             if name not in {own, NO_DETECTOR if kind == "detectors" else own, *(one.name for one in offered[kind])}:
-                raise RefusedError(422, f"no such {kind[:-1]} is offered; see /v1/models")
+                raise RefusedError(422, f"no such {kind[:-1]}; see /v1/models")

@@ -1,4 +1,4 @@
-"""`/v1/live`: frames of a camera over a WebSocket; of those that come too fast the newest wins."""
+"""`/v1/live`: camera frames over a WebSocket. Of frames that arrive too fast only the newest is answered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections import deque
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 import anyio.to_thread
@@ -17,6 +17,7 @@ from fastapi import APIRouter, Query, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from hrkit.errors import HrkitError
+from hrkit.structures import Poses
 from hrkit.tracking.follower import Follower
 from hrkit.video.files import SourceInfo, VideoFrame
 from hrkit_web.errors import RefusedError
@@ -30,11 +31,11 @@ from hrkit_web.services import Services, services_of
 router = APIRouter()
 
 REFUSED, BAD_MESSAGE, TRY_LATER = 1008, 1003, 1013
-"""Of RFC 6455, section 7.4.1, and the registry it began."""
+"""WebSocket close codes (RFC 6455, section 7.4.1, and its IANA registry)."""
 
 
 class Inbox:
-    """Holds the newest frame that was not looked at yet."""
+    """Holds the newest frame that has not been processed yet."""
 
     def __init__(self) -> None:
         self.dropped = 0
@@ -43,14 +44,14 @@ class Inbox:
         self._arrived = asyncio.Event()
 
     def put(self, data: bytes, now: float) -> None:
-        """Takes a frame, in place of one that waits."""
+        """Takes a frame, which replaces one that waits."""
         self.dropped += self._newest is not None
         self._newest = (self._count, now, data)
         self._count += 1
         self._arrived.set()
 
     async def get(self) -> tuple[int, float, bytes]:
-        """How many came before it, when it came, and the frame, as soon as there is one."""
+        """Waits for a frame; returns its number, counted from 0, its time of arrival and its data."""
         await self._arrived.wait()
         newest, self._newest = self._newest, None
         self._arrived.clear()
@@ -60,16 +61,16 @@ class Inbox:
 
 @router.websocket("/v1/live")
 async def live(socket: WebSocket, choice: Annotated[LiveChoice, Query()]) -> None:
-    """Binary messages are JPEGs; each answer is of the newest of them, `frame` saying which, counted from 0.
+    """Each binary message is a JPEG. Each answer is for the newest one; `frame` is its number, counted from 0.
 
-    `{"record": true}` begins to record with the next frame; `{"record": false}` ends it with the next, and is answered
-    with the addresses of the files.
+    `{"record": true}` starts a recording with the next frame. `{"record": false}` stops it after the next frame, and is
+    answered with the addresses of the files.
     """
     services = services_of(socket)
     offered = "sec-websocket-protocol" in socket.headers
     await socket.accept(subprotocol=SUBPROTOCOL if offered else None)
     try:
-        with services.lives.one():
+        with services.cameras.take():
             session = _Session(services, await services.shared(choice), choice)
             try:
                 await _talk(socket, session, services.limits.live_pause_seconds)
@@ -82,14 +83,14 @@ async def live(socket: WebSocket, choice: Annotated[LiveChoice, Query()]) -> Non
         status = getattr(error, "status", 400)
         await _end(socket, TRY_LATER if status == 503 else BAD_MESSAGE, str(error))
     except (asyncio.TimeoutError, TimeoutError):
-        await _end(socket, REFUSED, "nothing came, or was taken, for too long")
+        await _end(socket, REFUSED, "no frame arrived, or no answer was read, for too long")
 
 
 async def _talk(socket: WebSocket, session: _Session, pause: float) -> None:
-    """Listens and answers until either ends; raises why."""
+    """Receives and answers frames until one of the two ends, and raises the reason."""
     limits, inbox = session.services.limits, Inbox()
 
-    async def say(event: dict[str, Any]) -> None:
+    async def say(event: dict[str, object]) -> None:
         await asyncio.wait_for(socket.send_text(json.dumps(event, separators=(",", ":"))), limits.pause_seconds)
 
     async def listen() -> None:
@@ -127,7 +128,7 @@ def _record_wanted(text: str) -> bool:
     except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict) or not isinstance(message.get("record"), bool):
-        raise RefusedError(400, 'a message is a JPEG, or {"record": true} or false')
+        raise RefusedError(400, 'a message must be a JPEG, {"record": true} or {"record": false}')
     return message["record"]
 
 
@@ -139,12 +140,12 @@ async def _end(socket: WebSocket, code: int, reason: str) -> None:
 
 
 class _Session:
-    """One camera: who is followed, and what is recorded."""
+    """One camera: its `Follower` and its recording."""
 
     def __init__(self, services: Services, pipeline: SharedPipeline, choice: LiveChoice) -> None:
         self.services, self.pipeline = services, pipeline
         self.commands: deque[bool] = deque(maxlen=100)
-        """Whether to record, in order; they are obeyed with the next frame."""
+        """Requests to start (True) or stop (False) recording, which apply from the next frame."""
         self._follower = Follower(pipeline, smoothing=choice.smoothing, detect_every=choice.detect_every)
         self._began: float | None = None
         self._recording: Recording | None = None
@@ -152,17 +153,17 @@ class _Session:
         self._stack = contextlib.ExitStack()
         self._lock = threading.Lock()
 
-    def step(self, number: int, when: float, data: bytes) -> list[dict[str, Any]]:
-        """What is to be said of the next frame."""
+    def step(self, number: int, when: float, data: bytes) -> list[dict[str, object]]:
+        """The messages that answer the next frame."""
         with self._lock:
             return self._step(number, when, data)
 
     def close(self) -> None:
-        """Drops what is being recorded, after a step that is under way in another thread."""
+        """Discards an unfinished recording, once a step in another thread has ended."""
         with self._lock:
             self._stack.close()
 
-    def _step(self, number: int, when: float, data: bytes) -> list[dict[str, Any]]:
+    def _step(self, number: int, when: float, data: bytes) -> list[dict[str, object]]:
         limits = self.services.limits
         if self._began is None:
             self._began = when
@@ -181,7 +182,7 @@ class _Session:
             events.append({"type": "recorded", "results": self._finish()})
         return events
 
-    def _record(self, frame: VideoFrame, poses: Any) -> None:
+    def _record(self, frame: VideoFrame, poses: Poses) -> None:
         height, width = frame.image.shape[:2]
         if self._recording is None:
             folder = self._stack.enter_context(self.services.results.workspace())
@@ -191,8 +192,8 @@ class _Session:
         index, since = self._recording.frames, frame.time - self._recorded_from
         self._recording.write(VideoFrame(index, since, frame.image), poses)
 
-    def _finish(self) -> dict[str, Any] | None:
-        """Where the files are; None where nothing was recorded."""
+    def _finish(self) -> dict[str, object] | None:
+        """The addresses of the files; None if nothing was recorded."""
         recording, self._recording = self._recording, None
         try:
             return None if recording is None else self.services.results.keep(recording.finish())

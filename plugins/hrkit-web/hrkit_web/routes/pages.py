@@ -1,4 +1,4 @@
-"""The files of the page, read once: what is asked for is looked up among their names, and never in the file system."""
+"""The files of the page. They are read once, so that no request reaches the file system."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def index() -> Response:
 
 @router.get("/docs")
 def docs() -> Response:
-    """What OpenAPI says of the API, to be read."""
+    """The documentation of the API."""
     return _file("docs.html")
 
 

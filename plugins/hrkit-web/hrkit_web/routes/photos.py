@@ -1,10 +1,10 @@
-"""`POST /v1/poses`: the people of a photo."""
+"""`POST /v1/poses`: the people in a photo."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio.to_thread
 import PIL.Image
@@ -31,12 +31,12 @@ router = APIRouter()
     "/v1/poses",
     response_model=PosesOut,
     openapi_extra=form_schema("image", "A JPEG, PNG or WebP."),
-    summary="The people of a photo",
+    summary="Find the people in a photo",
 )
 async def poses(request: Request, choice: Annotated[PhotoChoice, Query()]) -> Response:
-    """Finds people and their keypoints in one picture, in its pixels, upright.
+    """Finds people and their keypoints, in pixels of the upright picture.
 
-    What comes at the same time goes through the networks together.
+    Photos that arrive at the same time go through the networks together.
     """
     services = services_of(request)
     pipeline = await services.pipeline(choice)
@@ -44,7 +44,7 @@ async def poses(request: Request, choice: Annotated[PhotoChoice, Query()]) -> Re
         picture = await anyio.to_thread.run_sync(  # a hostile header takes seconds
             open_photo, file.file, services.limits.photo_pixels, limiter=services.decoders
         )
-        with services.room.for_bytes((file.size or 0) + PIXEL_BYTES * picture.width * picture.height):
+        with services.memory.take((file.size or 0) + PIXEL_BYTES * picture.width * picture.height):
             frame = await anyio.to_thread.run_sync(decode, picture, limiter=services.decoders)
             job = Job(pipeline, frame, threshold=choice.threshold, most_people=services.limits.people)
             found = await _answer(services, job)
@@ -60,11 +60,11 @@ async def _answer(services: Services, job: Job) -> Poses:
     try:
         found: Poses = await asyncio.wait_for(asyncio.wrap_future(answer), services.limits.answer_seconds)
     except (asyncio.TimeoutError, TimeoutError):
-        raise BusyError("the networks are too busy; try again in a while") from None
+        raise BusyError("the networks are busy; try again later") from None
     return found
 
 
-def _poses_out(frame: Frame, found: Poses) -> dict[str, Any]:
+def _poses_out(frame: Frame, found: Poses) -> dict[str, object]:
     height, width = frame.shape[:2]
     return {"width": width, "height": height, "skeleton": skeleton_out(found.skeleton), "people": found.to_dict()}
 

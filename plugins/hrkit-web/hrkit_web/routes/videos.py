@@ -1,4 +1,4 @@
-"""`POST /v1/videos`: the people of a video, frame by frame as they are found; then files to fetch."""
+"""`POST /v1/videos`: the people in a video, frame by frame as they are found, then files to fetch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 import anyio
 import anyio.to_thread
@@ -30,10 +30,10 @@ from hrkit_web.services import Services, services_of
 router = APIRouter()
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,asf,flv,gif,h264,hevc"
-"""FFmpeg's names of what is a file of its own. Others name further files and addresses, as playlists do."""
+"""FFmpeg's names of containers that hold their data. Others, such as playlists, refer to further files or addresses."""
 
 AT_ONCE = 4
-"""Frames of a video, so that photos and cameras need not wait long between them."""
+"""Frames of a video processed together; few, so that photos and cameras wait only briefly."""
 
 NDJSON = "application/x-ndjson"
 
@@ -41,23 +41,23 @@ NDJSON = "application/x-ndjson"
 @router.post(
     "/v1/videos",
     response_class=StreamingResponse,
-    responses={200: {"content": {NDJSON: {}}, "description": "A line of JSON for each event, see below."}},
-    openapi_extra=form_schema("video", "An MP4, WebM, AVI or the like."),
-    summary="The people of a video",
+    responses={200: {"content": {NDJSON: {}}, "description": "One line of JSON per event, see below."}},
+    openapi_extra=form_schema("video", "An MP4, WebM, AVI or similar file."),
+    summary="Find the people in a video",
 )
 async def videos(request: Request, choice: Annotated[VideoChoice, Query()]) -> Response:
-    """Follows people through a video and tells of each frame as soon as it is done, a line each.
+    """Follows people through a video and sends one line of JSON per event, as soon as it occurs.
 
-    `{"type": "info", "width", "height", "fps", "frames", "skeleton"}` comes first, then for each frame
-    `{"type": "frame", "frame", "time", "people"}`, and at the end `{"type": "done", "frames", "results"}` with the
-    addresses of `csv`, `json` (COCO results) and, if `annotate` is set, `mp4`, each of which can be fetched once.
-    A video that is damaged from somewhere on has `{"type": "error", "detail"}` before that.
+    The first line is `{"type": "info", "width", "height", "fps", "frames", "skeleton"}`. Each frame follows as
+    `{"type": "frame", "frame", "time", "people"}`. The last line is `{"type": "done", "frames", "results"}`, with the
+    addresses of `csv`, `json` (COCO results) and, with `annotate`, `mp4`; each can be fetched once. If the video is
+    damaged or too long, `{"type": "error", "detail"}` comes before the last line.
 
-    Whoever hangs up ends it, and everything is deleted.
+    If the caller disconnects, processing stops and all files are deleted.
     """
     services = services_of(request)
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(services.videos.one())
+        stack.enter_context(services.videos.take())
         pipeline = await services.shared(choice)
         folder = stack.enter_context(services.results.workspace())
         path = folder / "upload"
@@ -70,7 +70,7 @@ async def videos(request: Request, choice: Annotated[VideoChoice, Query()]) -> R
 
 
 class _ClosingResponse(StreamingResponse):
-    """Closes what it was made from, also if nobody hears it out."""
+    """Closes its resources at the end, even if the caller disconnects."""
 
     def __init__(self, lines: AsyncIterator[str], closing: contextlib.AsyncExitStack) -> None:
         super().__init__(lines, media_type=NDJSON, headers={"x-accel-buffering": "no"})
@@ -85,15 +85,15 @@ class _ClosingResponse(StreamingResponse):
 
 
 def open_video(path: Path, most_pixels: int) -> VideoFile:
-    """A video that is a file of its own, and of which no frame has more pixels.
+    """Opens a video that refers to no other files.
 
-    Raises `RefusedError`: 415 for anything else, 413 for more pixels.
+    Raises `RefusedError`: 415 for anything else, 413 if a frame has more than `most_pixels`.
     """
     try:
         with open_container(str(path), options={"format_whitelist": CONTAINERS}) as container:
             context = video_stream(container, "video").codec_context
             if context.width * context.height > most_pixels:
-                raise RefusedError(413, f"too many pixels; at most {most_pixels / 1e6:g} million a frame")
+                raise RefusedError(413, f"too many pixels; at most {most_pixels / 1e6:g} million per frame")
         return VideoFile(path, max_pixels=most_pixels)
     except VideoError as error:
         raise RefusedError(415, _without_path(error, path)) from None
@@ -105,12 +105,12 @@ def _save(file: BinaryIO, path: Path) -> None:
 
 
 class _Events:
-    """A generator that is worked on in one thread and may be closed in another, which waits for the first."""
+    """A generator that one thread advances and another may close, after waiting for the first."""
 
-    def __init__(self, events: Generator[dict[str, Any], None, None]) -> None:
+    def __init__(self, events: Generator[dict[str, object], None, None]) -> None:
         self._events, self._lock = events, threading.Lock()
 
-    def next(self) -> dict[str, Any] | None:
+    def next(self) -> dict[str, object] | None:
         with self._lock:
             return next(self._events, None)
 
@@ -126,8 +126,8 @@ async def _lines(events: _Events) -> AsyncIterator[str]:
 
 def _events(
     services: Services, pipeline: SharedPipeline, source: VideoFile, choice: VideoChoice, folder: Path
-) -> Generator[dict[str, Any], None, None]:
-    """What is said of a video, worked on as it is asked for."""
+) -> Generator[dict[str, object], None, None]:
+    """The events of a video. Frames are processed as their events are requested."""
     limits, info, deadline = services.limits, source.info, time.monotonic() + services.limits.video_seconds
     follower = Follower(pipeline, smoothing=choice.smoothing, detect_every=choice.detect_every)
     yield {
@@ -144,7 +144,7 @@ def _events(
             for step in followed_frames(source, follower, at_once=at_once):
                 for frame, poses in step:
                     if recording.frames >= limits.video_frames or time.monotonic() > deadline:
-                        raise HrkitError(f"the video is too long, and was left after {recording.frames} frames")
+                        raise HrkitError(f"the video is too long; processing stopped after {recording.frames} frames")
                     recording.write(frame, poses)
                     services.metrics.frames.labels("video").inc()
                     services.metrics.people.inc(len(poses))

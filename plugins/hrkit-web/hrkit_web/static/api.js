@@ -1,4 +1,4 @@
-// Calls to the server. The token came behind the # of the address and stays in this tab.
+// Calls to the server. The token follows the # of the address and stays in this tab.
 
 const fromAddress = new URLSearchParams(location.hash.slice(1)).get("token");
 if (fromAddress) {
@@ -8,7 +8,7 @@ if (fromAddress) {
 
 const token = () => sessionStorage.getItem("token");
 
-/** A response that is fine; throws an Error that says in one line why it is not. */
+/** A successful response; throws an Error with a one-line reason otherwise. */
 export async function request(path, options = {}) {
   const headers = token() ? { authorization: `Bearer ${token()}` } : {};
   let response;
@@ -23,7 +23,7 @@ export async function request(path, options = {}) {
 }
 
 async function reason(response) {
-  if (response.status === 401) return "A token is wanted: open the address that hrkit web printed.";
+  if (response.status === 401) return "This server needs a token. Open the address that hrkit web printed.";
   const body = await response.json().catch(() => ({}));
   const detail = Array.isArray(body.detail) ? body.detail[0]?.msg : body.detail;
   return detail ? sentence(detail) : `The server answered ${response.status}.`;
@@ -40,7 +40,7 @@ export function form(field, file) {
   return body;
 }
 
-/** The objects of an answer that has one a line, as they come. */
+/** The objects of an answer with one per line, as they arrive. */
 export async function* lines(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

@@ -1,4 +1,4 @@
-// Puts the page together: one thing is open at a time, a photo, a video or the camera.
+// Connects the parts of the page. One photo, one video or the camera is open at a time.
 
 import { request } from "./api.js";
 import { openCamera } from "./camera.js";
@@ -11,11 +11,11 @@ import { openVideo } from "./video.js";
 
 const element = (id) => document.getElementById(id);
 
-let file = null; // that is open
-let aborter = new AbortController(); // of what is under way with it
+let file = null; // the open file
+let aborter = new AbortController(); // for requests about the open file or camera
 let camera = null;
 let opening = false;
-let afterRecording = null; // what waits for the end of a recording
+let afterRecording = null; // called when the recording ends
 
 async function openFile(chosen) {
   closeAll();
@@ -71,7 +71,7 @@ async function startCamera() {
 const recording = () => element("record").getAttribute("aria-pressed") === "true";
 const showRecording = (on) => element("record").setAttribute("aria-pressed", String(on));
 
-/** Does something with the camera, after what is being recorded was finished. */
+/** Calls `action`, after stopping a recording in progress. */
 function afterRecorded(action) {
   if (!recording()) {
     action();
@@ -87,7 +87,7 @@ function cameraButtons() {
   const focused = [there, "stop"].includes(document.activeElement.id);
   element("record").hidden = element("stop").hidden = !open;
   element("camera").hidden = open;
-  if (focused) element(here).focus(); // what had it is hidden now
+  if (focused) element(here).focus(); // the button that had the focus is hidden
   showRecording(false);
   afterRecording = null;
 }

@@ -1,4 +1,4 @@
-// The camera: each of its frames is shown when its people are known.
+// The camera. Each frame is shown once its people are known.
 
 import { sentence } from "./api.js";
 import { offerResults } from "./downloads.js";
@@ -6,14 +6,14 @@ import { connect } from "./live.js";
 import { asked } from "./settings.js";
 import { alert, clear, figures, progress, show } from "./stage.js";
 
-const RATE_FRAMES = 20; // over which frames a second are counted
+const RATE_FRAMES = 20; // frames over which frames per second are averaged
 
 /**
- * Opens the camera; the result ends it, begins anew with other settings, or records. Null where `signal` was aborted
- * before the camera was there. Throws an Error that says why not.
+ * Opens the camera. The result can stop it, restart it with new settings, or record; it is null if `signal` was aborted
+ * before the camera opened. Throws an Error with the reason of a failure.
  */
 export async function openCamera({ signal, onEnd, onRecorded }) {
-  const stream = await askedFor();
+  const stream = await openStream();
   const release = () => stream.getTracks().forEach((track) => track.stop());
   const video = Object.assign(document.createElement("video"), { muted: true, playsInline: true, srcObject: stream });
   try {
@@ -22,7 +22,7 @@ export async function openCamera({ signal, onEnd, onRecorded }) {
     release();
     throw error;
   }
-  if (signal.aborted) { // something else was opened while the user was asked for the camera
+  if (signal.aborted) { // another file was opened in the meantime
     release();
     return null;
   }
@@ -49,7 +49,7 @@ export async function openCamera({ signal, onEnd, onRecorded }) {
       },
       end(reason) {
         stop();
-        alert(reason ? sentence(reason) : "The server ended the connection.");
+        alert(reason ? sentence(reason) : "The server closed the connection.");
       },
     });
   }
@@ -69,8 +69,8 @@ export async function openCamera({ signal, onEnd, onRecorded }) {
   return { again: begin, stop, record: (on) => connection.record(on) };
 }
 
-async function askedFor() {
-  if (!navigator.mediaDevices) throw new Error("Browsers open the camera only on this machine or over HTTPS.");
+async function openStream() {
+  if (!navigator.mediaDevices) throw new Error("Browsers allow the camera only on this machine or over HTTPS.");
   try {
     return await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 960 }, height: { ideal: 720 } } });
   } catch (error) {

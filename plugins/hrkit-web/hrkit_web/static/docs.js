@@ -1,4 +1,4 @@
-// The page of the API, made of what OpenAPI says.
+// The documentation of the API, made from its OpenAPI description.
 
 const make = (tag, text, ...children) => {
   const node = document.createElement(tag);
@@ -7,7 +7,7 @@ const make = (tag, text, ...children) => {
   return node;
 };
 
-/** Paragraphs of a text in which `code` is marked. */
+/** Paragraphs of a text, with `code` marked. */
 function paragraphs(text) {
   return (text ?? "").split(/\n\s*\n/).filter(Boolean).map((part) => make("p", "", ...part.split("`").map(
     (piece, index) => (index % 2 ? make("code", piece) : piece),
@@ -47,12 +47,12 @@ function operation(method, path, said) {
   const fields = Object.entries(form).map(([name, schema]) => [name, "file", schema.description ?? "", ""]);
   const heading = make("h2", "", make("b", method.toUpperCase()), ` ${path}`);
   return make("article", "", heading, make("p", said.summary), ...paragraphs(said.description),
-    table(["Field of the form", "what", "", ""], fields), table(["Parameter", "what", "", "default"], parameters));
+    table(["Form field", "Type", "Description", ""], fields), table(["Parameter", "Type", "Description", "Default"], parameters));
 }
 
 function schema(name, said) {
   const rows = Object.entries(said.properties ?? {}).map(([key, one]) => [key, described(one), one.description ?? ""]);
-  return make("article", "", make("h2", name), ...paragraphs(said.description), table(["Key", "what", ""], rows));
+  return make("article", "", make("h2", name), ...paragraphs(said.description), table(["Key", "Type", "Description"], rows));
 }
 
 const answers = ["PosesOut", "PersonOut", "SkeletonOut", "Refusal"].filter((name) => name in components.schemas);

@@ -1,4 +1,4 @@
-// Buttons that save files. The server gives each result once; what came is kept for a second click.
+// Buttons that save files. The server sends each result once, so it is kept for a second click.
 
 import { request } from "./api.js";
 import { alert } from "./stage.js";
@@ -7,7 +7,7 @@ const section = document.getElementById("downloads");
 const buttons = document.getElementById("download-buttons");
 let held = null;
 
-/** Offers files: a label, a name and how to get the blob of each. */
+/** Shows a button per file; `blob` fetches its content. */
 export function offer(files) {
   buttons.replaceChildren(...files.map(({ label, name, blob }) => {
     let kept = null;
@@ -28,7 +28,7 @@ export function offer(files) {
   section.hidden = files.length === 0;
 }
 
-/** Offers the files that the server holds. */
+/** Shows buttons for results on the server. */
 export function offerResults(results, stem) {
   held = results.id;
   const labels = { csv: "CSV", json: "JSON", mp4: "Video" };
@@ -39,7 +39,7 @@ export function offerResults(results, stem) {
   })));
 }
 
-/** Takes the buttons away, and has the server delete what it still holds. */
+/** Removes the buttons and deletes the results on the server. */
 export function withdraw() {
   if (held) request(`/v1/results/${held}`, { method: "DELETE", keepalive: true }).catch(() => {});
   held = null;

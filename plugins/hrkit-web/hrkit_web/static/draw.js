@@ -1,7 +1,7 @@
-// Skeletons on a canvas, in the colours of hrkit's own drawings.
+// Draws skeletons on a canvas, in the colours of hrkit's drawings.
 
 const INK = "rgba(24, 24, 24, 0.85)";
-const FULL = 0.6; // the score from which a joint is drawn opaque
+const FULL = 0.6; // lowest score of a joint drawn opaque
 
 let palette = { left: "#28a0ff", right: "#ff8214", middle: "#e1e1e1", unknown: "#969696", people: ["#3ca5ff"] };
 
@@ -10,11 +10,11 @@ export function setPalette(colors) {
 }
 
 export function personColor(person, row) {
-  if (person.id < 0) return palette.unknown; // followed, but not long enough for an id
+  if (person.id < 0) return palette.unknown; // not followed long enough for an id
   return palette.people[(person.id ?? row) % palette.people.length];
 }
 
-/** Draws people whose joints are in pixels of a picture that is `scale` times as large on the canvas. */
+/** Draws people; their joints are in pixels of a picture that the canvas shows `scale` times as large. */
 export function drawPeople(context, people, skeleton, scale, look) {
   people.forEach((person, row) => {
     drawPerson(context, person, personColor(person, row), skeleton, scale, look);

@@ -1,20 +1,20 @@
-// A connection to /v1/live: what a video element shows goes out frame by frame, and people come back.
+// A connection to /v1/live: sends the frames of a video element and receives their people.
 
 import { liveSocket } from "./api.js";
 
-const LONG_SIDE = 640; // px, of what is sent
+const LONG_SIDE = 640; // px, of the frames sent
 const QUALITY = 0.8;
-const UNDER_WAY = 2; // one that is worked on, one that waits
-const PATIENCE_MS = 200; // for the next frame of the camera; hidden pages get none, but the server wants to hear something
+const UNDER_WAY = 2; // one frame in progress, one that waits
+const PATIENCE_MS = 200; // for the next frame; hidden pages get none, but a silent connection would be closed
 
 /**
- * Begins to send. Called back are `hello()`, `frame(frame, people, skeleton)` with the frame that the people are in,
- * `{picture, width, height, scale, began}`, `recorded(results)`, and `end(reason)` when it is the server that ends it.
+ * Starts to send frames. Calls `hello()` first, `frame(frame, people, skeleton)` per answer, where `frame` is
+ * `{picture, width, height, scale, began}`, `recorded(results)`, and `end(reason)` if the server closes the connection.
  */
 export function connect(video, parameters, { hello, frame, recorded, end }) {
   const socket = liveSocket(parameters);
   const small = document.createElement("canvas");
-  const waiting = new Map(); // frames that were sent, by their number
+  const waiting = new Map(); // frames sent, by number
   let skeleton = null;
   let sent = 0;
   let sending = false;
@@ -40,12 +40,12 @@ export function connect(video, parameters, { hello, frame, recorded, end }) {
     }
     socket.send(blob);
     waiting.set(sent, { picture, width, height, scale: 1 / shrink, began });
-    sent += 1; // as the server counts
+    sent += 1; // numbered as by the server
     send();
   }
 
   function take({ frame: number, people }) {
-    for (const key of [...waiting.keys()].filter((key) => key < number)) forget(key); // a newer one took their place
+    for (const key of [...waiting.keys()].filter((key) => key < number)) forget(key); // dropped in favour of a newer one
     const answered = waiting.get(number);
     waiting.delete(number);
     send();

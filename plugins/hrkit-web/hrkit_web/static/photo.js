@@ -1,11 +1,11 @@
-// A photo: sent, answered, drawn.
+// A photo: sends it and draws the people of the answer.
 
 import { form, request } from "./api.js";
 import { offer } from "./downloads.js";
 import { asked } from "./settings.js";
 import { figures, progress, show, snapshot } from "./stage.js";
 
-/** Shows a photo and its people. Throws an Error that says why not. */
+/** Shows a photo and its people. Throws an Error with the reason of a failure. */
 export async function openPhoto(file, signal) {
   progress("Looking for people", null);
   const stem = file.name.replace(/\.[^.]*$/, "") || "photo";

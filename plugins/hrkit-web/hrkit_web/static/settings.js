@@ -1,7 +1,7 @@
-// The form of settings: which networks, which thresholds, how it is drawn.
+// The settings: networks, thresholds and how people are drawn.
 
 const form = document.getElementById("settings");
-const DRAWN = ["joints", "colors", "boxes"]; // settings that no network needs to know
+const DRAWN = ["joints", "colors", "boxes"]; // settings that change the drawing only
 
 /** How people are drawn. */
 export function look() {
@@ -9,18 +9,18 @@ export function look() {
   return { joints: Number(data.get("joints")), colors: data.get("colors"), boxes: data.has("boxes") };
 }
 
-/** What the server is asked for. */
+/** The parameters of a request. */
 export function asked({ moving }) {
   const data = new FormData(form);
   const names = ["backbone", "detector", "threshold", ...(moving ? ["detect_every"] : [])];
   return new URLSearchParams(names.filter((name) => data.get(name)).map((name) => [name, data.get(name)]));
 }
 
-/** Fills in the networks, and calls back when a setting changes. */
+/** Fills in the networks. Calls `onDrawing` or `onAsking` when a setting changes. */
 export function begin(models, { onDrawing, onAsking }) {
   for (const [id, kind] of [["backbone", "backbones"], ["detector", "detectors"]]) {
     const options = models[kind].map((model) => new Option(label(model), model.name));
-    if (id === "detector") options.push(new Option("none: the picture is one person", "none"));
+    if (id === "detector") options.push(new Option("none: one person fills the picture", "none"));
     const chosen = models.default[id];
     if (!options.some((option) => option.value === chosen)) options.unshift(new Option(chosen, chosen));
     form.elements[id].replaceChildren(...options);

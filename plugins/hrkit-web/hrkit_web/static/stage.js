@@ -1,4 +1,4 @@
-// The picture and what is said of it: the canvas, the counts, the list of people.
+// The canvas, the numbers and the list of people.
 
 import { drawPeople, percent, personColor } from "./draw.js";
 import { look } from "./settings.js";
@@ -6,17 +6,17 @@ import { look } from "./settings.js";
 const element = (id) => document.getElementById(id);
 const canvas = element("canvas");
 const context = canvas.getContext("2d");
-const ROW_REM = 1.65; // of the list of people, as style.css has it; so is the next
+const ROW_REM = 1.65; // of the list of people, as in style.css; so is the next
 const MOST_REM = 12.5;
-const CALM_MS = 250; // numbers that change faster cannot be read
-const ANNOUNCE_MS = 2500; // a screen reader cannot say more
+const CALM_MS = 250; // numbers that change faster are unreadable
+const ANNOUNCE_MS = 2500; // a screen reader cannot keep up with more
 
 let shown = null;
 let announced = { text: "", time: -Infinity, timer: null };
 const told = { time: -Infinity, timer: null };
-let rows = 0; // of the list, which grows but does not shrink while one thing is open
+let rows = 0; // of the list, which never shrinks while a file or the camera is open
 
-/** Shows a picture (image, video or bitmap) and its people; `scale`: pixels of the picture to one of the joints. */
+/** Shows a picture (image, video or bitmap) and its people, whose joints are multiplied by `scale`. */
 export function show(picture, width, height, people, skeleton, scale = 1) {
   shown?.picture.close?.();
   shown = { picture, width, height, people, skeleton, scale };
@@ -53,12 +53,12 @@ export function clear() {
   figures({});
 }
 
-/** The picture with its people as a file. */
+/** The picture with its people, as a JPEG. */
 export function snapshot() {
   return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
 }
 
-/** Frames a second, and milliseconds from a frame to its people. */
+/** Shows frames per second, and milliseconds from a frame to its people. */
 export function figures({ fps = null, delay = null }) {
   element("fps").textContent = fps === null ? "–" : fps.toFixed(1);
   element("delay").replaceChildren(delay === null ? "–" : String(Math.round(delay)), delay === null ? "" : small(" ms"));
@@ -90,11 +90,11 @@ function list(people) {
     item.append(chip, name, meter, score);
     return [person.id < 0 ? Infinity : (person.id ?? row), item];
   });
-  items.sort(([one], [other]) => one - other || 0); // by id, so that rows stay where they are
+  items.sort(([one], [other]) => one - other || 0); // by id, so that rows keep their places
   rows = Math.max(rows, items.length);
   element("people").replaceChildren(...items.map(([, item]) => item));
   element("people").style.minHeight = `${Math.min(rows * ROW_REM, MOST_REM)}rem`;
-  if (items.length * ROW_REM > MOST_REM) element("people").tabIndex = 0; // it scrolls, by keyboard too
+  if (items.length * ROW_REM > MOST_REM) element("people").tabIndex = 0; // it scrolls, also by keyboard
   else element("people").removeAttribute("tabindex");
   if (people) announce(people.length);
 }

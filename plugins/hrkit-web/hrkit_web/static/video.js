@@ -1,14 +1,14 @@
-// A video: the server tells of frame after frame, and this tab plays the file with the people that are known by then.
+// A video. The server sends people frame by frame, while this tab plays the file and draws the people received so far.
 
 import { form, lines, request, sentence } from "./api.js";
 import { offerResults } from "./downloads.js";
 import { asked } from "./settings.js";
 import { alert, figures, progress, show } from "./stage.js";
 
-const AHEAD = 1; // seconds that must be known to go on after a halt
+const AHEAD = 1; // seconds of people to receive before playing on
 const element = (id) => document.getElementById(id);
 
-/** Plays a video and its people; the result ends it. Throws an Error that says why not. */
+/** Plays a video and its people until `signal` is aborted. Throws an Error with the reason of a failure. */
 export async function openVideo(file, signal) {
   const stem = file.name.replace(/\.[^.]*$/, "") || "video";
   const player = new Player(file);
@@ -43,7 +43,7 @@ class Player {
   info = null;
   #video = document.createElement("video");
   #address;
-  #wanted = !matchMedia("(prefers-reduced-motion: reduce)").matches; // whether it should play
+  #wanted = !matchMedia("(prefers-reduced-motion: reduce)").matches; // whether the user wants it to play
   #done = false;
   #closed = false;
   #shown = -1;
@@ -52,7 +52,7 @@ class Player {
     this.#address = URL.createObjectURL(file);
     Object.assign(this.#video, { src: this.#address, muted: true, playsInline: true, preload: "auto" });
     this.#video.addEventListener("error", () => {
-      if (!this.#closed) alert("This browser cannot play such a video; the one with people drawn can be downloaded below.");
+      if (!this.#closed) alert("This browser cannot play the video. You can download it with people drawn below.");
     });
     this.#video.addEventListener("ended", () => { this.#wanted = false; this.#controls(); });
     this.#video.addEventListener("seeked", () => this.#draw());
@@ -110,7 +110,7 @@ class Player {
   #tick() {
     if (this.#closed) return;
     this.#draw();
-    if (this.#video.currentTime >= this.#known) this.#video.pause(); // until more is known
+    if (this.#video.currentTime >= this.#known) this.#video.pause(); // until more people are received
     requestAnimationFrame(() => this.#tick());
   }
 
@@ -123,7 +123,7 @@ class Player {
     this.#controls();
   }
 
-  /** The last frame that has begun by then. */
+  /** The last frame that starts at or before `time`. */
   #rowAt(time) {
     let low = 0;
     let high = this.frames.length;
