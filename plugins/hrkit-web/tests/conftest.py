@@ -1,4 +1,4 @@
-"""A running server, and a caller that knows no more than HTTP."""
+"""A running server, and a client that speaks plain HTTP."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if importlib.util.find_spec("hrkit_web") is None:
 
 
 class Answer:
-    """Status, headers (lower case) and body."""
+    """Status, headers (names in lower case) and body of an answer."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status
@@ -79,10 +79,10 @@ class Site:
         return body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
     def raw(self, data: bytes, wait: float = 30.0) -> bytes:
-        """What comes back for these bytes until the server hangs up."""
+        """Sends bytes and returns all that is received until the server closes the connection."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=wait) as connection:
             got = b""
-            with contextlib.suppress(ConnectionError):  # hung up on while it was still sending
+            with contextlib.suppress(ConnectionError):  # closed while still sending
                 connection.sendall(data)
                 while part := connection.recv(65536):
                     got += part
@@ -91,7 +91,7 @@ class Site:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
-    """Pictures are so small here that threads only wait for each other, seconds where the machine is busy."""
+    """Pictures are so small here that more threads only slow each other down."""
     import torch
 
     before = torch.get_num_threads()
@@ -102,7 +102,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def synthetic() -> Any:
-    """A pipeline that sees painted people exactly, and needs no weights."""
+    """A pipeline that finds painted people exactly and needs no weights."""
     from hrkit import Pipeline
 
     return Pipeline.from_names("synthetic", "synthetic", weights=None, input_size=(128, 96))
@@ -110,7 +110,7 @@ def synthetic() -> Any:
 
 @pytest.fixture(scope="session")
 def serve(synthetic: Any) -> Callable[..., contextlib.AbstractContextManager[Site]]:
-    """`serve(pipeline=..., token=..., limits...)`: a server for a block."""
+    """`serve(pipeline, token=..., **limits)` runs a server for a block."""
 
     @contextlib.contextmanager
     def serving(pipeline: Any = synthetic, *, token: str | None = None, **limits: Any) -> Iterator[Site]:
@@ -139,23 +139,23 @@ def serve(synthetic: Any) -> Callable[..., contextlib.AbstractContextManager[Sit
         finally:
             server.should_exit = True
             thread.join(30)
-            assert not thread.is_alive(), "the server does not end"
+            assert not thread.is_alive(), "the server does not stop"
 
     return serving
 
 
 @pytest.fixture(scope="module")
 def site(serve: Any) -> Iterator[Site]:
-    """A server with the synthetic pipeline, for all tests of a module."""
+    """A server with the synthetic pipeline, shared by the tests of a module."""
     with serve() as one:
         yield one
 
 
 def poll(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    """Waits until it is so."""
+    """Waits until `condition` holds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
+        assert time.monotonic() < deadline, "the condition does not come true"
         time.sleep(0.01)
 
 
@@ -166,7 +166,7 @@ def poll_fixture() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def painted() -> Any:
-    """(240,320,3) BGR with two people of paint, `shift` px to the right, and their joints (2,17,2), frame px."""
+    """Paints two people, `shift` px to the right: a (240,320,3) BGR frame and their joints (2,17,2) in px."""
     from hrkit.synthetic import paint_people
 
     grid = np.array([[k % 3 / 2, k // 3 / 5] for k in range(17)])
@@ -180,7 +180,7 @@ def painted() -> Any:
 
 @pytest.fixture(scope="session")
 def encoded() -> Callable[..., bytes]:
-    """A (H,W,3) BGR frame as a file."""
+    """Encodes a (H,W,3) BGR frame as a file."""
     import io
 
     import PIL.Image
@@ -195,7 +195,7 @@ def encoded() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def film(painted: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An MP4 of 12 frames in which the painted people walk to the right."""
+    """An MP4 of 12 frames in which the painted people move to the right."""
     from hrkit.video.sinks import Mp4Sink
 
     path = tmp_path_factory.mktemp("film") / "film.mp4"
@@ -207,7 +207,7 @@ def film(painted: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture(scope="session")
 def load_tool() -> ModuleType:
-    """tools/load.py."""
+    """The module tools/load.py."""
     spec = importlib.util.spec_from_file_location("hrkit_web_load", PLUGIN / "tools" / "load.py")
     assert spec is not None
     assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""What is asked over HTTP is what the library answers."""
+"""Answers over HTTP are those of the library."""
 
 import csv
 import io
@@ -62,13 +62,13 @@ def test_nobody_is_an_ordinary_answer(site, encoded):
         ("format=exe", "'json'"),
     ],
 )
-def test_parameters_that_make_no_sense(site, painted, encoded, query, said):
+def test_invalid_parameters(site, painted, encoded, query, said):
     answer = site.send(f"/v1/poses?{query}", "image", encoded(painted()[0]))
     assert answer.status == 422
     assert said in str(answer.json()["detail"])
 
 
-def test_a_threshold_leaves_out_who_scores_less(serve, painted, encoded, synthetic):
+def test_a_threshold_leaves_out_people_with_lower_scores(serve, painted, encoded, synthetic):
     from hrkit import Detections
 
     class Doubtful:
@@ -99,7 +99,7 @@ def test_health_and_metrics(site, painted, encoded):
     assert float(re.search(r"hrkit_web_batch_size_count (\d+)", text)[1]) >= 1
 
 
-def test_the_documentation_is_there_and_of_this_server(site):
+def test_the_documentation_describes_this_server(site):
     said = site.get("/openapi.json").json()
     assert {"/v1/poses", "/v1/videos", "/v1/models", "/v1/results/{name}/{kind}", "/health"} <= set(said["paths"])
     fields = said["paths"]["/v1/poses"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
@@ -107,14 +107,14 @@ def test_the_documentation_is_there_and_of_this_server(site):
     assert site.get("/docs").status == 200
 
 
-def test_nothing_is_loaded_from_elsewhere():
+def test_nothing_is_loaded_from_other_sites():
     assert {"index.html", "docs.html", "app.js", "style.css"} <= set(FILES)
     for name, content in FILES.items():
         text = content.decode().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"""(src|href|from|import|url\()\s*=?\s*["'(]?\s*(https?:)?//""", text), name
 
 
-def test_the_page_comes_with_headers_that_hold_it_together(site):
+def test_the_page_has_security_headers(site):
     page = site.get("/")
     assert page.status == 200
     policy = page.headers["content-security-policy"]
@@ -125,7 +125,7 @@ def test_the_page_comes_with_headers_that_hold_it_together(site):
         assert site.get(name).status == 200
 
 
-def test_the_networks_that_are_offered_have_weights():
+def test_offered_networks_have_weights():
     from hrkit import list_names
     from hrkit.weights import catalogue
 

@@ -1,4 +1,4 @@
-"""What comes at the same time goes through the networks together."""
+"""Pictures that arrive at the same time go through the networks together."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from hrkit_web.networks.batching import WAITING, Batcher, Job, SharedPipeline
 
 
 class Gated:
-    """A pipeline that waits for leave, and remembers what it was asked."""
+    """A pipeline that waits at a gate and records its batches."""
 
     max_batch_size, bottom_up = 4, False
 
@@ -39,7 +39,7 @@ def batcher():
     one.close()
 
 
-def test_what_waits_goes_together_in_order(batcher, synthetic, painted):
+def test_waiting_pictures_go_together_in_order(batcher, synthetic, painted):
     pipeline = Gated(synthetic)
     frames = [painted(float(shift))[0] for shift in range(11)]
     (first,) = batcher.submit(Job(pipeline, frames[0]))
@@ -66,7 +66,7 @@ def test_pipelines_do_not_mix(batcher, synthetic, painted):
 
 
 class BottomUp:
-    """A pipeline whose network finds everybody at once, and takes no boxes."""
+    """A pipeline whose network finds all people at once and takes no boxes."""
 
     max_batch_size, bottom_up, detector = 4, True, None
 
@@ -77,7 +77,7 @@ class BottomUp:
         return self._pipeline.predict_batch(images)
 
 
-def test_networks_that_find_everybody_at_once(batcher, synthetic, painted):
+def test_bottom_up_networks(batcher, synthetic, painted):
     pipeline, frame = BottomUp(synthetic), painted()[0]
     everybody = synthetic.predict(frame)
     shared = SharedPipeline(batcher, pipeline, threshold=0.1, most_people=1)
@@ -99,7 +99,7 @@ def test_a_bad_one_fails_alone(batcher, synthetic, painted):
         bad.result(30)
 
 
-def test_who_does_not_wait_any_more_is_not_worked_on(batcher, synthetic, painted):
+def test_cancelled_jobs_are_skipped(batcher, synthetic, painted):
     pipeline = Gated(synthetic)
     batcher.submit(Job(pipeline, painted()[0]))
     assert pipeline.entered.wait(30)
@@ -110,7 +110,7 @@ def test_who_does_not_wait_any_more_is_not_worked_on(batcher, synthetic, painted
     assert pipeline.batches == [1, 1]
 
 
-def test_there_is_room_for_so_many(synthetic, painted):
+def test_the_number_of_waiting_pictures_is_limited(synthetic, painted):
     batcher, pipeline = Batcher(Metrics()), Gated(synthetic)
     (first,) = batcher.submit(Job(pipeline, painted()[0]))
     assert pipeline.entered.wait(30)
@@ -143,7 +143,7 @@ def test_networks_are_built_where_they_run(batcher, synthetic, painted):
         batcher.call(threading.current_thread)
 
 
-def test_a_follower_sees_what_it_would_see_alone(batcher, synthetic, painted):
+def test_a_follower_finds_the_same_as_with_a_pipeline_of_its_own(batcher, synthetic, painted):
     from hrkit.tracking.follower import Follower
     from hrkit.video.files import VideoFrame
 
@@ -158,7 +158,7 @@ def test_a_follower_sees_what_it_would_see_alone(batcher, synthetic, painted):
 
 
 def test_many_callers_at_once(serve, synthetic, painted, encoded, load_tool):
-    """Short; tools/load.py does it for as long as one likes."""
+    """A short run of tools/load.py."""
     with serve() as site:
         load = load_tool.load(site.address, encoded(painted()[0]), clients=10, seconds=2)
         result = asyncio.run(load)

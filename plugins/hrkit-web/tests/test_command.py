@@ -1,4 +1,4 @@
-"""`hrkit web` from the outside."""
+"""The command `hrkit web`."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def test_help_has_examples():
     assert "hrkit web --backbone lite_plus --port 9000" in CliRunner().invoke(command, ["--help"]).stdout
 
 
-def test_a_port_that_is_taken():
+def test_a_port_in_use():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = CliRunner().invoke(main, ["web", "--port", str(taken.getsockname()[1])])
     assert result.exit_code == 2
@@ -37,7 +37,7 @@ def test_a_port_that_is_taken():
     assert re.fullmatch(said, result.stderr)
 
 
-def test_a_name_that_nobody_registered():
+def test_an_unknown_name():
     result = CliRunner().invoke(main, ["web", "--port", "0", "--backbone", "nobody"])
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
@@ -45,12 +45,12 @@ def test_a_name_that_nobody_registered():
 
 
 @pytest.mark.parametrize("token", ["short", "with a space in it, though long", "ümlauts-are-no-letters-here", ""])
-def test_tokens_that_are_none(token):
+def test_invalid_tokens(token):
     with pytest.raises(HrkitError, match="16 or more letters"):
         _token(token, "127.0.0.1", (), behind_proxy=False)
 
 
-def test_who_can_be_reached_wants_a_token():
+def test_a_token_is_needed_if_other_machines_can_connect():
     assert _token(None, "127.0.0.1", (), behind_proxy=False) is None
     assert _token(None, "::1", (), behind_proxy=False) is None
     made = {
@@ -80,7 +80,7 @@ def test_the_address_has_the_token_behind_the_hash():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(("options", "shown"), [((), "/"), (("--behind-proxy",), "/#token=")])
-def test_it_serves_until_it_is_told_to_end(tmp_path, options, shown):
+def test_it_serves_until_it_is_interrupted(tmp_path, options, shown):
     pytest.importorskip("hrkit_lite")
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     code = "from hrkit_web.command import command; command()"

@@ -1,4 +1,4 @@
-"""Who may call, and how often."""
+"""Checks of Host, Origin, token and request rate."""
 
 import base64
 import os
@@ -64,7 +64,7 @@ def test_rates_let_through_no_more_than_they_say(pauses):
     assert rates.take("somebody else")
 
 
-def test_a_caller_who_comes_too_often_is_sent_away(serve):
+def test_too_many_requests_are_refused(serve):
     with serve(rate=2) as site:
         statuses = [site.get("/v1/models").status for _ in range(12)]
         assert statuses[0] == 200
@@ -95,7 +95,7 @@ def test_its_own_page_gets_all(site):
 
 
 def handshake(site, **headers):
-    """The first line that a WebSocket is answered with."""
+    """The first line of the answer to a WebSocket handshake."""
     lines = ["GET /v1/live HTTP/1.1", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
     lines.append(f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}")
     given = {"Host": site.host, **{name.replace("_", "-"): value for name, value in headers.items()}}
@@ -114,7 +114,7 @@ def test_websockets_are_guarded_too(site):
     assert " 403 " in handshake(site, Host="evil.example")
 
 
-def test_a_token_is_wanted_everywhere_but_for_the_page(serve):
+def test_everything_but_the_page_needs_the_token(serve):
     with serve(token=TOKEN) as site:
         for path in ("/", "/static/app.js", "/health", "/docs", "/openapi.json"):
             assert site.get(path).status == 200

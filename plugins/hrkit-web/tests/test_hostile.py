@@ -1,4 +1,4 @@
-"""What is sent to do harm is refused, and leaves nothing behind."""
+"""Hostile input is refused and leaves nothing behind."""
 
 import io
 import os
@@ -23,11 +23,11 @@ PIXELS = 1_000_000
 FORM = "multipart/form-data; boundary=b"
 
 FILE = b'--b\r\nContent-Disposition: form-data; name="image"; filename="NAME"\r\n\r\nx\r\n--b--\r\n'
-"""The body of one."""
+"""The body of a form."""
 
 
 def png_of(width, height):
-    """A PNG whose header promises that many pixels, all zero: a few kilobytes that would become gigabytes."""
+    """A PNG whose header promises many zero pixels: a few kilobytes that decode to gigabytes."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -49,14 +49,14 @@ def many_scans(encoded):
 
 
 def scans_of(data):
-    """A progressive JPEG with the last scan of its first picture 200 times."""
+    """A progressive JPEG with the last scan of its first picture repeated 200 times."""
     end = data.index(b"\xff\xd9", data.index(b"\xff\xda"))
     at = data.rindex(b"\xff\xda", 0, end)
     return data[:at] + data[at:end] * 200 + data[end:]
 
 
 def without_length(data):
-    """Begins with a restart marker, of whose kind none has a length, and with a comment that says its length is 0."""
+    """Starts with a restart marker, which has no length, and a comment whose length is 0."""
     return data[:2] + b"\xff\xd0\xff\xfe\x00\x00" + data[2:]
 
 
@@ -66,7 +66,7 @@ def many_segments(encoded):
 
 
 def two_pictures(frame, **options):
-    """A JPEG with a second, larger picture behind it, as phones make them."""
+    """A JPEG with a second, larger picture behind the first, as phones make them."""
     file = io.BytesIO()
     first, second = PIL.Image.fromarray(frame[:, :, ::-1]), PIL.Image.new("RGB", (640, 480))
     first.save(file, "MPO", save_all=True, append_images=[second], **options)
@@ -122,12 +122,12 @@ def test_photos(site, encoded, painted):
     assert site.services.memory.taken == 0
 
 
-def test_of_a_jpeg_with_two_pictures_it_is_the_first(site, painted):
+def test_the_first_picture_of_a_jpeg_is_taken(site, painted):
     answer = site.send("/v1/poses", "image", two_pictures(painted()[0], quality=95))
     assert (answer.status, answer.json()["width"], len(answer.json()["people"])) == (200, 320, 2)
 
 
-def test_what_looks_like_scans_in_and_behind_a_jpeg_is_none(site, encoded, painted):
+def test_bytes_that_look_like_scans_do_not_count(site, encoded, painted):
     jpeg, scans = encoded(painted()[0], "JPEG", quality=95), b"\xff\xda" * 1000
     inside = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(scans)) + scans + jpeg[2:]
     for data in (jpeg + scans, inside, inside + scans):
@@ -135,9 +135,9 @@ def test_what_looks_like_scans_in_and_behind_a_jpeg_is_none(site, encoded, paint
         assert (answer.status, len(answer.json()["people"])) == (200, 2)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="where it stands what memory a process has had")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory from /proc")
 @pytest.mark.parametrize(("format", "mode"), [("WEBP", "RGB"), ("PNG", "RGB"), ("PNG", "I;16"), ("JPEG", "RGB")])
-def test_decoding_takes_no_more_than_is_counted(tmp_path, format, mode):
+def test_decoding_needs_no_more_memory_than_is_counted(tmp_path, format, mode):
     pixels = 2000 * 2000
     PIL.Image.new(mode, (2000, 2000)).save(tmp_path / "a", format)
     code = """if True:
@@ -154,10 +154,10 @@ def test_decoding_takes_no_more_than_is_counted(tmp_path, format, mode):
     said = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "a"], env=environment, stdout=subprocess.PIPE, check=True, timeout=60
     )
-    assert 3 * pixels < int(said.stdout) < PIXEL_BYTES * pixels + 5_000_000  # code that is loaded counts too
+    assert 3 * pixels < int(said.stdout) < PIXEL_BYTES * pixels + 5_000_000  # includes code that is loaded
 
 
-def test_a_zip_behind_a_picture_is_not_looked_at(site, encoded, painted):
+def test_a_zip_behind_a_picture_is_ignored(site, encoded, painted):
     answer = site.send("/v1/poses", "image", encoded(painted()[0]) + zipped())
     assert (answer.status, len(answer.json()["people"])) == (200, 2)
 
@@ -185,20 +185,20 @@ def test_paths(site, path):
     assert b"root:" not in answer
 
 
-def test_kinds_of_results_are_few(site):
+def test_unknown_kinds_of_results(site):
     assert site.get("/v1/results/x/exe").status == 422
     assert site.get("/v1/results/x/upload").status == 422
     assert site.get("/v1/results/x/csv").status == 404
 
 
-def test_bodies_that_say_they_are_too_large_are_not_read(site):
+def test_bodies_announced_as_too_large_are_not_read(site):
     head = f"POST /v1/poses HTTP/1.1\r\nHost: {site.host}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     answer = site.raw((head + "Content-Length: 99999999999\r\n\r\n").encode())
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"connection: close" in answer.lower()
 
 
-def test_bodies_that_do_not_say_it_are_read_so_far(site):
+def test_bodies_of_unknown_length_are_read_up_to_the_limit(site):
     def endless():
         yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
         for _ in range(40):
@@ -207,7 +207,7 @@ def test_bodies_that_do_not_say_it_are_read_so_far(site):
     try:
         answer = site.ask("POST", "/v1/poses", endless(), {"Content-Type": FORM})
     except ConnectionError:
-        return  # hung up while we were still sending
+        return  # closed while still sending
     assert answer.status == 413
 
 
@@ -225,7 +225,7 @@ def test_bodies_that_do_not_say_it_are_read_so_far(site):
         "GET / HTTP/1.1\r\nHost: HOST\r\nX: " + "a" * 2_000_000 + "\r\n\r\n",
     ],
 )
-def test_what_is_no_http(site, request_lines):
+def test_invalid_http(site, request_lines):
     answer = site.raw(request_lines.replace("HOST", site.host).encode("latin-1"))
     assert answer == b"" or answer.split()[1].startswith(b"4"), answer[:200]
 
@@ -245,7 +245,7 @@ def test_what_is_no_http(site, request_lines):
         (b"x", "image/png", {415}),
     ],
 )
-def test_forms_that_are_none(site, body, kind, statuses):
+def test_invalid_forms(site, body, kind, statuses):
     assert site.ask("POST", "/v1/poses", body, {"Content-Type": kind}).status in statuses
 
 
@@ -255,7 +255,7 @@ def test_many_files_in_a_form_are_refused(site):
     assert answer.status == 400
 
 
-def test_who_is_slow_is_hung_up_on(serve):
+def test_connections_of_slow_clients_are_closed(serve):
     with serve(head_seconds=0.3) as site:
         assert site.raw(b"GET / HT") == b""
         assert site.raw(b"") == b""
@@ -266,7 +266,7 @@ def test_who_is_slow_is_hung_up_on(serve):
         assert site.get("/health").status == 200
 
 
-def test_a_byte_now_and_then_does_not_help(serve):
+def test_single_bytes_do_not_keep_a_connection_open(serve):
     with serve(head_seconds=0.3) as site, socket.create_connection(("127.0.0.1", site.port)) as connection:
         connection.settimeout(0.05)
         began, closed = time.monotonic(), False
@@ -281,7 +281,7 @@ def test_a_byte_now_and_then_does_not_help(serve):
         assert closed
 
 
-def test_slow_bodies_end_with_the_whole_time_too(serve):
+def test_the_total_time_of_a_body_is_limited(serve):
     with serve(body_seconds=0.4, pause_seconds=5) as site:
 
         def slow():
@@ -323,7 +323,7 @@ STARTS = [b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x01\x00\x00
 
 
 def refusal_of(data):
-    """Why these bytes are refused as a photo; None if they are decoded."""
+    """The refusal of bytes as a photo; None if they can be decoded."""
     try:
         frame = decode(open_photo(io.BytesIO(data), PIXELS))
     except RefusedError as refusal:

@@ -1,4 +1,4 @@
-"""Cameras: answers to the newest frames, and recordings of them."""
+"""Cameras: answers to the newest frames, and recordings."""
 
 import contextlib
 import csv
@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 
 @pytest.fixture
 def camera(site):
-    """Opens a connection as a camera does; all are closed at the end."""
+    """Opens connections as a camera does, and closes them at the end."""
     with contextlib.ExitStack() as stack:
         query = "detect_every=1&smoothing=0"
         yield lambda one=site, **options: stack.enter_context(
@@ -22,7 +22,7 @@ def camera(site):
 
 
 def hear(socket, kind):
-    """The next message of a kind."""
+    """Waits for the next message of a kind."""
     while True:
         message = json.loads(socket.recv(30))
         if message["type"] == kind:
@@ -66,7 +66,7 @@ def test_the_newest_frame_wins(serve, camera, painted, encoded, synthetic, poll)
         assert entered.wait(30)
         for index in range(1, 20):
             socket.send(encoded(painted(index)[0]))
-        socket.ping().wait(30)  # all that was sent before is there
+        socket.ping().wait(30)  # everything sent before has arrived
         gate.set()
         assert hear(socket, "frame")["frame"] == 0
         newest = hear(socket, "frame")
@@ -76,7 +76,7 @@ def test_the_newest_frame_wins(serve, camera, painted, encoded, synthetic, poll)
         assert one.services.cameras.taken == 0
 
 
-def test_what_is_recorded_can_be_fetched(site, camera, painted, encoded):
+def test_recordings_can_be_fetched(site, camera, painted, encoded):
     import av
 
     socket = camera()
@@ -96,7 +96,7 @@ def test_what_is_recorded_can_be_fetched(site, camera, painted, encoded):
         assert sum(1 for _ in container.decode(video=0)) == 5
 
 
-def test_a_recording_ends_also_where_none_began(camera, painted, encoded):
+def test_a_recording_that_was_not_started_can_be_stopped(camera, painted, encoded):
     socket = camera()
     hear(socket, "hello")
     for commands, recorded in (((False,), False), ((True, False), True), ((False, True, False), True)):
@@ -107,7 +107,7 @@ def test_a_recording_ends_also_where_none_began(camera, painted, encoded):
         assert (hear(socket, "recorded")["results"] is not None) == recorded
 
 
-def test_a_recording_that_is_not_ended_is_deleted(site, camera, painted, encoded, poll):
+def test_an_unfinished_recording_is_deleted(site, camera, painted, encoded, poll):
     before = set(site.services.results.root.iterdir())
     socket = camera()
     hear(socket, "hello")
@@ -122,7 +122,7 @@ def test_a_recording_that_is_not_ended_is_deleted(site, camera, painted, encoded
 @pytest.mark.parametrize(
     "message", [b"no picture", b"", "no json", "[" * 5000, '{"record": 1}', '{"other": true}', "[]", "null"]
 )
-def test_other_messages_end_it(camera, message):
+def test_other_messages_close_the_connection(camera, message):
     socket = camera()
     hear(socket, "hello")
     socket.send(message)
@@ -133,7 +133,7 @@ def test_other_messages_end_it(camera, message):
         socket.recv(30)
 
 
-def test_large_frames_end_it(serve, camera, painted, encoded):
+def test_large_frames_close_the_connection(serve, camera, painted, encoded):
     with serve(frame_bytes=10_000, frame_pixels=1000) as one:
         socket = camera(one)
         hear(socket, "hello")
@@ -146,7 +146,7 @@ def test_large_frames_end_it(serve, camera, painted, encoded):
         assert "too many pixels" in json.loads(socket.recv(30))["detail"]
 
 
-def test_there_is_room_for_so_many_cameras(serve, camera):
+def test_the_number_of_cameras_is_limited(serve, camera):
     with serve(live=1) as one:
         hear(camera(one), "hello")
         socket = camera(one)
@@ -156,7 +156,7 @@ def test_there_is_room_for_so_many_cameras(serve, camera):
         assert closed.value.rcvd.code == 1013
 
 
-def test_a_camera_that_says_nothing_is_hung_up_on(serve, camera):
+def test_the_connection_of_a_silent_camera_is_closed(serve, camera):
     with serve(live_pause_seconds=0.2) as one:
         socket = camera(one)
         hear(socket, "hello")

@@ -1,4 +1,4 @@
-"""Pipelines by the names of their networks."""
+"""Pipelines are found by the names of their networks."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ OFFERED = {
 
 @pytest.fixture
 def built():
-    """The names that pipelines were built of, and a `Models` that builds them; `wrong` has names that fail."""
+    """A `Models`, the names it has built pipelines from, and a set of names whose building fails."""
     asked, wrong, batcher = [], set(), Batcher(Metrics())
 
     def build(*names):
@@ -31,7 +31,7 @@ def built():
     batcher.close()
 
 
-def test_each_is_built_once_and_the_last_ones_are_kept(built):
+def test_each_is_built_once_and_the_last_used_are_kept(built):
     models, asked, _ = built
 
     async def ask():
@@ -46,7 +46,7 @@ def test_each_is_built_once_and_the_last_ones_are_kept(built):
     assert asked == [("a", "d"), ("b", "d"), ("c", "d"), ("a", "d")]
 
 
-def test_what_failed_is_tried_again(built):
+def test_failed_building_is_tried_again(built):
     models, asked, wrong = built
     wrong.add("b")
     with pytest.raises(OSError, match="no"):

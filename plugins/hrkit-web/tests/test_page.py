@@ -1,4 +1,4 @@
-"""The page in a browser: Chromium, where playwright and it are there."""
+"""The page in a browser. Needs playwright and Chromium."""
 
 import csv
 import functools
@@ -18,9 +18,9 @@ from playwright.sync_api import expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 AXE = os.environ.get("HRKIT_AXE", "")
-"""axe.min.js, as `npm install axe-core` puts it somewhere outside the project."""
+"""Path of axe.min.js, as installed by `npm install axe-core`."""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 WAIT = 30_000
 FLAGS = (
@@ -51,7 +51,7 @@ def photo():
 
 @pytest.fixture(scope="module")
 def lite():
-    """The networks that the page begins with."""
+    """The default pipeline of the page."""
     pytest.importorskip("hrkit_lite")
     from hrkit_web.networks.models import build_pipeline
 
@@ -66,7 +66,7 @@ def site(serve, lite):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory, photo):
-    """Chromium, before whose camera the photo moves to and fro."""
+    """Chromium with a fake camera, in which the photo moves to and fro."""
     picture = np.asarray(PIL.Image.open(photo).convert("RGB").resize((480, 360)))
     film = tmp_path_factory.mktemp("camera") / "film.y4m"
     write_y4m(film, [np.roll(picture, shift, axis=1) for shift in (0, 2, 4, 6, 4, 2)])
@@ -79,7 +79,7 @@ def browser(tmp_path_factory, photo):
 
 @pytest.fixture
 def open_page(browser, site):
-    """Opens the page in a window of a size; what goes wrong in it fails the test."""
+    """Opens the page in a window; errors in the page fail the test."""
     contexts, wrong = [], []
 
     def open_(width=1280, height=800, **options):
@@ -113,14 +113,14 @@ def film_file(photo, tmp_path):
 
 
 def downloaded(page, label):
-    """The name and the content of what the button with this label saves."""
+    """The name and content of the file that a button saves."""
     with page.expect_download(timeout=WAIT) as download:
         page.get_by_role("button", name=label, exact=True).click()
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
 def pixels_drawn(page):
-    """How many pixels of the canvas have a strong colour; the photo is grey."""
+    """The number of pixels of the canvas with a strong colour; the photo is grey."""
     return page.evaluate("""() => {
         const canvas = document.getElementById("canvas");
         const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -133,7 +133,7 @@ def pixels_drawn(page):
 
 
 def serious(page):
-    """What axe finds that is serious or worse; nothing where it is not installed."""
+    """Accessibility violations that axe rates serious or worse; none if it is not installed."""
     if not AXE:
         return []
     page.evaluate(Path(AXE).read_text(encoding="utf-8"))
@@ -149,7 +149,7 @@ def test_a_photo(open_page, photo, site, lite):
     expect(page.locator("#announcer")).to_have_text("2 people")
     assert pixels_drawn(page) > 500
     stage, canvas = page.locator("#stage").bounding_box(), page.locator("#canvas").bounding_box()
-    assert canvas["y"] + canvas["height"] <= stage["y"] + stage["height"], "the picture is cut off"
+    assert canvas["y"] + canvas["height"] <= stage["y"] + stage["height"], "the picture is cropped"
     name, content = downloaded(page, "JSON")
     assert name == "basketball_poses.json"
     answer = json.loads(content)
@@ -201,9 +201,9 @@ def test_the_camera_by_keyboard_alone(open_page, site):
             page.keyboard.press("Tab")
             if page.evaluate("document.activeElement.textContent || document.activeElement.name").strip() == name:
                 outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-                assert outline != "none", f"{name} has the focus and does not show it"
+                assert outline != "none", f"the focus on {name} is not visible"
                 return
-        raise AssertionError(f"Tab does not lead to {name}")
+        raise AssertionError(f"Tab does not reach {name}")
 
     reach("Open the camera")
     page.keyboard.press("Enter")
@@ -231,14 +231,14 @@ def test_the_camera_by_keyboard_alone(open_page, site):
     reach("Stop")
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Open the camera")).to_be_focused(timeout=WAIT)
-    expect(page.locator("#downloads")).to_be_visible()  # of what was being recorded
+    expect(page.locator("#downloads")).to_be_visible()  # for the recording
     expect(page.get_by_text("Drop a photo or a video here")).to_be_visible()
     reach("threshold")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#threshold-out")).to_have_text("0.30")
 
 
-def test_what_cannot_be_shown_is_said_and_ends(browser, site, tmp_path):
+def test_unreadable_files_show_an_error(browser, site, tmp_path):
     page = browser.new_page()
     page.goto(site.address)
     expect(page.locator("#backbone option")).not_to_have_count(0)
@@ -253,7 +253,7 @@ def test_what_cannot_be_shown_is_said_and_ends(browser, site, tmp_path):
     page.close()
 
 
-def test_a_video_under_way_ends_when_the_camera_is_wanted(open_page, film_file):
+def test_opening_the_camera_stops_a_video_in_progress(open_page, film_file):
     page = open_page()
     page.route("**/v1/videos*", lambda route: None)  # no answer comes
     page.evaluate("""() => {
@@ -266,7 +266,7 @@ def test_a_video_under_way_ends_when_the_camera_is_wanted(open_page, film_file):
     expect(page.locator("#working")).to_be_hidden()
 
 
-def test_a_photo_opened_while_the_camera_is_asked_for_takes_its_place(open_page, photo):
+def test_a_photo_opened_while_the_camera_opens_replaces_it(open_page, photo):
     page = open_page()
     page.evaluate("""() => {
         const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
@@ -288,7 +288,7 @@ def test_a_photo_opened_while_the_camera_is_asked_for_takes_its_place(open_page,
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     expect(page.get_by_role("img", name="The picture, with 2 people drawn")).to_be_visible()
     expect(page.locator("#downloads")).to_be_visible()
-    page.get_by_role("button", name="Open the camera").click()  # now it is what is wanted
+    page.get_by_role("button", name="Open the camera").click()  # the camera is opened again
     page.evaluate("allow()")
     expect(page.locator("#fps")).to_have_text(re.compile(r"\d"), timeout=WAIT)
     expect(page.locator("#downloads")).to_be_hidden()
@@ -298,7 +298,7 @@ def test_a_photo_opened_while_the_camera_is_asked_for_takes_its_place(open_page,
 @pytest.mark.parametrize("path", ["", "docs"])
 def test_no_barriers(open_page, site, path):
     if not AXE:
-        pytest.skip("HRKIT_AXE does not say where axe.min.js is")
+        pytest.skip("HRKIT_AXE is not set to the path of axe.min.js")
     for scheme in ("light", "dark"):
         page = open_page(color_scheme=scheme)
         page.goto(site.address + path)

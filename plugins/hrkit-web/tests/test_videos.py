@@ -1,4 +1,4 @@
-"""Videos: told frame by frame, then fetched, once."""
+"""Videos: events per frame, then files that can be fetched once."""
 
 import csv
 import http.client
@@ -16,7 +16,7 @@ FRAMES = 12
 
 @pytest.fixture
 def done(site, film):
-    """What was said of the film, and the addresses of its results."""
+    """The events of the film."""
     answer = site.send("/v1/videos?annotate=true&smoothing=0", "video", film)
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("application/x-ndjson")
@@ -24,7 +24,7 @@ def done(site, film):
     site.ask("DELETE", f"/v1/results/{answer.lines()[-1]['results']['id']}")
 
 
-def test_every_frame_is_told(done, painted):
+def test_every_frame_has_an_event(done, painted):
     info, *frames, last = done
     assert (info["type"], info["width"], info["height"], info["frames"]) == ("info", 320, 240, FRAMES)
     assert [frame["frame"] for frame in frames] == list(range(FRAMES))
@@ -32,7 +32,7 @@ def test_every_frame_is_told(done, painted):
     assert (last["type"], last["frames"]) == ("done", FRAMES)
     for index, frame in enumerate(frames):
         nose = np.array([person["keypoints"]["nose"][:2] for person in frame["people"]])
-        assert np.abs(nose - painted(2.0 * index)[1][:, 0]).max() < 4  # the film's colours are coarse
+        assert np.abs(nose - painted(2.0 * index)[1][:, 0]).max() < 4  # video encoding blurs colours
     assert [person["id"] for person in frames[-1]["people"]] == [1, 2]
 
 
@@ -57,7 +57,7 @@ def test_the_results_can_be_fetched_once(site, done):
 
 
 @pytest.mark.parametrize("asked", ["bytes=abc", "bytes=99999999-", "bytes=5-9", "bytes=0-1,4-5"])
-def test_a_result_comes_whole_whatever_part_is_asked_for(site, done, asked):
+def test_results_are_sent_whole_even_if_a_range_is_requested(site, done, asked):
     for kind in ("csv", "mp4"):
         answer = site.get(done[-1]["results"]["files"][kind], {"Range": asked})
         assert answer.status == 200
@@ -65,7 +65,7 @@ def test_a_result_comes_whole_whatever_part_is_asked_for(site, done, asked):
         assert "accept-ranges" not in answer.headers
 
 
-def test_results_can_be_deleted_unfetched(site, done):
+def test_results_can_be_deleted_without_fetching(site, done):
     results = done[-1]["results"]
     assert site.ask("DELETE", f"/v1/results/{results['id']}").status == 204
     assert site.get(results["files"]["csv"]).status == 404
@@ -73,12 +73,12 @@ def test_results_can_be_deleted_unfetched(site, done):
     assert not list(site.services.results.root.iterdir())
 
 
-def test_a_plain_request_has_no_video_made(site, film):
+def test_no_video_is_made_unless_requested(site, film):
     last = site.send("/v1/videos?detect_every=3", "video", film).lines()[-1]
     assert set(last["results"]["files"]) == {"csv", "json"}
 
 
-def test_the_end_of_a_damaged_video_is_told(site, film):
+def test_a_damaged_video_still_ends_with_results(site, film):
     whole = av.open(io.BytesIO(film)).streams.video[0].frames
     damaged = bytearray(film)
     damaged[len(film) // 2 : -1000] = bytes(len(damaged[len(film) // 2 : -1000]))
@@ -87,7 +87,7 @@ def test_the_end_of_a_damaged_video_is_told(site, film):
     assert 0 < last["frames"] <= whole
 
 
-def test_too_long_videos_are_left_off(serve, film):
+def test_processing_of_long_videos_stops(serve, film):
     with serve(video_frames=5) as site:
         *frames, error, last = site.send("/v1/videos", "video", film).lines()
         assert len(frames) == 6
@@ -96,7 +96,7 @@ def test_too_long_videos_are_left_off(serve, film):
 
 
 class Stuck:
-    """A pipeline whose detector waits for leave, after so many frames."""
+    """A pipeline whose detector waits at a gate after `free` frames."""
 
     bottom_up = False
 
@@ -124,7 +124,7 @@ def gate():
 
 
 def begun(site, film):
-    """A connection on which the first line of a video was read."""
+    """A connection on which the first event of a video has been read."""
     connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)
     connection.request("POST", "/v1/videos?annotate=true", *site.form("video", film))
     response = connection.getresponse()
@@ -132,7 +132,7 @@ def begun(site, film):
     return connection, response
 
 
-def test_who_hangs_up_leaves_nothing_behind(serve, film, synthetic, gate, poll):
+def test_a_caller_that_disconnects_leaves_nothing_behind(serve, film, synthetic, gate, poll):
     with serve(Stuck(synthetic, gate, 4)) as site:
         connection, response = begun(site, film)
         assert list(site.services.results.root.iterdir())
@@ -143,7 +143,7 @@ def test_who_hangs_up_leaves_nothing_behind(serve, film, synthetic, gate, poll):
         poll(lambda: not list(site.services.results.root.iterdir()) and site.services.videos.taken == 0)
 
 
-def test_there_is_room_for_so_many_videos(serve, film, synthetic, gate):
+def test_the_number_of_videos_is_limited(serve, film, synthetic, gate):
     with serve(Stuck(synthetic, gate, 0), videos=1) as site:
         connection, response = begun(site, film)
         busy = site.send("/v1/videos", "video", film)
@@ -153,7 +153,7 @@ def test_there_is_room_for_so_many_videos(serve, film, synthetic, gate):
         connection.close()
 
 
-def test_the_end_of_the_server_deletes_everything(serve, film):
+def test_stopping_the_server_deletes_everything(serve, film):
     with serve() as site:
         site.send("/v1/videos", "video", film)
         root = site.services.results.root
@@ -161,7 +161,7 @@ def test_the_end_of_the_server_deletes_everything(serve, film):
     assert not root.exists()
 
 
-def test_the_end_of_the_server_ends_what_is_under_way(serve, film, synthetic, gate):
+def test_stopping_the_server_stops_videos_in_progress(serve, film, synthetic, gate):
     with serve(Stuck(synthetic, gate, 4)) as site:
         connection, _ = begun(site, film)
         root = site.services.results.root
@@ -170,7 +170,7 @@ def test_the_end_of_the_server_ends_what_is_under_way(serve, film, synthetic, ga
     assert not root.exists()
 
 
-def test_results_are_forgotten(tmp_path):
+def test_results_expire(tmp_path):
     now = 0.0
     store = ResultStore(most=2, seconds=10, clock=lambda: now)
     names = []
@@ -178,7 +178,7 @@ def test_results_are_forgotten(tmp_path):
         with store.workspace() as folder:
             (folder / "x.csv").write_text(text)
             names.append(store.keep([folder / "x.csv"])["id"])
-    with pytest.raises(RefusedError):  # the third took its place
+    with pytest.raises(RefusedError):  # replaced by the third
         store.take(names[0], "csv")
     assert store.take(names[1], "csv").read_text() == "b"
     now = 11.0

@@ -1,7 +1,7 @@
-"""Many clients at once: `python tools/load.py http://127.0.0.1:8000 photo.jpg --clients 50 --seconds 60`.
+"""Measures many clients at once: `python tools/load.py http://127.0.0.1:8000 photo.jpg --clients 50 --seconds 60`.
 
-Each posts the photo, reads the whole answer and posts it again, over one connection. Printed are requests a second, how
-long they took, what went wrong, the pictures in a batch, and the memory of the server before, halfway and after.
+Each client posts the photo over one connection, reads the whole answer and starts again. Prints requests per second,
+their durations, errors, pictures per batch, and the server's memory before, halfway and after.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BOUNDARY = "load-load-load"
 
 
 def request_bytes(host: str, path: str, photo: bytes, token: str | None = None) -> bytes:
-    """A whole request with the photo in a form."""
+    """A request with the photo in a form."""
     body = (
         (
             f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n'
@@ -38,7 +38,7 @@ def request_bytes(host: str, path: str, photo: bytes, token: str | None = None) 
 
 
 async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> tuple[int, bytes]:
-    """Status and body of the answer."""
+    """Sends a request; returns the status and body of the answer."""
     writer.write(request)
     await writer.drain()
     head = await reader.readuntil(b"\r\n\r\n")
@@ -48,7 +48,7 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
 
 
 async def client(host: str, port: int, request: bytes, until: float, seen: Counter[str], seconds: list[float]) -> None:
-    """Asks again and again; counts statuses and errors in `seen`."""
+    """Sends a request over and over; counts statuses and errors in `seen`."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         while time.monotonic() < until:
@@ -65,7 +65,7 @@ async def client(host: str, port: int, request: bytes, until: float, seen: Count
 
 
 async def read_metrics(host: str, port: int, token: str | None) -> dict[str, float]:
-    """Of the server, by name; those without labels."""
+    """The server's metrics without labels, by name."""
     reader, writer = await asyncio.open_connection(host, port)
     bearer = f"Authorization: Bearer {token}\r\n" if token else ""
     _, body = await exchange(reader, writer, f"GET /metrics HTTP/1.1\r\nHost: {host}:{port}\r\n{bearer}\r\n".encode())
@@ -76,7 +76,7 @@ async def read_metrics(host: str, port: int, token: str | None) -> dict[str, flo
 async def load(
     address: str, photo: bytes, *, clients: int, seconds: float, path: str = "/v1/poses", token: str | None = None
 ) -> dict[str, Any]:
-    """What came of it."""
+    """Runs the clients and returns the measurements."""
     parts = urlsplit(address)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     request = request_bytes(f"{host}:{port}", path, photo, token)
@@ -105,7 +105,7 @@ async def load(
 
 
 def main() -> None:
-    """Prints a line of JSON for each number of clients."""
+    """Prints one line of JSON per number of clients."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("address")
     parser.add_argument("photo", type=Path)
