@@ -55,13 +55,13 @@ def painted_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def built_ops(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home in which hrkit's own operators lie, built once and loaded; skips where there is no compiler."""
-    from hrkit.ops.operators import library
+    """The hrkit home with the native operators, built once and loaded; skips if there is no compiler."""
+    from hrkit.ops import native
 
     if not (shutil.which("c++") or shutil.which("cl")):
         pytest.skip("there is no C++ compiler to build the operators with")
     home = tmp_path_factory.mktemp("built_ops")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HRKIT_HOME", str(home))
-        assert library().load(build=True)
+        assert native.loaded(build=True)
     return home

@@ -66,7 +66,6 @@ _MOVED = {
     "live": "video.cameras",
     "manifest": "extraction.manifest",
     "metrics": "evaluation.pck",
-    "native": "ops.native",
     "objective": "training.objective",
     "palette": "drawing.colors",
     "publishing": "training.publishing",

@@ -36,8 +36,7 @@ class Program(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError:
-            hint = registry.where_else(args[0])
-            raise UnknownNameError("command", args[0], self.list_commands(ctx), hint=hint) from None
+            raise UnknownNameError("command", args[0], self.list_commands(ctx)) from None
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         if not kwargs.get("standalone_mode", True):

@@ -1,8 +1,8 @@
-// Suppression by a mask of bits, for a device of many threads: first every pair is compared, each for itself, and then
-// one block of threads goes through the rows, best first. Rows are sorted by falling score.
+// Suppression by a bit mask, for devices with many threads. `compare` tests all pairs in parallel; `choose` then goes
+// through the rows, best first, with one block of threads. Rows are sorted by falling score.
 //
-// Nothing here is CUDA's: a block is whatever has `threads` and runs `phase(f)`, that is f(thread) for each of its
-// threads, all of which have ended before the next phase. What lies between phases is the same for all threads.
+// The code does not depend on CUDA. A `Block` has `threads` and a method `phase(f)`, which calls f(thread) for each of
+// its threads and returns when all have ended. The code between two phases does the same in all threads.
 #pragma once
 
 #ifndef __CUDA_ARCH__
@@ -27,8 +27,8 @@ HRKIT_INLINE int bits_set(uint64_t word) {
 #endif
 }
 
-// What one thread of block (x, y) does, of kBits threads: finds which rows of word x are suppressed by its row of word
-// y. `mask` is (rows, words); words of better rows stay unwritten.
+// Run by each of the kBits threads of block (x, y): finds which rows of word x the thread's row of word y suppresses.
+// `mask` is (rows, words); words x < y stay unwritten.
 template <typename Suppress>
 HRKIT_INLINE void compare(
     const Suppress& suppresses, int64_t rows, int64_t x, int64_t y, int64_t thread, uint64_t* mask) {
@@ -42,16 +42,16 @@ HRKIT_INLINE void compare(
   mask[row * words_of(rows) + x] = word;
 }
 
-// What the threads of a block share while they choose.
+// Shared by the threads of a block in `choose`.
 struct Choice {
-  uint64_t own[kBits];  // of the rows of a word, which rows of the same word they suppress
+  uint64_t own[kBits];  // per row of the current word: the rows of the same word that it suppresses
   bool eligible[kBits];
   uint64_t chosen;
-  int64_t before;  // how many rows better words have kept
+  int64_t before;  // number of rows kept in earlier words
 };
 
-// Keeps each row that no kept one suppresses, and none whose score is NaN: their places in `order` go to `kept`, and
-// how many they are to `count`. `gone` is room for words_of(rows) words.
+// Keeps each row that no kept row suppresses and whose score is not NaN. Writes the kept rows' entries of `order` to
+// `kept` and their number to `count`. `gone` has room for words_of(rows) words.
 template <typename Block, typename T>
 HRKIT_INLINE void choose(
     const Block& block, const uint64_t* mask, const T* scores, const int64_t* order, int64_t rows, uint64_t* gone,

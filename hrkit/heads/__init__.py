@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hrkit.hookspecs import hookimpl, lazy
+from hrkit.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,14 +14,19 @@ if TYPE_CHECKING:
     from hrkit.heads.codecs import Codec
 
 
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """The class `name`, imported when it is called."""
+    return lambda **options: getattr(importlib.import_module(module), name)(**options)
+
+
 @hookimpl
 def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
     """hrkit's own heads."""
     return {
-        "heatmap": lazy("hrkit.heads.heatmap:HeatmapHead"),
-        "deconv": lazy("hrkit.heads.heatmap:DeconvHead"),
-        "fpn": lazy("hrkit.heads.fpn:FPNHead"),
-        "synthetic": lazy("hrkit.synthetic:SyntheticHead"),
+        "heatmap": _later("hrkit.heads.heatmap", "HeatmapHead"),
+        "deconv": _later("hrkit.heads.heatmap", "DeconvHead"),
+        "fpn": _later("hrkit.heads.fpn", "FPNHead"),
+        "synthetic": _later("hrkit.synthetic", "SyntheticHead"),
     }
 
 
@@ -28,7 +34,7 @@ def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
 def register_decoders() -> Mapping[str, Callable[..., Codec]]:
     """hrkit's own codecs."""
     return {
-        "msra": lazy("hrkit.heads.codecs:MSRACodec"),
-        "dark": lazy("hrkit.heads.codecs:DarkCodec"),
-        "udp": lazy("hrkit.heads.codecs:UDPCodec"),
+        "msra": _later("hrkit.heads.codecs", "MSRACodec"),
+        "dark": _later("hrkit.heads.codecs", "DarkCodec"),
+        "udp": _later("hrkit.heads.codecs", "UDPCodec"),
     }

@@ -1,7 +1,7 @@
 """Suppression of duplicate boxes (by IoU) and of duplicate poses (by OKS).
 
-Each operation has a plain NumPy reference, a PyTorch version for any device, and, where it pays, a native kernel that
-is built on demand and used once it is there. All give the same result.
+Each operation has a plain NumPy reference and a PyTorch implementation for any device; `nms`, `batched_nms` and
+`oks_nms` also have a native one, which `hrkit build-ops` compiles. All give the same results.
 """
 
 from hrkit.ops.suppression import batched_nms, nms, oks, oks_nms, soft_nms, soft_oks_nms

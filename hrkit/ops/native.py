@@ -1,14 +1,15 @@
-"""Operators in C++: built once for this machine, found again by version and flags, never in the way.
+"""Native operators: `hrkit/csrc`, compiled once per machine and kept in hrkit's cache folder.
 
-`HRKIT_OPS` chooses what is run: `native` (built on first use), `torch` or `reference`. Where it is not set, what was
-built before is used and nothing is compiled unasked; `hrkit build-ops` does that once.
+`HRKIT_OPS` selects the implementation: `native` (compiled on first use), `torch` or `reference`. If it is not set,
+native operators run if `hrkit build-ops` has built them; nothing is compiled without being asked for.
 
-CUDA kernels come in where torch sees a GPU and nvcc is there. What their threads do is tested on the CPU, block by
-block, and that they compile is tested too; they were never run on a GPU.
+CUDA kernels are included if torch sees a GPU and nvcc is installed. Tests run their logic on the CPU, block by block,
+and compile them; they have never run on a GPU.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
@@ -18,159 +19,148 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
-from attrs import define, field
 from filelock import FileLock
+from torch import Tensor
 
 from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
 from hrkit.weights.downloads import cache_dir
 
 CHOICES = ("native", "torch", "reference")
+OPERATORS = ("nms", "batched_nms", "oks_nms")
+"""The native operators, members of `torch.ops.hrkit`."""
+SOURCES = Path(__file__).parents[1] / "csrc"
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-ffp-contract=off")
-"""For this processor, but to the last digit as written: fused products would decide ties another way."""
+"""Compiler flags. Fused multiply-adds are off because their rounding would break ties differently."""
 CUDA_FLAGS = ("-O3", "--fmad=false")
-"""As written, too."""
-LIBRARIES = (".so", ".pyd", ".dylib", ".dll")
-"""Endings of what compilers make."""
+
+_NAME = "hrkit_ops"
+_lock = threading.Lock()
 
 logger = logging.getLogger("hrkit")
 
 
-def _nothing() -> None:
-    pass
+def implementation(device: str = "cpu") -> str:
+    """The member of `CHOICES` to run on a device type, such as "cuda". Raises `HrkitError` for a bad `HRKIT_OPS`."""
+    wanted = os.environ.get("HRKIT_OPS", "")
+    if wanted not in ("", *CHOICES):
+        raise HrkitError(f"HRKIT_OPS={wanted!r}; choices: {', '.join(CHOICES)}")
+    if wanted in ("torch", "reference"):
+        return wanted
+    return "native" if device in loaded(build=wanted == "native") else "torch"
 
 
-@define(eq=False)
-class Library:
-    """Operators of one distribution, which appear in `torch.ops` when they are loaded."""
+def loaded(*, build: bool) -> tuple[str, ...]:
+    """The device types of the loaded operators; an empty tuple if there are none.
 
-    name: str
-    """Of the file, and in messages; letters, digits and _."""
-    folder: Path
-    """Of the sources: *.cpp, *.h, and *_cuda.cpp and *_cuda.cu, which are left out without CUDA."""
-    register_fakes: Callable[[], None] = _nothing
-    """Called after loading, to tell torch.compile what shapes come out."""
-    _lock: threading.Lock = field(init=False, factory=threading.Lock)
-    _state: Literal["unknown", "absent", "failed", "loaded"] = field(init=False, default="unknown")
-    """What is known of the library in this process: failed is final, absent may still be built."""
-    _devices: tuple[str, ...] = field(init=False, default=())
-    """Where the loaded operators run, as torch names kinds of devices."""
+    Loads them on the first call, after building them if `build` is true and they are missing. A failure is logged once
+    and not tried again.
+    """
+    with _lock:
+        return _loaded(build)
 
-    def implementation(self, device: str = "cpu") -> str:
-        """Of `CHOICES`, what is to be run now on a kind of device. Raises `HrkitError` for another `HRKIT_OPS`."""
-        wanted = os.environ.get("HRKIT_OPS", "")
-        if wanted not in ("", *CHOICES):
-            raise HrkitError(f"HRKIT_OPS={wanted!r}; choices: {', '.join(CHOICES)}")
-        if wanted in ("torch", "reference"):
-            return wanted
-        return "native" if self.load(build=wanted == "native") and device in self._devices else "torch"
 
-    def load(self, *, build: bool) -> bool:
-        """Whether the operators are there now; builds them first if need be and `build` says so.
-
-        Where that fails one line is logged, and it is not tried again.
-        """
-        with self._lock:
-            if self._state == "unknown" or (self._state == "absent" and build):
-                try:
-                    self._state = self._loaded_or_absent(build)
-                except Exception as error:  # compilers and loaders fail in all sorts of ways
-                    reason = one_line(error)[:300]
-                    logger.warning("native operators %s cannot be used, slower ones take over (%s)", self.name, reason)
-                    self._state = "failed"
-            return self._state == "loaded"
-
-    def _loaded_or_absent(self, build: bool) -> Literal["loaded", "absent"]:
-        path = self.found()
-        if path is not None:
-            torch.ops.load_library(str(path))
+@functools.cache
+def _loaded(build: bool) -> tuple[str, ...]:
+    try:
+        library = found()
+        if library is not None:
+            torch.ops.load_library(str(library))
         elif build:
-            path = self.build()
+            library = build_library()
         else:
-            return "absent"
-        self._devices = self.devices(path)
-        self.register_fakes()
-        return "loaded"
+            return ()
+        _register_fakes()
+        return devices(library)
+    except Exception as error:  # compilers and loaders raise errors of many classes
+        reason = one_line(error)[:300]
+        logger.warning("native operators cannot be used, slower ones take over (%s)", reason)
+        return ()
 
-    def path(self, capabilities: Sequence[str] = ()) -> Path:
-        """Where the library of this version, of torch, of the sources and for this processor is, or is to be.
 
-        With CUDA kernels for GPUs of those compute capabilities, or without.
-        """
-        parts = [__version__, torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability(), *FLAGS]
-        parts += ["cuda", str(torch.version.cuda), *cuda_flags(capabilities)] if capabilities else []
-        files = sorted(path for path in self.folder.iterdir() if path.is_file())
-        parts += [path.name + path.read_text(encoding="utf-8") for path in files]
-        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-        return cache_dir() / "ops" / key / f"{self.name}.so"
+@functools.cache
+def _register_fakes() -> None:
+    """Tells torch.compile and torch.export the shapes of the outputs."""
 
-    def found(self) -> Path | None:
-        """The library that is there already, with CUDA kernels for the GPUs here before one without."""
-        return next((path for path in (self.path(gpus()), self.path()) if path.is_file()), None)
+    def rows(first: Tensor, *others: object) -> Tensor:
+        return first.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
 
-    def devices(self, path: Path) -> tuple[str, ...]:
-        """The kinds of devices that a built library runs on."""
-        return ("cpu",) if path == self.path() else ("cpu", "cuda")
+    for name in OPERATORS:
+        torch.library.register_fake(f"hrkit::{name}", rows)
 
-    def sources(self, *, cuda: bool) -> list[Path]:
-        """What is compiled, with or without CUDA kernels."""
-        every = sorted(path for path in self.folder.iterdir() if path.suffix in (".cpp", ".cu"))
-        return [path for path in every if cuda or not path.stem.endswith("_cuda")]
 
-    @property
-    def has_kernels(self) -> bool:
-        """Whether there are CUDA kernels to build at all."""
-        return self.sources(cuda=True) != self.sources(cuda=False)
+def library_path(capabilities: Sequence[str] = ()) -> Path:
+    """The path of the library for this processor and these versions of hrkit, torch and the sources.
 
-    def build(self, *, verbose: bool = False) -> Path:
-        """Builds the library with ninja, and loads it. Raises whatever a compiler that is missing or fails leads to.
+    It has CUDA kernels for GPUs of the given compute capabilities; with no capabilities it has none.
+    """
+    parts = [__version__, torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability(), *FLAGS]
+    parts += ["cuda", str(torch.version.cuda), *cuda_flags(capabilities)] if capabilities else []
+    parts += [path.name + path.read_text(encoding="utf-8") for path in sorted(SOURCES.iterdir()) if path.is_file()]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return cache_dir() / "ops" / key / f"{_NAME}.so"
 
-        CUDA kernels are left out where they cannot be built, and where that could not be foreseen one line is logged.
-        """
-        if self.has_kernels and not why_no_cuda():
-            try:
-                return self._build(gpus(), verbose)
-            except Exception as error:  # compilers and loaders fail in all sorts of ways
-                logger.warning("%s is built without CUDA kernels (%s)", self.name, one_line(error)[:300])
-        return self._build((), verbose)
 
-    def _build(self, capabilities: Sequence[str], verbose: bool) -> Path:
-        """One process builds at a time.
+def found() -> Path | None:
+    """The library that has been built; one with CUDA kernels for the GPUs of this machine is preferred."""
+    return next((path for path in (library_path(gpus()), library_path()) if path.is_file()), None)
 
-        The lock is the operating system's, so that whoever is killed lets go of it, and the library appears whole.
-        """
-        from torch.utils import cpp_extension
 
-        target = self.path(capabilities)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.parent / "build.lock"):
-            if target.is_file():  # somebody else was quicker
-                torch.ops.load_library(str(target))
-                return target
-            for left in target.parent.glob("build-*"):  # by a build that was killed
-                shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
-                cpp_extension.load(
-                    self.name,
-                    [str(path) for path in self.sources(cuda=bool(capabilities))],
-                    extra_cflags=list(FLAGS),
-                    extra_cuda_cflags=cuda_flags(capabilities),
-                    build_directory=folder,
-                    is_python_module=False,
-                    verbose=verbose,
-                )
-                built = next(path for path in Path(folder).iterdir() if path.suffix in LIBRARIES)
-                os.replace(built, target)  # still the file that is loaded, which is not loaded twice
-        return target
+def devices(library: Path) -> tuple[str, ...]:
+    """The device types that a built library runs on."""
+    return ("cpu",) if library == library_path() else ("cpu", "cuda")
+
+
+def build_library(*, verbose: bool = False) -> Path:
+    """Builds the library with ninja and loads it. Raises the errors of a missing or failing compiler.
+
+    If the CUDA kernels fail to compile, a warning is logged and the library is built without them.
+    """
+    if not why_no_cuda():
+        try:
+            return _build(gpus(), verbose)
+        except Exception as error:  # compilers and loaders raise errors of many classes
+            logger.warning("%s is built without CUDA kernels (%s)", _NAME, one_line(error)[:300])
+    return _build((), verbose)
+
+
+def _build(capabilities: Sequence[str], verbose: bool) -> Path:
+    from torch.utils import cpp_extension
+
+    target = library_path(capabilities)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.parent / "build.lock"):  # the operating system releases it when a process is killed
+        if target.is_file():  # another process has built it meanwhile
+            torch.ops.load_library(str(target))
+            return target
+        for left in target.parent.glob("build-*"):  # left behind by a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
+            cpp_extension.load(
+                _NAME,
+                [str(path) for path in sources(cuda=bool(capabilities))],
+                extra_cflags=list(FLAGS),
+                extra_cuda_cflags=cuda_flags(capabilities),
+                build_directory=folder,
+                is_python_module=False,
+                verbose=verbose,
+            )
+            os.replace(Path(folder, _NAME + cpp_extension.LIB_EXT), target)  # the same file, so it is not loaded twice
+    return target
+
+
+def sources(*, cuda: bool) -> list[Path]:
+    """The files to compile, with or without CUDA kernels."""
+    files = sorted(path for path in SOURCES.iterdir() if path.suffix in (".cpp", ".cu"))
+    return [path for path in files if cuda or not path.stem.endswith("_cuda")]
 
 
 def gpus() -> tuple[str, ...]:
-    """Compute capabilities of the GPUs that torch sees with CUDA, such as "9.0"."""
+    """The compute capabilities of the CUDA GPUs that torch sees, such as "9.0"."""
     if torch.version.cuda is None or not torch.cuda.is_available():
         return ()
     every = {torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())}
@@ -178,7 +168,7 @@ def gpus() -> tuple[str, ...]:
 
 
 def why_no_cuda() -> str:
-    """Why CUDA kernels cannot be built here, in a few words; nothing where they can."""
+    """Why CUDA kernels cannot be built on this machine, in a few words; empty if they can."""
     if torch.version.cuda is None:
         return "this torch is built without CUDA"
     if not torch.cuda.is_available():
@@ -188,14 +178,14 @@ def why_no_cuda() -> str:
     nvcc = shutil.which("nvcc", path=os.path.join(cpp_extension.CUDA_HOME or "", "bin"))
     if nvcc is None:
         return "there is no nvcc, which is part of the CUDA toolkit"
-    told = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False).stdout
-    release, wanted = re.search(r"release (\d+)", told), torch.version.cuda.split(".")[0]
+    version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False).stdout
+    release, wanted = re.search(r"release (\d+)", version), torch.version.cuda.split(".")[0]
     if release is None or release[1] != wanted:
         return f"nvcc is not of CUDA {wanted}, as torch is"
     return ""
 
 
 def cuda_flags(capabilities: Sequence[str]) -> list[str]:
-    """What nvcc is told, to compile for GPUs of these compute capabilities."""
+    """Flags of nvcc for GPUs of the given compute capabilities."""
     numbers = [capability.replace(".", "") for capability in capabilities]
     return [*CUDA_FLAGS, *(f"-gencode=arch=compute_{number},code=sm_{number}" for number in numbers)]

@@ -1,17 +1,15 @@
-"""Suppression of doubles: boxes by IoU, poses by OKS.
+"""Suppression of duplicate boxes (by IoU) and of duplicate poses (by OKS).
 
-Every function takes tensors or numpy arrays, gives back the same kind, and answers with int64 indices by falling
-score. Equal scores keep their order; NaN scores are never kept. Gradients do not pass through: a tensor that requires
-them is refused with `HrkitError`, whichever version runs.
+Each function takes tensors or numpy arrays and returns the same kind. Indices are int64, by falling score; equal scores
+keep their order, and rows with a NaN score are never kept. Gradients do not pass through: a tensor that requires them
+raises `HrkitError`.
 
-There are three versions: native operators (`csrc/`, built by `native.py`), the ones here with torch, and plain ones to
-compare with (`reference.py`). `HRKIT_OPS` chooses. The native ones run on the CPU, and on GPUs where their CUDA
-kernels were built; those are tested on the CPU, thread by thread, and were never run on a GPU.
+Each function has a torch implementation in this module and a plain one in `reference.py`; some also have a native one
+(`native.py`). `HRKIT_OPS` selects among them.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -23,39 +21,28 @@ from torch import Tensor
 
 from hrkit.arrays import ArrayOrTensor, as_tensor, like
 from hrkit.errors import HrkitError
-from hrkit.ops import reference
-from hrkit.ops.operators import library
+from hrkit.ops import native, reference
 
 
 def nms(boxes: ArrayOrTensor, scores: ArrayOrTensor, iou_threshold: float) -> ArrayOrTensor:
-    """Which of (N,4) xyxy boxes stay when each drops those of lower score with IoU above the threshold.
+    """Rows of the (N,4) xyxy boxes that remain when each drops those of lower score with IoU above the threshold.
 
-    IoU on real-valued boxes, without the +1 px of older code (torchvision's rule). Raises `HrkitError` for shapes that
-    do not fit.
+    IoU treats coordinates as real numbers (torchvision's rule), without the +1 px of older code. Raises `HrkitError`
+    if the shapes do not fit.
     """
     box, score = _boxes_and_scores(boxes, scores)
-    chosen = _chosen("nms", box)
-    kept = _nms(box, score, _not_nan(score), iou_threshold) if chosen is None else chosen(box, score, iou_threshold)
-    return like(kept, boxes)
+    return like(_implementation("nms", box)(box, score, iou_threshold), boxes)
 
 
 def batched_nms(
     boxes: ArrayOrTensor, scores: ArrayOrTensor, idxs: ArrayOrTensor, iou_threshold: float
 ) -> ArrayOrTensor:
-    """`nms` within each class of `idxs` (N,) int64; classes do not suppress each other. Raises as `nms`."""
+    """`nms` within each class; `idxs` (N,) int64 holds the classes. Raises as `nms`."""
     box, score = _boxes_and_scores(boxes, scores)
-    group = _given(idxs).to(box.device)
+    group = _given(idxs).to(box.device).long().contiguous()
     if len(group) != len(box):
         raise HrkitError(f"{len(box)} boxes but {len(group)} classes")
-    chosen = _chosen("batched_nms", box)
-    if chosen is not None:
-        return like(chosen(box, score, group.long().contiguous(), iou_threshold), boxes)
-    wanted = _not_nan(score)
-    # class by class: shifting classes apart, as is often done, costs the precision that far coordinates have not got
-    rows = [wanted[group[wanted] == one] for one in group[wanted].unique()]
-    kept = torch.cat([_nms(box, score, row, iou_threshold) for row in rows]) if rows else wanted
-    kept = kept.sort().values
-    return like(kept[score[kept].argsort(descending=True, stable=True)], boxes)
+    return like(_implementation("batched_nms", box)(box, score, group, iou_threshold), boxes)
 
 
 def soft_nms(
@@ -67,20 +54,19 @@ def soft_nms(
     sigma: float = 0.5,
     score_threshold: float = 0.001,
 ) -> tuple[ArrayOrTensor, ArrayOrTensor]:
-    """Picks the best box again and again, lowering the scores of those that overlap it, while one scores enough.
+    """Picks the best box repeatedly, lowering the scores of boxes that overlap it, down to the score threshold.
 
-    Soft-NMS (Bodla et al., ICCV 2017): "linear" multiplies with 1 - IoU where that is above the threshold, "gaussian"
-    with exp(-IoU^2 / sigma) everywhere. Gives the rows picked and their scores then. Raises as `nms`, and for a `sigma`
-    of nothing.
+    Soft-NMS (Bodla et al., ICCV 2017). "linear" multiplies a score by 1 - IoU if the IoU is above `iou_threshold`;
+    "gaussian" always multiplies it by exp(-IoU^2 / sigma). Returns the picked rows and their scores when picked. Raises
+    as `nms`, and if `sigma` is not above 0.
     """
     box, score = _boxes_and_scores(boxes, scores)
     if method not in ("linear", "gaussian"):
         raise HrkitError(f"unknown method {method!r}; choices: 'linear', 'gaussian'")
     if not sigma > 0:
         raise HrkitError(f"sigma must be above 0, not {sigma}")
-    chosen = _chosen("soft_nms", box)
-    settings = (iou_threshold, sigma, score_threshold, method)
-    rows, left = _soft_nms(box, score, *settings) if chosen is None else chosen(box, score, *settings)
+    picked = _implementation("soft_nms", box)
+    rows, left = picked(box, score, iou_threshold, sigma, score_threshold, method)
     return like(rows, boxes), like(left, scores)
 
 
@@ -93,8 +79,8 @@ def oks(
 ) -> ArrayOrTensor:
     """Object keypoint similarity (N,M) of poses (N,K,2 or more) and (M,K,2 or more), frame px.
 
-    Further columns are ignored. The scale of a pair is the mean of its areas (N,), (M,), frame px squared; `sigmas`
-    (K,) are the joints' spreads. As in lib/nms/nms.py of the official HRNet code, after
+    Columns after x and y are ignored. The scale of a pair is the mean of its areas, (N,) and (M,) in frame px squared;
+    `sigmas` (K,) is the spread per joint. As in lib/nms/nms.py of the official HRNet code, after
     cocodataset.org/#keypoints-eval.
     """
     spread = _double(sigmas)
@@ -102,17 +88,19 @@ def oks(
     area, other_area, spread = (_double(values).to(ours.device) for values in (areas, other_areas, spread))
     if (len(ours), len(theirs)) != (len(area), len(other_area)):
         raise HrkitError(f"{len(ours)} and {len(theirs)} poses but {len(area)} and {len(other_area)} areas")
-    similarity = _chosen("oks", ours) or _oks
+    similarity = _implementation("oks", ours)
     return like(similarity(ours, theirs.to(ours.device), area, other_area, spread), keypoints)
 
 
 def oks_nms(
     keypoints: ArrayOrTensor, scores: ArrayOrTensor, areas: ArrayOrTensor, threshold: float, sigmas: Any
 ) -> ArrayOrTensor:
-    """Which of (N,K,2 or more) poses stay when each drops those of lower score with OKS above the threshold."""
-    poses = _poses(keypoints, scores, areas, sigmas)
-    chosen = _chosen("oks_nms", poses[0]) or _oks_nms
-    return like(chosen(*poses[:3], threshold, poses[3]), keypoints)
+    """Rows of the (N,K,2 or more) poses that remain when each drops those of lower score with OKS above the threshold.
+
+    `areas` and `sigmas` are those of `oks`.
+    """
+    points, score, area, spread = _poses(keypoints, scores, areas, sigmas)
+    return like(_implementation("oks_nms", points)(points, score, area, threshold, spread), keypoints)
 
 
 def soft_oks_nms(
@@ -123,31 +111,45 @@ def soft_oks_nms(
     sigmas: Any,
     max_poses: int = 20,
 ) -> ArrayOrTensor:
-    """Picks the best pose again and again, lowering the scores of those like it by exp(-OKS^2 / threshold).
+    """Picks the best pose repeatedly, lowering the scores of similar ones by exp(-OKS^2 / threshold).
 
-    Soft-NMS (Bodla et al., ICCV 2017) on OKS, as in the official HRNet code; at most `max_poses` are kept.
+    Soft-NMS (Bodla et al., ICCV 2017) on OKS, as in the official HRNet code. Returns the rows of at most `max_poses`
+    poses.
     """
     if not threshold > 0:
         raise HrkitError(f"threshold must be above 0, not {threshold}")
-    poses = _poses(keypoints, scores, areas, sigmas)
-    chosen = _chosen("soft_oks_nms", poses[0]) or _soft_oks_nms
-    return like(chosen(*poses[:3], threshold, poses[3], max_poses), keypoints)
+    points, score, area, spread = _poses(keypoints, scores, areas, sigmas)
+    return like(_implementation("soft_oks_nms", points)(points, score, area, threshold, spread, max_poses), keypoints)
 
 
-def _chosen(name: str, given: Tensor) -> Callable[..., Any] | None:
-    """The version of an operation that is not written here, where that is wanted for the device of `given`."""
-    kind = library().implementation(given.device.type)
-    if kind == "native":
+def _implementation(name: str, given: Tensor) -> Callable[..., Any]:
+    """The implementation of an operation for the device of `given`."""
+    chosen = native.implementation(given.device.type)
+    if chosen == "native" and name in native.OPERATORS:
         return getattr(torch.ops.hrkit, name)
-    if kind == "reference":
-        return functools.partial(_plainly, getattr(reference, name))
-    return None
+    if chosen != "reference":
+        return _TORCH[name]
+
+    def on_arrays(*given: Any) -> Any:
+        arrays = (value.cpu().numpy() if torch.is_tensor(value) else value for value in given)
+        result = getattr(reference, name)(*arrays)
+        return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
+
+    return on_arrays
 
 
-def _plainly(function: Callable[..., Any], *given: Any) -> Any:
-    """A plain version on tensors."""
-    result = function(*(value.cpu().numpy() if torch.is_tensor(value) else value for value in given))
-    return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
+def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    rows = _not_nan(scores)
+    return rows[torchvision.ops.nms(boxes[rows], scores[rows], iou_threshold)]
+
+
+def _batched_nms(boxes: Tensor, scores: Tensor, classes: Tensor, iou_threshold: float) -> Tensor:
+    kept = torch.zeros_like(scores, dtype=torch.bool)
+    for one in classes.unique():  # torchvision moves the classes apart, which rounds coordinates of large boxes
+        rows = torch.nonzero(classes == one)[:, 0]
+        kept[rows[_nms(boxes[rows], scores[rows], iou_threshold)]] = True
+    rows = torch.nonzero(kept)[:, 0]
+    return rows[scores[rows].argsort(descending=True, stable=True)]
 
 
 def _soft_nms(
@@ -205,8 +207,18 @@ def _soft_oks_nms(
 
 
 def _similarity(keypoints: Tensor, areas: Tensor, sigmas: Tensor) -> NDArray[np.float64]:
-    """(N,N) OKS; a pose that is not finite is like no other."""
+    """(N,N) OKS; 0 for a pose that is not finite."""
     return np.nan_to_num(_oks(keypoints, keypoints, areas, areas, sigmas).cpu().numpy(), nan=0.0)
+
+
+_TORCH: dict[str, Callable[..., Any]] = {
+    "nms": _nms,
+    "batched_nms": _batched_nms,
+    "soft_nms": _soft_nms,
+    "oks": _oks,
+    "oks_nms": _oks_nms,
+    "soft_oks_nms": _soft_oks_nms,
+}
 
 
 def _poses(keypoints: Any, scores: Any, areas: Any, sigmas: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -220,17 +232,12 @@ def _poses(keypoints: Any, scores: Any, areas: Any, sigmas: Any) -> tuple[Tensor
 
 
 def _points(keypoints: Any, sigmas: Tensor) -> Tensor:
-    """(N,K,2) float64 of (N,K,2 or more)."""
+    """(N,K,2 or more) -> (N,K,2) float64."""
     points = _double(keypoints)
     points = points.reshape(0, len(sigmas), 2) if points.numel() == 0 else points[..., :2]
     if points.shape[1:] != (len(sigmas), 2):
         raise HrkitError(f"{len(sigmas)} sigmas want poses (N, {len(sigmas)}, 2 or more); got {tuple(points.shape)}")
     return points.contiguous()
-
-
-def _nms(boxes: Tensor, scores: Tensor, rows: Tensor, iou_threshold: float) -> Tensor:
-    """`nms` among some of the rows."""
-    return rows[torchvision.ops.nms(boxes[rows], scores[rows], iou_threshold)]
 
 
 def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[Tensor, Tensor]:
@@ -244,7 +251,7 @@ def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[Tensor, Tensor]:
 
 
 def _double(values: Any) -> Tensor:
-    """Contiguous float64, on its device if that has such numbers."""
+    """Contiguous float64 on the same device; on the CPU for MPS, which has no float64."""
     tensor = _given(values)
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double().contiguous()
 

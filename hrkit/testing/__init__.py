@@ -16,7 +16,6 @@ from hrkit.testing.decoders import check_decoder, examine_decoder
 from hrkit.testing.detectors import check_detector, examine_detector
 from hrkit.testing.engines import check_engine, examine_engine
 from hrkit.testing.heads import check_head, examine_head
-from hrkit.testing.operators import check_operators, examine_operators
 from hrkit.testing.plugins import check_plugin, examine_plugin
 from hrkit.testing.report import Finding, describe
 from hrkit.testing.runtimes import check_runtime, examine_runtime
@@ -33,7 +32,6 @@ __all__ = [
     "check_detector",
     "check_engine",
     "check_head",
-    "check_operators",
     "check_plugin",
     "check_runtime",
     "check_weights",
@@ -45,7 +43,6 @@ __all__ = [
     "examine_detector",
     "examine_engine",
     "examine_head",
-    "examine_operators",
     "examine_plugin",
     "examine_runtime",
     "examine_weights",

@@ -23,7 +23,6 @@ from hrkit.testing.decoders import examine_decoder
 from hrkit.testing.detectors import examine_detector
 from hrkit.testing.engines import examine_engine
 from hrkit.testing.heads import CHANNELS, STRIDES, examine_head
-from hrkit.testing.operators import examine_operators
 from hrkit.testing.report import Finding, raised, wrong
 from hrkit.testing.runtimes import examine_runtime
 from hrkit.testing.weights import examine_weights
@@ -47,7 +46,7 @@ class Part:
     """One of `registry.KINDS`."""
     name: str
     """In full, where it stands for a pattern."""
-    entry: Registered
+    entry: Registered[Any]
     path: str | None = None
     """Of a dataset."""
 
@@ -236,10 +235,6 @@ def _examine_engine(part: Part) -> Iterator[Finding]:
     yield from examine_engine(_build(part), part=part.title)
 
 
-def _examine_operators(part: Part) -> Iterator[Finding]:
-    yield from examine_operators(_build(part), part=part.title)
-
-
 def _examine_command(part: Part) -> Iterator[Finding]:
     yield from examine_command(part.entry.value, part=part.title)
 
@@ -257,6 +252,5 @@ EXAMINE: Mapping[str, Callable[[Part], Iterator[Finding]]] = {
     "runtimes": _examine_runtime,
     "weights": _examine_weights,
     "engines": _examine_engine,
-    "operators": _examine_operators,
     "commands": _examine_command,
 }

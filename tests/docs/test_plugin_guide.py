@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +55,6 @@ assert 0 < (runtime(images) - network(images)).abs().max() < 0.1
 assert catalogue.choose("patches").name == "patches-coco"
 job = SimpleNamespace(load=lambda: lambda names: names)
 assert list(registry.engines.build("backwards", ["a", "b"], job)) == ["b", "a"]
-assert hrkit_examples.brightness(frame + 2) == 2 * frame.size
 assert CliRunner().invoke(main, ["hello"]).output == "hello from a plugin\\n"
 assert not registry.plugins.failed
 for findings in (check_plugin("backdrop"), check_plugin("examples"), check_plugin("examples", ["middle/third"])):
@@ -104,12 +102,11 @@ def python(folder, *arguments, plugin="backdrop"):
 
 
 def test_every_block_has_a_place():
-    assert {language for language, _ in BLOCKS} == {"", "cpp", "python", "sh", "toml"}
+    assert {language for language, _ in BLOCKS} == {"", "python", "sh", "toml"}
     assert set(files()) == {
         "hrkit-backdrop/pyproject.toml",
         "hrkit-backdrop/hrkit_backdrop.py",
         "hrkit-backdrop/hrkit_examples.py",
-        "hrkit-backdrop/examples_csrc/brightness.cpp",
         "hrkit-spotlight/hrkit_spotlight/__init__.py",
         "hrkit-spotlight/tests/test_hrkit_spotlight.py",
         "use.py",
@@ -151,15 +148,6 @@ def test_command_line(folder):
 
 def test_other_hooks(folder):
     python(folder, "-c", EXAMPLES)
-
-
-def test_native_operators(folder, tmp_path, monkeypatch):
-    if not (shutil.which("c++") or shutil.which("cl")):
-        pytest.skip("there is no C++ compiler")
-    monkeypatch.setenv("HRKIT_HOME", str(tmp_path))
-    monkeypatch.setenv("HRKIT_OPS", "native")
-    code = "import hrkit_examples as h, numpy as np; print(h.brightness(np.full(3, 255, np.uint8)), h.LIBRARY.found())"
-    assert python(folder, "-c", code).startswith(f"765 {tmp_path}")
 
 
 def test_at_run_time(folder):

@@ -15,11 +15,9 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from crowds import awkward_boxes, awkward_poses
-from hrkit.ops import native, operators, reference
+from hrkit.ops import native, reference
 from hrkit.skeletons import coco17
 
 HERE = Path(__file__).parent
@@ -36,13 +34,13 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     library = tmp_path_factory.mktemp("kernels") / "kernels.so"
     flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wall", "-Werror", "-shared", "-fPIC"]
     source = str(HERE / "csrc" / "kernels_on_cpu.cpp")
-    subprocess.run([compiler, *flags, f"-I{operators.library().folder}", source, "-o", str(library)], check=True)
+    subprocess.run([compiler, *flags, f"-I{native.SOURCES}", source, "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
 
 
-def kept(function: Any, *arguments: Any, rows: int, threads: int) -> tuple[list[int], Array]:
-    """Which rows a kernel keeps, and their scores where it tells."""
-    room, scores = np.full(rows, -1), np.full(rows, np.nan)
+def kept(function: Any, *arguments: Any, rows: int, threads: int) -> list[int]:
+    """The rows that a kernel keeps."""
+    room = np.full(rows, -1)
     given = [
         value.ctypes.data_as(ctypes.c_void_p)
         if isinstance(value, np.ndarray)
@@ -51,13 +49,13 @@ def kept(function: Any, *arguments: Any, rows: int, threads: int) -> tuple[list[
         else ctypes.c_void_p(None)
         if value is None
         else ctypes.c_int64(value)
-        for value in (*arguments, threads, room, scores)
+        for value in (*arguments, threads, room)
     ]
     function.restype = ctypes.c_int64
     count = function(*given)
     assert 0 <= count <= rows
     assert (room[count:] == -1).all()
-    return room[:count].tolist(), scores[:count]
+    return room[:count].tolist()
 
 
 def falling(scores: Array) -> Array:
@@ -77,7 +75,7 @@ def nms(
     function = kernels.nms_float if boxes.dtype == np.float32 else kernels.nms_double
     groups = None if classes is None else classes[order]
     arguments = (boxes[order], scores[order], groups, order, len(boxes), float(threshold))
-    return kept(function, *arguments, rows=len(boxes), threads=threads)[0]
+    return kept(function, *arguments, rows=len(boxes), threads=threads)
 
 
 def oks_nms(
@@ -85,7 +83,7 @@ def oks_nms(
 ) -> list[int]:
     order = falling(scores)
     arguments = (poses[order], areas[order], SIGMAS, poses.shape[1], scores[order], order, len(poses), threshold)
-    return kept(kernels.oks_nms, *arguments, rows=len(poses), threads=threads)[0]
+    return kept(kernels.oks_nms, *arguments, rows=len(poses), threads=threads)
 
 
 @pytest.mark.parametrize("threads", [1, 32, 256])
@@ -135,29 +133,12 @@ def test_an_overlap_or_similarity_of_just_the_threshold(kernels: ctypes.CDLL) ->
     assert oks_nms(kernels, poses, scores, areas, np.nextafter(1.0, 0)) == [0]
 
 
-@settings(max_examples=30)
-@given(seed=st.integers(0, 10**6), count=st.integers(0, 80), threads=st.sampled_from([1, 2, 64]))
-def test_soft_suppression(kernels: ctypes.CDLL, seed: int, count: int, threads: int) -> None:
-    boxes, scores, _ = awkward_boxes(seed, count)
-    for linear in (True, False):
-        arguments = (boxes, scores, count, int(linear), 0.3, 0.5, 0.001)
-        rows, left = kept(kernels.soft_nms_double, *arguments, rows=count, threads=threads)
-        plain = reference.soft_nms(boxes, scores, 0.3, 0.5, 0.001, "linear" if linear else "gaussian")
-        assert rows == plain[0].tolist()
-        np.testing.assert_allclose(left, plain[1], rtol=1e-12)
-    poses, scores, areas = awkward_poses(seed, count)
-    for most in (0, 5, 100):
-        arguments = (poses, areas, SIGMAS, 17, scores, count, 0.5, most)
-        rows, _ = kept(kernels.soft_oks_nms, *arguments, rows=count, threads=threads)
-        assert rows == reference.soft_oks_nms(poses, scores, areas, 0.5, SIGMAS, most).tolist()
-
-
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="there is no nvcc to compile the kernels with")
 @pytest.mark.skipif(torch.version.cuda is None, reason="this torch knows no CUDA: its headers for it are not there")
 def test_they_compile(tmp_path: Path) -> None:
     from torch.utils import cpp_extension
 
-    sources = [str(path) for path in operators.library().sources(cuda=True) if "cuda" in path.name]
+    sources = [str(path) for path in native.sources(cuda=True) if "cuda" in path.name]
     flags = ["-std=c++20", *native.cuda_flags(("8.0", "9.0")), "-Xcompiler=-fPIC"]
     headers = [f"-isystem={path}" for path in cpp_extension.include_paths()]
     command = ["nvcc", "-c", "--threads=2", *flags, *headers, *sources, f"--output-directory={tmp_path}"]

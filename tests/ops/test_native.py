@@ -19,13 +19,12 @@ from hrkit import ops
 from hrkit.cli import main
 from hrkit.errors import HrkitError
 from hrkit.ops import native, suppression
-from hrkit.ops.operators import library
 from hrkit.skeletons import coco17
 
 
 @pytest.fixture
 def built(built_ops: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home in which the operators lie; they are used."""
+    """The home with the native operators; they are in use."""
     monkeypatch.setenv("HRKIT_HOME", str(built_ops))
     monkeypatch.setenv("HRKIT_OPS", "native")
     return built_ops
@@ -38,10 +37,7 @@ def test_torch_knows_their_contracts(built: Path) -> None:
     for operator, arguments in (
         (torch.ops.hrkit.nms, (boxes, scores, 0.5)),
         (torch.ops.hrkit.batched_nms, (boxes, scores, torch.arange(12) % 3, 0.5)),
-        (torch.ops.hrkit.soft_nms, (boxes, scores, 0.3, 0.5, 0.001, "linear")),
-        (torch.ops.hrkit.oks, (poses, poses, areas, areas, sigmas)),
         (torch.ops.hrkit.oks_nms, (poses, marks, areas, 0.5, sigmas)),
-        (torch.ops.hrkit.soft_oks_nms, (poses, marks, areas, 0.5, sigmas, 20)),
     ):
         torch.library.opcheck(operator, arguments)
 
@@ -62,22 +58,22 @@ for _ in range(2):
     print(ops.nms(np.array([[0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 30, 30.]]), np.array([0.5, 0.9, 0.1]), 0.5).tolist())
 """
 CHOSEN = """
-from hrkit.ops.operators import library
-print(library().implementation())
+from hrkit.ops import native
+print(native.implementation())
 """
 
 
 def test_what_is_built_is_found_again(built: Path) -> None:
-    path = library().found()
+    path = native.found()
     assert path is not None
     before = path.stat().st_mtime_ns
     for chosen in ("native", ""):
         ended = python(SUPPRESS + CHOSEN, built, HRKIT_OPS=chosen)
         assert ended.stdout.splitlines() == ["[1, 2]", "[1, 2]", "native"], ended.stderr
     assert path.stat().st_mtime_ns == before
-    result = CliRunner().invoke(main, ["build-ops", "hrkit"])
-    assert result.stdout.splitlines()[0] == f"hrkit: there already: {path}"
-    assert result.stdout.splitlines()[1].startswith("hrkit: CUDA kernels: ")
+    result = CliRunner().invoke(main, ["build-ops"])
+    assert result.stdout.splitlines()[0] == f"there already: {path}"
+    assert result.stdout.splitlines()[1].startswith("CUDA kernels: ")
 
 
 def test_nothing_is_built_unasked(tmp_path: Path) -> None:
@@ -99,8 +95,7 @@ def test_without_what_it_takes_torch_takes_over_and_one_line_says_so(tmp_path: P
         sources = tmp_path / "csrc"
         sources.mkdir()
         (sources / "ops.cpp").write_text("this does not compile")
-        setup = "from pathlib import Path\nfrom hrkit.ops.operators import library\n"
-        setup += f"library().folder = Path({str(sources)!r})\n"
+        setup = f"from pathlib import Path\nfrom hrkit.ops import native\nnative.SOURCES = Path({str(sources)!r})\n"
     ended = python(setup + SUPPRESS, tmp_path / "home", **environment)
     assert ended.stdout.splitlines() == ["[1, 2]", "[1, 2]"], ended.stderr
     told = [line for line in ended.stderr.splitlines() if "slower ones take over" in line]
@@ -127,8 +122,8 @@ from pathlib import Path
 import torch
 from torch.utils import cpp_extension
 cpp_extension.load = lambda *a, build_directory, **k: Path(build_directory, "hrkit_ops.so").write_bytes(b"built")
-from hrkit.ops.operators import library
-print(library().build().read_bytes())
+from hrkit.ops import native
+print(native.build_library().read_bytes())
 """
     ended = python(quick, tmp_path)
     assert ended.stdout == "b'built'\n", ended.stderr
@@ -157,7 +152,7 @@ def compiled(*args, build_directory, **kwargs):
     while len(list(home.glob("comes-*"))) < 2:
         assert time.monotonic() < deadline, "the other never came"
         time.sleep(0.01)
-    library = shutil.copy({str(library().found())!r}, Path(build_directory, "hrkit_ops.so"))
+    library = shutil.copy({str(native.found())!r}, Path(build_directory, "hrkit_ops.so"))
     torch.ops.load_library(library)
 
 native.FileLock = Lock
@@ -208,27 +203,27 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compiler:
 
 
 def test_with_a_gpu_and_nvcc_there_are_cuda_kernels(gpu: Compiler) -> None:
-    result = CliRunner().invoke(main, ["build-ops", "hrkit"])
-    path = library().found()
-    assert result.stdout == f"hrkit: built: {path}\nhrkit: CUDA kernels: yes\n"
+    result = CliRunner().invoke(main, ["build-ops"])
+    path = native.found()
+    assert result.stdout == f"built: {path}\nCUDA kernels: yes\n"
     ((suffixes, flags),) = gpu.calls
     assert suffixes == {".cpp", ".cu"}
     assert "-gencode=arch=compute_90,code=sm_90" in flags
     assert "--fmad=false" in flags
-    assert path == library().path(("9.0",))
-    assert library().devices(path) == ("cpu", "cuda")
-    assert len({library().path(of) for of in ((), ("9.0",), ("8.0",), ("8.0", "9.0"))}) == 4
-    result = CliRunner().invoke(main, ["build-ops", "hrkit"])
-    assert result.stdout == f"hrkit: there already: {path}\nhrkit: CUDA kernels: yes\n"
+    assert path == native.library_path(("9.0",))
+    assert native.devices(path) == ("cpu", "cuda")
+    assert len({native.library_path(of) for of in ((), ("9.0",), ("8.0",), ("8.0", "9.0"))}) == 4
+    result = CliRunner().invoke(main, ["build-ops"])
+    assert result.stdout == f"there already: {path}\nCUDA kernels: yes\n"
 
 
 def test_kernels_that_cannot_be_built_are_left_out(gpu: Compiler, caplog: pytest.LogCaptureFixture) -> None:
     gpu.fails = True
-    result = CliRunner().invoke(main, ["build-ops", "hrkit"])
-    path = library().found()
-    assert path == library().path()
-    assert library().devices(path) == ("cpu",)
-    assert result.stdout == f"hrkit: built: {path}\nhrkit: CUDA kernels: no: they failed to compile\n"
+    result = CliRunner().invoke(main, ["build-ops"])
+    path = native.found()
+    assert path == native.library_path()
+    assert native.devices(path) == ("cpu",)
+    assert result.stdout == f"built: {path}\nCUDA kernels: no: they failed to compile\n"
     assert [suffixes for suffixes, _ in gpu.calls] == [{".cpp", ".cu"}, {".cpp"}]
     assert caplog.messages == ["hrkit_ops is built without CUDA kernels (nvcc does not like it)"]
 
@@ -237,8 +232,8 @@ def test_kernels_that_cannot_be_built_are_left_out(gpu: Compiler, caplog: pytest
 def test_without_a_gpu_it_is_said_that_there_are_no_kernels(built: Path) -> None:
     assert native.gpus() == ()
     assert native.why_no_cuda() in ("torch sees no GPU", "this torch is built without CUDA")
-    told = CliRunner().invoke(main, ["build-ops", "hrkit"]).stdout
-    assert told.endswith(f"\nhrkit: CUDA kernels: no: {native.why_no_cuda()}\n")
+    told = CliRunner().invoke(main, ["build-ops"]).stdout
+    assert told.endswith(f"\nCUDA kernels: no: {native.why_no_cuda()}\n")
 
 
 def test_nvcc_must_be_of_the_same_cuda_as_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -259,11 +254,12 @@ def test_nvcc_must_be_of_the_same_cuda_as_torch(monkeypatch: pytest.MonkeyPatch,
 
 def test_tensors_go_to_the_kernels_of_their_device(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = SimpleNamespace(device=torch.device("cuda", 1))
-    monkeypatch.setattr(library(), "_devices", ("cpu",))
-    assert suppression._chosen("oks_nms", there) is None  # type: ignore[arg-type]
-    monkeypatch.setattr(library(), "_devices", ("cpu", "cuda"))
-    assert suppression._chosen("oks_nms", there) == torch.ops.hrkit.oks_nms  # type: ignore[arg-type]
-    assert suppression._chosen("oks_nms", torch.empty(0, device="meta")) is None
+    native_kernel = torch.ops.hrkit.oks_nms
+    monkeypatch.setattr(native, "loaded", lambda build: ("cpu",))
+    assert suppression._implementation("oks_nms", there) != native_kernel  # type: ignore[arg-type]
+    monkeypatch.setattr(native, "loaded", lambda build: ("cpu", "cuda"))
+    assert suppression._implementation("oks_nms", there) == native_kernel  # type: ignore[arg-type]
+    assert suppression._implementation("oks_nms", torch.empty(0, device="meta")) != native_kernel
 
 
 @pytest.mark.parametrize("name", ["nms", "batched_nms", "soft_nms", "oks", "oks_nms", "soft_oks_nms"])
@@ -274,7 +270,7 @@ def test_tensors_stay_on_their_device(monkeypatch: pytest.MonkeyPatch, name: str
         seen.extend(value for value in arguments if torch.is_tensor(value))
         return (arguments[1], arguments[1]) if name == "soft_nms" else arguments[1]  # type: ignore[return-value]
 
-    monkeypatch.setattr(suppression, "_chosen", lambda *asked: kernel)
+    monkeypatch.setattr(suppression, "_implementation", lambda *asked: kernel)
     boxes, poses, row = (torch.empty(shape, device="meta") for shape in ((3, 4), (3, 17, 3), (3,)))
     given: dict[str, tuple[object, ...]] = {
         "nms": (boxes, row, 0.5),

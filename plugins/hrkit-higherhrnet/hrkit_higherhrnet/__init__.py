@@ -10,7 +10,6 @@ from hrkit import hookimpl
 if TYPE_CHECKING:
     from torch import nn
 
-    from hrkit.ops.native import Library
     from hrkit.weights.catalogue import WeightsEntry
 
 
@@ -38,12 +37,6 @@ def register_weights() -> Sequence[WeightsEntry]:
     return published_entries()
 
 
-@hookimpl
-def register_operators() -> Mapping[str, Callable[[], Library]]:
-    """What makes grouping fast in large maps."""
-    return {"higherhrnet": _library}
-
-
 def _backbone(width: str, **options: Any) -> nn.Module:
     from hrkit_higherhrnet.network import higher_backbone
 
@@ -54,9 +47,3 @@ def _head(**options: Any) -> nn.Module:
     from hrkit_higherhrnet.network import HigherHead
 
     return HigherHead(**options)
-
-
-def _library() -> Library:
-    from hrkit_higherhrnet.operators import library
-
-    return library()

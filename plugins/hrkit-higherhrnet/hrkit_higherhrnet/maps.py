@@ -1,8 +1,5 @@
 """Maps of a picture as grouping sees them: without what is no number, their peaks, and a search in them.
 
-In NumPy, or by native operators where these are built; the results are the same, but that of cells that are equally
-good either may be chosen.
-
 Shapes: K joints, T tags a joint, maps (H,W), m searches.
 """
 
@@ -13,11 +10,9 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import torch
 from attrs import frozen
 
 from hrkit_higherhrnet import search
-from hrkit_higherhrnet.operators import library
 from hrkit_higherhrnet.search import Floats, Ints
 
 
@@ -52,11 +47,6 @@ def look(heatmaps: Floats, tags: Floats, threshold: float, most: int) -> Maps:
     maps counts as 0 in all of them.
     """
     heatmaps, tags = np.asarray(heatmaps, np.float32), np.asarray(tags, np.float32)
-    native = library().implementation() == "native"
-    return (_look_natively if native else _look)(heatmaps, tags, threshold, most)
-
-
-def _look(heatmaps: Floats, tags: Floats, threshold: float, most: int) -> Maps:
     with np.errstate(over="ignore", invalid="ignore"):
         # squares do not cancel, so one pass tells; that it also takes huge numbers for infinite costs a second look
         sums = [np.dot(maps.ravel(), maps.ravel()) for maps in (heatmaps, tags)]
@@ -78,21 +68,3 @@ def _peaks(heatmap: Floats, threshold: float) -> Ints:
 
 
 _WINDOW = np.ones((5, 5), np.uint8)
-
-
-def _look_natively(heatmaps: Floats, tags: Floats, threshold: float, most: int) -> Maps:
-    operators = torch.ops.hrkit_higherhrnet
-    heatmaps = np.ascontiguousarray(heatmaps)
-    if tags.strides[0] < 0 or not all(one.flags.c_contiguous for one in tags):
-        tags = np.ascontiguousarray(tags)
-    tensors = torch.from_numpy(heatmaps), torch.from_numpy(tags)
-    numbers, peaks, *blocks = operators.look(*tensors, threshold, most)
-    if not numbers:
-        return _look_natively(*_numbers(heatmaps, tags), threshold, most)
-
-    def best_cells(joints: Ints, mean_tags: Floats) -> Ints:
-        asked = (torch.from_numpy(np.ascontiguousarray(given)) for given in (joints, mean_tags))
-        return operators.best_cells(*tensors, *blocks, *asked).numpy()
-
-    joints, cells = np.divmod(peaks.numpy(), heatmaps[0].size)
-    return Maps(heatmaps, tags, np.split(cells, np.searchsorted(joints, np.arange(1, len(heatmaps)))), best_cells)

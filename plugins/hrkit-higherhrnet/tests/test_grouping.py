@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from hrkit_higherhrnet import search
 from hrkit_higherhrnet.grouping import Grouping, People, group
 from hrkit_higherhrnet.maps import look
-from hrkit_higherhrnet.operators import library
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_maps import made_maps
@@ -18,17 +16,6 @@ from plain_grouping import plain_group
 from scipy.optimize import linear_sum_assignment
 
 ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16)
-
-
-@pytest.fixture(scope="module", params=["torch", "native"], autouse=True)
-def version(request: pytest.FixtureRequest) -> Iterator[str]:
-    """In NumPy, and by native operators."""
-    if request.param == "native":
-        request.getfixturevalue("built_library")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HRKIT_OPS", request.param)
-        assert library().implementation() == request.param
-        yield request.param
 
 
 def distance(people: People, points: np.ndarray, scores: np.ndarray, person_scores: np.ndarray) -> float:

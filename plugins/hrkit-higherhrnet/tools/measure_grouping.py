@@ -1,4 +1,4 @@
-"""How long grouping takes on one core, with native operators if `hrkit build-ops` built them, and in a plain way.
+"""Measures how long grouping takes on one core, in use and in a plain way.
 
     python tools/measure_grouping.py [PEOPLE]
 
@@ -9,7 +9,6 @@ official code does.
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import time
@@ -24,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from hrkit_higherhrnet.grouping import group
 from hrkit_higherhrnet.model import grouping_order
-from hrkit_higherhrnet.operators import library
 from made_maps import made_maps
 from plain_grouping import plain_group
 
@@ -46,27 +44,24 @@ def main(people: int) -> None:
     cv2.setNumThreads(1)
     keep_freed_memory()  # as a pipeline does
     order = grouping_order(coco17)
-    versions = ("native", "torch") if library().found() else ("torch",)
     for seen in (1.0, 0.9, 0.7):
         for side in (256, 512, 640):
             maps = [doubled(one) for one in made_maps(people, (side // 2, side // 2), seen=seen)]
             started = time.perf_counter()
             found = len(plain_group(*maps, order))
             plain = f"plain {1e3 * (time.perf_counter() - started):.0f} ms"
-            took = ", ".join(measured(maps, order, version) for version in versions)
+            took = measured(maps, order)
             print(f"{seen:.0%} of the joints seen, {side}x{side}, {found} people: {took}, {plain}", flush=True)
 
 
-def measured(maps: list[np.ndarray], order: list[int], version: str) -> str:
-    """In words."""
-    os.environ["HRKIT_OPS"] = version
+def measured(maps: list[np.ndarray], order: list[int]) -> str:
+    """The median, lowest and highest time, in words."""
     seconds = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
         group(*maps, order)
         seconds.append(time.perf_counter() - started)
-    name = "native" if version == "native" else "NumPy"
-    return f"{name} {1e3 * statistics.median(seconds):.1f} ms ({1e3 * min(seconds):.1f} to {1e3 * max(seconds):.1f})"
+    return f"{1e3 * statistics.median(seconds):.1f} ms ({1e3 * min(seconds):.1f} to {1e3 * max(seconds):.1f})"
 
 
 if __name__ == "__main__":

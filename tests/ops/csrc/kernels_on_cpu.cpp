@@ -1,5 +1,5 @@
-// The kernels of hrkit/csrc/nms_cuda.cu, block by block and thread by thread on the CPU. Threads of a block take turns in
-// a new random order in every phase, as they may on a device; what a device leaves unwritten is full of ones.
+// The kernels of hrkit/csrc/nms_cuda.cu on the CPU, block by block and thread by thread. In each phase the threads of a
+// block run in a new random order, as they may on a device. Memory that a device leaves uninitialised is full of ones.
 #include <algorithm>
 #include <numeric>
 #include <random>
@@ -7,7 +7,6 @@
 
 #include "bitmask.h"
 #include "rows.h"
-#include "soft.h"
 
 namespace {
 
@@ -43,34 +42,12 @@ int64_t chosen(
   return count;
 }
 
-template <typename T, typename Lower>
-int64_t picked(
-    const Lower& lowered_by, const T* scores, int64_t rows, double least, int64_t most, int64_t threads, int64_t* kept,
-    double* kept_scores) {
-  std::mt19937 random(0);
-  std::vector<double> left(rows, -1);
-  std::vector<hrkit::Best> best(threads, hrkit::Best{INFINITY, rows});
-  int64_t count = -1;
-  hrkit::pick_softly(
-      Block{threads, &random}, lowered_by, scores, rows, least, most, left.data(), best.data(), kept, kept_scores,
-      &count);
-  return count;
-}
-
 template <typename T>
 int64_t nms(
     const T* boxes, const T* scores, const int64_t* classes, const int64_t* order, int64_t rows, double threshold,
     int64_t threads, int64_t* kept) {
-  const hrkit::BoxesSuppress<T> suppresses{{boxes}, classes, hrkit::floor_to<T>(threshold)};
+  const hrkit::BoxesSuppress<T> suppresses{boxes, classes, hrkit::floor_to<T>(threshold)};
   return chosen(suppresses, scores, order, rows, threads, kept);
-}
-
-template <typename T>
-int64_t soft_nms(
-    const T* boxes, const T* scores, int64_t rows, int64_t linear, double threshold, double sigma, double least,
-    int64_t threads, int64_t* kept, double* kept_scores) {
-  const hrkit::BoxesLower<T> lowered_by{{boxes}, linear != 0, threshold, sigma};
-  return picked(lowered_by, scores, rows, least, rows, threads, kept, kept_scores);
 }
 
 }  // namespace
@@ -80,11 +57,6 @@ int64_t soft_nms(
       const T* boxes, const T* scores, const int64_t* classes, const int64_t* order, int64_t rows, double threshold, \
       int64_t threads, int64_t* kept) {                                                                              \
     return nms(boxes, scores, classes, order, rows, threshold, threads, kept);                                       \
-  }                                                                                                                  \
-  int64_t soft_nms_##T(                                                                                              \
-      const T* boxes, const T* scores, int64_t rows, int64_t linear, double threshold, double sigma, double least,      \
-      int64_t threads, int64_t* kept, double* kept_scores) {                                                         \
-    return soft_nms(boxes, scores, rows, linear, threshold, sigma, least, threads, kept, kept_scores);               \
   }
 
 extern "C" {
@@ -95,15 +67,8 @@ HRKIT_BOXES(double)
 int64_t oks_nms(
     const double* points, const double* areas, const double* sigmas, int64_t joints, const double* scores,
     const int64_t* order, int64_t rows, double threshold, int64_t threads, int64_t* kept) {
-  const hrkit::PosesSuppress suppresses{{points, areas, sigmas, joints}, threshold};
+  const hrkit::PosesSuppress suppresses{points, areas, sigmas, joints, threshold};
   return chosen(suppresses, scores, order, rows, threads, kept);
-}
-
-int64_t soft_oks_nms(
-    const double* points, const double* areas, const double* sigmas, int64_t joints, const double* scores, int64_t rows,
-    double threshold, int64_t most, int64_t threads, int64_t* kept, double* kept_scores) {
-  const hrkit::PosesLower lowered_by{{points, areas, sigmas, joints}, threshold};
-  return picked(lowered_by, scores, rows, hrkit::kAnyScore, most, threads, kept, kept_scores);
 }
 
 }

@@ -1,21 +1,40 @@
-// Suppression of boxes on the CPU. Coordinates are sorted into arrays of their own, so that one box meets all those
-// after it in vector instructions.
+// The operators on the CPU.
 #include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/tensor.h>
 #include <torch/library.h>
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <type_traits>
 #include <vector>
 
-#include "formulas.h"
-#include "order.h"
-#include "rows.h"
-#include "soft_cpu.h"
+#include "tensors.h"
 
 namespace hrkit {
 namespace {
 
+constexpr int64_t kPairs = 256;  // pairs of poses that one thread compares at least
+
+// Rows in falling order of their scores; equal scores keep their order, NaN is left out.
+template <typename T>
+std::vector<int64_t> by_falling_score(const T* scores, int64_t count) {
+  std::vector<int64_t> rows;
+  rows.reserve(count);
+  for (int64_t row = 0; row < count; ++row) {
+    if (!std::isnan(scores[row])) rows.push_back(row);
+  }
+  std::stable_sort(rows.begin(), rows.end(), [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
+  return rows;
+}
+
+at::Tensor indices(const std::vector<int64_t>& rows) {
+  return at::tensor(rows, at::TensorOptions().dtype(at::kLong));
+}
+
+// Coordinates as one array each, so that vector instructions compare one box with many.
 template <typename T>
 struct Columns {
   std::vector<T> x1, y1, x2, y2, area;
@@ -30,10 +49,10 @@ struct Columns {
   }
 };
 
-// The rows of `order`, best first, that no better one of them overlaps.
+// Those rows of `order`, best first, that no better kept row overlaps.
 template <typename T>
 std::vector<int64_t> suppressed(const T* boxes, const std::vector<int64_t>& order, double iou_threshold) {
-  // a mark as wide as a coordinate lets compilers use one vector for both
+  // marks as wide as coordinates let the compiler vectorise the loop
   using Mark = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
   const Columns<T> sorted(boxes, order);
   const T threshold = floor_to<T>(iou_threshold);
@@ -81,19 +100,27 @@ at::Tensor batched_nms(
   });
 }
 
-std::tuple<at::Tensor, at::Tensor> soft_nms(
-    const at::Tensor& boxes,
+at::Tensor oks_nms(
+    const at::Tensor& keypoints,
     const at::Tensor& scores,
-    double iou_threshold,
-    double sigma,
-    double score_threshold,
-    c10::string_view method) {
-  return AT_DISPATCH_FLOATING_TYPES(boxes.scalar_type(), "hrkit::soft_nms", [&] {
-    const BoxesLower<scalar_t> lowered_by{
-        {boxes.const_data_ptr<scalar_t>()}, method == "linear", iou_threshold, sigma};
-    const Picked picked = picked_softly(lowered_by, scores, score_threshold, scores.numel());
-    return std::make_tuple(indices(picked.rows), at::tensor(picked.scores, at::kDouble).to(scores.scalar_type()));
-  });
+    const at::Tensor& areas,
+    double threshold,
+    const at::Tensor& sigmas) {
+  const PosesSuppress suppresses = poses_suppress(keypoints, areas, sigmas, threshold);
+  const auto order = by_falling_score(scores.const_data_ptr<double>(), scores.numel());
+  const int64_t count = static_cast<int64_t>(order.size());
+  std::vector<char> gone(count, 0);
+  std::vector<int64_t> kept;
+  for (int64_t i = 0; i < count; ++i) {
+    if (gone[i]) continue;
+    kept.push_back(order[i]);
+    at::parallel_for(i + 1, count, kPairs, [&](int64_t begin, int64_t end) {
+      for (int64_t j = begin; j < end; ++j) {
+        if (!gone[j]) gone[j] = suppresses(order[i], order[j]);
+      }
+    });
+  }
+  return indices(kept);
 }
 
 }  // namespace
@@ -101,7 +128,7 @@ std::tuple<at::Tensor, at::Tensor> soft_nms(
 TORCH_LIBRARY_IMPL(hrkit, CPU, m) {
   m.impl("nms", &nms);
   m.impl("batched_nms", &batched_nms);
-  m.impl("soft_nms", &soft_nms);
+  m.impl("oks_nms", &oks_nms);
 }
 
 }  // namespace hrkit
