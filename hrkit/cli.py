@@ -36,7 +36,8 @@ class Program(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError:
-            raise UnknownNameError("command", args[0], self.list_commands(ctx)) from None
+            hint = registry.where_else(args[0])
+            raise UnknownNameError("command", args[0], self.list_commands(ctx), hint=hint) from None
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         if not kwargs.get("standalone_mode", True):

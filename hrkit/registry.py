@@ -1,20 +1,22 @@
-"""Names to builders: who brought what, loaded when first asked for.
+"""Builders by name: each is registered by a plugin, and plugins are loaded when a name is first looked up.
 
-Built-ins and strangers come in by the same hooks (`hookspecs.py`). A plugin that fails is kept apart with its reason
-in `PluginManager.failed`, and the others work.
+hrkit's own parts and those of others come in by the same hooks (`hrkit.hookspecs`). A plugin that fails is left out,
+with the reason in `PluginManager.failed`, and the others work.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 import importlib
 import importlib.metadata
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any  # what builders take and give differs from kind to kind
 
 import pluggy
 from attrs import frozen
@@ -35,7 +37,7 @@ BUILT_INS = (
     "hrkit.extraction.engines",
     "hrkit.commands",
 )
-"""Modules of hrkit itself that implement hooks; named by strings, so that the registry imports none of them."""
+"""Modules of hrkit that implement hooks; named by strings, so that the registry imports none of them."""
 
 KINDS = (
     "backbones",
@@ -50,49 +52,49 @@ KINDS = (
 )
 """What can be registered; the hook of each is `register_<kind>`."""
 
-ELSEWHERE = {
+KNOWN_PLUGINS = {
+    "hrkit-higherhrnet": ("higher", "higher_hrnet_w*", "official-higher_hrnet_w*", "higherhrnet"),
     "hrkit-lite": ("lite", "lite_plus", "lite_person", "lite-coco-*", "lite_plus-coco-*"),
     "hrkit-ray": ("ray",),
     "hrkit-torchvision": ("fasterrcnn_*", "retinanet_*", "fcos_*", "ssd300_*", "ssdlite320_*"),
+    "hrkit-web": ("web",),
 }
-"""Well-known names, as patterns, by the distribution that brings them."""
+"""The plugins of hrkit's own repository, and patterns of the names they register."""
 
-_NAMED = {"weights": ("name", "model", "kind"), "commands": ("name", "params", "callback")}
-"""Kinds whose values have a name of their own, and what else tells such a value."""
-
-T = TypeVar("T")
+_ATTRIBUTES = {"weights": ("name", "model", "kind"), "commands": ("name", "params", "callback")}
+"""The attributes of values that come in a sequence and carry their own name; other kinds are mappings to builders."""
 
 
 @frozen
-class Registered(Generic[T]):
-    """One registered thing and the plugin that brought it."""
+class Registered:
+    """One registered value and the plugin that brought it."""
 
     name: str
-    value: T
+    value: Any
     plugin: str
 
 
 class PluginManager:
-    """Loads plugins on first use, each on its own, and collects what they register.
+    """Loads plugins on first use and collects what they register.
 
-    `versions` maps the name of a plugin to its distribution and version, where it came by an entry point.
+    `versions` maps each plugin that came by an entry point to its distribution and version.
     """
 
     def __init__(self) -> None:
         self._manager: pluggy.PluginManager | None = None
         self._lock = threading.RLock()
-        self._registered: dict[str, dict[str, Registered[Any]]] = {}
+        self._registered: dict[str, dict[str, Registered]] = {}
         self._failed: dict[str, Exception] = {}
         self.versions: dict[str, str] = {}
 
     @property
     def failed(self) -> dict[str, Exception]:
-        """What went wrong, by name of the plugin; of hooks, those of the kinds that were asked for so far."""
+        """Why plugins failed, by name. A failing hook is in it once its kind has been asked for."""
         self._loaded()
         return self._failed
 
     def names(self) -> list[str]:
-        """The plugins that were loaded, hrkit's own parts among them."""
+        """The loaded plugins, hrkit's own modules first."""
         return [name for name, _ in self._loaded().list_name_plugin()]
 
     def register(self, plugin: object, name: str) -> None:
@@ -101,24 +103,24 @@ class PluginManager:
         Raises `PluginError` if it implements a hook that does not exist.
         """
         with self._lock:
-            self._add(self._loaded(), plugin, name)
+            _add(self._loaded(), plugin, name)
             self._registered.clear()
 
     def unregister(self, name: str) -> None:
-        """Takes the plugin `name` out again."""
+        """Removes the plugin `name`."""
         with self._lock:
             self._loaded().unregister(name=name)
             self._failed.pop(name, None)
             self._registered.clear()
 
-    def collect(self, kind: str) -> dict[str, Registered[Any]]:
+    def collect(self, kind: str) -> dict[str, Registered]:
         """Everything registered of one of `KINDS`, by name.
 
-        Raises `PluginError`, naming both plugins, if a name is taken twice.
+        Raises `PluginError`, which names both plugins, if two register the same name.
         """
         with self._lock:
             if kind not in self._registered:
-                collected: dict[str, Registered[Any]] = {}
+                collected: dict[str, Registered] = {}
                 for entry in self._gather(kind):
                     if entry.name in collected:
                         raise PluginError(
@@ -129,20 +131,27 @@ class PluginManager:
                 self._registered[kind] = collected
             return self._registered[kind]
 
-    def _gather(self, kind: str) -> Iterator[Registered[Any]]:
+    def _gather(self, kind: str) -> Iterator[Registered]:
         hook = getattr(self._loaded().hook, f"register_{kind}")
         for implementation in hook.get_hookimpls():  # in order of registration: built-ins first
-            plugin = implementation.plugin_name
-            try:
+            plugin, brought = implementation.plugin_name, {}
+            with self._failing_alone(plugin, f"its {hook.name}"):
                 brought = _by_name(kind, implementation.function())
-            except SystemExit as error:
-                self._failed[plugin] = PluginError(f"its register_{kind} ends the program (exit code {error.code})")
-                continue
-            except Exception as error:  # a stranger's code: whatever it raises is its own failure
-                self._failed[plugin] = error
-                continue
+            if os.environ.get("HRKIT_TRACE_PLUGINS"):
+                result = ", ".join(brought) or self._failed.get(plugin, "nothing")
+                print(f"{plugin}: {hook.name}() -> {result}", file=sys.stderr)
             for name, value in brought.items():
                 yield Registered(name, value, plugin)
+
+    @contextlib.contextmanager
+    def _failing_alone(self, plugin: str, step: str) -> Iterator[None]:
+        """Keeps what a plugin's own code raises as the reason why it is left out."""
+        try:
+            yield
+        except SystemExit as error:
+            self._failed[plugin] = PluginError(f"{step} ends the program (exit code {error.code})")
+        except Exception as error:  # code of others may raise anything
+            self._failed[plugin] = error
 
     def _loaded(self) -> pluggy.PluginManager:
         with self._lock:
@@ -150,11 +159,11 @@ class PluginManager:
                 manager = pluggy.PluginManager(GROUP)
                 manager.add_hookspecs(hookspecs)
                 for module in BUILT_INS:
-                    self._add(manager, importlib.import_module(module), module)
-                self._manager = manager  # here already: a plugin may ask for names while it is imported
+                    _add(manager, importlib.import_module(module), module)
+                self._manager = manager  # set here, as a plugin may ask for names while it is imported
                 try:
                     self._load_entry_points(manager)
-                except BaseException:  # interrupted; the next use starts anew
+                except BaseException:  # interrupted: the next use starts again
                     self._manager = None
                     raise
                 finally:
@@ -164,98 +173,75 @@ class PluginManager:
     def _load_entry_points(self, manager: pluggy.PluginManager) -> None:
         self._failed.clear()
         self.versions.clear()
-        installed = importlib.metadata.entry_points(group=GROUP)
-        self._failed.update(_not_installed(installed))
-        for entry_point in _allowed(installed):
-            name, dist = entry_point.name, entry_point.dist
-            version = "an unknown distribution" if dist is None else f"{dist.name} {dist.version}"
-            try:
-                if name in self.versions:
-                    both = f"{self.versions[name]} and {version}"
-                    raise PluginError(f"two plugins call themselves {name!r}, of {both}; uninstall one")
-                self.versions[name] = version
-                self._add(manager, entry_point.load(), name)
-            except SystemExit as error:
-                self._failed[name] = PluginError(f"it ends the program when imported (exit code {error.code})")
-            except Exception as error:
-                self._failed[name] = error
+        points = sorted(set(importlib.metadata.entry_points(group=GROUP)), key=lambda point: (point.name, point.value))
+        installed = {point.name for point in points}
+        setting = os.environ.get("HRKIT_PLUGINS")
+        allowed = installed if setting is None else {name.strip() for name in setting.split(",")} - {""}
+        for name in sorted(allowed - installed):
+            close = close_names(name, installed)
+            hint = f"did you mean {' or '.join(close)}? " if close else ""
+            there = ", ".join(sorted(installed)) or "none"
+            self._failed[name] = PluginError(f"HRKIT_PLUGINS names it, but it is not there; {hint}installed: {there}")
+        for point in points:
+            if point.name not in allowed:
+                continue
+            version = "an unknown distribution" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+            with self._failing_alone(point.name, "its import"):
+                if point.name in self.versions:
+                    both = f"{self.versions[point.name]} and {version}"
+                    raise PluginError(f"two plugins call themselves {point.name!r}, of {both}; uninstall one")
+                self.versions[point.name] = version
+                _add(manager, point.load(), point.name)
 
-    @staticmethod
-    def _add(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
-        if manager.get_plugin(name) is not None:
-            raise PluginError(f"two plugins call themselves {name!r}; uninstall one")
-        try:
-            manager.register(plugin, name)
-            manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            manager.unregister(name=name)
-            raise PluginError(_unknown_hook(plugin, name) or one_line(error)) from error
+
+def _add(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
+    if manager.get_plugin(name) is not None:
+        raise PluginError(f"two plugins call themselves {name!r}; uninstall one")
+    try:
+        manager.register(plugin, name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        manager.unregister(name=name)
+        raise PluginError(_unknown_hook(plugin, name) or one_line(error)) from error
+
+
+def _unknown_hook(plugin: object, name: str) -> str | None:
+    hooks = [f"register_{kind}" for kind in KINDS]
+    marked = [attribute for attribute in dir(plugin) if hasattr(getattr(plugin, attribute, None), f"{GROUP}_impl")]
+    unknown = [attribute for attribute in marked if attribute not in hooks]
+    if not unknown:
+        return None
+    close = close_names(unknown[0], hooks)
+    hint = f"did you mean {close[0]}?" if close else f"hooks are {', '.join(hooks)}"
+    return f"plugin {name!r} implements {', '.join(unknown)}, which is no hook of hrkit; {hint}"
 
 
 def _by_name(kind: str, brought: Any) -> dict[str, Any]:
-    """What a hook returned, by name; raises `PluginError` if it is not what the hook is for."""
-    hook, shape = f"register_{kind}", _NAMED.get(kind)
-    if not isinstance(brought, Iterable if shape else Mapping):
-        raise PluginError(f"its {hook} returns {type(brought).__name__}, not a {'sequence' if shape else 'mapping'}")
-    pairs = [(getattr(value, "name", None), value) for value in brought] if shape else list(dict(brought).items())
+    """What a hook returned, by name. Raises `PluginError` if it is not what the hook asks for."""
+    hook, attributes = f"register_{kind}", _ATTRIBUTES.get(kind)
+    if not isinstance(brought, Iterable if attributes else Mapping):
+        shape = "sequence" if attributes else "mapping"
+        raise PluginError(f"its {hook} returns {type(brought).__name__}, not a {shape}")
+    pairs = [(getattr(value, "name", None), value) for value in brought] if attributes else list(dict(brought).items())
     by_name: dict[str, Any] = {}
     for name, value in pairs:
         if not isinstance(name, str) or not name:
             raise PluginError(f"its {hook} brings {value!r} under the name {name!r}, which is no text")
-        if not (all(hasattr(value, attribute) for attribute in shape) if shape else callable(value)):
-            wanted = f"has no {', '.join(shape)}" if shape else "cannot be called"
-            raise PluginError(f"its {hook} brings as {name!r} something of type {type(value).__name__}, which {wanted}")
+        if not (all(hasattr(value, attribute) for attribute in attributes) if attributes else callable(value)):
+            lack = f"has no {', '.join(attributes)}" if attributes else "cannot be called"
+            raise PluginError(f"its {hook} brings as {name!r} something of type {type(value).__name__}, which {lack}")
         if name in by_name:
             raise PluginError(f"its {hook} brings {name!r} twice")
         by_name[name] = value
     return by_name
 
 
-def _allowed_names() -> set[str] | None:
-    """The plugins that HRKIT_PLUGINS allows; None for all."""
-    allowed = os.environ.get("HRKIT_PLUGINS")
-    return None if allowed is None else {name.strip() for name in allowed.split(",")} - {""}
-
-
-def _allowed(entry_points: importlib.metadata.EntryPoints) -> Iterator[importlib.metadata.EntryPoint]:
-    names = _allowed_names()
-    for entry_point in sorted(set(entry_points), key=lambda entry_point: (entry_point.name, entry_point.value)):
-        if names is None or entry_point.name in names:
-            yield entry_point
-
-
-def _not_installed(entry_points: importlib.metadata.EntryPoints) -> dict[str, PluginError]:
-    """An error for each name in HRKIT_PLUGINS that no plugin has."""
-    installed = {entry_point.name for entry_point in entry_points}
-    errors = {}
-    for name in sorted((_allowed_names() or set()) - installed):
-        close = close_names(name, installed)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        there = ", ".join(sorted(installed)) or "none"
-        errors[name] = PluginError(f"HRKIT_PLUGINS names it, but it is not there; {hint}installed: {there}")
-    return errors
-
-
 def where_else(name: str) -> str:
-    """How to get a well-known name that is not registered here; empty for any other."""
-    for distribution, patterns in ELSEWHERE.items():
+    """How to get a name of `KNOWN_PLUGINS` that is not registered here; empty for any other name."""
+    for distribution, patterns in KNOWN_PLUGINS.items():
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
             return f"it comes with the plugin {plugin_hint(distribution)}, or allow it in HRKIT_PLUGINS"
     return ""
-
-
-def _unknown_hook(plugin: object, name: str) -> str | None:
-    hooks = [f"register_{kind}" for kind in KINDS]
-    unknown = [
-        attribute
-        for attribute in dir(plugin)
-        if hasattr(getattr(plugin, attribute, None), f"{GROUP}_impl") and attribute not in hooks
-    ]
-    if not unknown:
-        return None
-    close = close_names(unknown[0], hooks)
-    hint = f"; did you mean {close[0]}?" if close else f"; hooks are {', '.join(hooks)}"
-    return f"plugin {name!r} implements {', '.join(unknown)}, which is no hook of hrkit{hint}"
 
 
 plugins = PluginManager()
@@ -272,18 +258,18 @@ class Registry:
         self.kind = kind
         self._manager = manager
 
-    def entries(self) -> dict[str, Registered[Any]]:
-        """What is registered, patterns among it, by name."""
+    def entries(self) -> dict[str, Registered]:
+        """What is registered, by name; patterns are included."""
         return self._manager.collect(self.kind)
 
     def names(self) -> list[str]:
         """The full names, sorted; patterns such as `timm/*` are left out."""
         return sorted(name for name in self.entries() if "*" not in name)
 
-    def find(self, name: str) -> tuple[Registered[Any], str | None]:
-        """The entry for `name`, and the text that stands for its `*`, if it has one.
+    def find(self, name: str) -> tuple[Registered, str | None]:
+        """The entry for `name`, and the text that stands for the `*` if the entry is a pattern.
 
-        Raises `UnknownNameError` with the closest names, `HrkitError` for what is no text.
+        Raises `UnknownNameError` with the closest names, and `HrkitError` if `name` is no text.
         """
         kind = self.kind.removesuffix("s")
         if not isinstance(name, str):
@@ -304,11 +290,10 @@ class Registry:
         return entry.value if text is None else functools.partial(entry.value, text)
 
     def build(self, name: str, /, *arguments: Any, **options: Any) -> Any:
-        """What the builder for `name` makes of `options`, and of `arguments`: a dataset's path, an engine's inputs and
-        job.
+        """Calls the builder for `name` with `options`, and with `arguments`: a dataset's path, an engine's inputs.
 
-        Raises as `find`, `HrkitError` and `OSError` as the builder does, and `PluginError`, which names the plugin, for
-        whatever else the builder raises, options that it does not take among it.
+        Raises what `find` raises, each `HrkitError` and `OSError` of the builder as it is, and a `PluginError` that
+        names the plugin for anything else, such as an option the builder does not take.
         """
         entry, _ = self.find(name)
         builder = self.builder(name)
@@ -316,7 +301,7 @@ class Registry:
             return builder(*arguments, **options)
         except (HrkitError, OSError):
             raise
-        except Exception as error:  # perhaps a stranger's code, which may raise anything
+        except Exception as error:  # code of others may raise anything
             part = f"{self.kind.removesuffix('s')} {name!r} of plugin {entry.plugin!r}"
             unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
             if isinstance(error, TypeError) and unexpected and unexpected[1] in options:

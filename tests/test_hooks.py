@@ -27,6 +27,8 @@ SECTIONS = {
     "register_engines": "Engines",
     "register_commands": "Commands",
 }
+OBJECTS = r"\b(Codec|Detector|KeypointDataset|Library|Result|WeightsEntry)\b"
+"""Types of hrkit in the guide; the hooks themselves import none of them, and say `object`."""
 DUMMIES = {
     "register_weights": [WeightsEntry("dummy", "a_model", url="https://example.org/dummy.pth")],
     "register_commands": [click.Command("dummy")],
@@ -54,12 +56,15 @@ def test_hrkit_uses_it_itself(hook, monkeypatch):
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_in_the_guide(hook):
-    """With its exact signature, in a section of its own."""
+    """With its exact signature, in a section of its own, and the types of hrkit that it means."""
     (signature,) = re.findall(r"^def .*:$", inspect.getsource(HOOKS[hook]), re.MULTILINE)
     assert signature.startswith(f"def {hook}() -> ")
     _, *sections = re.split(r"^#{2,3} ", GUIDE, flags=re.MULTILINE)
     (section,) = [section for section in sections if section.startswith(f"{SECTIONS[hook]}\n")]
-    assert f"\n@hookimpl\n{signature}\n" in section
+    assert f"\n@hookimpl\n{signature}\n" in re.sub(OBJECTS, "object", section)
+    named = re.search(OBJECTS, re.search(rf"^def {hook}.*$", section, re.MULTILINE)[0])
+    assert ("object" in signature) == (named is not None)
+    assert named is None or f".{named[0]}`" in inspect.getdoc(HOOKS[hook])
 
 
 @pytest.mark.parametrize("hook", HOOKS)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,8 @@ import pytest
 import hrkit
 from hrkit import hookimpl, list_names
 from hrkit.errors import HrkitError, PluginError, UnknownNameError
-from hrkit.registry import BUILT_INS, KINDS, PluginManager, Registry
+from hrkit.hookspecs import lazy
+from hrkit.registry import BUILT_INS, KINDS, KNOWN_PLUGINS, PluginManager, Registry, where_else
 
 ROOT = Path(__file__).resolve().parents[1]
 DETECTORS = """
@@ -316,6 +318,8 @@ def test_a_name_is_text(name):
         ("backbones", "lite", "hrkit-lite"),
         ("detectors", "lite_person", "hrkit-lite"),
         ("detectors", "fasterrcnn_resnet50_fpn", "hrkit-torchvision"),
+        ("backbones", "higher_hrnet_w32", "hrkit-higherhrnet"),
+        ("commands", "web", "hrkit-web"),
     ],
 )
 def test_well_known_names_say_where_they_are(manager, kind, name, distribution):
@@ -324,6 +328,38 @@ def test_well_known_names_say_where_they_are(manager, kind, name, distribution):
     with pytest.raises(UnknownNameError) as caught:
         Registry(kind, manager).find("nobody")
     assert "pip" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "plugins").iterdir()), ids=lambda folder: folder.name)
+def test_every_name_of_a_known_plugin_is_hinted_at(manager, folder):
+    (package,) = folder.glob("hrkit_*/__init__.py")
+    manager.register(importlib.import_module(package.parent.name), "mine")
+    names = [name for kind in KINDS for name, entry in manager.collect(kind).items() if entry.plugin == "mine"]
+    assert names
+    assert [name for name in names if f"./plugins/{folder.name})" not in where_else(name)] == []
+    assert set(KNOWN_PLUGINS) == {path.name for path in folder.parent.iterdir()}
+
+
+def test_hook_calls_are_shown(manager, monkeypatch, capsys):
+    manager.register(plugin(detectors={"one": print, "two": print}), "mine")
+    monkeypatch.setenv("HRKIT_TRACE_PLUGINS", "1")
+    detectors(manager).names()
+    assert "mine: register_detectors() -> one, two\n" in capsys.readouterr().err
+    manager.register(SimpleNamespace(register_detectors=hookimpl(lambda: 1 / 0)), "broken")
+    detectors(manager).names()
+    assert "broken: register_detectors() -> division by zero\n" in capsys.readouterr().err
+    monkeypatch.delenv("HRKIT_TRACE_PLUGINS")
+    Registry("heads", manager).names()
+    assert capsys.readouterr().err == ""
+
+
+def test_lazy_builders(monkeypatch):
+    build = lazy("fractions:Fraction", 3)
+    assert build(4) == Fraction(3, 4)
+    build = lazy("fake_parts:make", "a", size=1, kind="b")
+    parts = SimpleNamespace(make=lambda *arguments, **options: (arguments, options))
+    monkeypatch.setitem(sys.modules, "fake_parts", parts)  # it is not there before the first call
+    assert build("c", size=2) == (("a", "c"), {"size": 2, "kind": "b"})
 
 
 def test_one_distribution_in_two_folders(add_plugin, tmp_path, monkeypatch):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hrkit.hookspecs import hookimpl
+from hrkit.hookspecs import hookimpl, lazy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,19 +13,14 @@ if TYPE_CHECKING:
     from hrkit.heads.codecs import Codec
 
 
-def _later(module: str, name: str) -> Callable[..., Any]:
-    """The class `name`, imported when it is called."""
-    return lambda **options: getattr(importlib.import_module(module), name)(**options)
-
-
 @hookimpl
 def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
     """hrkit's own heads."""
     return {
-        "heatmap": _later("hrkit.heads.heatmap", "HeatmapHead"),
-        "deconv": _later("hrkit.heads.heatmap", "DeconvHead"),
-        "fpn": _later("hrkit.heads.fpn", "FPNHead"),
-        "synthetic": _later("hrkit.synthetic", "SyntheticHead"),
+        "heatmap": lazy("hrkit.heads.heatmap:HeatmapHead"),
+        "deconv": lazy("hrkit.heads.heatmap:DeconvHead"),
+        "fpn": lazy("hrkit.heads.fpn:FPNHead"),
+        "synthetic": lazy("hrkit.synthetic:SyntheticHead"),
     }
 
 
@@ -34,7 +28,7 @@ def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
 def register_decoders() -> Mapping[str, Callable[..., Codec]]:
     """hrkit's own codecs."""
     return {
-        "msra": _later("hrkit.heads.codecs", "MSRACodec"),
-        "dark": _later("hrkit.heads.codecs", "DarkCodec"),
-        "udp": _later("hrkit.heads.codecs", "UDPCodec"),
+        "msra": lazy("hrkit.heads.codecs:MSRACodec"),
+        "dark": lazy("hrkit.heads.codecs:DarkCodec"),
+        "udp": lazy("hrkit.heads.codecs:UDPCodec"),
     }

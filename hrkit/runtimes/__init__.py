@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hrkit.hookspecs import hookimpl
+from hrkit.hookspecs import hookimpl, lazy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,16 +14,5 @@ if TYPE_CHECKING:
 @hookimpl
 def register_runtimes() -> Mapping[str, Callable[..., nn.Module]]:
     """hrkit's own runtimes; `onnx:FILE` and `openvino:FILE` run what `hrkit export` wrote."""
-    return {"onnx": _onnx, "onnx:*": _onnx, "openvino": _openvino, "openvino:*": _openvino}
-
-
-def _onnx(*file: str, **options: Any) -> nn.Module:
-    from hrkit.runtimes.onnx_runtime import build
-
-    return build(*file, **options)
-
-
-def _openvino(*file: str, **options: Any) -> nn.Module:
-    from hrkit.runtimes.openvino_runtime import build
-
-    return build(*file, **options)
+    onnx, openvino = (lazy(f"hrkit.runtimes.{name}_runtime:build") for name in ("onnx", "openvino"))
+    return {"onnx": onnx, "onnx:*": onnx, "openvino": openvino, "openvino:*": openvino}

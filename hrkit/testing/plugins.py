@@ -46,7 +46,7 @@ class Part:
     """One of `registry.KINDS`."""
     name: str
     """In full, where it stands for a pattern."""
-    entry: Registered[Any]
+    entry: Registered
     path: str | None = None
     """Of a dataset."""
 
