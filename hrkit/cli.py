@@ -16,6 +16,7 @@ import click
 
 from hrkit import __version__, registry
 from hrkit.errors import HrkitError, UnknownNameError, one_line
+from hrkit.runtimes.allocator import keep_freed_memory
 
 _HELP_ERRORS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # newer versions of click raise what they show
 
@@ -103,3 +104,4 @@ def main() -> None:
     Example: hrkit demo --image photo.jpg
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    keep_freed_memory()

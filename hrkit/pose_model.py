@@ -19,7 +19,6 @@ from hrkit.errors import HrkitError, PluginError, WeightsError
 from hrkit.heads.codecs import Codec, create_codec
 from hrkit.heads.flip import flip_back, merge_flipped
 from hrkit.runtimes import prepare
-from hrkit.runtimes.allocator import keep_freed_memory
 from hrkit.skeletons import get_skeleton, skeleton_of
 from hrkit.structures import Crops, Size, Skeleton
 from hrkit.weights import catalogue, checkpoints, hub
@@ -233,7 +232,6 @@ def create_pose_model(
     Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
     had, `HrkitError` for sizes and joints that make no sense, `PluginError` if what a plugin builds is no backbone.
     """
-    keep_freed_memory()
     backbone, weights = published(backbone, weights)
     if num_joints is not None and (not isinstance(num_joints, int) or num_joints < 1):
         raise HrkitError(f"num_joints must be a positive number, not {num_joints!r}")

@@ -1,4 +1,4 @@
-"""How the C library keeps memory between one pass of a network and the next."""
+"""A setting of the C library's allocator that makes networks faster on the CPU."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import sys
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 """Parameters of glibc's mallopt (malloc.h)."""
 
-_CHOSEN = ("GLIBC_TUNABLES", "MALLOC_")
-"""Environment variables with which users set them."""
+_USER_SETTINGS = ("GLIBC_TUNABLES", "MALLOC_")
+"""Prefixes of the environment variables with which users set these parameters."""
 
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Lets glibc keep the memory of large tensors that were freed; whether it does so now.
+    """Makes glibc keep the memory of freed large tensors, for the whole process; False if it cannot.
 
-    By default it gives each of them back to the kernel, which then clears the same pages for the next layer: a third
-    of the time of a small network on the CPU. The process keeps its largest size instead, and all threads share what is
-    kept. Elsewhere than on glibc, and where the user has set its parameters, nothing is done.
+    By default glibc returns this memory to the kernel, which then clears the same pages for the next layer: a third of
+    the time of a small network. With this setting the process stays at its largest size, and all threads share the kept
+    memory. Nothing changes without glibc, or if the user has set its parameters.
+
+    The command line and workers call this function. A program that imports hrkit decides for itself.
     """
-    if sys.platform != "linux" or any(name.startswith(_CHOSEN) for name in os.environ):
+    if sys.platform != "linux" or any(name.startswith(_USER_SETTINGS) for name in os.environ):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""Freed memory is kept, and who has chosen otherwise is left alone."""
+"""Freed memory is kept if the command line asks for it, and user settings win."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
+
+from hrkit import cli
 
 FAULTS = """
 import resource, sys
@@ -48,3 +51,13 @@ def test_what_the_user_set_stays() -> None:
     environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "131072"}
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert process.stdout.strip() == "False"
+
+
+def test_the_command_line_asks_for_it_and_the_library_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append(True))
+    assert CliRunner().invoke(cli.main, ["plugins", "--help"]).exit_code == 0
+    assert asked == [True]
+    code = "import hrkit, sys; hrkit.create_pose_model('synthetic'); print('hrkit.runtimes.allocator' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n"

@@ -42,7 +42,7 @@ def doubled(maps: np.ndarray) -> np.ndarray:
 def main(people: int) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    keep_freed_memory()  # as a pipeline does
+    keep_freed_memory()  # as the command line does
     order = grouping_order(coco17)
     for seen in (1.0, 0.9, 0.7):
         for side in (256, 512, 640):

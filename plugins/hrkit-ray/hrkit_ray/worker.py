@@ -18,6 +18,7 @@ from attrs import asdict
 from hrkit.errors import HrkitError
 from hrkit.extraction.manifest import Result, manifest_path, reason_of
 from hrkit.extraction.many_inputs import Job
+from hrkit.runtimes.allocator import keep_freed_memory
 
 MOST_DEATHS = 3
 """How often workers may die while they load the networks, or work on one input alone, until it is given up."""
@@ -32,6 +33,7 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         self._output, self._problem = job.output, ""
+        keep_freed_memory()
         try:
             if not manifest_path(job.output).exists():
                 raise HrkitError(
