@@ -1,6 +1,6 @@
-"""hrkit's work on many processes and machines, with Ray Data: `hrkit extract --engine ray`.
+"""Extraction on many processes and machines with Ray Data: `hrkit extract --engine ray`.
 
-Importing this loads no Ray; that waits until the engine is used.
+Importing this package does not load Ray; using the engine does.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_engines() -> Mapping[str, Callable[..., Iterator[Result]]]:
-    """`ray`."""
+    """The engine `ray`."""
     return {"ray": run}
 
 
 def run(inputs: Sequence[str], job: Job, *, workers: int | None = None, address: str | None = None) -> Iterator[Result]:
-    """As `hrkit_ray.engine.run`."""
+    """See `hrkit_ray.engine.run`."""
     keep_to_itself(address)
     from hrkit_ray.engine import run
 
@@ -33,9 +33,9 @@ def run(inputs: Sequence[str], job: Job, *, workers: int | None = None, address:
 
 
 def keep_to_itself(address: str | None) -> None:
-    """Has Ray, which reads this when it is imported, report to nobody and, started here, obey nobody else."""
+    """Sets variables that Ray reads on import: no usage reports, and a token if Ray is started on this machine."""
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-    if address is None and "ray" not in sys.modules:  # it listens on the network, and does what it is told there
+    if address is None and "ray" not in sys.modules:  # it executes requests from the network
         settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in settings.items():
         os.environ.setdefault(name, value)

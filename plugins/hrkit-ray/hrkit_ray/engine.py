@@ -1,4 +1,4 @@
-"""The engine `ray`: tasks of a few inputs, dealt by Ray Data to actors that have loaded the networks."""
+"""The engine `ray`: Ray Data distributes tasks of a few inputs to actors that have loaded the networks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import itertools
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import ray
 import ray.data
@@ -22,21 +21,21 @@ from hrkit.extraction.many_inputs import Job
 from hrkit_ray.worker import Worker, forget_deaths, pack, unpack
 
 PICTURES_A_TASK = 64
-"""A task is so many pictures, or one video: what is done again when a worker dies."""
+"""Pictures per task; a video is a task of its own. If a worker dies, its task is repeated."""
 
 TASKS_A_WORKER = 1000
-"""Ray has so many at a time, so that what it keeps of tasks does not grow with the inputs."""
+"""Tasks given to Ray at one time, so that its memory does not grow with the number of inputs."""
 
 CPUS_A_WORKER = 4
-"""Where nobody says how many workers there are, and there are no GPUs."""
+"""CPUs per worker if the number of workers is not given and there are no GPUs."""
 
 OBJECT_STORE = 256 * 2**20
-"""Bytes, where Ray is started for the run: there is nothing in it but names and results."""
+"""Size in bytes if Ray is started for the run. The store holds names and results only."""
 
 
 @frozen
 class Pool:
-    """The workers, and what each has."""
+    """The number of workers, and the CPUs and GPUs of each."""
 
     workers: int
     cpus: int
@@ -44,13 +43,14 @@ class Pool:
 
 
 def run(inputs: Sequence[str], job: Job, *, workers: int | None = None, address: str | None = None) -> Iterator[Result]:
-    """A result for each of `inputs`, as they come.
+    """Yields one result per input, in order of completion.
 
-    `workers` processes load the networks once each: by default one a GPU, or else one for 4 CPUs. `address` is that of
-    a cluster ("auto": the one that this machine is of); by default Ray is started on this machine, and ended.
+    Each of the `workers` processes loads the networks once; by default there is one per GPU, or one per 4 CPUs without
+    GPUs. `address` is that of a cluster ("auto": the cluster of this machine). By default Ray is started on this
+    machine and stopped at the end.
 
-    Raises `HrkitError` where there is no such cluster or no room for the workers, where a worker cannot load the
-    networks, and where Ray fails.
+    Raises `HrkitError` if there is no such cluster, if the workers do not fit into it, if a worker cannot load the
+    networks, or if Ray fails.
     """
     forget_deaths(job.output)
     with _connected(address):
@@ -63,14 +63,14 @@ def run(inputs: Sequence[str], job: Job, *, workers: int | None = None, address:
 
 
 def _results(tasks: Sequence[list[str]], job: Job, pool: Pool) -> Iterator[Result]:
-    """What workers, started for these tasks, give."""
+    """Starts workers for `tasks` and yields their results."""
     items = [{"inputs": pack(names)} for names in tasks]
     results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         Worker,
         fn_constructor_args=(job,),
         batch_size=None,
         compute=ActorPoolStrategy(size=min(pool.workers, len(items)), max_tasks_in_flight_per_actor=2),
-        num_cpus=pool.cpus,  # Ray tells torch to use so many threads
+        num_cpus=pool.cpus,  # also the number of threads that torch uses
         num_gpus=pool.gpus,
     )
     try:
@@ -82,26 +82,30 @@ def _results(tasks: Sequence[list[str]], job: Job, pool: Pool) -> Iterator[Resul
 
 @contextlib.contextmanager
 def _connected(address: str | None) -> Iterator[None]:
-    """Ray, where it is not there already: of a cluster, or started here and ended."""
+    """Connects to a cluster, or starts Ray for the block. Does nothing if Ray is connected already."""
     if ray.is_initialized():
         yield
         return
-    here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    here = address is None
     try:
         ray.init(
-            address or "local", log_to_driver=False, logging_level=logging.ERROR, **(here if address is None else {})
+            address or "local",
+            include_dashboard=False if here else None,
+            object_store_memory=OBJECT_STORE if here else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
-    except Exception as error:  # Ray raises all sorts, bare ones too
+    except Exception as error:  # Ray raises errors of many types, also bare `Exception`
         raise HrkitError(f"no Ray at {address or 'this machine'}: {one_line(error)}") from None
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where Ray tells of workers that died
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints about workers that died
             yield
     finally:
         ray.shutdown()
 
 
 def _pool(workers: int | None, device: str) -> Pool:
-    """As many workers as asked for, with an even share of the cluster. Raises `HrkitError` without room for them."""
+    """Workers with an even share of the cluster. Raises `HrkitError` if they do not fit."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = [int(node.get("CPU", 0)) for node in nodes]
     gpus = 0 if device == "cpu" else sum(int(node.get("GPU", 0)) for node in nodes)
@@ -109,4 +113,4 @@ def _pool(workers: int | None, device: str) -> Pool:
     for each in range(max(cpus), 0, -1):
         if sum(one // each for one in cpus) >= workers:
             return Pool(workers, each, min(1, 1 / -(-workers // gpus)) if gpus else 0)
-    raise HrkitError(f"no room for {workers} workers: each needs a CPU of its own, and Ray has {sum(cpus)}")
+    raise HrkitError(f"{workers} workers do not fit: each needs a CPU, and Ray has {sum(cpus)}")

@@ -1,4 +1,4 @@
-"""What runs where the work is done: the networks, loaded once, and one task after another."""
+"""The worker: it loads the networks once and processes one task after another."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import ray
 from attrs import asdict
+from numpy.typing import NDArray
 
 from hrkit.errors import HrkitError
 from hrkit.extraction.manifest import Result, manifest_path, reason_of
@@ -21,14 +22,14 @@ from hrkit.extraction.many_inputs import Job
 from hrkit.runtimes.allocator import keep_freed_memory
 
 MOST_DEATHS = 3
-"""How often workers may die while they load the networks, or work on one input alone, until it is given up."""
+"""How often workers may die while loading the networks, or on the same input, before it counts as failed."""
 
 
 class Worker:
-    """An actor of Ray Data. A batch is one task: in `inputs` packed names; what it gives has a result for each.
+    """An actor of Ray Data. A batch is one task: packed names in `inputs`, and one result per name in the answer.
 
-    Ray starts a worker that died again, with the task that it was at. Who killed it is found out by working on the
-    inputs of that task one by one. What keeps it from working at all is told in place of results.
+    If a worker dies, Ray restarts it with the same task. The inputs of that task are then processed one by one, which
+    finds the input that kills workers. If a worker cannot work at all, it returns the reason in place of results.
     """
 
     def __init__(self, job: Job) -> None:
@@ -37,17 +38,17 @@ class Worker:
         try:
             if not manifest_path(job.output).exists():
                 raise HrkitError(
-                    f"{job.output} of this run is not there on {platform.node()}; the machines of a cluster need a "
-                    "folder that they share"
+                    f"{job.output} of this run does not exist on {platform.node()}; the machines of a cluster need a "
+                    "shared folder"
                 )
             with _begun(job.output, f"load {ray.get_runtime_context().get_actor_id()}") as times:
                 if times > MOST_DEATHS:
-                    raise HrkitError("workers die while they load the networks; take fewer, or more memory")
+                    raise HrkitError("workers die while they load the networks; use fewer workers or more memory")
                 self._extract = job.load()
         except Exception as error:
             self._problem = reason_of(error)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+    def __call__(self, batch: dict[str, NDArray[np.object_]]) -> dict[str, list[str]]:
         names = os.fsdecode(batch["inputs"][0]).split("\0")
         try:
             if self._problem:
@@ -61,17 +62,17 @@ class Worker:
     def _alone(self, name: str) -> Result:
         with _begun(self._output, f"input {name}") as times:
             if times > MOST_DEATHS:
-                return Result(name, "whatever worker is at it dies; is there memory enough?")
+                return Result(name, "every worker that processes it dies; is there enough memory?")
             return next(self._extract([name]))
 
 
 def pack(names: Sequence[str]) -> bytes:
-    """Names of inputs as one value that Arrow can hold, whatever bytes they are of."""
+    """Packs names of inputs into one value that Arrow can hold, whatever bytes they contain."""
     return os.fsencode("\0".join(names))
 
 
 def unpack(value: str) -> Result:
-    """A result as a worker gives it. Raises `HrkitError` where the worker cannot work at all."""
+    """Reads a result of a worker. Raises `HrkitError` if the worker cannot work at all."""
     record = json.loads(value)
     if "problem" in record:
         raise HrkitError(record["problem"])
@@ -79,7 +80,7 @@ def unpack(value: str) -> Result:
 
 
 def forget_deaths(output: str) -> None:
-    """To be called before a run."""
+    """Deletes the notes of earlier runs."""
     shutil.rmtree(_notes(output), ignore_errors=True)
 
 
@@ -89,7 +90,7 @@ def _notes(output: str) -> Path:
 
 @contextlib.contextmanager
 def _begun(output: str, what: str) -> Iterator[int]:
-    """How often something was begun, this time included, since it was last ended; who dies does not end it."""
+    """Counts how often something has begun, including now, without ending. A worker that dies does not end it."""
     note = _notes(output) / hashlib.sha256(os.fsencode(what)).hexdigest()
     note.parent.mkdir(parents=True, exist_ok=True)
     with note.open("ab") as file:

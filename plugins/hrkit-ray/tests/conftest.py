@@ -1,4 +1,4 @@
-"""The plugin, installed or as it lies here; its tests are skipped where Ray is not installed."""
+"""Makes the plugin importable if it is not installed. Skips its tests if Ray is not installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if importlib.util.find_spec("hrkit_ray") is None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """The address of a Ray for all tests, with two CPUs, however many there are; this process is connected to it."""
+    """The address of a Ray with two CPUs for all tests, to which this process is connected."""
     from hrkit_ray import keep_to_itself
 
     keep_to_itself(None)

@@ -1,4 +1,4 @@
-"""Each input has one result, whatever a worker does."""
+"""Each input has one result, whatever happens to workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 @frozen
 class Stub(Job):
-    """A job that is done at once, but for names that tell to die or complain."""
+    """A job that does nothing, unless a name tells it to die or fail."""
 
     def load(self) -> Any:
         if self.model.get("problem"):
@@ -42,7 +42,7 @@ def work(names: Iterable[str]) -> Iterator[Result]:
 
 @pytest.fixture
 def stub(tmp_path: Path) -> Callable[..., Stub]:
-    """Makes a job with its folder begun, as a run does."""
+    """Makes a job whose output folder is prepared as in a run."""
 
     def make(**model: Any) -> Stub:
         with held(tmp_path / "out"), Manifest(tmp_path / "out", {}):
@@ -59,25 +59,25 @@ def test_each_input_has_one_result_and_the_deadly_one_fails_alone(stub: Callable
     assert sorted(result.input for result in results) == sorted(names)
     reasons = {result.input: result.reason for result in results if result.failed}
     assert reasons.pop("wrong.jpg") == "wrong"
-    assert reasons.pop("deadly.jpg").startswith("whatever worker is at it dies")
+    assert reasons.pop("deadly.jpg").startswith("every worker that processes it dies")
     assert reasons == {}
     assert not list(Path(job.output, ".hrkit", "begun").iterdir())
 
 
-def test_what_keeps_workers_from_working_is_one_line(stub: Callable[..., Stub]) -> None:
+def test_problems_of_workers_are_one_line(stub: Callable[..., Stub]) -> None:
     with pytest.raises(HrkitError, match=r"^unknown backbone$"):
         list(run(["a.jpg", "b.mp4"], stub(problem="unknown backbone"), workers=1))
     with pytest.raises(HrkitError, match=r"^RuntimeError: it fell over$"):
         list(run(["a.jpg", "broken.mp4"], stub(), workers=1))
 
 
-def test_a_folder_that_is_not_shared_is_told(stub: Callable[..., Stub]) -> None:
+def test_a_folder_that_is_not_shared(stub: Callable[..., Stub]) -> None:
     job = stub()
     Path(job.output, ".hrkit", "manifest.jsonl").unlink()
-    with pytest.raises(HrkitError, match=r"is not there on .*; the machines of a cluster need a folder"):
+    with pytest.raises(HrkitError, match=r"does not exist on .*; the machines of a cluster need a shared folder"):
         list(run(["a.jpg"], job, workers=1))
 
 
 def test_no_room_for_the_workers(stub: Callable[..., Stub]) -> None:
-    with pytest.raises(HrkitError, match="no room for 3 workers: each needs a CPU of its own, and Ray has 2"):
+    with pytest.raises(HrkitError, match="3 workers do not fit: each needs a CPU, and Ray has 2"):
         list(run(["a.jpg"], stub(), workers=3))

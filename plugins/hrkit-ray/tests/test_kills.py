@@ -1,4 +1,4 @@
-"""`hrkit extract --engine ray` comes to the files of one process, whoever is killed meanwhile."""
+"""`hrkit extract --engine ray` writes the same files as one process, even if processes are killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPTIONS = ("--backbone", "synthetic", "--detector", "synthetic", "--weights", "n
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of `PICTURES` small pictures, with people in some of the last."""
+    """A folder of `PICTURES` small pictures, every tenth with a person."""
     folder = tmp_path_factory.mktemp("pictures")
     for number in range(PICTURES):
         people = [person(10 + number % 40, 10, 30, 60)] if number % 10 == 9 else np.zeros((0, 17, 2))
@@ -52,7 +52,7 @@ def test_each_input_gives_its_file_once(pictures: Path, tmp_path: Path, cluster:
 
     driver = start(pictures, output, *options, "--workers", "2")
     made = len(files(output))
-    wait(lambda: len(files(output)) > made, driver)  # somebody is in the middle of a task
+    wait(lambda: len(files(output)) > made, driver)  # a worker is in the middle of a task
     assert len(recorded(output)) < PICTURES
     for worker in processes(os.getpid()):
         os.kill(worker, signal.SIGKILL)

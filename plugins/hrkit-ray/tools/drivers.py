@@ -1,4 +1,4 @@
-"""Runs of `hrkit extract --engine` in processes of their own, to be watched and killed; on Linux."""
+"""Runs `hrkit extract --engine` in separate processes that can be watched and killed. Linux only."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ main()
 
 
 def start(pictures: Path, output: Path, *options: str) -> subprocess.Popen[str]:
-    """Begins, or goes on with, the extraction of `pictures`."""
+    """Starts or resumes the extraction of `pictures`."""
     command = [sys.executable, "-c", PROGRAM, "extract", "--device", "cpu", *options, str(pictures), "-o", str(output)]
     pipe, path = subprocess.PIPE, os.pathsep.join(sys.path)
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=os.environ | {"PYTHONPATH": path})
 
 
 def wait(condition: Callable[[], bool], driver: subprocess.Popen[str] | None = None, seconds: float = 600) -> None:
-    """Until the condition holds; fails when the driver ends before, or so much time has passed."""
+    """Waits until `condition` holds. Fails if the driver ends first or after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert driver is None or driver.poll() is None, driver.communicate()
@@ -39,18 +39,18 @@ def wait(condition: Callable[[], bool], driver: subprocess.Popen[str] | None = N
 
 
 def files(output: Path) -> dict[str, bytes]:
-    """The files of keypoints."""
+    """The keypoint files by name."""
     return {str(path.relative_to(output)): path.read_bytes() for path in output.glob("*/*.csv")}
 
 
 def recorded(output: Path) -> list[str]:
-    """The inputs in the manifest, as far as its lines are whole."""
+    """The inputs in the manifest's complete lines."""
     path = manifest_path(output)
     return re.findall(r'^\{"input":"([^"]+)".*\}\n', path.read_text(), re.MULTILINE) if path.exists() else []
 
 
 def processes(ancestor: int, name: str = "ray::MapWorker") -> list[int]:
-    """The processes below another that are called so: by default workers."""
+    """The processes below `ancestor` with this name: workers by default."""
     parents, names = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:

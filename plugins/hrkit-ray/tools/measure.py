@@ -1,9 +1,9 @@
-"""What the engine costs and brings, and that nothing is lost when it is killed: `python tools/measure.py PART`.
+"""Measures costs and speed of the engine, and checks that killing it loses nothing: `python tools/measure.py PART`.
 
-- `speed`: of small photographs with the networks that hrkit-lite brings, how many are done in a second by one process
-  without Ray, one worker and several.
-- `kill`: the same with the driver and a worker killed; the files are compared with those of one process.
-- `stubs`: of inputs with which nothing is done, what each costs, and the driver's memory.
+- `speed`: small photographs per second with the networks of hrkit-lite, for one process without Ray, one worker and
+  several.
+- `kill`: the same with the driver and a worker killed. The files are compared with those of one process.
+- `stubs`: the cost per input if nothing is done with it, and the driver's memory.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def main() -> None:
     parser.add_argument("part", choices=("speed", "kill", "stubs"))
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--stubs", type=int, default=100_000, help="inputs with which nothing is done")
-    parser.add_argument("--ending", default="jpg", help="of these: jpg, 64 to a task, or mp4, one to a task")
+    parser.add_argument("--stubs", type=int, default=100_000, help="number of inputs for `stubs`")
+    parser.add_argument("--ending", default="jpg", help="their suffix: jpg, 64 per task, or mp4, one per task")
     options = parser.parse_args()
     keep_to_itself(None)
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def make_pictures(folder: Path, count: int) -> None:
-    """Cutouts of a photo, 320x240, in ten folders."""
+    """Writes crops of a photo, 320x240, to ten folders."""
     photo, random = read_image(PHOTO), np.random.default_rng(0)
     for number in range(count):
         side = random.uniform(0.5, 1.0)
@@ -76,22 +76,22 @@ def make_pictures(folder: Path, count: int) -> None:
 
 
 def speed(found: Inputs, job: Job, engine: str, options: Mapping[str, Any]) -> str:
-    """A run, and what it came to from its first result on."""
+    """Runs the engine and describes its speed, measured from the first result on."""
     from hrkit_ray import engine as tasks
 
-    tasks.PICTURES_A_TASK = 8  # the results of a task come together
+    tasks.PICTURES_A_TASK = 8  # the results of a task arrive together
     times: list[float] = []
     began = time.perf_counter()
     extract_all(found, job, engine=engine, progress=lambda _: times.append(time.perf_counter()), **options)
     ended = time.perf_counter()
-    first = sum(moment - times[1] < 0.05 for moment in times[1:])  # those of the first task
+    first = sum(moment - times[1] < 0.05 for moment in times[1:])  # results of the first task
     rate = (len(found.names) - first) / (times[-1] - times[1])
     start = f"{times[1] - began:.1f} s to the first result"
-    return f"{rate:.1f} pictures a second after {start}; {ended - began:.1f} s in all"
+    return f"{rate:.1f} pictures per second after {start}; {ended - began:.1f} s in total"
 
 
 def kill(pictures: Path, output: Path, workers: int) -> None:
-    """A run whose driver is killed, gone on with by one of whose workers is killed."""
+    """Kills the driver of a run, then a worker of the run that resumes it."""
     options = ("--engine", "ray", "--workers", str(workers))
     driver = start(pictures, output, *options)
     wait(lambda: len(recorded(output)) > 0, driver)
@@ -109,11 +109,11 @@ def kill(pictures: Path, output: Path, workers: int) -> None:
     print(f"worker killed with {len(recorded(output))} done, {len(files(output))} files there")
     printed, errors = driver.communicate()
     assert driver.returncode == 0, errors
-    print(f"gone on with: {printed.strip()}", flush=True)
+    print(f"resumed: {printed.strip()}", flush=True)
 
 
 def compare(expected: Path, made: Path) -> None:
-    """How two folders of files differ."""
+    """Compares two folders of keypoint files."""
     names = sorted(str(path.relative_to(expected)) for path in expected.glob("*/*.csv"))
     assert names == sorted(str(path.relative_to(made)) for path in made.glob("*/*.csv"))
     same, largest = 0, 0.0
@@ -143,7 +143,7 @@ def nothing(names: Iterable[str]) -> Iterator[Result]:
 
 
 def stubs(output: Path, count: int, ending: str, workers: int) -> None:
-    """What the engine, the manifest and the list of inputs cost."""
+    """Measures the cost of the engine, the manifest and the list of inputs."""
     before = _memory()
     names = [f"{number // 1000:04d}/{number:08d}.{ending}" for number in range(count)]
     listed = _memory()
@@ -160,20 +160,20 @@ def stubs(output: Path, count: int, ending: str, workers: int) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     path = manifest_path(output)
     print(
-        f"{count} {ending} with which nothing is done: {1e3 * (times[-1] - times[0]) / count:.3f} ms each after "
-        f"{times[0] - began:.1f} s, {1e3 * spent / count:.3f} ms of the driver's processor; memory of the driver "
-        f"{before:.0f} MiB before, {listed:.0f} with the list, {peak:.0f} at most; "
+        f"{count} {ending} stubs: {1e3 * (times[-1] - times[0]) / count:.3f} ms each after "
+        f"{times[0] - began:.1f} s, {1e3 * spent / count:.3f} ms of the driver's CPU time; memory of the driver "
+        f"{before:.0f} MiB before, {listed:.0f} with the list, {peak:.0f} at peak; "
         f"manifest {path.stat().st_size / 2**20:.1f} MiB",
         flush=True,
     )
     began = time.perf_counter()
     manifest = Manifest(output, job.settings)
     assert len(manifest.done) == count
-    print(f"the manifest is read in {time.perf_counter() - began:.1f} s")
+    print(f"reading the manifest takes {time.perf_counter() - began:.1f} s")
 
 
 def _memory() -> float:
-    """MiB of this process, as Linux has it."""
+    """Resident memory of this process in MiB, on Linux."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 

@@ -1,6 +1,6 @@
-"""torchvision's detectors for hrkit, under the names of torchvision's own builders.
+"""torchvision's detectors for hrkit, under the names of torchvision's builders.
 
-Importing this loads neither torchvision nor a network; that waits until a detector is built.
+Importing this package does not load torchvision; building a detector does.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 _URL = "https://download.pytorch.org/models/{}.pth"
 
-# builder, size that frames are brought to ("-": none is fixed, frames keep their shape), box AP on COCO val2017, file
-# name without .pth; the file name ends in the first 8 digits of its sha256. As in torchvision's *_Weights.COCO_V1,
-# copied so that listing weights does not have to import torchvision.
+# builder, input size ("-": frames keep their shape), box AP on COCO val2017, file name without .pth, which ends in the
+# first 8 digits of its sha256. A copy of torchvision's *_Weights.COCO_V1, as listing weights must not load torchvision
 _ROWS = """
 fasterrcnn_resnet50_fpn               -       .370 fasterrcnn_resnet50_fpn_coco-258fb6c6
 fasterrcnn_resnet50_fpn_v2            -       .467 fasterrcnn_resnet50_fpn_v2_coco-dd69338a
@@ -33,22 +32,22 @@ ssd300_vgg16                          300x300  .251 ssd300_vgg16_coco-b556d3b4
 """
 
 NAMES = tuple(row.split()[0] for row in _ROWS.strip().splitlines())
-"""The detectors, named as torchvision names their builders."""
+"""The detectors, which have the names of torchvision's builders."""
 
 
 @hookimpl
 def register_detectors() -> Mapping[str, Callable[..., TorchvisionDetector]]:
-    """torchvision's detectors; `hrkit_torchvision.detector.build` says what they take."""
+    """torchvision's detectors; see `hrkit_torchvision.detector.build` for their options."""
     return {name: functools.partial(_build, name) for name in NAMES}
 
 
 @hookimpl
 def register_weights() -> Sequence[WeightsEntry]:
-    """torchvision's own weights, trained on COCO: one entry a detector."""
+    """torchvision's weights, trained on COCO: one entry per detector."""
     return [_entry(*row.split()) for row in _ROWS.strip().splitlines()]
 
 
-def _build(name: str, **options: Any) -> TorchvisionDetector:
+def _build(name: str, **options: Any) -> TorchvisionDetector:  # Any: see `build`
     from hrkit_torchvision.detector import build
 
     return build(name, **options)

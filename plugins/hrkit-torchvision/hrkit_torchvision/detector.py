@@ -1,4 +1,4 @@
-"""A torchvision detection network as a detector of hrkit."""
+"""Makes a torchvision detection network a detector of hrkit."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from hrkit.weights.checkpoints import read_checkpoint
 PERSON = ("person",)
 
 _ZERO_EPS = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
-"""Trained with batch norms that added nothing to the variance; torchvision sets theirs back to 0 when it loads them."""
+"""Networks trained with batch norms whose eps was 0. torchvision sets it to 0 when it loads their weights."""
 
 
 class TorchvisionDetector(nn.Module):
-    """Finds people, or other classes, with a detection network of torchvision's, which it takes over and sets up.
+    """Finds people, or other classes, with a detection network of torchvision, whose settings it changes.
 
     `network` turns a list of (3,H,W) RGB frames in 0..1 into a list of dicts with `boxes`, `labels` and `scores`.
-    `class_names` are its classes without the background, which is its label 0: label 1 is class 0, so that COCO's
-    person is 0, and `class_names[i]` names class i. `classes` are names or numbers of those to look for, None for all.
-    Scores above `threshold` (0.5) stay; of boxes of one class with an IoU above `nms_threshold` (None: as `network` was
-    built) the best. The limit of boxes a frame (torchvision's `detections_per_img`) counts the wanted classes only.
+    `class_names` are its classes without the background, which has label 0: label 1 is class 0, so COCO's person is 0.
+    `classes` are names or numbers of the classes to find; None finds all. Only boxes with a score above `threshold`
+    (0.5) are kept. If boxes of one class overlap with an IoU above `nms_threshold` (None: as in `network`), the best is
+    kept. The limit of boxes per frame (torchvision's `detections_per_img`) counts the wanted classes only.
 
-    Frames of one size go through the network in batches of at most `max_batch_size`. Frames of unequal size never do:
-    torchvision would pad the smaller ones, and a picture's boxes would depend on its neighbours.
+    Frames of equal size go through the network in batches of at most `max_batch_size`. Frames of different sizes do not
+    share a batch, as torchvision would pad the smaller ones and their boxes would depend on the other frames.
 
-    Raises `HrkitError` for settings that make no sense, `UnknownNameError` for a class that is not there.
+    Raises `HrkitError` for invalid settings and `UnknownNameError` for an unknown class.
     """
 
     def __init__(
@@ -56,25 +56,26 @@ class TorchvisionDetector(nn.Module):
         self.class_names = tuple(class_names)
         self.class_ids = find_classes(classes, self.class_names, len(self.class_names))
         self.max_batch_size = max_batch_size
-        last: Any = getattr(network, "roi_heads", network)  # the part that thresholds and suppresses
+        # Any: torchvision sets these attributes on the last part without declaring them
+        last: Any = getattr(network, "roi_heads", network)
         last.score_thresh = check_fraction("threshold", 0.5 if threshold is None else threshold)
         if nms_threshold is not None:
             last.nms_thresh = check_fraction("nms_threshold", nms_threshold)
         self.max_detections: int = last.detections_per_img
         if classes is not None:
-            last.detections_per_img = self.max_detections * len(self.class_names)  # others must not crowd people out
+            last.detections_per_img = self.max_detections * len(self.class_names)  # others must not displace people
         self.eval()
 
     @torch.inference_mode()
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """One `Detections` for each (H,W,3) uint8 BGR frame, in order: boxes in frame px, best score first.
+        """Returns one `Detections` per (H,W,3) uint8 BGR frame: boxes in frame px, best score first.
 
-        Raises `ImageError` for what is no frame.
+        Raises `ImageError` for invalid frames.
         """
         for image in images:
             check_frame(image)
         if self.network.training:
-            self.network.eval()  # in training it would ask for targets
+            self.network.eval()  # in training mode it expects targets
         found = [Detections.empty()] * len(images)
         for batch in _same_sized(images, self.max_batch_size):
             results = self.network([self._input(images[index]) for index in batch])
@@ -89,7 +90,7 @@ class TorchvisionDetector(nn.Module):
         return rgb.to(parameter.device).to(parameter.dtype) / 255
 
     def _select(self, result: dict[str, Tensor], frame_size: tuple[int, int]) -> Detections:
-        """The wanted classes of one frame: boxes with an area inside it, best first."""
+        """The boxes of wanted classes that have an area inside the frame, best first."""
         boxes, scores = (result[name].float().cpu().numpy() for name in ("boxes", "scores"))
         boxes, class_ids = clip_boxes(boxes, frame_size), result["labels"].cpu().numpy() - 1
         wanted = np.isin(class_ids, self.class_ids) & (boxes[:, 2:] > boxes[:, :2]).all(1)  # NaN is not greater
@@ -107,17 +108,16 @@ def build(
     classes: str | Sequence[str | int] | None = PERSON,
     class_names: Sequence[str] | None = None,
     max_batch_size: int = 8,
-    **options: Any,
+    **options: Any,  # Any: each builder has options of its own
 ) -> TorchvisionDetector:
-    """The detector that torchvision's builder `name` makes, in eval mode.
+    """Builds the detector of torchvision's builder `name`, in eval mode.
 
-    `weights` is a file of the network's tensors, or None, which leaves it as initialised; nothing is fetched here.
-    `class_names` (COCO's 90) are for a network trained on other classes: the background left out, person first.
-    `options` go to torchvision's builder (`min_size`, `box_detections_per_img`, `topk_candidates`, ...); the rest is
-    as in `TorchvisionDetector`.
+    `weights` is a file with the network's tensors; None leaves it as initialised. Nothing is downloaded.
+    `class_names` (default: COCO's 90) are for a network trained on other classes, person first, without the background.
+    `options` are passed to torchvision's builder (`min_size`, `box_detections_per_img`, `topk_candidates`, ...). The
+    rest is as in `TorchvisionDetector`.
 
-    Raises `WeightsError` for a file that is missing, damaged or of another network, `HrkitError` for settings that make
-    no sense.
+    Raises `WeightsError` if the file is missing, damaged or from another network, `HrkitError` for invalid settings.
     """
     if class_names is None:
         class_names = coco_class_names(name)
@@ -135,27 +135,26 @@ def build(
 
 
 def coco_class_names(name: str) -> tuple[str, ...]:
-    """COCO's 90 categories as torchvision lists them for the builder `name`, "person" first; ids that COCO does not use
-    are "N/A"."""
+    """COCO's 90 categories as torchvision lists them for `name`: "person" first, "N/A" for unused ids."""
     return tuple(get_model_weights(name).DEFAULT.meta["categories"][1:])
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str], name: str) -> None:
-    """Copies the tensors in a file into the network of torchvision's builder `name`; every name and shape must agree.
+    """Copies the tensors of a file into the network of torchvision's builder `name`; all names and shapes must match.
 
-    Nothing in the file is executed. Raises `WeightsError` if it is missing, damaged or of another network.
+    Nothing in the file is executed. Raises `WeightsError` if it is missing, damaged or from another network.
     """
     state = read_checkpoint(path).state
     try:
-        # a plain dict says no version, so torchvision renames what its older files call differently
+        # a plain dict has no version, so torchvision renames parameters of its older files
         network.load_state_dict(state)
     except RuntimeError as error:
         first, *more = [" ".join(line.split()) for line in str(error).splitlines()[1:]] or [str(error)]
         first = first if len(first) <= 160 else f"{first[:160]} ..."
-        rest = f" (and {len(more)} lines more)" if more else ""
+        rest = f" (and {len(more)} more lines)" if more else ""
         raise WeightsError(
             f"{os.fspath(path)} does not fit {name}: {first}{rest}; "
-            "take the detector that the file was saved from, and class_names if it is not of COCO"
+            "use the detector that the file was saved from, and class_names if it was not trained on COCO"
         ) from None
     if name in _ZERO_EPS:
         for part in network.modules():
@@ -164,7 +163,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], name: str) ->
 
 
 def _same_sized(images: Sequence[NDArray[np.uint8]], most: int) -> Iterator[list[int]]:
-    """Positions of frames of one size, at most `most` at a time."""
+    """Yields indices of frames of equal size, at most `most` at a time."""
     by_size: dict[tuple[int, ...], list[int]] = {}
     for index, image in enumerate(images):
         by_size.setdefault(image.shape, []).append(index)

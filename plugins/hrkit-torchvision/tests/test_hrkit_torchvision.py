@@ -20,11 +20,11 @@ from hrkit.weights import catalogue
 
 NAMES = hrkit_torchvision.NAMES
 FASTER = "fasterrcnn_mobilenet_v3_large_320_fpn"
-"""The cheapest with a second stage."""
+"""The fastest with a second stage."""
 
 
 FEW = ("person", "bicycle")
-"""Classes of the networks that run here: suppression takes most of the time, class by class."""
+"""Few classes, as suppression per class takes most of the time."""
 
 
 def options(name):
@@ -32,7 +32,7 @@ def options(name):
 
 
 def shapes_only(name, **settings):
-    """torchvision's network without any numbers in it, which takes no time to make."""
+    """torchvision's network on the meta device, which takes no time to build."""
     with torch.device("meta"):
         return get_model(name, weights=None, weights_backbone=None, **settings)
 
@@ -42,7 +42,7 @@ def frame(height, width, seed=0):
 
 
 class StubNetwork(nn.Module):
-    """Gives what it was told, and remembers what it was asked."""
+    """Returns given results and records its inputs."""
 
     def __init__(self, boxes=(), labels=(), scores=()):
         super().__init__()
@@ -74,7 +74,7 @@ def test_runs_untrained(name, no_network):
     assert isinstance(detector, Detector)
     assert isinstance(detector, nn.Module)
     assert isinstance(found, Detections)
-    assert len(found), "an untrained network at threshold 0 sees something everywhere"
+    assert len(found), "an untrained network at threshold 0 finds boxes everywhere"
     assert (found.xyxy >= 0).all()
     assert (found.xyxy <= [90, 60, 90, 60]).all()
     assert (found.xyxy[:, 2:] > found.xyxy[:, :2]).all()
@@ -88,7 +88,7 @@ def test_runs_untrained(name, no_network):
 @pytest.fixture
 def no_network(monkeypatch):
     def refuse(*_, **__):
-        raise AssertionError("weights=None must not fetch anything")
+        raise AssertionError("weights=None must not download anything")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     monkeypatch.setattr("hrkit.weights.downloads.download", refuse)
@@ -96,7 +96,7 @@ def no_network(monkeypatch):
 
 @pytest.mark.parametrize("name", [FASTER, "ssdlite320_mobilenet_v3_large"])
 def test_it_keeps_the_contract(name, no_network):
-    """A network of each kind, with two stages and with one; `test_runs_untrained` looks at all, at less."""
+    """One network with two stages and one with one stage; `test_runs_untrained` covers all others."""
     torch.manual_seed(0)
     findings = check_detector(create_detector(name, weights=None, threshold=0.0, **options(name)), part=name)
     assert not findings, describe(findings)
@@ -123,7 +123,7 @@ def test_people_only_unless_asked():
     assert everything.class_ids.tolist() == [1, 2, 0]  # at most three, as the network says
 
 
-def test_other_classes_take_nobodys_place():
+def test_other_classes_do_not_displace_people():
     detector = stub_detector()
     assert detector.network.detections_per_img == 9
     assert stub_detector(classes=None).network.detections_per_img == 3
@@ -151,7 +151,7 @@ def test_the_network_sees_rgb_from_0_to_1():
     assert seen[0].sum() == seen[0, 1, 2]
 
 
-def test_batches_hold_one_size():
+def test_batches_hold_frames_of_one_size():
     detector = stub_detector(max_batch_size=2)
     sizes = [(8, 9), (8, 9), (9, 8), (8, 9), (9, 8)]
     assert len(detector.detect([frame(*size) for size in sizes])) == 5
@@ -194,8 +194,8 @@ def test_thresholds_reach_the_network(name, stage):
     assert (given.score_thresh, given.nms_thresh) == (0.3, 0.45)
 
 
-def test_suppression_is_the_networks_own_a_class():
-    """Boxes of another class, however good, suppress nobody."""
+def test_suppression_is_per_class():
+    """Boxes of another class suppress no people, whatever their scores."""
     detector = create_detector("ssdlite320_mobilenet_v3_large", weights=None, threshold=0.2, class_names=FEW)
     network = detector.network
     boxes = torch.tensor([[10.0, 10, 100, 100], [12, 12, 100, 100], [150, 150, 200, 200]])
@@ -223,13 +223,13 @@ def test_entries_are_torchvisions(name):
 
 @pytest.mark.parametrize("name", [FASTER, "ssdlite320_mobilenet_v3_large", "fcos_resnet50_fpn"])
 def test_entries_name_the_networks_sides(name):
-    """Where they are fixed; the others keep the shape of a frame."""
+    """Networks without a fixed size keep the shape of a frame."""
     (entry,) = catalogue.entries(name, "detector")
     assert entry.input_size == shapes_only(name).transform.fixed_size
 
 
 def test_loaded_weights_give_what_torchvision_gives(monkeypatch, tmp_path):
-    """torchvision puts other batch norms around published weights."""
+    """torchvision uses other batch norms with published weights."""
     name = "fasterrcnn_resnet50_fpn"
     torch.manual_seed(0)
     state = get_model(name, weights=None, weights_backbone=None).state_dict()
@@ -260,7 +260,7 @@ def eps_by_name(network):
 
 @pytest.fixture(scope="module")
 def people_file(tmp_path_factory):
-    """The tensors of an untrained `FASTER` that knows people only."""
+    """The tensors of an untrained `FASTER` for people only."""
     network = get_model(FASTER, weights=None, weights_backbone=None, num_classes=2)
     path = tmp_path_factory.mktemp("weights") / "people.pth"
     torch.save(network.state_dict(), path)
@@ -268,7 +268,7 @@ def people_file(tmp_path_factory):
 
 
 def test_older_files_fit(people_file, tmp_path):
-    """torchvision's first files name the layers of the pyramid and the proposals otherwise, and count no batches."""
+    """torchvision's first files have other names for layers of the pyramid and proposals, and no batch counts."""
     state = torch.load(people_file, weights_only=True)
     state = {name: tensor for name, tensor in state.items() if "num_batches" not in name}
     old = {re.sub(r"(_blocks\.\d\.|rpn\.head\.conv\.0\.)0\.", r"\1", name): tensor for name, tensor in state.items()}
@@ -313,7 +313,7 @@ def test_other_classes(people_file):
         ({"max_batch_size": 0}, HrkitError),
     ],
 )
-def test_settings_that_make_no_sense(settings, error):
+def test_invalid_settings(settings, error):
     with pytest.raises(error):
         stub_detector(**settings)
 
@@ -321,7 +321,7 @@ def test_settings_that_make_no_sense(settings, error):
 @pytest.mark.parametrize(
     "image", [None, np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
 )
-def test_no_frames(image):
+def test_invalid_frames(image):
     with pytest.raises(ImageError):
         stub_detector().detect([image])
 
