@@ -1,4 +1,4 @@
-"""The built wheels have everything they need: their files, and requirements that no other project's package answers."""
+"""What is built has everything it needs: files, and requirements that no other project's package answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The folders of hrkit and its plugins, copied so that nothing is built among the sources."""
     pytest.importorskip("setuptools", reason="needs setuptools to build")
     folder = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+    for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "hrkit", folder / "hrkit", ignore=BUILT)
     shutil.copytree(ROOT / "plugins", folder / "plugins", ignore=BUILT)
@@ -115,6 +116,24 @@ def test_type_checkers_see_editable_installs(sources: list[Path], tmp_path: Path
     subprocess.run([*install, *(f"--editable={folder}" for folder in sources)], check=True, env=environment)
     lines = {path.read_text().strip() for path in tmp_path.rglob("__editable__*.pth")}
     assert lines == set(map(str, sources))
+
+
+def test_the_source_distribution_is_the_repository(tmp_path: Path) -> None:
+    """All that its tests need: whatever git knows, apart from what only git and the server of the repository read."""
+    pytest.importorskip("setuptools", reason="needs setuptools to build")
+    known = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    if not known:
+        pytest.skip("this is no clone")
+    for name in known:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    code = "from setuptools import build_meta; build_meta.build_sdist('dist')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    (archive,) = (tmp_path / "dist").glob("hrkit_pose-*.tar.gz")
+    with tarfile.open(archive) as packed:
+        inside = {name.partition("/")[2] for name in packed.getnames() if packed.getmember(name).isfile()}
+    wanted = {name for name in known if not name.startswith((".gitignore", ".github/", ".ci/"))}
+    assert {name for name in inside if ".egg-info/" not in name} == wanted | {"PKG-INFO", "setup.cfg"}
 
 
 def _requirements(wheel: Path) -> list[Requirement]:
