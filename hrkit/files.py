@@ -4,12 +4,18 @@ import contextlib
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hrkit.errors import HrkitError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def _umask() -> int:
@@ -65,3 +71,13 @@ def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError
         raise error(f"{path}: damaged at {where}: {damage.msg}{hint}") from None
     except (OSError, ValueError, RecursionError) as damage:  # ValueError: no UTF-8, or an integer without end
         raise error(f"{path}: cannot be read ({damage})") from None
+
+
+def read_toml(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> dict[str, Any]:
+    """The content of a TOML file. Raises `error` in one line: the file, and where it is damaged."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem})") from None
+    except ValueError as problem:  # damaged TOML, or not UTF-8
+        raise error(f"{path}: is no TOML ({problem})") from None

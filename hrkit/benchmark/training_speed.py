@@ -16,14 +16,13 @@ import torch
 from attrs import frozen
 
 from hrkit.datasets.base import KeypointDataset
-from hrkit.distributed import World
 from hrkit.evaluation.pck import pck_heatmaps
 from hrkit.images import read_image
 from hrkit.pose_model import create_pose_model
 from hrkit.skeletons import coco17
 from hrkit.training.config import TrainConfig
-from hrkit.training.learner import Learner
-from hrkit.training.objective import samples_for
+from hrkit.training.objective import objective_for, samples_for
+from hrkit.training.optimization import build_optimizer, training_mode
 
 PHOTO = Path(__file__).parents[1] / "assets" / "basketball.jpg"
 
@@ -55,8 +54,10 @@ def measure_training(config: TrainConfig, people: KeypointDataset, steps: int = 
     model = create_pose_model(
         config.backbone, head=config.head, input_size=config.input_size, backbone_options=config.backbone_options
     )
-    learner = Learner(config, model.to(memory_format=torch.channels_last), World())
-    learner.start_epoch()
+    model = model.to(memory_format=torch.channels_last)
+    objective = objective_for(model, config)
+    optimizer = build_optimizer(config, model)
+    training_mode(config, model)
     crops = samples_for(model, people, config.augmentation, config.seed)
     rows = np.arange(steps * config.batch_size) % len(crops)
     threads = cv2.getNumThreads(), torch.get_num_threads()
@@ -67,15 +68,24 @@ def measure_training(config: TrainConfig, people: KeypointDataset, steps: int = 
     cv2.setNumThreads(threads[0])
     torch.set_num_threads(threads[1])
 
+    def step_on(images: torch.Tensor, targets: Any) -> torch.Tensor:
+        outputs = objective.network(images.contiguous(memory_format=torch.channels_last))
+        loss = objective.loss(outputs, targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        loss.item()  # waits for the device
+        return outputs.detach()
+
     spent = dict.fromkeys(("prepare", "network", "metrics"), 0.0)
     for step in range(-1, steps):  # the first is to warm up
         part = samples[max(0, step) * config.batch_size :][: config.batch_size]
         batch = crops.collate(part)
-        _, preparing = _timed(functools.partial(learner.prepare, batch))
-        learned, whole = _timed(functools.partial(learner.step, iter([batch]), max(0, step), 1.0))
-        _, measuring = _timed(functools.partial(pck_heatmaps, learned.heatmaps, learned.targets))
+        (images, targets), preparing = _timed(functools.partial(objective.prepare, batch))
+        outputs, stepping = _timed(functools.partial(step_on, images, targets))
+        _, measuring = _timed(functools.partial(pck_heatmaps, *objective.heatmaps(outputs, targets)))
         if step >= 0:
-            for name, value in (("prepare", preparing), ("network", whole - preparing), ("metrics", measuring)):
+            for name, value in (("prepare", preparing), ("network", stepping), ("metrics", measuring)):
                 spent[name] += value / steps
     metrics = spent["metrics"] / config.log_every
     return TrainRates(

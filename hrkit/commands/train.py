@@ -1,103 +1,95 @@
-"""`hrkit train`: a run of training, from options, a config file, or the folder of a run to go on with."""
+"""`hrkit train`: a training run, described by options, a config file or the folder of a run to resume."""
 
 from __future__ import annotations
 
-import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 import click
 
-from hrkit.training.config import Augmentation, TrainConfig, build_config, config_to_dict, read_config
-
-EXAMPLE = "Example: hrkit train --dataset coco --data-root data/coco --backbone hrnet_w32 --validation coco"
-
-
-def _option(attribute: attrs.Attribute[Any], hint: Any) -> click.Option:
-    """The command line's form of one field of a config; what is not given stays None."""
-    name = attribute.name.replace("_", "-")
-    text = attribute.metadata["help"]
-    if attribute.default not in (attrs.NOTHING, None, ()) and not isinstance(attribute.default, attrs.Factory):  # type: ignore[arg-type]
-        shown = attribute.default
-        text += f"  [default: {' '.join(map(str, shown)) if isinstance(shown, tuple) else shown}]"
-    declaration, settings = [f"--{name}", attribute.name], {"default": None, "help": text}
-    if attribute.name == "datasets":
-        declaration, settings["multiple"] = ["--dataset", "datasets"], True
-    elif hint is bool:
-        declaration = ["--resume" if name == "resume" else f"--{name}/--no-{name}", attribute.name]
-        settings["is_flag"] = True
-    elif _plain(hint) == tuple[int, int]:
-        settings.update(type=int, nargs=2, metavar="HEIGHT WIDTH")
-    elif typing.get_origin(hint) is tuple or _plain(hint) == tuple[float, ...]:
-        settings.update(metavar="A,B,...")
-    elif typing.get_origin(hint) is Literal:
-        settings.update(type=click.Choice(typing.get_args(hint)))
-    else:
-        settings.update(type=_plain(hint))
-    return click.Option(declaration, **settings)
+from hrkit.training.config import (
+    Augmentation,
+    Setting,
+    TrainConfig,
+    build_config,
+    config_to_dict,
+    read_config,
+    settings_of,
+)
 
 
-def _plain(hint: Any) -> Any:
-    """The type in `type | None`."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next(one for one in typing.get_args(hint) if one is not type(None))
-    return hint
+def _option(setting: Setting) -> click.Option:
+    """The option of a setting. Options that are not given stay None."""
+    name, default, text = setting.name.replace("_", "-"), setting.default, setting.help
+    if default not in (attrs.NOTHING, None, ()):
+        text += f"  [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
+    declaration, form = f"--{name}", {"type": setting.kind}
+    origin, arguments = typing.get_origin(setting.kind), typing.get_args(setting.kind)
+    if setting.name == "datasets":
+        declaration, form = "--dataset", {"multiple": True}
+    elif setting.kind is bool:
+        declaration, form = "--resume" if name == "resume" else f"--{name}/--no-{name}", {"is_flag": True}
+    elif setting.name == "input_size":
+        form = {"type": int, "nargs": 2, "metavar": "HEIGHT WIDTH"}
+    elif origin is tuple:
+        form = {"type": _comma_separated(arguments[0]), "metavar": "A,B,..."}
+    elif origin is Literal:
+        form = {"type": click.Choice(arguments)}
+    return click.Option([declaration, setting.name], default=None, help=text, **form)
 
 
-def _options(kind: type, leave_out: set[str]) -> list[click.Parameter]:
-    hints = typing.get_type_hints(kind)
-    return [_option(a, hints[a.name]) for a in attrs.fields(kind) if a.name not in leave_out]
+def _comma_separated(kind: type) -> Callable[[str], list[Any]]:
+    def split(text: str) -> list[Any]:
+        try:
+            return [kind(part.strip()) for part in text.split(",")]
+        except ValueError:
+            raise click.BadParameter(f"{text!r} must be {kind.__name__} values, separated by commas") from None
+
+    return split
 
 
-def _given(values: Mapping[str, Any], kind: type) -> dict[str, Any]:
-    """The fields of a config that were named on the command line; lists taken apart, "none" as None."""
-    hints = typing.get_type_hints(kind)
-    given: dict[str, Any] = {}
-    for attribute in attrs.fields(kind):
-        value = values.get(attribute.name)
-        if value is None or value == ():
-            continue
-        inner = typing.get_args(_plain(hints[attribute.name]))
-        if isinstance(value, str) and typing.get_origin(_plain(hints[attribute.name])) is tuple:
-            value = [_number(part, inner[0], attribute.name) for part in value.split(",")]
-        given[attribute.name] = None if value == "none" else value
+def _options(config: type, left_out: Sequence[str] = ()) -> list[click.Parameter]:
+    return [_option(setting) for name, setting in settings_of(config).items() if name not in left_out]
+
+
+def _given(values: Mapping[str, Any], config: type) -> dict[str, Any]:
+    """The settings of a config that the command line names. "none" stands for None."""
+    given = {}
+    for name, setting in settings_of(config).items():
+        value = values.get(name)
+        if value is not None and value != ():
+            given[name] = None if value == "none" and setting.optional else value
     return given
-
-
-def _number(text: str, kind: type, name: str) -> Any:
-    try:
-        return kind(text.strip())
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is no {kind.__name__}", param_hint=f"--{name.replace('_', '-')}") from None
 
 
 def _run(config_file: Path | None, data_root: str | None, **values: Any) -> None:
     from hrkit.training.run import train
     from hrkit.training.run_folder import saved_config
 
-    given, varied = _given(values, TrainConfig), _given(values, Augmentation)
+    given = _given(values, TrainConfig)
     if given.get("resume"):
         if "output" not in given:
             raise click.UsageError("--resume needs --output, the folder of the run")
         base = config_to_dict(saved_config(given["output"]))
     else:
         base = {} if config_file is None else read_config(config_file)
-    merged = {**base, **given, "augmentation": {**base.get("augmentation", {}), **varied}}
+    augmentation = {**base.get("augmentation", {}), **_given(values, Augmentation)}
+    merged = {**base, **given, "augmentation": augmentation}
     if data_root is not None:
-        merged["datasets"] = [_rooted(spec, data_root) for spec in merged.get("datasets", ("coco",))]
+        merged["datasets"] = [_with_root(spec, data_root) for spec in merged.get("datasets", ("coco",))]
         if merged.get("validation"):
-            merged["validation"] = _rooted(merged["validation"], data_root)
+            merged["validation"] = _with_root(merged["validation"], data_root)
     merged.setdefault("output", f"runs/{merged.get('backbone', 'hrnet_w32').replace('/', '-')}")
     result = train(build_config(TrainConfig, merged, str(config_file or "command line")))
     best = "" if result.best is None else f", best AP {result.best:.4f}"
     click.echo(f"{result.steps} steps, {result.epochs} epochs{best}; in {result.folder}")
 
 
-def _rooted(spec: str, root: str) -> str:
-    """A dataset without a path gets the root."""
+def _with_root(spec: str, root: str) -> str:
+    """A dataset, with the root as its path if it names none."""
     name, star, weight = spec.partition("*")
     return spec if ":" in spec else f"{name}:{root}{star}{weight}"
 
@@ -107,13 +99,15 @@ command = click.Command(
     callback=_run,
     params=[
         click.Option(
-            ["--config", "config_file"], type=click.Path(path_type=Path), help="TOML or JSON; options go before it."
+            ["--config", "config_file"],
+            type=click.Path(path_type=Path),
+            help="TOML or JSON file with these settings; options override it.",
         ),
-        click.Option(["--data-root"], help="Where datasets without a path lie."),
-        *_options(TrainConfig, {"augmentation", "backbone_options"}),
-        *_options(Augmentation, set()),
+        click.Option(["--data-root"], help="Path of the datasets that name none."),
+        *_options(TrainConfig, ("augmentation", "backbone_options")),
+        *_options(Augmentation),
     ],
-    help="Trains a pose network; the defaults are the official recipe for HRNet on COCO.\n\n"
-    "Run it under torchrun for several devices or machines. Interrupted, it goes on with --resume.",
-    epilog=EXAMPLE,
+    help="Trains a pose network. The defaults are the official recipe for HRNet on COCO.\n\n"
+    "Run it under torchrun for several devices or machines. Resume an interrupted run with --resume.",
+    epilog="Example: hrkit train --dataset coco --data-root data/coco --backbone hrnet_w32 --validation coco",
 )

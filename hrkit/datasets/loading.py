@@ -112,6 +112,7 @@ def load_batches(samples: Samples, batches: list[list[Key]], workers: int, pin: 
         collate_fn=samples.collate,
         pin_memory=pin,
         worker_init_fn=_start_worker,
+        generator=torch.Generator(),  # torch's own would be drawn from, which a resumed run does at another step
     )
     try:
         yield from loader

@@ -1,10 +1,9 @@
-"""What a training run is: frozen values that only describe; loaded from and saved to TOML or JSON."""
+"""The settings of a training run, loaded from and saved to TOML or JSON."""
 
 from __future__ import annotations
 
 import difflib
 import json
-import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -16,114 +15,146 @@ from attrs import field, frozen
 
 from hrkit.datasets.augmentation import Augmentation, setting
 from hrkit.errors import HrkitError
-from hrkit.files import atomic_path
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from hrkit.files import atomic_path, read_json, read_toml
 
 Config = TypeVar("Config")
 
 
 @frozen(kw_only=True)
 class TrainConfig:
-    """A run of `training.train`; the defaults are the official recipe for HRNet on COCO."""
+    """The settings of `hrkit.training.train`. The defaults are the official recipe for HRNet on COCO."""
 
-    output: str = field(metadata={"help": "folder of the run; it must not exist, unless with --resume"})
-    datasets: tuple[str, ...] = setting(("coco",), "NAME[:PATH][*WEIGHT]: what to train on, and how often an epoch")
-    validation: str | None = setting(None, "NAME[:PATH] to evaluate on, with annotated boxes")
-    resume: bool = setting(False, "go on with the run in the folder")
+    output: str = field(metadata={"help": "folder of the run; it must be new or empty, except with --resume"})
+    datasets: tuple[str, ...] = setting(
+        ("coco",), "training data as NAME[:PATH][*WEIGHT]; WEIGHT is how often an epoch shows it"
+    )
+    validation: str | None = setting(None, "data to evaluate on as NAME[:PATH], with its annotated boxes")
+    resume: bool = setting(False, "continue the run in the output folder")
 
-    backbone: str = setting("hrnet_w32", "registered backbone")
-    backbone_options: Mapping[str, Any] = setting(dict, "options of the backbone (in config files only)")
-    head: str | None = setting(None, "registered head; by default the backbone's own")
-    weights: str | None = setting(None, "whole network to start from: an entry, a file or hf-hub:owner/name")
+    backbone: str = setting("hrnet_w32", "name of the backbone")
+    backbone_options: Mapping[str, Any] = setting(dict, "options of the backbone's builder (in config files only)")
+    head: str | None = setting(None, "name of the head; by default the backbone's own")
+    weights: str | None = setting(None, "weights of the whole network: an entry, a file or hf-hub:owner/name")
     backbone_weights: str | None = setting(
-        "auto", 'backbone to start from: "auto" is ImageNet where published, "pretrained" timm\'s, "none" chance'
+        "auto",
+        'weights of the backbone: "auto" (ImageNet weights if published), "pretrained" (timm\'s), an entry, a file, '
+        'or "none" (random)',
     )
     input_size: tuple[int, int] | None = setting(
-        None, "height and width of the crops, px; by default those of the weights, or what the backbone is for"
+        None, "height and width of the crops in px; by default those of the weights or the backbone"
     )
-    codec: str = setting("msra", "registered codec: msra, dark, udp")
-    sigma: float | None = setting(None, "of the targets, heatmap px; by default 2 up to 256 px of height, 3 above")
-    loss: str = setting("mse", "mse, ohkm, or bce (on the logits of heads that have them)")
-    joint_weights: tuple[float, ...] | None = setting(None, "factors on the weights of the joints, one a joint")
-    teacher: str | None = setting(None, "registered backbone of a trained network whose heatmaps are labels too")
-    teacher_weights: str = setting("auto", "of the teacher: auto, an entry, a file")
-    teacher_share: float = setting(0.5, "of the targets, what the teacher says; the rest are the labels")
-    frozen: tuple[str, ...] = setting((), 'beginnings of parameter names that are not trained, as "backbone."')
-    freeze_batch_norm: bool = setting(False, "keep the statistics of all batch norms as they start")
+    codec: str = setting("msra", "name of the heatmap codec: msra, dark or udp")
+    sigma: float | None = setting(
+        None, "deviation of the target heatmaps in heatmap px; by default 2, or 3 for crops over 256 px high"
+    )
+    loss: str = setting("mse", "mse, ohkm, or bce (for heads with logits)")
+    joint_weights: tuple[float, ...] | None = setting(None, "one factor per joint on its loss")
+    teacher: str | None = setting(None, "backbone of a trained network whose heatmaps are mixed into the targets")
+    teacher_weights: str = setting("auto", "weights of the teacher: auto, an entry or a file")
+    teacher_share: float = setting(0.5, "share of the teacher in the targets, 0 to 1")
+    frozen: tuple[str, ...] = setting((), 'prefixes of parameter names that are not trained, such as "backbone."')
+    freeze_batch_norm: bool = setting(False, "keep the initial statistics of all batch norms")
 
-    epochs: int = setting(210, "how often the data is seen")
-    max_steps: int | None = setting(None, "stop after so many optimizer steps, whatever epochs says")
-    batch_size: int = setting(32, "people a device and a forward pass")
-    accumulate: int = setting(1, "forward passes an optimizer step")
-    optimizer: Literal["adam", "adamw", "sgd"] = setting("adam", "which optimizer")
+    epochs: int = setting(210, "number of passes over the data")
+    max_steps: int | None = setting(None, "largest number of optimizer steps, whatever epochs says")
+    batch_size: int = setting(32, "people per device and forward pass")
+    accumulate: int = setting(1, "forward passes per optimizer step")
+    optimizer: Literal["adam", "adamw", "sgd"] = setting("adam", "name of the optimizer")
     learning_rate: float = setting(1e-3, "base learning rate")
-    head_learning_rate: float | None = setting(None, "base learning rate of the head, where it differs")
-    weight_decay: float = setting(0.0, "weight decay")
-    momentum: float = setting(0.9, "of sgd")
-    nesterov: bool = setting(False, "of sgd")
-    schedule: Literal["step", "cosine"] = setting("step", "step: a tenth after each milestone; cosine: to 0")
-    milestones: tuple[int, ...] = setting((170, 200), "epochs after which the step schedule divides by ten")
-    warmup_steps: int = setting(0, "optimizer steps over which the learning rate rises from 0")
-    clip_norm: float | None = setting(None, "largest norm of the gradients")
-    ema: float | None = setting(None, "decay of the average of the weights, as 0.999; it is evaluated and exported")
-
-    augmentation: Augmentation = setting(Augmentation, "how samples vary")
-    flip_test: bool = setting(True, "evaluate with the mirrored pass")
-    seed: int = setting(0, "of everything that is drawn")
-    workers: int = setting(2, "processes that read and warp")
-    device: str = setting("auto", "auto, cpu, cuda:0, mps; torchrun deals out CUDA devices")
-    precision: Literal["float32", "bfloat16", "float16", "float64"] = setting(
-        "float32", "of the forward pass (autocast); float64 is for tests of exactness"
+    head_learning_rate: float | None = setting(None, "base learning rate of the head; by default learning_rate")
+    weight_decay: float = setting(0.0, "weight decay of the optimizer")
+    momentum: float = setting(0.9, "momentum of sgd")
+    nesterov: bool = setting(False, "Nesterov momentum for sgd")
+    schedule: Literal["step", "cosine"] = setting(
+        "step", "step divides the learning rate by 10 at each milestone; cosine lowers it to 0"
     )
-    channels_last: bool = setting(True, "memory layout that convolutions like")
+    milestones: tuple[int, ...] = setting((170, 200), "epochs after which the step schedule divides by 10")
+    warmup_steps: int = setting(0, "optimizer steps in which the learning rate rises from 0")
+    clip_norm: float | None = setting(None, "largest norm of the gradients; larger gradients are scaled down")
+    ema: float | None = setting(
+        None, "decay of a moving average of the weights, such as 0.999; the average is evaluated and exported"
+    )
+
+    augmentation: Augmentation = setting(Augmentation, "how samples are varied")
+    flip_test: bool = setting(True, "average with the mirrored crop when evaluating")
+    seed: int = setting(0, "seed of all random numbers")
+    workers: int = setting(2, "processes that load samples, per device")
+    device: str = setting("auto", "auto, cpu, cuda:0 or mps; under torchrun each process takes its own CUDA device")
+    precision: Literal["float32", "bfloat16", "float16", "float64"] = setting(
+        "float32", "precision of the forward pass; bfloat16 and float16 use autocast, float64 is for exact tests"
+    )
+    channels_last: bool = setting(True, "memory layout that is faster for convolutions")
     evaluate_every: int = setting(1, "epochs between evaluations")
-    save_every: int | None = setting(None, "optimizer steps between checkpoints, besides those of each epoch")
+    save_every: int | None = setting(None, "optimizer steps between checkpoints; each epoch saves one anyway")
     log_every: int = setting(20, "optimizer steps between lines of the log")
-    tensorboard: bool = setting(True, "write TensorBoard files where tensorboard is installed")
+    tensorboard: bool = setting(True, "write TensorBoard files if tensorboard is installed")
+
+
+@frozen
+class Setting:
+    """A field of a config class, as files and the command line see it."""
+
+    name: str
+    kind: Any
+    """The type of its values, without None: a class, or a hint such as `tuple[int, ...]`."""
+    optional: bool
+    """Whether None is a value too."""
+    default: Any
+    """`attrs.NOTHING` if a value has to be given."""
+    help: str
+
+
+def settings_of(config: type) -> dict[str, Setting]:
+    """The settings of a config class by name."""
+    hints = typing.get_type_hints(config)
+    found = {}
+    for attribute in attrs.fields(config):
+        kind, optional = hints[attribute.name], False
+        if typing.get_origin(kind) in (typing.Union, types.UnionType):
+            (kind,), optional = (one for one in typing.get_args(kind) if one is not type(None)), True
+        name = attribute.name
+        found[name] = Setting(name, kind, optional, attribute.default, attribute.metadata["help"])
+    return found
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
     """The plain values in a TOML or JSON file. Raises `HrkitError` if it cannot be read."""
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-        content = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError) as error:  # both parsers raise ValueErrors
-        raise HrkitError(f"{file}: cannot be read as a config ({error})") from None
+    content = read_json(path) if Path(path).suffix == ".json" else read_toml(path)
     if not isinstance(content, dict):
-        raise HrkitError(f"{file}: wanted keys and values")
+        raise HrkitError(f"{path}: a config must hold keys and values")
     return content
 
 
 def load_config(path: str | Path, kind: type[Config], **overrides: Any) -> Config:
-    """A config from a TOML or JSON file; `overrides` go before what it says. Raises as `build_config`."""
+    """A config from a TOML or JSON file; `overrides` replace values of the file. Raises as `build_config`."""
     return build_config(kind, {**read_config(path), **overrides}, str(path))
 
 
 def build_config(kind: type[Config], values: Mapping[str, Any], where: str = "config") -> Config:
-    """A config from plain values, nested configs as mappings.
+    """A config from plain values, with nested configs as mappings.
 
-    Raises `HrkitError` for an unknown key (with the closest known one), a value of the wrong type, or a missing one.
+    Raises `HrkitError` for an unknown key (and names the closest known one), a missing value or one of a wrong type.
     """
-    hints = typing.get_type_hints(kind)
-    known = {attribute.name: attribute for attribute in attrs.fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(values, Mapping):
+        raise HrkitError(f"{where} must be keys and values, not {values!r}")
+    settings = settings_of(kind)
     for name in values:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
-            raise HrkitError(f"{where}: unknown key {name!r}{hint}")
-    missing = [name for name, attribute in known.items() if attribute.default is attrs.NOTHING and name not in values]
-    if missing:
-        raise HrkitError(f"{where}: {missing[0]!r} is missing")
-    return kind(**{name: _convert(value, hints[name], f"{where}: {name}") for name, value in values.items()})
+        if name not in settings:
+            close = difflib.get_close_matches(name, settings, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(settings)}"
+            raise HrkitError(f"{where}: unknown key {name!r}; {hint}")
+    for name, one in settings.items():
+        if one.default is attrs.NOTHING and name not in values:
+            raise HrkitError(f"{where}: {name!r} is missing")
+    converted = {}
+    for name, value in values.items():
+        empty = value is None and settings[name].optional
+        converted[name] = None if empty else _convert(value, settings[name].kind, f"{where}: {name}")
+    return kind(**converted)
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """The config as plain values, ready for json."""
+    """The config as plain values, ready for JSON."""
     return attrs.asdict(config)
 
 
@@ -133,12 +164,9 @@ def save_config(config: Any, path: str | Path) -> None:
         temporary.write_text(json.dumps(config_to_dict(config), indent=1) + "\n", encoding="utf-8")
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return _convert(value, next(a for a in arguments if a is not type(None)), where)
+def _convert(value: Any, kind: Any, where: str) -> Any:
+    """The value as the type says. Lists become tuples, whole numbers floats."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         if value not in arguments:
             raise HrkitError(f"{where} is {value!r}; choices: {', '.join(map(repr, arguments))}")
@@ -150,14 +178,11 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if len(kinds) != len(value):
             raise HrkitError(f"{where} must have {len(kinds)} values, not {len(value)}")
         return tuple(_convert(one, kind, where) for one, kind in zip(value, kinds, strict=True))
-    if attrs.has(hint) and isinstance(value, hint):
-        return value
-    if attrs.has(hint) or origin is not None:
-        if not isinstance(value, Mapping):
-            raise HrkitError(f"{where} must be keys and values, not {value!r}")
-        return build_config(hint, value, where) if origin is None else dict(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if attrs.has(kind):
+        return value if isinstance(value, kind) else build_config(kind, value, where)
+    kind = origin or kind
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise HrkitError(f"{where} must be {hint.__name__}, not {value!r}")
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise HrkitError(f"{where} must be {kind.__name__}, not {value!r}")
     return value

@@ -1,4 +1,7 @@
-"""What a network is trained for: what it is shown, what it should say, and how far off it is."""
+"""What a network is trained for: its samples, its targets and its loss.
+
+A network brings its own by the methods `samples` and `objective`; any other is trained on heatmaps of single people.
+"""
 
 from __future__ import annotations
 
@@ -11,35 +14,36 @@ from torch import nn
 from hrkit.datasets.augmentation import Augmentation, PersonCrops
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import Batch, Samples
-from hrkit.errors import HrkitError
-from hrkit.heads.losses import get_loss
+from hrkit.errors import HrkitError, UnknownNameError
 from hrkit.pose_model import PoseModel
 from hrkit.training.config import TrainConfig
+from hrkit.training.losses import LOSSES
 
 
 class Objective(Protocol):
-    """How a network learns; `learner.Learner` does the rest."""
+    """The network's part in the training loop of `hrkit.training.run`."""
 
     network: nn.Module
-    """Images (N,3,H,W) -> what `loss` takes; its parameters are the model's."""
+    """Images (N,3,H,W) -> the outputs that `loss` takes. Its parameters are those of the model."""
 
+    # what `targets` holds is each objective's own affair, hence Any
     def prepare(self, batch: Batch) -> tuple[torch.Tensor, Any]:
         """Images (N,3,H,W) and targets, on the model's device."""
         ...
 
     def loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
-        """Of what `network` gave, a number."""
+        """The loss of the network's outputs, a scalar."""
         ...
 
     def heatmaps(self, outputs: torch.Tensor, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N,K,h,w) each: what was said and what should have been, for the log."""
+        """Predicted and wanted heatmaps (N,K,h,w), from which the log's PCK is measured."""
         ...
 
 
 def samples_for(
     model: PoseModel, people: KeypointDataset, augmentation: Augmentation | None = None, seed: int = 0
 ) -> Samples:
-    """What `model` is trained on: its own `samples` if it brings such a method, else one person per sample."""
+    """The samples that `model` is trained on: those of its method `samples` if it has one, else crops of people."""
     own: Callable[..., Samples] | None = getattr(model, "samples", None)
     if own is not None:
         return own(people, augmentation, seed)
@@ -47,7 +51,7 @@ def samples_for(
 
 
 def objective_for(model: PoseModel, config: TrainConfig, teacher: PoseModel | None = None) -> Objective:
-    """What `model` is trained for: its own `objective` if it brings such a method, else heatmaps of single people.
+    """The objective of `model`: that of its method `objective` if it has one, else `HeatmapObjective`.
 
     Raises `HrkitError` for settings that do not fit the network.
     """
@@ -56,20 +60,26 @@ def objective_for(model: PoseModel, config: TrainConfig, teacher: PoseModel | No
 
 
 class HeatmapObjective:
-    """Heatmaps of people one by one, as `config` says.
+    """Heatmaps of single people, with the loss, joint weights and teacher of `config`.
 
-    `teacher`, a network of the same joints and crops on the same device, labels too. Raises `HrkitError` for settings
-    that do not fit the network.
+    `teacher` is a network on the same device with the same joints and crops. Raises `HrkitError` for settings that do
+    not fit the network.
     """
 
     def __init__(self, config: TrainConfig, model: PoseModel, teacher: PoseModel | None = None) -> None:
+        if config.loss not in LOSSES:
+            raise UnknownNameError("loss", config.loss, LOSSES)
+        joints = len(model.skeleton)
+        if config.joint_weights is not None and len(config.joint_weights) != joints:
+            raise HrkitError(f"joint_weights has {len(config.joint_weights)} values for {joints} joints")
         self.config = config
         self.model = model
         self.codec = model.create_codec()
         self.teacher = teacher
-        self.network: nn.Module = _TrainedPart(model, config.loss)
-        self._loss = get_loss(config.loss)
-        self._joint_weights = _joint_weights(config, model)
+        self.network: nn.Module = _Logits(model) if config.loss == "bce" else model
+        self._joint_weights = None
+        if config.joint_weights is not None:
+            self._joint_weights = torch.tensor(config.joint_weights, device=model.device)
 
     def prepare(self, batch: Batch) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         """Images (N,3,H,W), and targets (N,K,h,w) with weights (N,K)."""
@@ -84,13 +94,13 @@ class HeatmapObjective:
         return images, (targets.to(images.dtype), weights.to(images.dtype))
 
     def loss(self, outputs: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Of heatmaps (N,K,h,w), or of logits for `bce`."""
-        return self._loss(outputs, *targets)
+        """The loss of heatmaps (N,K,h,w), or of logits for `bce`."""
+        return LOSSES[self.config.loss](outputs, *targets)
 
     def heatmaps(
         self, outputs: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N,K,h,w) each."""
+        """Predicted and wanted heatmaps (N,K,h,w)."""
         return outputs.sigmoid() if self.config.loss == "bce" else outputs, targets[0]
 
 
@@ -104,36 +114,24 @@ def teach(teacher: PoseModel, crops: torch.Tensor) -> torch.Tensor:
 def share_with_teacher(
     targets: torch.Tensor, weights: torch.Tensor, taught: torch.Tensor, share: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Targets (N,K,h,w) and weights (N,K) in which a teacher's heatmaps (N,K,h,w) have a share, 0 to 1.
+    """Mixes a teacher's heatmaps (N,K,h,w) into targets (N,K,h,w) with weights (N,K); `share` is 0 to 1.
 
-    Where a joint is labelled both are mixed; where it is not, the teacher's word counts for as much as its share
-    (Zhang et al., Fast Human Pose Estimation, CVPR 2019).
+    A labelled joint gets the weighted mean of both. An unlabelled joint gets the teacher's heatmap, weighted by
+    `share` (Zhang et al., Fast Human Pose Estimation, CVPR 2019).
     """
     labelled = weights > 0
     mixed = torch.lerp(targets, taught, share)
     return torch.where(labelled[..., None, None], mixed, taught), torch.where(labelled, weights, share)
 
 
-class _TrainedPart(nn.Module):
-    """What the loss sees of a pose model: heatmaps, or logits for `bce`."""
+class _Logits(nn.Module):
+    """The logits of a pose model, which `bce` needs in place of heatmaps."""
 
-    def __init__(self, model: PoseModel, loss: str) -> None:
+    def __init__(self, model: PoseModel) -> None:
         super().__init__()
         self.model = model
-        self.wants_logits = loss == "bce"
-        if self.wants_logits and not hasattr(model.head, "logits"):
-            raise HrkitError(f"loss 'bce' needs a head with logits, which {model.names[1]!r} has not; take loss='mse'")
+        if not hasattr(model.head, "logits"):
+            raise HrkitError(f"loss 'bce' needs a head with logits; {model.names[1]!r} has none, use loss='mse'")
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if self.wants_logits:
-            return self.model.head.logits(self.model.backbone(images))  # type: ignore[operator]
-        return self.model(images)
-
-
-def _joint_weights(config: TrainConfig, model: PoseModel) -> torch.Tensor | None:
-    if config.joint_weights is None:
-        return None
-    joints = len(model.skeleton)
-    if len(config.joint_weights) != joints:
-        raise HrkitError(f"joint_weights has {len(config.joint_weights)} values for {joints} joints")
-    return torch.tensor(config.joint_weights, device=model.device)
+        return self.model.head.logits(self.model.backbone(images))  # type: ignore[operator]  # not on every head

@@ -1,8 +1,13 @@
-"""Training, read from top to bottom: the official recipe, resumable to the bit, on one device or many."""
+"""Training: `train` is the whole loop of data, forward, loss, backward, step, evaluate and save.
+
+`_train` reads from top to bottom. The parts of a step are in `optimization`, losses and targets in `objective`, the
+files of a run in `run_folder`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import math
 import signal
@@ -10,11 +15,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
-import attrs
 import torch
-from attrs import define, frozen
+from attrs import frozen
+from torch import nn
 from tqdm import tqdm
 
 from hrkit.bottom_up import BottomUpModel
@@ -27,16 +32,34 @@ from hrkit.evaluation.pck import pck_heatmaps
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.runtimes.devices import parse_devices
 from hrkit.training.config import TrainConfig
-from hrkit.training.learner import Learner, learning_rate_factor
-from hrkit.training.objective import samples_for
-from hrkit.training.run_folder import BEST, EXPORT, LAST, RunLog, load_state, open_run, save_state
+from hrkit.training.objective import objective_for, samples_for
+from hrkit.training.optimization import (
+    autocast,
+    build_optimizer,
+    distributed,
+    gradient_exchange,
+    learning_rate_factor,
+    training_mode,
+    update_average,
+)
+from hrkit.training.run_folder import (
+    BEST,
+    EXPORT,
+    LAST,
+    RunLog,
+    RunState,
+    Stateful,
+    load_checkpoint,
+    open_run,
+    save_checkpoint,
+)
 from hrkit.weights import catalogue
 
 logger = logging.getLogger("hrkit")
 
 
 class TrainingStopped(KeyboardInterrupt):
-    """A signal ended the run after a checkpoint; `signal_number` says which."""
+    """A signal ended the run after a checkpoint was saved; `signal_number` says which signal."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}; go on with --resume")
@@ -44,197 +67,185 @@ class TrainingStopped(KeyboardInterrupt):
 
 
 class NonFiniteLossError(HrkitError):
-    """The loss is no number; names the step and the people of the batch."""
+    """The loss is infinite or NaN. The message names the step and the samples of the batch."""
 
 
 @frozen
 class TrainResult:
-    """What a run came to."""
+    """The outcome of a run."""
 
     steps: int
     epochs: int
     best: float | None
-    """Best AP on the validation set, where there is one."""
+    """Best AP on the validation set; None without one."""
     folder: Path
 
 
 def train(config: TrainConfig) -> TrainResult:
-    """Trains as `config` says and keeps everything in `config.output`.
+    """Trains as `config` says and writes everything into `config.output`.
 
-    Each sample's augmentation, the order of an epoch and the random numbers of a step follow from the seed and where
-    the run stands, so a run that was interrupted anywhere goes on to the same weights (`resume`), to the bit on the
-    same machine with the same number of threads in float32.
+    The order of the samples, their augmentation and the random numbers of a step depend only on the seed and the
+    position in the run. An interrupted run therefore continues (`resume`) to the same weights: bit by bit in float32,
+    on the same machine with the same number of threads.
 
-    Raises `HrkitError` for a config, data or weights that make no run, `NonFiniteLossError`, `TrainingStopped` on
-    SIGINT and SIGTERM after saving, `OSError` if nothing can be saved.
+    Raises `HrkitError` for a config, data or weights that do not fit together, `NonFiniteLossError`,
+    `TrainingStopped` after saving on SIGINT and SIGTERM, and `OSError` if a file cannot be written.
     """
     device = parse_devices(config.device)[0]
     with joined_world(device) as world:
         if device.type == "cuda" and world.size > 1:
             device = torch.device("cuda", world.local_rank)
-        return _Run(config, world, device).go()
+        return _train(config, world, device)
 
 
-@define
-class _Place:
-    """Where a run stands."""
+def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResult:
+    # Data: the people to train on and, if named, the people to evaluate on.
+    specs = [DatasetSpec.parse(text) for text in config.datasets]
+    parts = [spec.load("train") for spec in specs]
+    people = concatenate(parts)
+    validation = None
+    if config.validation is not None:
+        validation = DatasetSpec.parse(config.validation).load("val").with_skeleton(people.skeleton)
+    folder = Path(config.output)
+    if world.is_first:
+        open_run(config)
 
-    epoch: int = 0
-    batch_of_epoch: int = 0
-    step: int = 0
-    best: float | None = None
-    """AP."""
-    log_lines: int = 0
-    """That were written."""
-    finished: bool = False
-    """Whether the last evaluation is behind it."""
+    # The network, its objective and its optimizer. `average` is the moving average of the weights (EMA).
+    torch.manual_seed(config.seed)
+    model = build_model(config, people).to(device)
+    objective = objective_for(model, config, build_teacher(config, model))
+    average = None if config.ema is None else copy.deepcopy(model).eval().requires_grad_(False)
+    best_model = model if average is None else average
+    optimizer = build_optimizer(config, model)
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+    network = distributed(objective.network, world, device)
 
+    # The length of the run. A dataset counts by its weight; samples that do not fill a step are left out.
+    samples = samples_for(model, people, config.augmentation, config.seed)
+    sizes, weights = [len(samples_for(model, part)) for part in parts], [spec.weight for spec in specs]
+    samples_per_step = config.batch_size * world.size * config.accumulate
+    steps_per_epoch = sum(round(weight * size) for weight, size in zip(weights, sizes, strict=True)) // samples_per_step
+    if steps_per_epoch == 0:
+        raise HrkitError(f"{len(samples)} {samples.unit} do not fill a step of {samples_per_step}")
+    batches_per_epoch = steps_per_epoch * config.accumulate
+    total_steps = int(min(config.epochs * steps_per_epoch, config.max_steps or math.inf))
 
-class _Run:
-    """A run: data, learner, and where it stands; `go` goes to its end."""
+    # The position: the start, or that of the last checkpoint.
+    learned: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "scaler": scaler}
+    if average is not None:
+        learned["average"] = average
+    state = load_checkpoint(folder / LAST, learned) if config.resume else RunState()
+    state.finished &= state.step >= total_steps  # a resumed run may have got more epochs
 
-    def __init__(self, config: TrainConfig, world: World, device: torch.device) -> None:
-        self.config, self.world, self.folder = config, world, Path(config.output)
-        self.specs = [DatasetSpec.parse(text) for text in config.datasets]
-        self.parts = [spec.load("train") for spec in self.specs]
-        self.people = concatenate(self.parts)
-        self.validation = None
-        if config.validation is not None:
-            self.validation = DatasetSpec.parse(config.validation).load("val").with_skeleton(self.people.skeleton)
+    def save(name: str) -> None:
         if world.is_first:
-            open_run(config)
+            save_checkpoint(folder / name, state, learned)
 
-        torch.manual_seed(config.seed)
-        model = build_model(config, self.people).to(device)
-        self.learner = Learner(config, model, world, build_teacher(config, model))
-        self.samples = samples_for(model, self.people, config.augmentation, config.seed)
-        self.sizes = [len(samples_for(model, part)) for part in self.parts]
-        self.steps_an_epoch = self._batches_an_epoch() // config.accumulate
-        if self.steps_an_epoch == 0:
-            together = config.batch_size * world.size * config.accumulate
-            raise HrkitError(f"{len(self.samples)} {self.samples.unit} fill no step of {together}")
-        self.total = int(min(config.epochs * self.steps_an_epoch, config.max_steps or math.inf))
-        self.place = _Place()
-        state = load_state(self.folder / LAST) if config.resume else None
-        if state is None:
-            self._save()  # a full disk, or a folder that takes no files, shows now and not in hours
-        else:
-            self.learner.load_state_dict(state)
-            self.place = _Place(**{name: state[name] for name in attrs.fields_dict(_Place)})
-            self.place.finished &= self.place.step >= self.total  # it may have got more epochs
-        self.log = (
-            RunLog(self.folder, self.place.log_lines, self.place.step, config.tensorboard) if world.is_first else None
-        )
-        self.bar = tqdm(
-            total=self.total, initial=self.place.step, unit="step", disable=not world.is_first, dynamic_ncols=True
-        )
+    if state.step == 0:
+        save(LAST)  # a full disk shows now instead of hours later
+    log = RunLog(folder, state, config.tensorboard) if world.is_first else None
+    bar = tqdm(total=total_steps, initial=state.step, unit="step", disable=not world.is_first, dynamic_ncols=True)
 
-    def go(self) -> TrainResult:
-        """Trains, evaluates and saves until all is done."""
-        place, log = self.place, contextlib.nullcontext() if self.log is None else self.log
-        with log, self.bar, _signals_caught() as caught:
-            while not place.finished:
-                self._epoch(caught)
-                if place.batch_of_epoch == self._batches_wanted():
-                    place.epoch, place.batch_of_epoch = place.epoch + 1, 0
-                place.finished = place.step >= self.total
-                if place.finished or place.epoch % self.config.evaluate_every == 0:
-                    self._evaluate()
-                self._save()
-        if self.validation is None:
-            self._keep_best()
-        return TrainResult(place.step, place.epoch, place.best, self.folder)
+    with log or contextlib.nullcontext(), bar, _signals_caught() as signals:
+        while not state.finished:
+            # An epoch, or the rest of it after resuming.
+            training_mode(config, model)
+            rows = epoch_rows(sizes, weights, config.seed, state.epoch)
+            batches = epoch_batches(rows, state.epoch, config.batch_size, world.rank, world.size)
+            batches = batches[state.batch_of_epoch : batches_per_epoch]
+            loader = load_batches(samples, batches, config.workers, pin=device.type == "cuda")
+            started, first_step = time.perf_counter(), state.step
 
-    def _batches_an_epoch(self) -> int:
-        seen = sum(round(spec.weight * size) for size, spec in zip(self.sizes, self.specs, strict=True))
-        return seen // (self.config.batch_size * self.world.size)
+            while state.batch_of_epoch < batches_per_epoch and state.step < total_steps:
+                # A step. Its random numbers depend on its number, so resuming needs no generator state.
+                torch.manual_seed(hash((config.seed, state.step, world.rank)))
+                rate_factor = learning_rate_factor(config, state.step, steps_per_epoch, total_steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = group["base_lr"] * rate_factor
 
-    def _batches_wanted(self) -> int:
-        """Of an epoch; the rest would fill no step."""
-        return self.steps_an_epoch * self.config.accumulate
+                losses = []
+                for part in range(config.accumulate):
+                    batch = next(loader)
+                    images, targets = objective.prepare(batch)
+                    if config.channels_last:
+                        images = images.contiguous(memory_format=torch.channels_last)
+                    with gradient_exchange(network, enabled=part == config.accumulate - 1):
+                        with autocast(config, device):
+                            outputs = network(images)
+                        outputs = outputs.to(images.dtype)
+                        loss = objective.loss(outputs, targets)
+                        scaler.scale(loss / config.accumulate).backward()
+                    losses.append(loss.detach())
 
-    def _epoch(self, caught: list[int]) -> None:
-        """The steps of an epoch from where the run stands."""
-        config, place, world = self.config, self.place, self.world
-        rows = epoch_rows(self.sizes, [spec.weight for spec in self.specs], config.seed, place.epoch)
-        batches = epoch_batches(rows, place.epoch, config.batch_size, world.rank, world.size)
-        batches = batches[place.batch_of_epoch : self._batches_wanted()]
-        loader = load_batches(self.samples, batches, config.workers, pin=self.learner.model.device.type == "cuda")
-        self.learner.start_epoch()
-        started, first = time.perf_counter(), place.step
-        while place.batch_of_epoch < self._batches_wanted() and place.step < self.total:
-            # drawn anew at every step, so that a resumed run needs no state of the generator
-            torch.manual_seed(hash((config.seed, place.step, world.rank)))
-            factor = learning_rate_factor(config, place.step, self.steps_an_epoch, self.total)
-            learned = self.learner.step(loader, place.step, factor)
-            if any_rank(not math.isfinite(learned.loss)):
-                what = self.samples.describe(learned.rows.tolist())
-                raise NonFiniteLossError(f"the loss is {learned.loss} at step {place.step}; {what}")
-            place.step += 1
-            place.batch_of_epoch += config.accumulate
-            self.bar.update()
-            if place.step % config.log_every == 0 or place.step == self.total:
-                seen = (place.step - first) * config.accumulate * config.batch_size * world.size
-                pairs = gather_lists([(learned.loss, pck_heatmaps(learned.heatmaps, learned.targets).mean)])
-                loss, pck = (sum(values) / world.size for values in zip(*pairs, strict=True))
-                self._note(
-                    "train",
-                    {
-                        "loss": loss,
-                        "pck": pck,
-                        "learning_rate": self.learner.optimizer.param_groups[0]["lr"],
-                        "samples_per_second": seen / (time.perf_counter() - started),
-                    },
-                )
-                best = "-" if place.best is None else f"{place.best:.3f}"
-                self.bar.set_postfix(loss=f"{loss:.2e}", pck=f"{pck:.2f}", ap=best, refresh=False)
-            stopped = any_rank(bool(caught))
-            if stopped or (config.save_every is not None and place.step % config.save_every == 0):
-                self._save()
-            if stopped:
-                raise TrainingStopped(caught[0] if caught else signal.SIGTERM)
+                if config.clip_norm is not None:
+                    scaler.unscale_(optimizer)
+                    nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+                scaler.step(optimizer)
+                scaler.update()
+                optimizer.zero_grad(set_to_none=True)
+                if average is not None and config.ema is not None:
+                    update_average(average, model, config.ema, state.step + 1)
 
-    def _evaluate(self) -> None:
-        if self.validation is None:
-            return
-        report = evaluate(
-            self.learner.best_model,
-            self.validation,
-            flip_test=self.config.flip_test,
-            batch_size=self.config.batch_size,
-            workers=self.config.workers,
-            progress=False,
-        )
-        self._note("validation", report.metrics)
-        if self.place.best is None or report.metrics["AP"] > self.place.best:
-            self.place.best = report.metrics["AP"]
-            self._keep_best()
+                step_loss = torch.stack(losses).mean().item()
+                if any_rank(not math.isfinite(step_loss)):
+                    what = samples.describe(batch["rows"].tolist())
+                    raise NonFiniteLossError(f"the loss is {step_loss} at step {state.step}; {what}")
+                state.step += 1
+                state.batch_of_epoch += config.accumulate
+                bar.update()
 
-    def _note(self, group: str, values: dict[str, float]) -> None:
-        if self.log is not None:
-            self.log.write(group, self.place.step, self.place.epoch, values)
-            self.place.log_lines = self.log.lines
+                if state.step % config.log_every == 0 or state.step == total_steps:
+                    heatmaps, wanted = objective.heatmaps(outputs.detach().float(), targets)
+                    mean_loss, pck = _means_over_ranks(step_loss, pck_heatmaps(heatmaps, wanted).mean)
+                    speed = samples_per_step * (state.step - first_step) / (time.perf_counter() - started)
+                    rate = optimizer.param_groups[0]["lr"]
+                    if log is not None:
+                        log.write("train", loss=mean_loss, pck=pck, learning_rate=rate, samples_per_second=speed)
+                    best = "-" if state.best is None else f"{state.best:.3f}"
+                    bar.set_postfix(loss=f"{mean_loss:.2e}", pck=f"{pck:.2f}", ap=best, refresh=False)
 
-    def _save(self, name: str = LAST) -> None:
-        if self.world.is_first:
-            save_state(self.folder / name, {**self.learner.state_dict(), **attrs.asdict(self.place)})
+                stopped = any_rank(bool(signals))
+                if stopped or (config.save_every is not None and state.step % config.save_every == 0):
+                    save(LAST)
+                if stopped:
+                    raise TrainingStopped(signals[0] if signals else signal.SIGTERM)
 
-    def _keep_best(self) -> None:
-        self._save(BEST)
-        if self.world.is_first:
-            place = self.place
-            told = {"AP": place.best, "step": place.step, "epoch": place.epoch, "datasets": list(self.config.datasets)}
-            self.learner.best_model.save(self.folder / EXPORT, training=told)
+            if state.batch_of_epoch == batches_per_epoch:
+                state.epoch, state.batch_of_epoch = state.epoch + 1, 0
+            state.finished = state.step >= total_steps
+
+            # Evaluate, keep the best network, save. Without validation data the last network is the best.
+            improved = validation is None and state.finished
+            if validation is not None and (state.finished or state.epoch % config.evaluate_every == 0):
+                metrics = evaluate(
+                    best_model,
+                    validation,
+                    flip_test=config.flip_test,
+                    batch_size=config.batch_size,
+                    workers=config.workers,
+                    progress=False,
+                ).metrics
+                if log is not None:
+                    log.write("validation", **metrics)
+                improved = state.best is None or metrics["AP"] > state.best
+                state.best = metrics["AP"] if improved else state.best
+            if improved:
+                save(BEST)
+            if improved and world.is_first:
+                place = {"AP": state.best, "step": state.step, "epoch": state.epoch}
+                best_model.save(folder / EXPORT, training={**place, "datasets": list(config.datasets)})
+            save(LAST)
+    return TrainResult(state.step, state.epoch, state.best, folder)
 
 
 def build_model(config: TrainConfig, people: KeypointDataset) -> PoseModel:
-    """The network of a run, with the joints of its dataset, as it is before the first step."""
+    """The network of a run as it is before the first step, with the joints of its dataset."""
     backbone_weights = config.backbone_weights
     if backbone_weights == "auto":
-        known = bool(catalogue.entries(config.backbone, "backbone"))
-        if not known and config.weights is None and not config.backbone_options:
-            logger.warning("no weights to begin with are published for %s: it begins from chance", config.backbone)
-        backbone_weights = "auto" if known and config.weights is None else None
+        published = bool(catalogue.entries(config.backbone, "backbone"))
+        if not published and config.weights is None and not config.backbone_options:
+            logger.warning("no weights are published for %s; training starts from random weights", config.backbone)
+        backbone_weights = "auto" if published and config.weights is None else None
     model = create_pose_model(
         config.backbone,
         weights=config.weights,
@@ -273,25 +284,29 @@ def build_teacher(config: TrainConfig, model: PoseModel) -> PoseModel | None:
     return teacher.to(model.device).to(memory_format=torch.channels_last).requires_grad_(False)
 
 
+def _means_over_ranks(*values: float) -> list[float]:
+    everyone = gather_lists([values])
+    return [sum(column) / len(everyone) for column in zip(*everyone, strict=True)]
+
+
 @contextlib.contextmanager
 def _signals_caught() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM are noted in the list instead of ending the process; a second one ends it as ever."""
+    """Collects SIGINT and SIGTERM instead of letting them end the process. A second signal ends it as usual."""
     caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield caught
         return
-    before: dict[int, Any] = {}
-    numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
 
-    def note(number: int, frame: Any) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         caught.append(number)
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        restore()
 
-    for number in numbers:
-        before[number] = signal.signal(number, note)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()

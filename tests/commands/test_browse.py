@@ -81,7 +81,7 @@ def test_the_recipe_of_a_training(folder: Path) -> None:
         (["--dataset", "coco:data", "--codec", "drak"], "did you mean dark"),
         (["--dataset", "coco:data", "--input-size", "63", "64"], "must be a multiple of 4"),
         (["--dataset", "coco:data", "--output", "sheet.gif"], "cannot write such a picture"),
-        (["--config", "missing.toml"], "cannot be read as a config"),
+        (["--config", "missing.toml"], "cannot be read"),
         (["--config", "wrong.toml"], "unknown key 'flipp'"),
     ],
 )

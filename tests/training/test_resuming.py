@@ -59,6 +59,14 @@ def test_stopped_anywhere_it_goes_on_to_the_same_weights(
         assert losses == [(line["step"], line["loss"]) for line in read_log(tmp_path / "whole") if "loss" in line]
 
 
+def test_a_network_that_draws_random_numbers_resumes_to_the_same_weights(painted_coco: Path, tmp_path: Path) -> None:
+    drops: dict[str, Any] = {"backbone_options": {"drop_path_rate": 0.5}}
+    train(tiny_config(painted_coco, tmp_path / "whole", **drops))
+    train(tiny_config(painted_coco, tmp_path / "run", max_steps=4, **drops))
+    train(tiny_config(painted_coco, tmp_path / "run", resume=True, **drops))
+    assert same_weights(last_weights(tmp_path / "run"), last_weights(tmp_path / "whole"))
+
+
 def _interrupted(config: TrainConfig, stop: int) -> int:
     """Trains until a signal after `stop` steps, and gives the step of the checkpoint."""
     count = 0

@@ -16,8 +16,8 @@ from hrkit import Pipeline, create_pose_model
 from hrkit.datasets.coco import coco
 from hrkit.errors import DatasetError, HrkitError
 from hrkit.training.config import Augmentation, TrainConfig
-from hrkit.training.learner import build_optimizer, learning_rate_factor, update_average
 from hrkit.training.objective import share_with_teacher
+from hrkit.training.optimization import build_optimizer, learning_rate_factor, update_average
 from hrkit.training.run import NonFiniteLossError, build_model, train
 from made_coco import make_coco
 from tiny_runs import last_weights, read_log, script_of, tiny_config
@@ -53,7 +53,7 @@ def test_it_learns(painted_coco: Path, tmp_path: Path) -> None:
 def test_it_says_when_it_begins_from_chance(
     painted_coco: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    chance = "no weights to begin with are published for hrnet_w2: it begins from chance"
+    chance = "no weights are published for hrnet_w2; training starts from random weights"
     people = coco(painted_coco)
     for weights, told in (("auto", [chance]), (None, [])):
         caplog.clear()
@@ -112,12 +112,12 @@ def test_a_loss_that_is_no_number_names_the_people(painted_coco: Path, tmp_path:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"frozen": ("backbon.",)}, "begins with 'backbon.'"),
-        ({"frozen": ("backbone.", "head.")}, "everything is frozen"),
+        ({"frozen": ("backbon.",)}, "starts with 'backbon.'"),
+        ({"frozen": ("backbone.", "head.")}, "every parameter is frozen"),
         ({"loss": "bce"}, "needs a head with logits"),
         ({"loss": "mean"}, "unknown loss 'mean'"),
         ({"joint_weights": (1.0, 2.0)}, "joint_weights has 2 values for 17 joints"),
-        ({"batch_size": 64}, "12 people fill no step of 64"),
+        ({"batch_size": 64}, "12 people do not fill a step of 64"),
         ({"datasets": ("coco:nowhere",)}, "no COCO json there"),
         ({"backbone": "hrnt_w32"}, "did you mean hrnet_w32"),
     ],
