@@ -78,20 +78,20 @@ class Exportable:
 
 def exportable_pose_model(model: PoseModel, weights: str) -> Exportable:
     """A pose network as it can be exported; `weights` is the name or file of what fills it."""
-    skeleton = model.skeleton
+    spec, skeleton = model.spec, model.skeleton
     metadata = {
         "kind": "pose",
-        "backbone": model.names[0],
-        "head": model.names[1],
+        "backbone": model.name,
+        "head": spec.head,
         "weights": weights,
-        "codec": model.codec_name,
-        "sigma": model.sigma,
+        "codec": spec.codec,
+        "sigma": spec.sigma,
         "skeleton": skeleton.name,
         "keypoint_names": skeleton.keypoint_names,
         "flip_pairs": skeleton.flip_pairs,
-        **_input(model.input_size, model.mean, model.std, model.channel_order),
+        **_input(model.input_size, spec.mean, spec.std, spec.channel_order),
     }
-    return Exportable(model.names[0], model, model.input_size, "heatmaps", metadata)
+    return Exportable(model.name, model, model.input_size, "heatmaps", metadata)
 
 
 def exportable_detector(

@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 import torch
-from attrs import field, frozen
-from numpy.typing import ArrayLike, NDArray
+from attrs import frozen
+from numpy.typing import ArrayLike
 
-from hrkit import geometry
-from hrkit.bottom_up import BottomUpModel
 from hrkit.detectors.base import Detector
 from hrkit.errors import BoxError, HrkitError, ImageError, PluginError
 from hrkit.images import ImageSource, as_frame
@@ -26,6 +24,7 @@ from hrkit.structures import Detections, Frame, Poses, check_boxes
 from hrkit.weights import catalogue
 
 Boxes = ArrayLike | Detections
+Item = TypeVar("Item")
 
 FRAMES_AT_ONCE = 8
 """How many frames go to a detector in one call."""
@@ -77,17 +76,15 @@ class Pipeline:
     ) -> None:
         if not isinstance(max_batch_size, int) or max_batch_size < 1:
             raise HrkitError(f"max_batch_size must be a whole number of at least 1, not {max_batch_size!r}")
-        self.bottom_up = isinstance(pose_model, BottomUpModel)
-        """Whether the network finds people by itself."""
-        if self.bottom_up and detector is not None:
-            raise HrkitError(f"{pose_model.describe()} finds people by itself; leave the detector out")
+        if detector is not None:
+            _check_needs_detector(pose_model)
         devices = parse_devices(device)
         self.skeleton = pose_model.skeleton
         self.codec = pose_model.create_codec(decoder)
         self.flip_test = flip_test
         self.max_batch_size = max_batch_size
         self._pose = Replicas(lambda one: pose_model.prepared(one, precision, runtime), devices)
-        own = "auto" if ":" in runtime else runtime  # a file is of the pose network
+        own = "auto" if ":" in runtime else runtime  # an exported file replaces the pose network only
         self._detect = (
             None if detector is None else Replicas(lambda one: _prepared(detector, one, precision, own), devices)
         )
@@ -131,14 +128,13 @@ class Pipeline:
         pose_model = create_pose_model(
             backbone, weights=weights, head=head, num_joints=num_joints, input_size=input_size
         )
-        if isinstance(pose_model, BottomUpModel) and detection_threshold is not None:
+        if not pose_model.needs_boxes and detection_threshold is not None:
             pose_model.threshold = detection_threshold
         if detector == "auto":
-            detector = None if isinstance(pose_model, BottomUpModel) else DEFAULT_DETECTOR
+            detector = DEFAULT_DETECTOR if pose_model.needs_boxes else None
         found = None
         if detector is not None:
-            if isinstance(pose_model, BottomUpModel):  # before anything is fetched
-                raise HrkitError(f"{pose_model.describe()} finds people by itself; leave the detector out")
+            _check_needs_detector(pose_model)  # before anything is fetched
             found = create_detector(
                 detector, weights=detector_weights, threshold=detection_threshold, nms_threshold=nms_threshold
             )
@@ -152,6 +148,11 @@ class Pipeline:
             precision=precision,
             runtime=runtime,
         )
+
+    @property
+    def bottom_up(self) -> bool:
+        """Whether the network finds people by itself."""
+        return not self.pose_model.needs_boxes
 
     @property
     def pose_model(self) -> PoseModel:
@@ -204,13 +205,11 @@ class Pipeline:
         _check_batch(images)
         if boxes is not None and len(boxes) != len(images):
             raise BoxError(f"{len(images)} pictures but boxes for {len(boxes)}")
-        frames = [as_frame(image) for image in images]
-        if self.bottom_up:
-            if boxes is not None:
-                raise BoxError(f"{self.pose_model.describe()} finds people by itself; it takes no boxes")
-            return self._find_poses(frames, return_heatmaps)
-        found = self._find_people(frames) if boxes is None else [_given(people) for people in boxes]
-        return self._estimate_poses(frames, found, return_heatmaps)
+        frames = _as_frames(images)
+        found = None if boxes is None else [_given(people) for people in boxes]
+        if found is None and self.pose_model.needs_boxes:
+            found = self._find_people(frames)
+        return self._find_poses(frames, found, return_heatmaps)
 
     def detect(self, images: Sequence[ImageSource]) -> list[Detections]:
         """The people of each picture, by the detector alone; without one, the whole frame.
@@ -218,10 +217,10 @@ class Pipeline:
         `predict_batch` takes them as `boxes`, if the network does. Raises as that does.
         """
         _check_batch(images)
-        frames = [as_frame(image) for image in images]
-        if self.bottom_up:
-            return [poses.detections for poses in self._find_poses(frames, False)]
-        return self._find_people(frames)
+        frames = _as_frames(images)
+        if self.pose_model.needs_boxes:
+            return self._find_people(frames)
+        return [poses.detections for poses in self._find_poses(frames, None, False)]
 
     def stream(self, frames: Iterable[ImageSource], batch_size: int = 1) -> Iterator[Poses]:
         """Poses of frame after frame, read as they are asked for; `batch_size` frames are worked on at once.
@@ -279,65 +278,69 @@ class Pipeline:
         chunks = _chunks(frames, FRAMES_AT_ONCE, len(self._detect.networks))
         return [found for chunk in self._detect.run(_detect, chunks) for found in chunk]
 
-    def _find_poses(self, frames: list[Frame], return_heatmaps: bool) -> list[Poses]:
-        """Of a network that finds people by itself."""
+    def _find_poses(
+        self, frames: list[Frame], found: list[Detections] | None, return_heatmaps: bool
+    ) -> list[Poses]:
+        """The poses in each frame, dealt to the devices in batches of people, or of frames if no boxes are `found`."""
 
-        def find(model: PoseModel, chunk: list[Frame]) -> list[Poses]:
-            assert isinstance(model, BottomUpModel)
-            with torch.inference_mode():
-                poses = model.find_poses(chunk, flip_test=self.flip_test, return_heatmaps=return_heatmaps)
-            if len(poses) != len(chunk) or not all(isinstance(one, Poses) for one in poses):
-                name = type(model).__name__
-                raise PluginError(f"{name}.find_poses must give one Poses for each of {len(chunk)} frames")
-            return [one[one.detections.scores >= model.threshold] for one in poses]
-
-        chunks = _chunks(frames, min(FRAMES_AT_ONCE, self.max_batch_size), len(self._pose.networks))
-        return [one for poses in self._pose.run(find, chunks) for one in poses]
-
-    def _estimate_poses(self, frames: list[Frame], found: list[Detections], return_heatmaps: bool) -> list[Poses]:
-        people = sum(len(detections) for detections in found)
-        size = min(self.max_batch_size, _share(people, len(self._pose.networks)))
-        jobs = _batches(frames, [detections.xyxy for detections in found], size)
-        results = list(self._pose.run(lambda model, job: self._estimate(model, job, return_heatmaps), jobs))
-        joints = len(self.skeleton)
-        keypoints = np.concatenate([np.zeros((0, joints, 2), np.float32), *(r.keypoints for r in results)])
-        scores = np.concatenate([np.zeros((0, joints), np.float32), *(r.scores for r in results)])
-        heatmaps = None
-        if return_heatmaps:
-            nothing = np.zeros((0, joints, *self.pose_model.heatmap_size), np.float32)
-            heatmaps = np.concatenate([nothing, *(r.heatmaps for r in results if r.heatmaps is not None)])
-        ends = np.cumsum([len(detections) for detections in found])
-        rows = [slice(end - len(detections), end) for end, detections in zip(ends, found, strict=True)]
-        return [
-            Poses(
-                keypoints[row],
-                scores[row],
-                detections,
-                self.skeleton,
-                heatmaps=None if heatmaps is None else heatmaps[row],
+        def poses(model: PoseModel, job: _Job) -> list[Poses]:
+            chosen = [frames[place] for place in job.places]
+            return model.poses(
+                chosen, job.boxes, codec=self.codec, flip_test=self.flip_test, return_heatmaps=return_heatmaps
             )
-            for row, detections in zip(rows, found, strict=True)
-        ]
 
-    @torch.inference_mode()
-    def _estimate(self, model: PoseModel, people: list[tuple[Frame, NDArray[np.float32]]], heatmaps: bool) -> _Result:
-        with section("crops"):
-            crops = model.crops(people, self.codec)
-        with section("pose network"):
-            maps = model.heatmaps(crops.images, flip_test=self.flip_test, shift=self.codec.flip_shift)
-        with section("decoding"):
-            points, scores = (result.cpu().numpy() for result in self.codec.decode(maps))
-        keypoints = geometry.apply_affine(crops.to_frame, points).astype(np.float32)
-        return _Result(keypoints, scores, maps.cpu().numpy() if heatmaps else None)
+        devices = len(self._pose.networks)
+        if found is None:
+            most = min(FRAMES_AT_ONCE, self.max_batch_size)
+            jobs = [_Job(places) for places in _chunks(list(range(len(frames))), most, devices)]
+        else:
+            people = sum(len(detections) for detections in found)
+            jobs = list(_batches(found, min(self.max_batch_size, _share(people, devices))))
+        parts: list[list[Poses]] = [[] for _ in frames]
+        for job, results in zip(jobs, self._pose.run(poses, jobs), strict=True):
+            for place, part in zip(job.places, results, strict=True):
+                parts[place].append(part)
+        return [_joined(own) for own in parts]
 
 
 @frozen(eq=False)
-class _Result:
-    """What one batch of people gave: (n,K,2) frame px, (n,K), (n,K,h,w)."""
+class _Job:
+    """What goes through the pose network at once: places of frames, and the people of each, if boxes are known."""
 
-    keypoints: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    heatmaps: NDArray[np.float32] | None = field(default=None)
+    places: list[int]
+    boxes: list[Detections] | None = None
+
+
+def _joined(parts: list[Poses]) -> Poses:
+    """The people of one frame, whose parts came from several batches."""
+    if len(parts) == 1:
+        return parts[0]
+    heatmaps = None if parts[0].heatmaps is None else np.concatenate([part.heatmaps for part in parts])
+    return Poses(
+        np.concatenate([part.keypoints for part in parts]),
+        np.concatenate([part.keypoint_scores for part in parts]),
+        Detections(
+            np.concatenate([part.detections.xyxy for part in parts]),
+            np.concatenate([part.detections.scores for part in parts]),
+            np.concatenate([part.detections.class_ids for part in parts]),
+        ),
+        parts[0].skeleton,
+        heatmaps=heatmaps,
+    )
+
+
+def _as_frames(images: Sequence[ImageSource]) -> list[Frame]:
+    """Each picture as a frame; a picture given twice is read once."""
+    pictures, made = list(images), {}
+    for picture in pictures:
+        if id(picture) not in made:
+            made[id(picture)] = as_frame(picture)
+    return [made[id(picture)] for picture in pictures]
+
+
+def _check_needs_detector(pose_model: PoseModel) -> None:
+    if not pose_model.needs_boxes:
+        raise HrkitError(f"{pose_model.describe()} finds people by itself; leave the detector out")
 
 
 def _prepared(detector: Detector, device: torch.device, precision: str, runtime: str) -> Detector:
@@ -358,10 +361,10 @@ def _check_batch(images: object) -> None:
         raise ImageError("a batch is a list of pictures or an array (N,H,W,3); for one picture there is predict")
 
 
-def _chunks(frames: list[Frame], most: int, devices: int) -> list[list[Frame]]:
-    """In order, of at most `most` frames, shared out among the devices."""
-    size = min(most, _share(len(frames), devices))
-    return [frames[i : i + size] for i in range(0, len(frames), size)]
+def _chunks(items: list[Item], most: int, devices: int) -> list[list[Item]]:
+    """The items in order, at most `most` at a time, shared out among the devices."""
+    size = min(most, _share(len(items), devices))
+    return [items[i : i + size] for i in range(0, len(items), size)]
 
 
 def _detect(detector: Detector, frames: list[Frame]) -> list[Detections]:
@@ -379,19 +382,21 @@ def _given(boxes: Boxes) -> Detections:
     return found
 
 
-def _batches(
-    frames: list[Frame], boxes: list[NDArray[np.float32]], size: int
-) -> Iterator[list[tuple[Frame, NDArray[np.float32]]]]:
-    """Deals people out in batches of `size`, across frames."""
-    batch: list[tuple[Frame, NDArray[np.float32]]] = []
+def _batches(found: list[Detections], size: int) -> Iterator[_Job]:
+    """The people of all frames in batches of `size`; a frame without people is in a batch of its neighbours."""
+    places: list[int] = []
+    boxes: list[Detections] = []
     room = size
-    for frame, people in zip(frames, boxes, strict=True):
-        while len(people):
-            batch.append((frame, people[:room]))
-            room -= len(people[:room])
-            people = people[len(batch[-1][1]) :]
+    for place, people in enumerate(found):
+        start = 0
+        while start < len(people) or start == 0:
+            part = people[start : start + room]
+            places.append(place)
+            boxes.append(part)
+            room -= len(part)
+            start += max(len(part), 1)
             if room == 0:
-                yield batch
-                batch, room = [], size
-    if batch:
-        yield batch
+                yield _Job(places, boxes)
+                places, boxes, room = [], [], size
+    if places:
+        yield _Job(places, boxes)

@@ -1,10 +1,11 @@
-"""A pose network: backbone, head, and what it must know of its input and output."""
+"""Pose networks: from frames and boxes to poses, or, for networks that find people by themselves, from frames alone."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,68 +13,66 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from hrkit import geometry, registry, warping
-from hrkit.errors import HrkitError, PluginError, WeightsError
+from hrkit.errors import BoxError, HrkitError, PluginError, WeightsError
 from hrkit.heads.codecs import Codec, create_codec
-from hrkit.heads.flip import flip_back, merge_flipped
+from hrkit.pose_spec import PoseSpec
+from hrkit.profiling import section
 from hrkit.runtimes import prepare
-from hrkit.skeletons import get_skeleton, skeleton_of
-from hrkit.structures import Crops, Size, Skeleton
+from hrkit.skeletons import skeleton_of
+from hrkit.structures import Crops, Detections, Frame, Poses, Size, Skeleton
 from hrkit.weights import catalogue, checkpoints, hub
 
 logger = logging.getLogger("hrkit")
 
-_RECORDED = ("head", "codec", "sigma", "input_size", "mean", "std", "channel_order")
-"""What a weights entry, or an hrkit file itself, says of a network, besides its skeleton."""
+Outputs = Tensor | tuple[Tensor, ...]
 
 
 class PoseModel(nn.Module):
-    """(N,3,H,W) normalised crops -> (N,K,H/4,W/4) heatmaps.
+    """A top-down pose network: (N,3,H,W) normalised crops -> what its codec decodes, as (N,K,H/4,W/4) heatmaps.
 
-    `input_size` is (height, width); the input is (pixel / 255 - `mean`) / `std` in `channel_order` ("rgb" or "bgr");
-    `codec` and `sigma` (heatmap px) say how its heatmaps are read. Raises `HrkitError` if `input_size` does not fit
-    the backbone's strides.
+    `spec` records its input and output. `name` is the registered name of its backbone, built with `backbone_options`.
+    Raises `HrkitError` if the input size does not fit the backbone's strides.
     """
+
+    needs_boxes = True
+    """Whether `poses` needs the boxes of people. If not, the network finds people by itself."""
+    threshold = 0.0
+    """Least score of the people in what `poses` gives, for a network that finds people by itself."""
 
     def __init__(
         self,
         backbone: nn.Module,
         head: nn.Module,
+        spec: PoseSpec,
         *,
-        skeleton: Skeleton,
-        input_size: Size,
-        mean: Sequence[float],
-        std: Sequence[float],
-        channel_order: str = "rgb",
-        codec: str = "msra",
-        sigma: float = 2.0,
-        names: tuple[str, str] = ("", ""),
+        name: str = "",
         backbone_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
-        self.skeleton = skeleton
-        self.input_size = checked_size(input_size)
-        self.mean, self.std = tuple(mean), tuple(std)
-        if channel_order not in ("rgb", "bgr"):
-            raise HrkitError(f"channel order is 'rgb' or 'bgr', not {channel_order!r}")
-        self.channel_order = channel_order
-        self.codec_name = codec
-        self.sigma = sigma
-        self.names = names
+        self.spec = spec
+        self.input_size = checked_size(spec.input_size)
+        self.name = name
         self.backbone_options = dict(backbone_options or {})
-        strides: Sequence[int] = backbone.strides  # type: ignore[assignment]
+        self._fast: nn.Module | None = None
+        strides: Sequence[int] = backbone.strides  # type: ignore[assignment]  # part of the contract of backbones
         multiple: int = getattr(backbone, "input_multiple", max(strides))
         if any(side < multiple or side % multiple for side in self.input_size):
             fitting = tuple(max(multiple, round(side / multiple) * multiple) for side in self.input_size)
             raise HrkitError(f"input size {self.input_size} must be a multiple of {multiple}; take {fitting}")
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(N,3,H,W) normalised, in the network's channel order -> (N,K,H/4,W/4)."""
-        return self.head(self.backbone(images))
+        return self.head(self.backbone(images)) if self._fast is None else self._fast(images)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The joints, in the order of the output."""
+        return self.spec.skeleton
 
     @property
     def heatmap_size(self) -> Size:
@@ -82,33 +81,43 @@ class PoseModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The device of the network's tensors."""
         return prepare.placement(self)[0]
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the network computes in."""
+        """The precision that the network computes in."""
         return prepare.placement(self)[1]
 
     def prepared(
         self, device: torch.device | str = "cpu", precision: str = "auto", runtime: str = "auto"
-    ) -> PreparedPoseModel:
-        """The same network made fast for use on `device`; this one stays as it is. See `prepare.prepare`."""
+    ) -> PoseModel:
+        """A copy made fast for inference on `device`, as `prepare.prepare` does; this one stays as it is.
+
+        The copy cannot be trained or saved. Preparing it again gives the copy itself.
+        """
+        if self._fast is not None:
+            return self
         example = torch.zeros(1, 3, *self.input_size, device=self.device, dtype=self.dtype)
-        network = prepare.prepare(self, example, torch.device(device), precision, runtime)
-        return _prepared_class(type(self))(self, network)
+        fast = copy.copy(self)
+        fast._modules = {}
+        fast._fast = prepare.prepare(self, example, torch.device(device), precision, runtime)
+        return fast.eval()
 
     def create_codec(self, name: str | None = None) -> Codec:
         """The network's own codec, or another by name."""
         return create_codec(
-            name or self.codec_name, input_size=self.input_size, heatmap_size=self.heatmap_size, sigma=self.sigma
+            name or self.spec.codec,
+            input_size=self.input_size,
+            heatmap_size=self.heatmap_size,
+            sigma=self.spec.sigma,
         )
 
-    def normalise(self, crops: torch.Tensor) -> torch.Tensor:
+    def normalise(self, crops: Tensor) -> Tensor:
         """(N,H,W,3) uint8 BGR -> (N,3,H,W), normalised, on the network's device and in its precision."""
         device, dtype = prepare.placement(self)
-        mean, std = (255 * np.array(values, np.float32) for values in (self.mean, self.std))
-        rgb = self.channel_order == "rgb"
+        mean, std = (255 * np.array(values, np.float32) for values in (self.spec.mean, self.spec.std))
+        rgb = self.spec.channel_order == "rgb"
         if device.type == "cpu" and crops.numel():  # a table of all 256 values gives the same bits in half the time
             table = (np.arange(256, dtype=np.float32)[:, None] - mean) / std
             rows = crops.cpu().numpy().reshape(-1, crops.shape[2], 3)
@@ -119,7 +128,47 @@ class PoseModel(nn.Module):
         middle, spread = (torch.from_numpy(values).to(device).view(1, 3, 1, 1) for values in (mean, std))
         return ((images.float() - middle) / spread).to(dtype)
 
-    def crops(self, people: Sequence[tuple[NDArray[np.uint8], ArrayLike]], codec: Codec) -> Crops:
+    @torch.inference_mode()
+    def poses(
+        self,
+        frames: Sequence[Frame],
+        boxes: Sequence[Detections] | None = None,
+        *,
+        codec: Codec | None = None,
+        flip_test: bool = False,
+        return_heatmaps: bool = False,
+    ) -> list[Poses]:
+        """The poses in each (H,W,3) BGR frame: one person per box of the frame, in one pass of the network.
+
+        `codec` defaults to the network's own. Raises `BoxError` without boxes.
+        """
+        if boxes is None:
+            raise BoxError(f"{self.describe()} needs the boxes of people; use a detector or pass boxes")
+        codec = codec or self.create_codec()
+        ends = np.cumsum([len(people) for people in boxes])
+        if not ends.size or not ends[-1]:
+            return [Poses.empty(self.skeleton, self.heatmap_size if return_heatmaps else None) for _ in frames]
+        with section("crops"):
+            crops = self.crops([(frame, people.xyxy) for frame, people in zip(frames, boxes, strict=True)], codec)
+        with section("pose network"):
+            outputs = self.outputs(crops.images, codec, flip_test=flip_test)
+        with section("decoding"):
+            points, scores = (decoded.cpu().numpy() for decoded in codec.decode(outputs))
+            keypoints = geometry.apply_affine(crops.to_frame, points).astype(np.float32)
+        heatmaps = outputs.cpu().numpy() if return_heatmaps and isinstance(outputs, Tensor) else None
+        rows = [slice(end - len(people), end) for end, people in zip(ends, boxes, strict=True)]
+        return [
+            Poses(
+                keypoints[row],
+                scores[row],
+                people,
+                self.skeleton,
+                heatmaps=None if heatmaps is None else heatmaps[row],
+            )
+            for row, people in zip(rows, boxes, strict=True)
+        ]
+
+    def crops(self, people: Sequence[tuple[Frame, ArrayLike]], codec: Codec) -> Crops:
         """Cuts people out of frames: pairs of a (H,W,3) BGR frame and its (N_i,4) boxes, xyxy frame px.
 
         `Crops.to_frame` maps what `codec` decodes to the frame each person came from.
@@ -133,77 +182,101 @@ class PoseModel(nn.Module):
         maps[:, :, :2] *= codec.decoded_scale
         return Crops(self.normalise(torch.cat(cut)), maps)
 
-    def _warp(self, frame: NDArray[np.uint8], transforms: NDArray[np.float64]) -> torch.Tensor:
+    def _warp(self, frame: Frame, transforms: NDArray[np.float64]) -> Tensor:
         """(N,H,W,3) uint8 crops of a frame, on the network's device where that cuts them itself."""
         if warping.on_device(self.device):
             uploaded = warping.upload(frame, self.device)
             return warping.warp_crops(uploaded, transforms, self.input_size)
         return torch.from_numpy(geometry.warp_crops(frame, transforms, self.input_size))
 
-    def heatmaps(self, images: torch.Tensor, *, flip_test: bool = False, shift: bool = True) -> torch.Tensor:
-        """(N,3,H,W) -> (N,K,h,w) float32; with `flip_test` the average with the mirrored pass (twice the time)."""
-        heatmaps = self(images).float()
+    def outputs(self, images: Tensor, codec: Codec | None = None, *, flip_test: bool = False) -> Outputs:
+        """(N,3,H,W) -> what the codec decodes, float32: heatmaps (N,K,h,w), or several tensors.
+
+        `flip_test` averages with the pass of the mirrored images, in twice the time.
+        """
+        outputs = _of_each(Tensor.float, self(images))
         if flip_test:
-            flipped = flip_back(self(images.flip(3)).float(), self.skeleton.flip_indices.tolist())
-            heatmaps = merge_flipped(heatmaps, flipped, shift)
-        return heatmaps
+            mirrored = _of_each(Tensor.float, self(images.flip(3)))
+            back = (codec or self.create_codec()).mirrored(mirrored, self.skeleton.flip_indices)
+            outputs = _of_each(lambda one, other: (one + other) / 2, outputs, back)
+        return outputs
 
     def describe(self) -> str:
-        """In words: network, joints."""
-        return f"{self.names[0] or type(self.backbone).__name__} with {len(self.skeleton)} joints"
+        """The network and its number of joints, in words."""
+        return f"{self.name or type(self.backbone).__name__} with {len(self.skeleton)} joints"
 
     def save(self, path: str | os.PathLike[str], **metadata: Any) -> None:
-        """Writes weights and all that is needed to use them to one `.safetensors` file, which `weights=` takes."""
-        skeleton = self.skeleton
-        own = {
-            "backbone": self.names[0],
-            "backbone_options": self.backbone_options,
-            "head": self.names[1],
-            "codec": self.codec_name,
-            "sigma": self.sigma,
-            "input_size": self.input_size,
-            "mean": self.mean,
-            "std": self.std,
-            "channel_order": self.channel_order,
-            "skeleton": {
-                "name": skeleton.name,
-                "keypoint_names": skeleton.keypoint_names,
-                "edges": skeleton.edges,
-                "flip_pairs": skeleton.flip_pairs,
-                "sigmas": skeleton.sigmas.tolist(),
-            },
-        }
+        """Writes weights and all that is needed to use them to one `.safetensors` file, which `weights=` takes.
+
+        Raises `HrkitError` for a prepared network, whose layers are no longer those that the weights belong to.
+        """
+        if self._fast is not None:
+            raise HrkitError(f"{path}: a network that was made fast cannot be saved; save the one it was made from")
+        own = {"backbone": self.name, "backbone_options": self.backbone_options, **self.spec.to_metadata()}
         checkpoints.save(self, path, {**own, **metadata})
 
 
-class PreparedPoseModel(PoseModel):
-    """A pose network that was made fast: for use, not for training or saving."""
+class BottomUpModel(PoseModel):
+    """A pose network for whole pictures; a head may name a subclass of it as its `pose_model`.
 
-    def __init__(self, model: PoseModel, network: nn.Module) -> None:
-        nn.Module.__init__(self)
-        facts = {name: value for name, value in vars(model).items() if not name.startswith("_") and name != "training"}
-        vars(self).update(facts)
-        self.network = network
-        self.eval()
+    A subclass implements `find_poses`. Its `forward` may give any (N,C,h,w). `input_size` is the size of pictures in
+    training.
+    """
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N,3,H,W) normalised, in the network's channel order -> (N,K,H/4,W/4)."""
-        return self.network(images)
+    needs_boxes = False
 
-    def prepared(
-        self, device: torch.device | str = "cpu", precision: str = "auto", runtime: str = "auto"
-    ) -> PreparedPoseModel:
-        """Itself: whoever prepared it has chosen."""
-        return self
+    def find_poses(
+        self, frames: Sequence[Frame], *, flip_test: bool = False, return_heatmaps: bool = False
+    ) -> list[Poses]:
+        """One `Poses` for each (H,W,3) uint8 BGR frame, in order; best people first.
 
-    def save(self, path: str | os.PathLike[str], **metadata: Any) -> None:
-        """Raises `HrkitError`: its layers are no longer those that weights belong to."""
-        raise HrkitError(f"{path}: a network that was made fast cannot be saved; save the one that it was made from")
+        Frames may differ in size, and none is modified. Each box encloses the person's joints. Its score, which is
+        also the `own_scores` of the poses, says how sure the network is of the person. With `return_heatmaps` poses
+        hold heatmaps of the crop of each person's box, as for `msra`.
+        """
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def poses(
+        self,
+        frames: Sequence[Frame],
+        boxes: Sequence[Detections] | None = None,
+        *,
+        codec: Codec | None = None,
+        flip_test: bool = False,
+        return_heatmaps: bool = False,
+    ) -> list[Poses]:
+        """The poses of everybody in each (H,W,3) BGR frame whose score is at least `threshold`.
+
+        Raises `BoxError` for boxes, `PluginError` if `find_poses` does not give one `Poses` per frame.
+        """
+        if boxes is not None:
+            raise BoxError(f"{self.describe()} finds people by itself; it takes no boxes")
+        poses = self.find_poses(frames, flip_test=flip_test, return_heatmaps=return_heatmaps)
+        if len(poses) != len(frames) or not all(isinstance(one, Poses) for one in poses):
+            raise PluginError(f"{type(self).__name__}.find_poses must give one Poses for each of {len(frames)} frames")
+        return [one[one.detections.scores >= self.threshold] for one in poses]
+
+    def crops(self, people: object, codec: object) -> Crops:
+        """Raises `HrkitError`: the network sees whole pictures."""
+        raise HrkitError(f"{self.describe()} sees whole pictures, not people one by one")
+
+    def outputs(self, images: object, codec: object = None, *, flip_test: bool = False) -> Outputs:
+        """Raises `HrkitError`: the output does not belong to one person."""
+        raise HrkitError(f"{self.describe()} sees whole pictures, not people one by one")
+
+    def create_codec(self, name: str | None = None) -> Codec:
+        """The codec of the heatmaps that poses hold. Raises `HrkitError` for any other codec."""
+        if name not in (None, self.spec.codec):
+            raise HrkitError(f"{self.describe()} makes people of its maps by itself; leave the decoder out")
+        return super().create_codec()
 
 
-def _prepared_class(kind: type[PoseModel]) -> type[PreparedPoseModel]:
-    """Of a head's own kind of network: made fast it keeps the methods of that."""
-    return PreparedPoseModel if kind is PoseModel else type(f"Prepared{kind.__name__}", (PreparedPoseModel, kind), {})
+def _of_each(function: Callable[..., Tensor], *outputs: Outputs) -> Outputs:
+    """`function` of the outputs, or, if they are tuples, a tuple of `function` of their parts."""
+    if isinstance(outputs[0], Tensor):
+        return function(*outputs)
+    return tuple(function(*parts) for parts in zip(*outputs, strict=True))
 
 
 def create_pose_model(
@@ -222,25 +295,24 @@ def create_pose_model(
 ) -> PoseModel:
     """A pose network by the name of its backbone, in evaluation mode.
 
-    `weights`: None leaves it as initialised; "auto" takes the published weights that fit the other arguments; the name
-    of a weights entry takes that; a path loads that file, `hf-hub:owner/name[@revision]` what `hrkit publish` wrote.
-    Such an address in the place of `backbone` stands for network and weights. What is not given (`head`,
-    `num_joints=None`, `input_size=None`, `codec`, `sigma`, `skeleton`, `channel_order`) comes from the weights, else
-    from the backbone; of weights of one's own these two are mostly best None. `input_size` is (height, width).
-    `backbone_weights` ("auto", name or path; for timm "pretrained") starts the backbone alone from ImageNet.
+    `weights`: None leaves it as initialised; "auto" takes the published weights that fit the other arguments; else the
+    name of a weights entry, a file, or `hf-hub:owner/name[@revision]`, which `hrkit publish` writes. Such an address in
+    the place of `backbone` stands for network and weights. Each of `head`, `codec`, `sigma`, `skeleton`,
+    `channel_order`, `num_joints` and `input_size` that is None comes from the weights, else from the backbone; for your
+    own weights, leave `num_joints` and `input_size` at None. `input_size` is (height, width). `backbone_weights`
+    ("auto", a name or a file; for timm "pretrained") starts the backbone alone from ImageNet.
 
     Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
-    had, `HrkitError` for sizes and joints that make no sense, `PluginError` if what a plugin builds is no backbone.
+    fetched, `HrkitError` for sizes and joints that make no sense, `PluginError` if a plugin builds something else than
+    a backbone.
     """
-    backbone, weights = published(backbone, weights)
+    backbone, weights = split_hub_address(backbone, weights)
     if num_joints is not None and (not isinstance(num_joints, int) or num_joints < 1):
         raise HrkitError(f"num_joints must be a positive number, not {num_joints!r}")
     input_size = None if input_size is None else checked_size(input_size)
-    options = dict(backbone_options or {})
     selected = None if weights == "auto" else catalogue.select(backbone, weights)
     checkpoint = _read(selected)
-    if checkpoint is not None:
-        options = {**_recorded_options(checkpoint), **options}
+    options = {**_recorded_options(checkpoint), **(backbone_options or {})}
     loaded = {**options, "pretrained": True} if backbone_weights == "pretrained" else options
     trunk = registry.backbones.build(backbone, **loaded)
     _check_backbone(trunk, backbone)
@@ -250,30 +322,23 @@ def create_pose_model(
             backbone, head=wanted_head, num_joints=num_joints, input_size=input_size, codec=codec
         )
         checkpoint = _read(selected)
-    entry = selected if isinstance(selected, catalogue.WeightsEntry) else None
 
-    said = _what_weights_say(trunk, entry, checkpoint)
-    if skeleton is None:
-        known: Skeleton = said.get("skeleton") or skeleton_of(num_joints or said.get("num_joints") or 17)
-        skeleton = known if num_joints in (None, len(known)) else skeleton_of(num_joints)
-    input_size = input_size or said.get("input_size") or _default_input_size(trunk, backbone, checkpoint)
-    head = head or said.get("head") or trunk.default_head
-    top = registry.heads.build(head, channels=trunk.channels, strides=trunk.strides, num_joints=len(skeleton))
-    kind: type[PoseModel] = getattr(top, "pose_model", PoseModel)
-    own_sigma: float = getattr(trunk, "default_sigma", default_sigma(input_size))
-    model = kind(
-        trunk,
-        top,
-        skeleton=skeleton,
-        input_size=input_size,
-        mean=said.get("mean", trunk.mean),
-        std=said.get("std", trunk.std),
-        channel_order=channel_order or said["channel_order"],
-        codec=codec or said.get("codec", "msra"),
-        sigma=sigma or said.get("sigma") or own_sigma,
-        names=(backbone, head),
-        backbone_options=options,
+    recorded = _recorded_spec(selected, checkpoint) or _spec_of_backbone(
+        trunk, backbone, checkpoint, num_joints, input_size
     )
+    if skeleton is None and num_joints not in (None, recorded.num_joints):
+        skeleton = skeleton_of(num_joints)
+    spec = recorded.replaced(
+        skeleton=skeleton,
+        head=(head := head or recorded.head or trunk.default_head),
+        codec=codec,
+        sigma=sigma,
+        input_size=input_size,
+        channel_order=channel_order,
+    )
+    top = registry.heads.build(head, channels=trunk.channels, strides=trunk.strides, num_joints=spec.num_joints)
+    kind: type[PoseModel] = getattr(top, "pose_model", PoseModel)
+    model = kind(trunk, top, spec, name=backbone, backbone_options=options)
     if backbone_weights not in (None, "pretrained"):
         start = catalogue.resolve(backbone, backbone_weights, kind="backbone")
         if start is not None:
@@ -288,46 +353,66 @@ def default_sigma(input_size: Size) -> float:
     return 2.0 if input_size[0] <= 256 else 3.0
 
 
-def _what_weights_say(
-    trunk: nn.Module, entry: catalogue.WeightsEntry | None, checkpoint: checkpoints.Checkpoint | None
-) -> dict[str, Any]:
-    """What a weights entry, or an hrkit file itself, records of the network's input and output."""
-    if entry is not None:
-        return {
-            "skeleton": get_skeleton(entry.skeleton),
-            **{name: getattr(entry, name) for name in _RECORDED},
-        }
-    if checkpoint is None:
-        return {"channel_order": trunk.channel_order}
-    if not checkpoint.metadata:
-        # the official ResNets saw BGR, with the mean of red on blue; whoever trained elsewhere saw what the trunk says
-        official = getattr(trunk, "official_channel_order", trunk.channel_order)
-        order = official if checkpoint.layout == "official" else trunk.channel_order
-        return {"num_joints": checkpoint.num_joints, "channel_order": order}
-    metadata = dict(checkpoint.metadata)
+def _recorded_spec(
+    selected: catalogue.WeightsEntry | Path | None, checkpoint: checkpoints.Checkpoint | None
+) -> PoseSpec | None:
+    """The spec that a weights entry or a file written by hrkit records; None for weights that say nothing."""
+    if isinstance(selected, catalogue.WeightsEntry):
+        return selected
+    if checkpoint is None or not checkpoint.metadata:
+        return None
     try:
-        checked = catalogue.WeightsEntry(  # which checks what every entry must hold
-            "file", "file", file=checkpoint.path, **{name: metadata[name] for name in _RECORDED}
-        )
-        return {"skeleton": Skeleton(**metadata["skeleton"]), **{name: getattr(checked, name) for name in _RECORDED}}
-    except (TypeError, LookupError, ValueError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise WeightsError(f"{checkpoint.path}: its metadata is no good ({reason}); save it again") from None
+        return PoseSpec.from_metadata(checkpoint.metadata)
+    except HrkitError as error:
+        raise WeightsError(f"{checkpoint.path}: its metadata cannot be used ({error}); save it again") from None
 
 
-def _recorded_options(checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
-    """Options of the backbone that the file names; none of them fetches weights, as its own follow."""
+def _spec_of_backbone(
+    trunk: Any,  # any backbone
+    backbone: str,
+    checkpoint: checkpoints.Checkpoint | None,
+    num_joints: int | None,
+    input_size: Size | None,
+) -> PoseSpec:
+    """The spec of a network whose weights, if there are any, say nothing but their number of joints."""
+    order = trunk.channel_order
+    if checkpoint is not None:
+        num_joints = num_joints or checkpoint.num_joints
+        if checkpoint.layout == "official":  # the official ResNets saw BGR, with the mean of red on blue
+            order = getattr(trunk, "official_channel_order", order)
+    if input_size is None:
+        height, width = input_size = getattr(trunk, "default_input_size", (256, 192))
+        if checkpoint is not None:
+            logger.warning(
+                "%s does not say its input size: taking %dx%d for %s", checkpoint.path, height, width, backbone
+            )
+    return PoseSpec(
+        skeleton=skeleton_of(num_joints or 17),
+        sigma=getattr(trunk, "default_sigma", default_sigma(input_size)),
+        input_size=input_size,
+        mean=trunk.mean,
+        std=trunk.std,
+        channel_order=order,
+    )
+
+
+def _recorded_options(checkpoint: checkpoints.Checkpoint | None) -> dict[str, Any]:
+    """The backbone options that a file records, without those that would fetch weights."""
+    if checkpoint is None:
+        return {}
     options = checkpoint.metadata.get("backbone_options", {})
     if not isinstance(options, dict):
-        raise WeightsError(f"{checkpoint.path}: its metadata is no good (backbone_options); save it again")
+        raise WeightsError(f"{checkpoint.path}: its metadata cannot be used (backbone_options); save it again")
     return {name: value for name, value in options.items() if name != "pretrained"}
 
 
-def published(backbone: str, weights: str | os.PathLike[str] | None) -> tuple[str, str | os.PathLike[str] | None]:
-    """Backbone and weights, where `backbone` may be an address of the Hub, which stands for both.
+def split_hub_address(
+    backbone: str, weights: str | os.PathLike[str] | None
+) -> tuple[str, str | os.PathLike[str] | None]:
+    """Backbone and weights; an address of the Hub in the place of the backbone stands for both.
 
-    Raises `WeightsError` if the file there does not say what network it is of, or other weights are named beside it,
-    and as `hub.fetch`.
+    Raises `WeightsError` if the file there does not record its network, or if other weights are named beside it, and
+    as `hub.fetch`.
     """
     if not hub.is_address(backbone):
         return backbone, weights
@@ -336,7 +421,7 @@ def published(backbone: str, weights: str | os.PathLike[str] | None) -> tuple[st
     path = hub.fetch(backbone)
     name = checkpoints.read_checkpoint(path).metadata.get("backbone")
     if not isinstance(name, str) or not name:
-        raise WeightsError(f"{backbone} does not say what network it is of; name a backbone, and pass it as weights")
+        raise WeightsError(f"{backbone} does not record its network; name a backbone, and pass the address as weights")
     return name, path
 
 
@@ -361,12 +446,3 @@ def checked_size(size: Any) -> Size:
     if len(given) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in given):
         raise HrkitError(f"a size is (height, width) in whole px, as (256, 192); got {size!r}")
     return int(given[0]), int(given[1])
-
-
-def _default_input_size(trunk: nn.Module, backbone: str, checkpoint: checkpoints.Checkpoint | None) -> Size:
-    height, width = getattr(trunk, "default_input_size", (256, 192))
-    if checkpoint is not None:
-        logger.warning(
-            "%s does not say its input size: taking %dx%d for %s", checkpoint.path, height, width, backbone
-        )
-    return height, width

@@ -15,12 +15,11 @@ from click.testing import CliRunner
 from hrkit import Pipeline, create_pose_model, hookimpl
 from hrkit.benchmark.report import Pair
 from hrkit.benchmark.speed import Scene, part_work
-from hrkit.bottom_up import BottomUpModel
 from hrkit.cli import main
 from hrkit.errors import BoxError, HrkitError, PluginError
 from hrkit.evaluation.coco import evaluate
 from hrkit.images import write_image
-from hrkit.pose_model import PreparedPoseModel
+from hrkit.pose_model import BottomUpModel
 from hrkit.registry import plugins
 from hrkit.structures import Detections, Poses
 from hrkit.synthetic import SyntheticHead, paint_people
@@ -91,7 +90,6 @@ def test_everybody_is_found(pipeline: Pipeline) -> None:
 def test_what_is_made_fast_keeps_its_methods(pipeline: Pipeline) -> None:
     model = pipeline.pose_model
     assert isinstance(model, LeftAndRight)
-    assert isinstance(model, PreparedPoseModel)
     assert model.prepared() is model
     with pytest.raises(HrkitError, match="made fast"):
         model.save("model.safetensors")

@@ -225,8 +225,8 @@ def test_a_checkpoint_is_loaded(tmp_path: Path, wrapped: bool) -> None:
 def test_pose_resnet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     path = checkpoint(tmp_path / "resnet.pth", "pose_resnet_18")
     network = SimpleHRNet(18, 3, path, name, (64, 64), multiperson=False)
-    assert network.pipeline.pose_model.names == ("pose_resnet_18", "deconv")
-    assert network.pipeline.pose_model.channel_order == "bgr"
+    assert (network.pipeline.pose_model.name, network.pipeline.pose_model.spec.head) == ("pose_resnet_18", "deconv")
+    assert network.pipeline.pose_model.spec.channel_order == "bgr"
 
 
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/hrkit_*/__init__.p
 
 LAYERS = (
     ("errors", "profiling"),
-    ("structures", "skeletons", "geometry", "images", "files", "arrays", "notebooks"),
+    ("structures", "skeletons", "pose_spec", "geometry", "images", "files", "arrays", "notebooks"),
     ("hookspecs", "registry"),
     ("ops", "drawing", "video", "weights", "runtimes", "distributed", "synthetic", "warping"),
     ("backbones", "heads", "detectors", "datasets"),
-    ("pose_model", "bottom_up", "tracking"),
+    ("pose_model", "tracking"),
     ("pipeline",),
     ("evaluation", "extraction", "export"),
     ("training", "benchmark", "compat"),

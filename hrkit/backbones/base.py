@@ -7,10 +7,6 @@ from typing import Protocol
 import torch
 from torch import nn
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Per channel, of pixel / 255; the statistics most backbones were pretrained with (torchvision)."""
-
 
 class Backbone(Protocol):
     """A `torch.nn.Module` that turns (N,3,H,W) into a list of (N,C_i,H/s_i,W/s_i), finest first."""

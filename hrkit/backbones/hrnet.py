@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hrkit.backbones.base import IMAGENET_MEAN, IMAGENET_STD, initialise
+from hrkit.backbones.base import initialise
 from hrkit.backbones.blocks import BasicBlock, Bottleneck, conv_bn, residual_layer
 from hrkit.errors import HrkitError
+from hrkit.pose_spec import IMAGENET_MEAN, IMAGENET_STD
 
 
 def _downsample(in_channels: int, out_channels: int, steps: int) -> nn.Sequential:

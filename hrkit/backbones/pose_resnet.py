@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hrkit.backbones.base import IMAGENET_MEAN, IMAGENET_STD, initialise
+from hrkit.backbones.base import initialise
 from hrkit.backbones.blocks import BasicBlock, Bottleneck, residual_layer
+from hrkit.pose_spec import IMAGENET_MEAN, IMAGENET_STD
 
 LAYERS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),

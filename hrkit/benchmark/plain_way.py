@@ -44,7 +44,7 @@ class PlainWay:
     def crops(self, frame: NDArray[np.uint8], people: Detections) -> Tensor:
         """(N,3,H,W) normalised."""
         height, width = self.pose_model.input_size
-        colors = frame if self.pose_model.channel_order == "bgr" else frame[:, :, ::-1]
+        colors = frame if self.pose_model.spec.channel_order == "bgr" else frame[:, :, ::-1]
         picture = PIL.Image.fromarray(np.ascontiguousarray(colors))
         crops = []
         for box in people.xyxy.tolist():

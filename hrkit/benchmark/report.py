@@ -34,7 +34,6 @@ from hrkit.benchmark.speed import (
     whole,
 )
 from hrkit.benchmark.training_speed import PHOTO
-from hrkit.bottom_up import BottomUpModel
 from hrkit.detectors.base import Detector
 from hrkit.detectors.darknet import load_darknet_weights
 from hrkit.detectors.yolov3 import Yolov3
@@ -136,7 +135,7 @@ def measure(
         say(str(pair))
         model = timed_pose_model(pair.backbone, pair.input_size)
         detector, trained = None, False
-        if isinstance(model, BottomUpModel):
+        if not model.needs_boxes:
             pair = attrs.evolve(pair, detector=None)
         elif pair.detector is not None:
             detector, trained = timed_detector(pair.detector, pair.detector_weights)

@@ -122,12 +122,12 @@ def part_work(pipeline: Pipeline, scene: Scene) -> dict[str, Work]:
         }
     with torch.inference_mode():
         crops = model.crops([(frame, found.xyxy)], codec)
-        heatmaps = model.heatmaps(crops.images)
+        heatmaps = model.outputs(crops.images)
     work: dict[str, Work] = {}
     if pipeline.detector is not None:
         work["detector"] = lambda: pipeline.detect([frame])
     work["crops"] = lambda: model.crops([(frame, found.xyxy)], codec)
-    work["pose network"] = lambda: model.heatmaps(crops.images)
+    work["pose network"] = lambda: model.outputs(crops.images)
     work["decoding"] = lambda: codec.decode(heatmaps)
     work["drawing"] = lambda: drawing(frame, poses)
     work["end to end"] = lambda: whole(pipeline, scene)

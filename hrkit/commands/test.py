@@ -87,7 +87,6 @@ def command(
     """
     import torch
 
-    from hrkit.bottom_up import BottomUpModel
     from hrkit.distributed import joined_world
     from hrkit.evaluation.report import Subject, check_folder, write_report
     from hrkit.runtimes.devices import check_precision
@@ -105,7 +104,7 @@ def command(
         fast = model.prepared(own_device, precision)
         if world.is_first:
             output.mkdir(parents=True, exist_ok=True)  # if that fails, then now
-        if isinstance(model, BottomUpModel):
+        if not model.needs_boxes:
             how |= {"boxes": _own_boxes(model, how["boxes"], spec.name), "nms": "none"}
             boxed, in_words = annotated, "those that the network finds by itself"
         else:
@@ -118,7 +117,7 @@ def command(
             "annotations": None if annotated.annotations is None else str(annotated.annotations),
             "weights": taken,
             **how,
-            "decoder": how["decoder"] or model.codec_name,
+            "decoder": how["decoder"] or model.spec.codec,
             "device": _device_name(own_device, world),
             "precision": str(fast.dtype).removeprefix("torch."),
         }
@@ -176,13 +175,13 @@ def _model(
     """The network, the name or path of its weights, and the people with its joints, matched by name."""
     import torch
 
-    from hrkit.pose_model import create_pose_model, published
+    from hrkit.pose_model import create_pose_model, split_hub_address
     from hrkit.skeletons import skeleton_of
     from hrkit.weights import catalogue
     from hrkit.weights.hub import is_address
 
     named = backbone if is_address(backbone) else weights
-    backbone, found = published(backbone, weights)
+    backbone, found = split_hub_address(backbone, weights)
     own = annotated.skeleton
     torch.manual_seed(0)  # without weights too all ranks have the same network
     if weights == "none":
@@ -192,7 +191,7 @@ def _model(
     taken = selected.name if isinstance(selected, catalogue.WeightsEntry) else str(selected)
     model = create_pose_model(backbone, weights=taken, head=head, num_joints=None, input_size=input_size)
     if model.skeleton.name == skeleton_of(len(own)).name and model.skeleton.name.startswith("joints"):
-        model.skeleton = own  # the weights do not say what their joints are called
+        model.spec = model.spec.replaced(skeleton=own)  # the weights do not name their joints
     if model.skeleton.keypoint_names != own.keypoint_names:
         annotated = annotated.with_skeleton(model.skeleton)
         shared = len(set(own.keypoint_names) & set(model.skeleton.keypoint_names))

@@ -17,7 +17,6 @@ from attrs import field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit import ops
-from hrkit.bottom_up import BottomUpModel
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.mpii import MpiiTruth
 from hrkit.errors import HrkitError
@@ -220,14 +219,14 @@ def evaluate(
     """Runs `model` on the boxes of `dataset`, with their scores, and measures AP against its annotations.
 
     `annotated` are the people to measure against where `dataset` holds detected boxes: the same pictures as annotated.
-    A `BottomUpModel` finds people by itself: of `dataset` it sees the pictures alone, and its people and their scores
-    are measured as they are, neither rescored nor suppressed, as the official codes of such networks do.
+    A network that finds people by itself (`needs_boxes` False) sees the pictures of `dataset` alone. Its people and
+    their scores are measured as they are, neither rescored nor suppressed, as the official codes of such networks do.
     With annotated boxes AP is about 2 points higher than with detected ones; say which when you quote it. Under
     torchrun the ranks share the work and all get the result. Raises `HrkitError` as `coco_ap`, for annotations before
     anything is run.
     """
     truth = _truth(dataset if annotated is None else annotated)
-    if isinstance(model, BottomUpModel):
+    if not model.needs_boxes:
         if decoder is not None:
             model.create_codec(decoder)  # which refuses what is not its own
         found, predictions = find_in_dataset(

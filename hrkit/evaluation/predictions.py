@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hrkit import geometry
-from hrkit.bottom_up import BottomUpModel
 from hrkit.datasets.augmentation import MARGIN, PersonCrops
 from hrkit.datasets.base import KeypointDataset, read_frame
 from hrkit.datasets.loading import batches_in_order, load_batches
@@ -60,11 +59,11 @@ def predict_dataset(
         for batch in load_batches(crops, batches, workers, pin=model.device.type == "cuda"):
             images = model.normalise(batch["crops"])
             before = time.perf_counter()
-            heatmaps = model.heatmaps(images, flip_test=flip_test, shift=codec.flip_shift)
+            outputs = model.outputs(images, codec, flip_test=flip_test)
             if model.device.type == "cuda":
                 torch.cuda.synchronize(model.device)
             in_network += time.perf_counter() - before
-            points, scores = (result.cpu().numpy() for result in codec.decode(heatmaps))
+            points, scores = (result.cpu().numpy() for result in codec.decode(outputs))
             to_frame = geometry.invert_affine(batch["to_crop"].numpy())
             to_frame[:, :, :2] *= codec.decoded_scale
             keypoints = geometry.apply_affine(to_frame, points)
@@ -81,7 +80,7 @@ def predict_dataset(
 
 @torch.inference_mode()
 def find_in_dataset(
-    model: BottomUpModel,
+    model: PoseModel,
     dataset: KeypointDataset,
     *,
     flip_test: bool = True,
@@ -108,7 +107,7 @@ def find_in_dataset(
     with bar, network_seconds(model, clock=clock) as in_network:
         for start in range(world.rank * batch_size, count, world.size * batch_size):
             frames = [read_frame(path) for path in dataset.image_paths[start : start + batch_size]]
-            parts.append((start, model.find_poses(frames, flip_test=flip_test)))
+            parts.append((start, model.poses(frames, flip_test=flip_test)))
             bar.update(min(len(frames) * world.size, count - bar.n))
     model.train(was_training)
     found = [one for _, here in sorted(gather_lists(parts), key=lambda part: part[0]) for one in here]

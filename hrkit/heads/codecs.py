@@ -1,7 +1,7 @@
-"""Codecs: keypoints in crop px <-> heatmaps, both directions in one object.
+"""Heatmap codecs: keypoints in crop px <-> heatmaps, both directions in one object.
 
 Shapes: N people, K joints, heatmaps (h, w). All three codecs put a Gaussian of deviation `sigma` (heatmap px) at each
-joint; they differ in how the centre is rounded, and in how it is read back:
+joint. They differ in how they round its centre and in how they read it back:
 
 - `msra`: rounded to a cell, read by a quarter-cell shift (official HRNet code, lib/core/inference.py and
   lib/dataset/JointsDataset.py).
@@ -11,129 +11,144 @@ joint; they differ in how the centre is rounded, and in how it is read back:
   (Huang et al., The Devil Is in the Details, CVPR 2020).
 
 Windows, borders and blur of `dark` and `udp` follow MMPose (mmpose/codecs), so that its weights decode as published.
-What one codec encodes it decodes to within half a cell a coordinate; `dark` and `udp` do so 4 cells and more from a
+Each codec decodes what it encodes to within half a cell per coordinate; `dark` and `udp` do so at least 4 cells from a
 border, since their blur sees zeros beyond it.
 """
 
 from __future__ import annotations
 
+import abc
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from hrkit import registry
 from hrkit.arrays import ArrayOrTensor, as_tensor, like
 from hrkit.errors import HrkitError, PluginError
+from hrkit.heads.base import Codec
 from hrkit.structures import Size
 
 
-class Codec:
-    """`encode` and `decode` between crop px and heatmaps; numpy arrays or tensors, and the same kind back."""
+class HeatmapCodec(Codec):
+    """Keypoints as heatmaps (N,K,h,w); NumPy arrays or tensors, and the same kind back."""
 
-    udp = False
-    """Whether crops are cut with `crop_transform(..., udp=True)`."""
     flip_shift = True
     """Whether the flip test moves the mirrored heatmaps by one cell."""
-
-    def __init__(self, *, input_size: Size, heatmap_size: Size, sigma: float) -> None:
-        if not sigma > 0:
-            raise HrkitError(f"sigma must be above 0, not {sigma}")
-        self.input_size = (int(input_size[0]), int(input_size[1]))
-        self.heatmap_size = (int(heatmap_size[0]), int(heatmap_size[1]))
-        self.sigma = sigma
-
-    @property
-    def decoded_scale(self) -> tuple[float, float]:
-        """Crop px of one unit of what `decode` gives, (x, y): 1 but for `udp`."""
-        return 1.0, 1.0
 
     def encode(self, keypoints: ArrayOrTensor, visible: ArrayOrTensor) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """(N,K,2) crop px and (N,K) visibility -> (N,K,h,w) float32 heatmaps and (N,K) weights.
 
-        Visibility is 0 for no label, and 1 or, as COCO also has it, 2 for one.
-        A joint whose Gaussian lies wholly outside, or is nowhere (NaN), gets weight 0 and an empty heatmap.
+        A joint whose Gaussian lies wholly outside, or whose position is NaN, gets weight 0 and an empty heatmap.
         """
-        points = as_tensor(keypoints, torch.float32) / self._cell(keypoints)
+        points = as_tensor(keypoints, torch.float32) / self.cell(keypoints)
         weights = as_tensor(visible, torch.float32).to(points.device)
         height, width = self.heatmap_size
         radius = 3 * self.sigma
-        middle = self._window_center(points)
+        middle = self.window_center(points)
         size = middle.new_tensor([width, height])
-        inside = ((middle - radius < size) & (middle + radius + 1 >= 0)).all(-1)  # which NaN is not
+        inside = ((middle - radius < size) & (middle + radius + 1 >= 0)).all(-1)  # False for NaN
         weights = weights.clamp(0, 1) * inside
-        steps_x = torch.arange(width, dtype=torch.float32, device=points.device)
-        steps_y = torch.arange(height, dtype=torch.float32, device=points.device)
         along_x, along_y = (
-            self._gaussian(steps, points[..., axis, None], middle[..., axis, None])
-            for axis, steps in enumerate((steps_x, steps_y))
+            self.profile(
+                torch.arange(length, dtype=torch.float32, device=points.device),
+                points[..., axis, None],
+                middle[..., axis, None],
+            )
+            for axis, length in enumerate((width, height))
         )
         heatmaps = torch.where((weights > 0)[..., None, None], along_y[..., :, None] * along_x[..., None, :], 0.0)
         return like(heatmaps, keypoints), like(weights, keypoints)
 
-    def decode(self, heatmaps: ArrayOrTensor) -> tuple[ArrayOrTensor, ArrayOrTensor]:
-        """(N,K,h,w) -> (N,K,2) crop px and (N,K) scores, the value of each peak as it is.
+    def decode(self, outputs: ArrayOrTensor) -> tuple[ArrayOrTensor, ArrayOrTensor]:
+        """(N,K,h,w) -> (N,K,2) crop px and (N,K) scores, the value of each peak.
 
-        Where nothing is above 0, the position is that of cell (0, 0). A cell that is NaN counts as 0. Raises
+        Where no cell is above 0, the position is that of cell (0, 0). A cell that is NaN counts as 0. Raises
         `HrkitError` for heatmaps of another size.
         """
-        maps = as_tensor(heatmaps, torch.float32).nan_to_num(nan=0.0)
+        maps = as_tensor(outputs, torch.float32).nan_to_num(nan=0.0)
         if maps.ndim != 4 or maps.shape[2:] != self.heatmap_size:
             raise HrkitError(f"heatmaps have shape {tuple(maps.shape)}, wanted (N, K, *{self.heatmap_size})")
         points, scores = peaks(maps)
-        points = torch.where((scores > 0)[..., None], self._refine(maps, points), 0.0)
-        cell = self._cell(heatmaps) / points.new_tensor(self.decoded_scale)
-        return like((points * cell).float(), heatmaps), like(scores, heatmaps)
+        points = torch.where((scores > 0)[..., None], self.refine(maps, points), 0.0)
+        cell = self.cell(outputs) / points.new_tensor(self.decoded_scale)
+        return like((points * cell).float(), outputs), like(scores, outputs)
 
-    def _cell(self, given: Any) -> torch.Tensor:
-        """Crop px of one heatmap cell, (x, y)."""
+    def mirrored(self, outputs: ArrayOrTensor, flip_indices: NDArray[np.int64]) -> ArrayOrTensor:
+        """Heatmaps (N,K,h,w) of mirrored crops: columns reversed, left and right joints swapped.
+
+        With `flip_shift` they move one cell to the right, as in the official code for crops whose mirror image is off
+        by a cell (SHIFT_HEATMAP in lib/core/function.py); UDP crops need no shift.
+        """
+        maps = as_tensor(outputs)
+        maps = maps.flip(3)[:, torch.as_tensor(flip_indices, device=maps.device)]
+        if self.flip_shift:
+            maps = torch.cat([maps[..., :1], maps[..., :-1]], dim=3)
+        return like(maps, outputs)
+
+    def cell(self, given: ArrayOrTensor) -> Tensor:
+        """Crop px per heatmap cell, (x, y), on the device of `given`."""
         (height, width), (h, w) = self.input_size, self.heatmap_size
         shrink = 1 if self.udp else 0
         device = given.device if torch.is_tensor(given) else None
         return torch.tensor([(width - shrink) / (w - shrink), (height - shrink) / (h - shrink)], device=device)
 
-    def _window_center(self, points: torch.Tensor) -> torch.Tensor:
+    def window_center(self, points: Tensor) -> Tensor:
+        """(N,K,2) centres of the windows in which Gaussians are drawn, in cells: the nearest cell to each point."""
         return (points + 0.5).trunc()
 
-    def _gaussian(self, steps: torch.Tensor, center: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
-        """(N,K,length): the Gaussian along one axis; it is separable, and so are its windows."""
-        raise NotImplementedError
+    @abc.abstractmethod
+    def profile(self, steps: Tensor, center: Tensor, middle: Tensor) -> Tensor:
+        """Values (N,K,length) of each Gaussian at the cells `steps` along one axis; heatmaps are their products.
 
-    def _refine(self, heatmaps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        `center` (N,K,1) is the joint and `middle` (N,K,1) the centre of its window, both in cells.
+        """
 
-    def _normal(self, distance: torch.Tensor) -> torch.Tensor:
+    @abc.abstractmethod
+    def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
+        """Peaks (N,K,2) of heatmaps (N,K,h,w), in whole cells -> their positions to a fraction of a cell."""
+
+    def gaussian(self, distance: Tensor) -> Tensor:
+        """The Gaussian of deviation `sigma` at a distance in cells."""
         return torch.exp(-(distance**2) / (2 * self.sigma**2))
 
-    def _within(self, steps: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
+    def within(self, steps: Tensor, middle: Tensor) -> Tensor:
+        """Whether cells lie within three deviations of the centre of a window."""
         return (steps - middle).abs() <= 3 * self.sigma
 
 
-class MSRACodec(Codec):
+class MSRACodec(HeatmapCodec):
     """Centres rounded to a cell; quarter-cell shift towards the higher neighbour."""
 
-    def _gaussian(self, steps: torch.Tensor, center: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
-        return self._normal(steps - middle) * self._within(steps, middle)
+    def profile(self, steps: Tensor, center: Tensor, middle: Tensor) -> Tensor:
+        """The Gaussian about the nearest cell."""
+        return self.gaussian(steps - middle) * self.within(steps, middle)
 
-    def _refine(self, heatmaps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
+        """A quarter of a cell towards the higher neighbour along each axis."""
         at = _Neighbours(heatmaps, points)
         slope = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1)
         return points + 0.25 * slope.sign() * _inside(points, self.heatmap_size, 2)[..., None]
 
 
-class DarkCodec(Codec):
-    """Centres as they are; second-order Taylor expansion of the blurred log-heatmap about its peak."""
+class DarkCodec(HeatmapCodec):
+    """Exact centres; second-order Taylor expansion of the blurred log-heatmap about its peak."""
 
-    def _window_center(self, points: torch.Tensor) -> torch.Tensor:
+    def window_center(self, points: Tensor) -> Tensor:
+        """The joints themselves: the Gaussian is not cut off."""
         return points
 
-    def _gaussian(self, steps: torch.Tensor, center: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
-        return self._normal(steps - center)
+    def profile(self, steps: Tensor, center: Tensor, middle: Tensor) -> Tensor:
+        """The Gaussian about the joint."""
+        return self.gaussian(steps - center)
 
-    def _refine(self, heatmaps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        kernel = 11 if self.sigma <= 2 else 17  # as trained: 11 at sigma 2, 17 at sigma 3
+    def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
+        """One Newton step on two-cell differences."""
+        kernel = 11 if self.sigma <= 2 else 17  # as in training: 11 at sigma 2, 17 at sigma 3
         at = _log_blurred(heatmaps, points, kernel, reach=2, low=1e-10)
         gradient = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1) / 2
         xx = (at(2, 0) - 2 * at(0, 0) + at(-2, 0)) / 4
@@ -143,22 +158,24 @@ class DarkCodec(Codec):
         return points - torch.where(inside[..., None], _solve(xx, xy, yy, gradient), 0.0)
 
 
-class UDPCodec(Codec):
-    """Centres as they are, in a window about the nearest cell; Taylor expansion on one-cell differences."""
+class UDPCodec(HeatmapCodec):
+    """Exact centres in a window about the nearest cell; Taylor expansion on one-cell differences."""
 
     udp = True
     flip_shift = False
 
     @property
     def decoded_scale(self) -> tuple[float, float]:
-        """MMPose decodes the last cell to W, not W-1; so do we, and whoever goes on to the frame takes it back."""
+        """MMPose decodes the last cell to W, not W-1, and so does hrkit; the map to the frame takes it back."""
         height, width = self.input_size
         return (width - 1) / width, (height - 1) / height
 
-    def _gaussian(self, steps: torch.Tensor, center: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
-        return self._normal(steps - center) * self._within(steps, middle)
+    def profile(self, steps: Tensor, center: Tensor, middle: Tensor) -> Tensor:
+        """The Gaussian about the joint, cut off by its window."""
+        return self.gaussian(steps - center) * self.within(steps, middle)
 
-    def _refine(self, heatmaps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
+        """One Newton step on one-cell differences."""
         at = _log_blurred(heatmaps, points, 11, reach=1, low=1e-3, high=50.0)
         gradient = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1) / 2
         middle = at(0, 0)
@@ -176,15 +193,15 @@ class UDPCodec(Codec):
 def create_codec(name: str, *, input_size: Size, heatmap_size: Size, sigma: float) -> Codec:
     """The registered codec `name`; sizes are (height, width), `sigma` in heatmap px.
 
-    Raises `UnknownNameError` with the choices, `PluginError` if what a plugin builds is no `Codec`.
+    Raises `UnknownNameError` with the choices, or `PluginError` if a plugin builds something else than a `Codec`.
     """
     codec = registry.decoders.build(name, input_size=input_size, heatmap_size=heatmap_size, sigma=sigma)
     if not isinstance(codec, Codec):
-        raise PluginError(f"decoder {name!r} builds {type(codec).__name__}, which is no subclass of Codec")
+        raise PluginError(f"decoder {name!r} builds {type(codec).__name__}, which is not a subclass of Codec")
     return codec
 
 
-def peaks(heatmaps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     """(N,K,h,w) -> (N,K,2) float x, y of the highest cell (the first of equals) and its value (N,K)."""
     width = heatmaps.shape[3]
     scores, indices = heatmaps.flatten(2).max(2)
@@ -192,13 +209,13 @@ def peaks(heatmaps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _log_blurred(
-    heatmaps: torch.Tensor, points: torch.Tensor, kernel: int, *, reach: int, low: float, high: float = math.inf
-) -> Callable[[int, int], torch.Tensor]:
-    """`at(dx, dy)`: (N,K) the log of the blurred map dx, dy cells from each point, up to `reach`.
+    heatmaps: Tensor, points: Tensor, kernel: int, *, reach: int, low: float, high: float = math.inf
+) -> Callable[[int, int], Tensor]:
+    """A function `at(dx, dy)`: (N,K) logs of the blurred maps dx, dy cells from each point, up to `reach` cells.
 
-    Each map of (N,K,h,w) is smoothed by a Gaussian of `kernel` taps, zero outside, scaled to keep its peak value and
-    clamped to `low` and `high`; beyond a border is the value of the border. `points` are its peaks, (N,K,2) in
-    heatmap px. Only the patches which that needs are computed.
+    Each map of (N,K,h,w) is smoothed by a Gaussian of `kernel` taps, with zeros outside, scaled to keep its peak value
+    and clamped to `low` and `high`; beyond a border the value of the border counts. `points` are the peaks, (N,K,2) in
+    heatmap px. Only the patches around them are computed.
     """
     x, y = points.long().unbind(-1)
     width = heatmaps.shape[3]
@@ -208,8 +225,8 @@ def _log_blurred(
     cells = patch_rows[..., :, None] * width + patch_columns[..., None, :]
     patches = _precise(heatmaps.flatten(2).gather(2, cells.flatten(2)).view(cells.shape))
     smooth = row_taps @ patches @ column_taps.mT
-    # The scale is a constant in the log, which no derivative sees unless a clamp binds. It is 1 or more, and no blurred
-    # cell ends above the peak, so where none can bind the maximum of the whole map need not be known.
+    # The scale is a constant in the log, so derivatives do not see it unless a clamp binds. It is at least 1, and no
+    # blurred cell ends above the peak, so where no clamp can bind the maximum of the whole map is not needed.
     peak = patches.amax((2, 3))
     binds = (peak > 0) & ((smooth.amin((2, 3)) < low) | (peak > high))
     whole = (rows @ _precise(heatmaps[binds]) @ columns).amax((1, 2))
@@ -219,10 +236,10 @@ def _log_blurred(
     return lambda dx, dy: logs[..., reach + dy, reach + dx]
 
 
-def _patch_taps(matrix: torch.Tensor, at: torch.Tensor, kernel: int, reach: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Along one axis: (N,K,P) the cells that the blur up to `reach` from cell `at` (N,K) sees, (N,K,2*reach+1,P) taps.
+def _patch_taps(matrix: Tensor, at: Tensor, kernel: int, reach: int) -> tuple[Tensor, Tensor]:
+    """Along one axis: the cells (N,K,P) that blurring up to `reach` around `at` (N,K) reads, and their taps.
 
-    `matrix` is the axis's `_blur_matrix`; what is blurred beyond a border is the border.
+    Taps are (N,K,2*reach+1,P). `matrix` is the axis's `_blur_matrix`.
     """
     size = len(matrix)
     length = min(2 * reach + kernel, size)
@@ -233,43 +250,43 @@ def _patch_taps(matrix: torch.Tensor, at: torch.Tensor, kernel: int, reach: int)
 
 
 @functools.cache
-@torch.inference_mode(False)  # or what is kept from a first call in that mode could never be used outside it
-def _blur_matrix(size: int, kernel: int) -> torch.Tensor:
-    """(size,size) symmetric: row i holds the taps about cell i, of a deviation by OpenCV's rule for that kernel."""
+@torch.inference_mode(False)  # a tensor cached from inference mode could not be used outside it
+def _blur_matrix(size: int, kernel: int) -> Tensor:
+    """A symmetric (size,size) matrix whose row i holds the taps about cell i, by OpenCV's rule for that kernel."""
     sigma = 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8
     distance = (torch.arange(size)[:, None] - torch.arange(size)).double()
     normal = torch.exp(-((torch.arange(kernel).double() - kernel // 2) ** 2) / (2 * sigma**2)).sum()
     return torch.exp(-(distance**2) / (2 * sigma**2)) / normal * (distance.abs() <= kernel // 2)
 
 
-def _precise(heatmaps: torch.Tensor) -> torch.Tensor:
-    """In float64 where the device has it: a flat peak's Hessian is a small difference of large numbers."""
+def _precise(heatmaps: Tensor) -> Tensor:
+    """In float64 if the device has it: the Hessian of a flat peak is a small difference of large numbers."""
     return heatmaps if heatmaps.device.type == "mps" else heatmaps.double()
 
 
 class _Neighbours:
-    """`at(dx, dy)`: (N,K) the value dx, dy cells from each point; at a border that of the border."""
+    """Callable as `at(dx, dy)`: (N,K) values dx, dy cells from each point, clamped to the border."""
 
-    def __init__(self, maps: torch.Tensor, points: torch.Tensor) -> None:
+    def __init__(self, maps: Tensor, points: Tensor) -> None:
         self._flat = maps.flatten(2)
         self._height, self._width = maps.shape[2:]
         self._x, self._y = points.long().unbind(-1)
 
-    def __call__(self, dx: int, dy: int) -> torch.Tensor:
+    def __call__(self, dx: int, dy: int) -> Tensor:
         x = (self._x + dx).clamp(0, self._width - 1)
         y = (self._y + dy).clamp(0, self._height - 1)
         return self._flat.gather(2, (y * self._width + x)[..., None])[..., 0]
 
 
-def _inside(points: torch.Tensor, heatmap_size: Size, near: int, far: int | None = None) -> torch.Tensor:
-    """(N,K) whether a cell is at least `near` cells from the first and `far` (or as many) from behind the last."""
+def _inside(points: Tensor, heatmap_size: Size, near: int, far: int | None = None) -> Tensor:
+    """(N,K) whether a cell is at least `near` cells from the first and `far` (default `near`) from the end."""
     height, width = heatmap_size
     last = points.new_tensor([width, height]) - (near if far is None else far)
     return ((points >= near) & (points <= last)).all(-1)
 
 
-def _solve(xx: torch.Tensor, xy: torch.Tensor, yy: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """(N,K,2) the Newton step: inverse Hessian times gradient; 0 where the Hessian has no inverse."""
+def _solve(xx: Tensor, xy: Tensor, yy: Tensor, gradient: Tensor) -> Tensor:
+    """(N,K,2) Newton steps: the inverse Hessian times the gradient, and 0 where the Hessian is singular."""
     determinant = xx * yy - xy * xy
     singular = determinant == 0
     gx, gy = gradient.unbind(-1)

@@ -10,7 +10,6 @@ import torch
 from attrs import field, frozen
 from torch import Tensor, nn
 
-from hrkit.bottom_up import BottomUpModel
 from hrkit.pose_model import PoseModel
 from hrkit.testing import modules
 from hrkit.testing.report import Check, Finding, Wrong, examine, wrong
@@ -89,7 +88,7 @@ def _builds(trial: _Trial) -> None:
 
 
 def _shapes(trial: _Trial) -> None:
-    if issubclass(getattr(trial.module, "pose_model", PoseModel), BottomUpModel):
+    if not getattr(trial.module, "pose_model", PoseModel).needs_boxes:
         return  # a network that finds people by itself has maps of its own
     for joints, (height, width) in ((17, (64, 64)), (5, (96, 64))):  # which tells height from width
         (heatmaps,) = trial.call(trial.built(joints), trial.features(2, height, width))

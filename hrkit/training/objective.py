@@ -131,7 +131,7 @@ class _Logits(nn.Module):
         super().__init__()
         self.model = model
         if not hasattr(model.head, "logits"):
-            raise HrkitError(f"loss 'bce' needs a head with logits; {model.names[1]!r} has none, use loss='mse'")
+            raise HrkitError(f"loss 'bce' needs a head with logits; {model.spec.head!r} has none, use loss='mse'")
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.model.head.logits(self.model.backbone(images))  # type: ignore[operator]  # not on every head

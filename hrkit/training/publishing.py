@@ -120,7 +120,7 @@ def _read_report(folder: Path, model: PoseModel, wanted: bool) -> Mapping[str, A
         return None
     content = read_json(file)
     of = [content.get("model"), content.get("head"), content.get("input_size")] if isinstance(content, dict) else []
-    if of != [*model.names, list(model.input_size)]:
+    if of != [model.name, model.spec.head, list(model.input_size)]:
         raise HrkitError(f"{file} is of another network ({', '.join(map(str, of))}), not of {model.describe()}")
     return content
 
@@ -138,15 +138,15 @@ def write_files(run: Run, folder: Path, weights: str, licence: str | None = None
 def model_card(run: Run, weights: str, licence: str | None = None) -> str:
     """The card, in Markdown with the Hub's YAML in front; `weights` is what a user passes for them."""
     model, (height, width) = run.model, run.model.input_size
-    backbone, head = model.names
+    backbone, head = model.name, model.spec.head
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     skeleton = model.skeleton
     call = f'Pipeline.from_names("{backbone}", "lite_person", weights="{weights}")'
     facts = [
         ("Backbone, head", f"`{backbone}`, `{head}`"),
-        ("Input", f"{height}x{width} px (height x width), {model.channel_order.upper()}"),
+        ("Input", f"{height}x{width} px (height x width), {model.spec.channel_order.upper()}"),
         ("Parameters", f"{millions:.1f} million"),
-        ("Codec", f"`{model.codec_name}`, sigma {model.sigma:g}"),
+        ("Codec", f"`{model.spec.codec}`, sigma {model.spec.sigma:g}"),
         ("Joints", f"{len(skeleton)} ({skeleton.name}): {', '.join(skeleton.keypoint_names)}"),
     ]
     parts = [
@@ -171,7 +171,7 @@ def _front_matter(run: Run, licence: str | None) -> str:
     lines = ["---", "library_name: hrkit", "pipeline_tag: keypoint-detection"]
     if licence is not None:
         lines.append(f"license: {json.dumps(licence)}")
-    lines += ["tags:", "- pose-estimation", "- human-pose", f"- {json.dumps(run.model.names[0])}", "---"]
+    lines += ["tags:", "- pose-estimation", "- human-pose", f"- {json.dumps(run.model.name)}", "---"]
     return "\n".join(lines)
 
 

@@ -22,7 +22,6 @@ from attrs import frozen
 from torch import nn
 from tqdm import tqdm
 
-from hrkit.bottom_up import BottomUpModel
 from hrkit.datasets.base import KeypointDataset, concatenate
 from hrkit.datasets.loading import DatasetSpec, epoch_batches, epoch_rows, load_batches
 from hrkit.distributed import World, any_rank, gather_lists, joined_world
@@ -271,12 +270,12 @@ def build_teacher(config: TrainConfig, model: PoseModel) -> PoseModel | None:
     if config.teacher is None:
         return None
     teacher = create_pose_model(config.teacher, weights=config.teacher_weights, num_joints=None, input_size=None)
-    if isinstance(teacher, BottomUpModel):
+    if not teacher.needs_boxes:
         raise HrkitError(f"the teacher {config.teacher!r} sees whole pictures, not people one by one")
     for what, own, theirs in (
         ("joints", model.skeleton.keypoint_names, teacher.skeleton.keypoint_names),
         ("input size", model.input_size, teacher.input_size),
-        ("sigma", model.sigma, teacher.sigma),
+        ("sigma", model.spec.sigma, teacher.spec.sigma),
         ("kind of crops", model.create_codec().udp, teacher.create_codec().udp),
     ):
         if own != theirs:

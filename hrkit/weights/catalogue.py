@@ -6,122 +6,23 @@ Entries come from the registry, so those of plugins stand beside hrkit's own (`z
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
-from urllib.parse import urlsplit
-
-from attrs import Factory, field, frozen
-from attrs.converters import optional
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from hrkit import registry
 from hrkit.errors import UnknownNameError, WeightsError
 from hrkit.hookspecs import hookimpl
-from hrkit.skeletons import get_skeleton
 from hrkit.weights import downloads, hub
-
-Kind = Literal["pose", "detector", "backbone"]
-"""What weights fill: a pose model, a detector, or a backbone alone (from ImageNet, to start training with)."""
-
-KINDS = ("pose", "detector", "backbone")
-CHANNEL_ORDERS = ("rgb", "bgr")
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from hrkit.weights.entry import Kind, WeightsEntry
+from hrkit.weights.published import published_entries
 
 _SUFFIXES = (".pth", ".pt", ".weights", ".safetensors", ".bin", ".tar")
-_NAME = re.compile(r"\w[\w.+-]*")
-_CHECKSUM = re.compile(r"sha256:[0-9a-fA-F]{8,64}|sha1:[0-9a-fA-F]{8,40}")
-
-
-def _size(values: Iterable[int] | None) -> tuple[int, ...] | None:
-    return None if values is None else tuple(int(value) for value in values)
-
-
-def _floats(values: Iterable[float]) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
-
-
-def _copy(metrics: Mapping[str, float]) -> dict[str, float]:
-    return dict(metrics)
-
-
-@frozen
-class WeightsEntry:
-    """One set of weights, where it is, and everything a network must know to use it.
-
-    Raises `WeightsError` for a field that makes no sense.
-    """
-
-    name: str
-    """Also the name of the file in the cache: letters, digits and `_ . + -`."""
-    model: str
-    """The registered backbone or detector that the weights fill."""
-    kind: Kind = "pose"
-    url: str | None = None
-    checksum: str | None = None
-    """"sha256:<hex>" or "sha1:<hex>", whole or its first 8 digits and more."""
-    size: int | None = None
-    """Bytes, where known."""
-    file: Path | None = field(default=None, converter=optional(Path))
-    """A file that the plugin carries; nothing is downloaded then."""
-    head: str | None = None
-    """Registered name of the head; None is the backbone's default."""
-    codec: str = "msra"
-    sigma: float = 2.0
-    """Of the training targets, heatmap px."""
-    skeleton: str = "coco17"
-    input_size: tuple[int, int] | None = field(
-        default=Factory(lambda self: (256, 192) if self.kind == "pose" else None, takes_self=True), converter=_size
-    )
-    """(height, width) that the weights were trained with, px; None where no size is fixed, which poses need."""
-    mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, converter=_floats)
-    """Of pixel / 255, in the network's own channel order; so is `std`."""
-    std: tuple[float, float, float] = field(default=IMAGENET_STD, converter=_floats)
-    channel_order: Literal["rgb", "bgr"] = "rgb"
-    metrics: Mapping[str, float] = field(factory=dict, converter=_copy, hash=False)
-    """As published, 0 to 1: "AP", "AP50", "AP75", "AR", "AR50", ... or "PCKh", "PCKh@0.1"."""
-    licence: str = ""
-    source: str = ""
-    """Who published them."""
-    default: bool = False
-    """Whether these are meant where nobody says which."""
-
-    def __attrs_post_init__(self) -> None:
-        for wrong, problem in (
-            (not _NAME.fullmatch(self.name), "name is no plain file name"),
-            (not self.model, "model is empty"),
-            (self.kind not in KINDS, f"kind is {self.kind!r}, not one of {', '.join(KINDS)}"),
-            (self.url is None and self.file is None, "it needs a url or a file"),
-            (self.url is not None and urlsplit(self.url).scheme not in ("http", "https"), "url is not http or https"),
-            (self.checksum and not _CHECKSUM.fullmatch(self.checksum), "checksum is not sha256:<hex> or sha1:<hex>"),
-            (self.size is not None and self.size <= 0, "size is not positive"),
-            (not self.codec, "codec is empty"),
-            (not self.sigma > 0, "sigma is not positive"),
-            (not self._has_sound_size(), "input_size is not (height, width)"),
-            (len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0, "mean and std are not three a piece"),
-            (self.channel_order not in CHANNEL_ORDERS, f"channel_order is {self.channel_order!r}, not rgb or bgr"),
-        ):
-            if wrong:
-                raise WeightsError(f"weights entry {self.name!r}: {problem}")
-        get_skeleton(self.skeleton)
-
-    def _has_sound_size(self) -> bool:
-        if self.input_size is None:
-            return self.kind != "pose"
-        return len(self.input_size) == 2 and min(self.input_size) > 0
-
-    @property
-    def num_joints(self) -> int:
-        """K of the skeleton."""
-        return len(get_skeleton(self.skeleton))
 
 
 @hookimpl
 def register_weights() -> Sequence[WeightsEntry]:
     """hrkit's own entries."""
-    from hrkit.weights.published import published_entries  # it needs WeightsEntry, so it cannot come first
-
     return published_entries()
 
 
@@ -226,8 +127,7 @@ def cache_path(entry: WeightsEntry) -> Path:
     """Where the file of an entry is: what the plugin carries, or its place in the cache, downloaded or not."""
     if entry.file is not None:
         return entry.file
-    suffix = PurePosixPath(urlsplit(entry.url or "").path).suffix
-    return downloads.cache_dir() / f"{entry.name}{suffix or '.pth'}"
+    return downloads.cache_dir() / entry.file_name
 
 
 def is_cached(entry: WeightsEntry) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from hrkit.weights.catalogue import WeightsEntry
+from hrkit.weights.entry import WeightsEntry
 
 _MMPOSE = "https://download.openmmlab.com/mmpose"
 _TORCHVISION = "https://download.pytorch.org/models"

@@ -13,7 +13,6 @@ from scipy.ndimage import convolve1d
 
 from hrkit.errors import HrkitError
 from hrkit.heads.codecs import _log_blurred, create_codec, peaks
-from hrkit.heads.flip import flip_back, merge_flipped
 
 NAMES = ["msra", "dark", "udp"]
 SIZES = [((256, 192), 2.0), ((384, 288), 3.0), ((256, 256), 2.0)]
@@ -140,13 +139,15 @@ def test_patches_give_what_the_whole_blurred_map_gives(
         np.testing.assert_allclose((at(dx, dy) - at(0, 0)).numpy(), there - middle, atol=1e-8)
 
 
-def test_flip_back_twice_is_nothing_and_the_shift_moves_right() -> None:
+def test_mirroring_twice_is_nothing_and_the_shift_moves_right() -> None:
     maps = torch.rand(2, 3, 4, 5)
-    swap = [0, 2, 1]
-    torch.testing.assert_close(flip_back(flip_back(maps, swap), swap), maps)
-    merged = merge_flipped(torch.zeros_like(maps), maps, shift=True) * 2
-    torch.testing.assert_close(merged[..., 1:], maps[..., :-1])
-    torch.testing.assert_close(merged[..., 0], maps[..., 0])
+    swap = np.array([0, 2, 1])
+    unshifted = _codec("udp").mirrored(maps, swap)
+    torch.testing.assert_close(_codec("udp").mirrored(unshifted, swap), maps)
+    shifted = _codec("msra").mirrored(maps, swap)
+    torch.testing.assert_close(shifted[..., 1:], unshifted[..., :-1])
+    torch.testing.assert_close(shifted[..., 0], unshifted[..., 0])
+    np.testing.assert_array_equal(_codec("msra").mirrored(maps.numpy(), swap), shifted.numpy())
 
 
 @pytest.mark.parametrize("name", NAMES)

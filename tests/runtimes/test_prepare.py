@@ -199,7 +199,7 @@ def test_whatever_the_cpu_can_do_float16_runs() -> None:
     exact, half = (model.prepared(precision=name) for name in ("float32", "float16"))
     crops = half.normalise(torch.zeros(2, 96, 64, 3, dtype=torch.uint8))
     assert crops.dtype == torch.float16
-    torch.testing.assert_close(half.heatmaps(crops), exact.heatmaps(crops.float()), atol=0.05, rtol=0.05)
+    torch.testing.assert_close(half.outputs(crops), exact.outputs(crops.float()), atol=0.05, rtol=0.05)
 
 
 @needs_onednn
@@ -207,11 +207,11 @@ def test_whatever_the_cpu_can_do_float16_runs() -> None:
 def test_a_prepared_model_knows_what_it_knew(tmp_path: Path) -> None:
     model = create_pose_model("hrnet_w4", input_size=(96, 64), num_joints=5)
     fast = model.prepared(precision="bfloat16")
-    assert (fast.input_size, fast.heatmap_size, fast.names) == ((96, 64), (24, 16), model.names)
+    assert (fast.heatmap_size, fast.name, fast.spec) == ((24, 16), model.name, model.spec)
     assert fast.skeleton is model.skeleton
     assert (fast.device, fast.dtype) == (CPU, torch.bfloat16)
     assert fast.prepared(precision="float32") is fast
-    assert fast.heatmaps(fast.normalise(torch.zeros(2, 96, 64, 3, dtype=torch.uint8))).dtype == torch.float32
+    assert fast.outputs(fast.normalise(torch.zeros(2, 96, 64, 3, dtype=torch.uint8))).dtype == torch.float32
     with pytest.raises(HrkitError, match="cannot be saved"):
         fast.save(tmp_path / "fast.safetensors")
     with pytest.raises(UnknownNameError, match="unknown runtime 'magic'"):

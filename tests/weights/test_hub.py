@@ -109,7 +109,7 @@ def test_published_weights_know_their_network(hub: Hub, run: Path) -> None:
         model = create_pose_model(backbone, weights=weights, num_joints=None, input_size=None)
         assert model.input_size == (96, 64)
         assert model.skeleton.keypoint_names == get_skeleton("mpii16").keypoint_names
-        assert (model.codec_name, model.sigma, model.names[0]) == ("dark", 1.5, NETWORK)
+        assert (model.spec.codec, model.spec.sigma, model.name) == ("dark", 1.5, NETWORK)
         state = checkpoints.read_checkpoint(run / "best.safetensors").state
         assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     pipeline = Pipeline.from_names("hf-hub:owner/name", "synthetic", device="cpu")
@@ -259,8 +259,8 @@ def test_answers_that_make_no_sense(hub: Hub, answer: bytes) -> None:
         ({"backbone": "no_such_net"}, UnknownNameError, "unknown backbone 'no_such_net'"),
         ({"backbone": "hf-hub:owner/other"}, UnknownNameError, "unknown backbone"),
         ({"backbone": "timm/hf-hub:owner/other"}, HrkitError, "timm has no model"),
-        ({"backbone": NETWORK}, WeightsError, "its metadata is no good"),
-        ({"backbone": NETWORK, "backbone_options": [1]}, WeightsError, "its metadata is no good"),
+        ({"backbone": NETWORK}, WeightsError, "its metadata cannot be used"),
+        ({"backbone": NETWORK, "backbone_options": [1]}, WeightsError, "its metadata cannot be used"),
         ({"backbone": NETWORK, "backbone_options": {"checkpoint_path": "/tmp/x.pth"}}, HrkitError, "is not taken"),
         ({"backbone": NETWORK, "backbone_options": {"act_layer": "none"}}, HrkitError, NETWORK),
         ({"backbone": NETWORK, "backbone_options": {"pretrained_cfg": {"file": "x"}}}, HrkitError, "is not taken"),

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from hrkit import geometry, warping
-from hrkit.bottom_up import BottomUpModel
 from hrkit.errors import HrkitError
+from hrkit.pose_model import BottomUpModel
 from hrkit.profiling import section
 from hrkit.runtimes.prepare import OWN
 from hrkit.structures import Detections, Frame, Poses, Skeleton
@@ -28,7 +28,7 @@ from hrkit_higherhrnet.pictures import input_size, to_input
 if TYPE_CHECKING:
     from hrkit.datasets.base import KeypointDataset
     from hrkit.datasets.loading import Samples
-    from hrkit.pose_model import PoseModel, PreparedPoseModel
+    from hrkit.pose_model import PoseModel
     from hrkit.training.config import Augmentation, TrainConfig
     from hrkit.training.objective import Objective
 
@@ -55,10 +55,10 @@ class HigherModel(BottomUpModel):
 
     def prepared(
         self, device: torch.device | str = "cpu", precision: str = "auto", runtime: str = "auto"
-    ) -> PreparedPoseModel:
+    ) -> PoseModel:
         """The same made fast; runtimes that are registered are made for one size."""
         fast = super().prepared(device, precision, runtime)
-        vars(fast)["one_size"] = runtime not in OWN
+        fast.one_size = runtime not in OWN  # type: ignore[assignment]  # its own attribute
         return fast
 
     @torch.inference_mode()

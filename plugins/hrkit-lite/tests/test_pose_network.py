@@ -52,7 +52,7 @@ def test_the_weights_in_the_package_fit(registered: ModuleType, name: str, megab
     assert catalogue.fetch(entry).stat().st_size <= megabytes * 1_000_000
     model = create_pose_model(name, weights="auto").eval()
     assert isinstance(model.head, LiteHead)
-    assert (model.names, model.codec_name, model.sigma) == ((name, "lite"), "dark", 2.0)
+    assert (model.name, model.spec.head, model.spec.codec, model.spec.sigma) == (name, "lite", "dark", 2.0)
     state = safetensors.torch.load_file(catalogue.fetch(entry))
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[key].float()) for key, value in model.state_dict().items())

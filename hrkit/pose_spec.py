@@ -1,0 +1,110 @@
+"""What a pose network takes and gives, recorded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from hrkit.errors import HrkitError
+from hrkit.skeletons import coco17, get_skeleton
+from hrkit.structures import Size, Skeleton
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CHANNEL_ORDERS = ("rgb", "bgr")
+
+
+def _skeleton(given: Skeleton | str) -> Skeleton:
+    return get_skeleton(given) if isinstance(given, str) else given
+
+
+def as_size(values: Iterable[int] | None) -> Size | None:
+    """`values` as a tuple of whole numbers; None stays None."""
+    return None if values is None else tuple(int(value) for value in values)  # type: ignore[return-value]  # checked
+
+
+def _floats(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+@frozen(kw_only=True)
+class PoseSpec:
+    """All that cutting a crop for a network and reading its output must know.
+
+    Every part of hrkit that records a network (weights entries, weights files, exported files, reports) records these
+    values. Raises `HrkitError` for a value that makes no sense, `UnknownNameError` for an unknown skeleton.
+    """
+
+    skeleton: Skeleton = field(default=coco17, converter=_skeleton)
+    """The joints, in the order of the output; also given by the name of a known skeleton."""
+    head: str | None = None
+    """Registered name of the head; None is the backbone's default."""
+    codec: str = "msra"
+    """Registered name of the codec that reads the output."""
+    sigma: float = 2.0
+    """Deviation of the training targets, heatmap px."""
+    input_size: Size | None = field(default=None, converter=as_size)
+    """(height, width) of the crops, px; None if no size is fixed."""
+    mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, converter=_floats)
+    """The input is (pixel / 255 - mean) / std, each per channel in `channel_order`."""
+    std: tuple[float, float, float] = field(default=IMAGENET_STD, converter=_floats)
+    channel_order: str = "rgb"
+    """"rgb" or "bgr"."""
+
+    def __attrs_post_init__(self) -> None:
+        for problem in self.problems():
+            raise HrkitError(problem)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, as sentences for a message; empty if they make sense."""
+        sound_size = self.input_size is None or (len(self.input_size) == 2 and min(self.input_size) > 0)
+        checks = (
+            (bool(self.codec), "codec is empty"),
+            (self.sigma > 0, f"sigma must be above 0, not {self.sigma}"),
+            (sound_size, f"input_size must be (height, width), each above 0, not {self.input_size}"),
+            (
+                len(self.mean) == len(self.std) == 3 and min(self.std) > 0,
+                "mean and std need three values each, and std must be above 0",
+            ),
+            (self.channel_order in CHANNEL_ORDERS, f"channel_order must be rgb or bgr, not {self.channel_order!r}"),
+        )
+        return [problem for right, problem in checks if not right]
+
+    @property
+    def num_joints(self) -> int:
+        """The number of joints K."""
+        return len(self.skeleton)
+
+    def replaced(self, **values: Any) -> PoseSpec:
+        """A plain `PoseSpec` that takes each of `values` that is not None, and keeps its own value otherwise."""
+        own = {name: getattr(self, name) for name in attrs.fields_dict(PoseSpec)}
+        return PoseSpec(**own | {name: value for name, value in values.items() if value is not None})
+
+    def to_metadata(self) -> dict[str, Any]:
+        """The values as plain data for a file, with the whole skeleton; `from_metadata` reads them again."""
+        skeleton = {
+            "name": self.skeleton.name,
+            "keypoint_names": self.skeleton.keypoint_names,
+            "edges": self.skeleton.edges,
+            "flip_pairs": self.skeleton.flip_pairs,
+            "sigmas": self.skeleton.sigmas.tolist(),
+        }
+        values = {name: getattr(self, name) for name in attrs.fields_dict(PoseSpec) if name != "skeleton"}
+        return {**values, "skeleton": skeleton}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> PoseSpec:
+        """The values that `to_metadata` wrote; further keys are ignored.
+
+        Raises `HrkitError` if a value is missing or makes no sense.
+        """
+        try:
+            values = {name: metadata[name] for name in attrs.fields_dict(PoseSpec)}
+            return cls(**{**values, "skeleton": Skeleton(**values["skeleton"])})
+        except KeyError as error:
+            raise HrkitError(f"{error} is missing") from None
+        except (TypeError, ValueError) as error:
+            raise HrkitError(str(error)) from None

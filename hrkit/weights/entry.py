@@ -1,0 +1,79 @@
+"""One set of weights: what it is of, where it is, and who made it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Literal
+from urllib.parse import urlsplit
+
+from attrs import Factory, field, frozen
+from attrs.converters import optional
+
+from hrkit.errors import WeightsError
+from hrkit.pose_spec import PoseSpec, as_size
+from hrkit.structures import Size
+
+Kind = Literal["pose", "detector", "backbone"]
+"""What weights fill: a pose model, a detector, or a backbone alone (from ImageNet, as a start for training)."""
+
+KINDS = ("pose", "detector", "backbone")
+
+_NAME = re.compile(r"\w[\w.+-]*")
+_CHECKSUM = re.compile(r"sha256:[0-9a-fA-F]{8,64}|sha1:[0-9a-fA-F]{8,40}")
+
+
+def _copy(metrics: Mapping[str, float]) -> dict[str, float]:
+    return dict(metrics)
+
+
+@frozen
+class WeightsEntry(PoseSpec):
+    """One set of weights, where it is, and, as a `PoseSpec`, everything that using it takes.
+
+    Raises `WeightsError` for a field that makes no sense, `UnknownNameError` for an unknown skeleton.
+    """
+
+    name: str
+    """Unique; also the name of the file in the cache: letters, digits and `_ . + -`."""
+    model: str
+    """The registered backbone or detector that the weights fill."""
+    kind: Kind = "pose"
+    url: str | None = None
+    checksum: str | None = None
+    """"sha256:<hex>" or "sha1:<hex>", in full or at least its first 8 digits."""
+    size: int | None = None
+    """Bytes, if known."""
+    file: Path | None = field(default=None, converter=optional(Path))
+    """A file that the plugin carries; then nothing is downloaded."""
+    input_size: Size | None = field(
+        default=Factory(lambda self: (256, 192) if self.kind == "pose" else None, takes_self=True), converter=as_size
+    )
+    """(height, width) that the weights were trained with, px; None if no size is fixed. Pose weights need one."""
+    metrics: Mapping[str, float] = field(factory=dict, converter=_copy, hash=False)
+    """As published, 0 to 1: "AP", "AP50", "AP75", "AR", "AR50", ... or "PCKh", "PCKh@0.1"."""
+    licence: str = ""
+    source: str = ""
+    """Who published them."""
+    default: bool = False
+    """Whether `weights="auto"` takes this entry."""
+
+    def __attrs_post_init__(self) -> None:
+        checks = (
+            (_NAME.fullmatch(self.name), "name is not a plain file name"),
+            (self.model, "model is empty"),
+            (self.kind in KINDS, f"kind is {self.kind!r}, not one of {', '.join(KINDS)}"),
+            (self.url or self.file, "it needs a url or a file"),
+            (self.url is None or urlsplit(self.url).scheme in ("http", "https"), "url is not http or https"),
+            (not self.checksum or _CHECKSUM.fullmatch(self.checksum), "checksum is not sha256:<hex> or sha1:<hex>"),
+            (self.size is None or self.size > 0, "size is not positive"),
+            (self.kind != "pose" or self.input_size, "input_size is missing"),
+        )
+        for problem in [*(problem for right, problem in checks if not right), *self.problems()]:
+            raise WeightsError(f"weights entry {self.name!r}: {problem}")
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called in the cache."""
+        return self.name + (PurePosixPath(urlsplit(self.url or "").path).suffix or ".pth")
