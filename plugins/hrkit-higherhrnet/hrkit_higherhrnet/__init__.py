@@ -1,11 +1,11 @@
-"""HigherHRNet for hrkit: everybody in a picture at once, without a person detector."""
+"""HigherHRNet for hrkit: finds all people in a picture at once, without a person detector."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hrkit import hookimpl
+from hrkit.hookspecs import hookimpl, lazy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,35 +15,24 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_backbones() -> Mapping[str, Callable[..., nn.Module]]:
-    """`higher_hrnet_w32` and `higher_hrnet_w48`, the published ones, and any other width."""
+    """The published `higher_hrnet_w32` and `higher_hrnet_w48`, and any other width."""
+    build = "hrkit_higherhrnet.network:higher_backbone"
     return {
-        "higher_hrnet_w32": lambda **options: _backbone("32", **options),
-        "higher_hrnet_w48": lambda **options: _backbone("48", **options),
-        "higher_hrnet_w*": _backbone,
+        "higher_hrnet_w32": lazy(build, "32"),
+        "higher_hrnet_w48": lazy(build, "48"),
+        "higher_hrnet_w*": lazy(build),
     }
 
 
 @hookimpl
 def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
-    """`higher`."""
-    return {"higher": _head}
+    """The head `higher`."""
+    return {"higher": lazy("hrkit_higherhrnet.network:HigherHead")}
 
 
 @hookimpl
 def register_weights() -> Sequence[WeightsEntry]:
-    """The authors' own weights and MMPose's."""
+    """The weights of the authors and of MMPose."""
     from hrkit_higherhrnet.weights import published_entries
 
     return published_entries()
-
-
-def _backbone(width: str, **options: Any) -> nn.Module:
-    from hrkit_higherhrnet.network import higher_backbone
-
-    return higher_backbone(width, **options)
-
-
-def _head(**options: Any) -> nn.Module:
-    from hrkit_higherhrnet.network import HigherHead
-
-    return HigherHead(**options)

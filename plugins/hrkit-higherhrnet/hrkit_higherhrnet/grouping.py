@@ -1,12 +1,11 @@
-"""From maps of joints and tags to people: peaks, grouping by associative embedding, and the joints that are missing.
+"""Groups the peaks of heatmaps into people by associative embedding, and searches for joints that are missing.
 
-Newell et al., Associative Embedding, NIPS 2017, as the official HigherHRNet code does it (lib/core/group.py), in its
-settings. Where that looks at every cell for each person, `search` bounds what a block of cells can hold and looks into
-few; the results are the same.
+Newell et al., Associative Embedding, NIPS 2017, as in the official HigherHRNet code (lib/core/group.py) with its
+settings. The official code looks at every cell for each person. `search` bounds the values in blocks of cells and looks
+into few blocks; the results are the same.
 
-Shapes: K joints, P people, T tags a joint (one of each pass of the network), maps (H,W). Points are (x, y) in cells;
-those of people lie at a cell's middle, half a cell from its corner, or a quarter from there towards the higher
-neighbour.
+Shapes: K joints, P people, T tags per joint (one per pass of the network), maps (H,W). Points are (x, y) in cells. The
+points of people lie a quarter cell from the middle of a cell, towards the higher neighbour along each axis.
 """
 
 from __future__ import annotations
@@ -16,54 +15,53 @@ from collections.abc import Sequence
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from hrkit_higherhrnet.maps import Maps, look
+from hrkit_higherhrnet.matching import match
 from hrkit_higherhrnet.search import Floats, Ints
 
-NEAR = 1e-4
-"""What a tag's distance, as far as it matters, counts beside the official cost. That often leaves several assignments
-equal, where this takes the one with most tags near enough."""
+NEW_PERSON = 1e10
+"""Cost of a new person if there are more peaks than people, as in the official code."""
 
 
 @frozen(kw_only=True)
 class Grouping:
-    """How peaks become people; the defaults are the official settings."""
+    """Settings of the grouping. The defaults are the official ones."""
 
     max_people: int = 30
-    """The highest peaks of each joint that are looked at; of more people in a picture not all are found."""
+    """Most peaks per joint, highest first. If a picture has more people, not all are found."""
     detection_threshold: float = 0.1
-    """Peaks must be above it."""
+    """Peaks must be above this value."""
     tag_threshold: float = 1.0
-    """Tags further apart are of two people."""
+    """Tags this far apart belong to two people."""
     adjust: bool = True
-    """Whether joints are moved a quarter cell towards the higher neighbour."""
+    """Whether to move joints a quarter cell towards the higher neighbour."""
     refine: bool = True
-    """Whether joints that a person lacks are looked for where its tags are."""
+    """Whether to search for the joints that a person lacks, near the person's tags."""
 
 
 @frozen(eq=False)
 class People:
-    """P people of one picture."""
+    """The P people in one picture."""
 
     keypoints: Floats
-    """(P,K,2) x, y, cells; (0, 0) for a joint that nobody saw."""
+    """(P,K,2) x, y in cells; (0, 0) for a joint that was not found."""
     keypoint_scores: Floats
-    """(P,K) the heatmap there; 0 for a joint that nobody saw."""
+    """(P,K) heatmap values; 0 for a joint that was not found."""
     scores: NDArray[np.float64]
-    """(P,) mean of the joints' scores before the missing ones were looked for: what the official AP sorts by."""
+    """(P,) mean scores of the grouped joints, without those found by the search. The official AP sorts by these."""
     tags: Floats
-    """(P,K,T) of the joints that were grouped, 0 for the others."""
+    """(P,K,T) tags of the grouped joints; 0 for the others."""
 
     def __len__(self) -> int:
         return len(self.scores)
 
 
 def group(heatmaps: Floats, tags: Floats, order: Sequence[int], settings: Grouping | None = None) -> People:
-    """(K,H,W) heatmaps and (T,K,H,W) tags of a picture -> its people; `settings` None are the official ones.
+    """Groups heatmaps (K,H,W) and tags (T,K,H,W) of a picture into people, with the official settings by default.
 
-    `order` is the order in which joints are grouped, those that are seen best first. A cell that is no number in any of
-    its maps is no peak. Nobody is P = 0.
+    Joints are grouped in this `order`, those that are seen best first. A cell that is NaN or infinite in any map is not
+    a peak.
     """
     settings = settings or Grouping()
     maps = look(heatmaps, tags, settings.detection_threshold, settings.max_people)
@@ -78,10 +76,10 @@ def group(heatmaps: Floats, tags: Floats, order: Sequence[int], settings: Groupi
 
 
 def _assign(values: Sequence[Floats], embeddings: Sequence[Floats], order: Sequence[int], settings: Grouping) -> Ints:
-    """(P,K) which peak of a joint belongs to each person, -1 for none.
+    """(P,K) the index of each person's peak per joint, or -1.
 
-    `values` (n_k,) and `embeddings` (n_k,T) are of the peaks of each joint. One joint after the other is shared out:
-    each peak goes to the person whose mean tags are nearest, all at once (Hungarian method), or starts a person.
+    `values` (n_k,) and `embeddings` (n_k,T) are heatmap values and tags of the peaks of each joint. Joint by joint, all
+    peaks are assigned to the people with the nearest mean tags. A peak that is near nobody starts a new person.
     """
     members = np.full((0, len(values)), -1)
     sums = np.zeros((0, embeddings[0].shape[1]))
@@ -92,13 +90,12 @@ def _assign(values: Sequence[Floats], embeddings: Sequence[Floats], order: Seque
         if known and len(score):
             means = sums[:known] / (members[:known] >= 0).sum(1)[:, None]
             distance = np.sqrt(np.square(tag[:, None] - means).sum(2))
-            cost = 100 * np.rint(distance) - score[:, None] + NEAR * np.minimum(distance, settings.tag_threshold)
-            # with more peaks than people some start people of their own: those that would cost most
-            spare = np.full((len(score), max(0, len(score) - known)), 1e6 + cost.max())
-            rows, columns = linear_sum_assignment(np.concatenate([cost, spare], axis=1))
-            fits = columns < known
-            fits[fits] = distance[rows[fits], columns[fits]] < settings.tag_threshold
-            owners[rows[fits]] = columns[fits]
+            cost = 100 * np.rint(distance) - score[:, None]
+            spare = np.full((len(score), max(0, len(score) - known)), NEW_PERSON)
+            columns = match(np.concatenate([cost, spare], axis=1))
+            near = np.flatnonzero(columns < known)
+            near = near[distance[near, columns[near]] < settings.tag_threshold]
+            owners[near] = columns[near]
         new = np.flatnonzero(owners < 0)
         owners[new] = len(members) + np.arange(len(new))
         members = np.concatenate([members, np.full((len(new), len(values)), -1)])
@@ -109,7 +106,7 @@ def _assign(values: Sequence[Floats], embeddings: Sequence[Floats], order: Seque
 
 
 def _people(maps: Maps, cells: Ints, settings: Grouping) -> People:
-    """People by the flat cells (P,K) of their joints, -1 for none."""
+    """The people, given the flat cells (P,K) of their joints or -1."""
     which = np.broadcast_to(np.arange(len(maps.heatmaps)), cells.shape)
     seen = cells >= 0
     at = np.where(seen, cells, 0)
@@ -119,7 +116,7 @@ def _people(maps: Maps, cells: Ints, settings: Grouping) -> People:
     found, added = at, np.zeros_like(seen)
     if settings.refine and len(cells):
         mean_tags = (own_tags.sum(1) / seen.sum(1)[:, None]).astype(np.float32)
-        missing, people = np.nonzero(~seen.T)  # joint by joint, whose maps then stay in the cache
+        missing, people = np.nonzero(~seen.T)  # joint by joint, which keeps each map in the cache
         found = at.copy()
         found[people, missing] = maps.best_cells(missing, mean_tags[people])
         values, _ = maps.at(which, found)
@@ -133,7 +130,7 @@ def _people(maps: Maps, cells: Ints, settings: Grouping) -> People:
 
 
 def _adjusted(heatmaps: Floats, cells: Ints) -> Floats:
-    """(P,K,2) the middle of flat cells (P,K), a quarter cell towards the higher neighbour along each axis."""
+    """(P,K,2) the middles of flat cells (P,K), moved a quarter cell towards the higher neighbour along each axis."""
     joints, height, width = heatmaps.shape
     y, x = cells // width, cells % width
     which = np.arange(joints)

@@ -1,13 +1,13 @@
-"""Grouping by its definition, one person, joint and cell after the other: slow, and plain to see that it is right."""
+"""Grouping straight from its definition: one person, joint and cell after the other. Slow and easy to check."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+from munkres import Munkres
 
 
 def plain_group(heatmaps, tags, order, *, max_people=30, threshold=0.1, tag_threshold=1.0, adjust=True, refine=True):
-    """(K,H,W) and (T,K,H,W) -> a list of people, each (K,2) points, (K,) scores and the person's score."""
+    """Heatmaps (K,H,W) and tags (T,K,H,W) -> a list of people: points (K,2), scores (K,) and the person's score."""
     people = []
     for joint in order:
         peaks = []
@@ -21,11 +21,10 @@ def plain_group(heatmaps, tags, order, *, max_people=30, threshold=0.1, tag_thre
         taken = {}
         if groups and peaks:
             means = [np.mean(person["tags"], axis=0) for person in groups]
-            apart = np.array([[np.linalg.norm(tag - mean) for mean in means] for tag in embeddings])
-            cost = 100 * np.round(apart) + 1e-4 * apart.clip(max=tag_threshold)
-            cost -= np.array([[peak[0]] for peak in peaks])
-            spare = np.full((len(peaks), max(0, len(peaks) - len(groups))), 1e6)
-            for row, column in zip(*linear_sum_assignment(np.concatenate([cost, spare], axis=1)), strict=True):
+            apart = np.array([[np.sqrt(((tag - mean) ** 2).sum()) for mean in means] for tag in embeddings])
+            cost = 100 * np.round(apart) - np.array([[peak[0]] for peak in peaks])
+            spare = np.full((len(peaks), max(0, len(peaks) - len(groups))), 1e10)
+            for row, column in Munkres().compute(np.concatenate([cost, spare], axis=1).tolist()):
                 if column < len(groups) and apart[row, column] < tag_threshold:
                     taken[row] = groups[column]
         for row, ((score, y, x), tag) in enumerate(zip(peaks, embeddings, strict=True)):
@@ -57,7 +56,7 @@ def _finished(person, heatmaps, tags, adjust, refine):
 
 
 def quarter(heatmap, y, x):
-    """The middle of a cell, a quarter cell towards the higher neighbour along each axis."""
+    """The middle of a cell, moved a quarter cell towards the higher neighbour along each axis."""
     height, width = heatmap.shape
     right, left = heatmap[y, min(x + 1, width - 1)], heatmap[y, max(x - 1, 0)]
     below, above = heatmap[min(y + 1, height - 1), x], heatmap[max(y - 1, 0), x]

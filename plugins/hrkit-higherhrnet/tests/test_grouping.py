@@ -1,7 +1,8 @@
-"""Grouping gives what the official code gives, and what its definition says, whatever the maps hold."""
+"""Grouping agrees with the official code and with its definition, whatever the maps hold."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,18 @@ from hrkit_higherhrnet.maps import look
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_maps import made_maps
-from plain_grouping import plain_group
 from scipy.optimize import linear_sum_assignment
 
 ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16)
+
+
+@pytest.fixture(scope="module")
+def plain_group() -> Callable[..., list]:
+    """The plain version."""
+    pytest.importorskip("munkres", reason="munkres<2 is not installed")
+    import plain_grouping
+
+    return plain_grouping.plain_group
 
 
 def distance(people: People, points: np.ndarray, scores: np.ndarray, person_scores: np.ndarray) -> float:
@@ -40,6 +49,13 @@ def test_the_official_people(shared: Path, people: str, scores: str, how: dict) 
     assert distance(found, wanted[..., :2], wanted[..., 2], reference[scores]) <= 0.01
 
 
+def assert_same(found: People, wanted: list) -> None:
+    points, scores, person_scores = zip(*wanted, strict=True) if wanted else ([], [], [])
+    joints = found.keypoints.shape[1]
+    shapes = ((points, (joints, 2)), (scores, (joints,)), (person_scores, ()))
+    assert distance(found, *(np.array(one).reshape(len(wanted), *shape) for one, shape in shapes)) < 1e-5
+
+
 @settings(max_examples=25)
 @given(
     st.integers(0, 6),
@@ -49,15 +65,34 @@ def test_the_official_people(shared: Path, people: str, scores: str, how: dict) 
     st.booleans(),
     st.booleans(),
 )
-def test_as_defined(people: int, size: tuple[int, int], passes: int, seed: int, adjust: bool, refine: bool) -> None:
+def test_as_defined(
+    plain_group: Callable[..., list],
+    people: int,
+    size: tuple[int, int],
+    passes: int,
+    seed: int,
+    adjust: bool,
+    refine: bool,
+) -> None:
     heatmaps, tags = made_maps(people, size, joints=5, passes=passes, seed=seed)
     order = np.random.default_rng(seed).permutation(5).tolist()
     found = group(heatmaps, tags, order, Grouping(max_people=4, adjust=adjust, refine=refine))
-    wanted = plain_group(heatmaps, tags, order, max_people=4, adjust=adjust, refine=refine)
-    stacked = [np.array(values).reshape(len(wanted), *shape) for values, shape in zip(
-        zip(*wanted, strict=True) if wanted else ([], [], []), ((5, 2), (5,), ()), strict=True
-    )]  # fmt: skip
-    assert distance(found, *stacked) < 1e-5
+    assert_same(found, plain_group(heatmaps, tags, order, max_people=4, adjust=adjust, refine=refine))
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.375, 1.0, 3.0]), st.integers(1, 2))
+def test_the_same_people_where_costs_are_equal(
+    plain_group: Callable[..., list], seed: int, step: float, passes: int
+) -> None:
+    random = np.random.default_rng(seed)
+    heatmaps, tags = np.zeros((4, 15, 25), np.float32), np.zeros((passes, 4, 15, 25), np.float32)
+    cells = np.s_[:, 2::5, 2::5]
+    heatmaps[cells] = random.choice(np.array([0, 0.25, 0.5, 0.75], np.float32), (4, 3, 5))
+    tags[:, :, 2::5, 2::5] = step * random.integers(0, 5, (passes, 4, 3, 5))
+    order = random.permutation(4).tolist()
+    found = group(heatmaps, tags, order, Grouping(max_people=8, refine=False))
+    assert_same(found, plain_group(heatmaps, tags, order, max_people=8, refine=False))
 
 
 @settings(max_examples=40)

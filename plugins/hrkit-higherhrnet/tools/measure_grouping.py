@@ -1,10 +1,9 @@
-"""Measures how long grouping takes on one core, in use and in a plain way.
+"""Measures the time of grouping on one core, and that of the plain version in `tests/plain_grouping.py`.
 
     python tools/measure_grouping.py [PEOPLE]
 
-Maps are made up with noise, at half the size of the network's input as it gives them, and brought to that size as in
-use. The plain version, `tests/plain_grouping.py`, goes through people, joints and cells one after the other, as the
-official code does.
+The maps are synthetic, with noise. As in use, they have half the size of the network's input and are resized to it.
+Like the official code, the plain version goes through people, joints and cells one by one.
 """
 
 from __future__ import annotations
@@ -47,20 +46,20 @@ def main(people: int) -> None:
     for seen in (1.0, 0.9, 0.7):
         for side in (256, 512, 640):
             maps = [doubled(one) for one in made_maps(people, (side // 2, side // 2), seen=seen)]
-            started = time.perf_counter()
+            started = time.process_time()
             found = len(plain_group(*maps, order))
-            plain = f"plain {1e3 * (time.perf_counter() - started):.0f} ms"
+            plain = f"plain {1e3 * (time.process_time() - started):.0f} ms"
             took = measured(maps, order)
             print(f"{seen:.0%} of the joints seen, {side}x{side}, {found} people: {took}, {plain}", flush=True)
 
 
 def measured(maps: list[np.ndarray], order: list[int]) -> str:
-    """The median, lowest and highest time, in words."""
+    """The median, lowest and highest time, as text."""
     seconds = []
     for _ in range(ROUNDS):
-        started = time.perf_counter()
+        started = time.process_time()
         group(*maps, order)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     return f"{1e3 * statistics.median(seconds):.1f} ms ({1e3 * min(seconds):.1f} to {1e3 * max(seconds):.1f})"
 
 

@@ -5,11 +5,10 @@ Importing this package does not load torchvision; building a detector does.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hrkit import hookimpl
+from hrkit.hookspecs import hookimpl, lazy
 
 if TYPE_CHECKING:
     from hrkit.weights.catalogue import WeightsEntry
@@ -38,19 +37,13 @@ NAMES = tuple(row.split()[0] for row in _ROWS.strip().splitlines())
 @hookimpl
 def register_detectors() -> Mapping[str, Callable[..., TorchvisionDetector]]:
     """torchvision's detectors; see `hrkit_torchvision.detector.build` for their options."""
-    return {name: functools.partial(_build, name) for name in NAMES}
+    return {name: lazy("hrkit_torchvision.detector:build", name) for name in NAMES}
 
 
 @hookimpl
 def register_weights() -> Sequence[WeightsEntry]:
     """torchvision's weights, trained on COCO: one entry per detector."""
     return [_entry(*row.split()) for row in _ROWS.strip().splitlines()]
-
-
-def _build(name: str, **options: Any) -> TorchvisionDetector:  # Any: see `build`
-    from hrkit_torchvision.detector import build
-
-    return build(name, **options)
 
 
 def _entry(model: str, input_size: str, box_ap: str, file: str) -> WeightsEntry:
