@@ -1,12 +1,13 @@
-"""Output files appear whole or not at all; what is wrong with a JSON file is said in one line."""
+"""Files found, written whole or not at all, and read with errors of one line."""
 
 import contextlib
+import glob
 import json
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,51 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def find_files(source: str, endings: Sequence[str], *, deep: bool = False) -> tuple[str, list[str]]:
+    """The root of a path, folder or glob, and the files it stands for.
+
+    A path that exists, or that is no glob, stands for itself, also with `*` in its name. Files without one of the
+    `endings` and hidden files are left out of folders and of globs that end in `*`. With `deep`, folders, also those
+    that a glob matches, include everything below them. The root is the folder, the fixed prefix of the glob, or the
+    parent of the file.
+    """
+
+    def counts(name: str) -> bool:
+        return not name.startswith(".") and name.lower().endswith(tuple(endings))
+
+    if os.path.isdir(source):
+        return source, list(_below(source, counts, deep))
+    if os.path.exists(source) or not glob.has_magic(source):
+        return os.path.dirname(source), [source]
+    pattern = root = os.path.normpath(source)
+    while glob.has_magic(root):
+        root = os.path.dirname(root)
+    matches = glob.iglob(pattern[len(root) :].lstrip(os.sep), root_dir=root or None, recursive=True)
+    found: list[str] = []
+    for path in sorted(os.path.join(root, match) for match in matches):
+        if os.path.isdir(path):
+            found += _below(path, counts, deep) if deep else ()
+        elif not source.endswith("*") or counts(os.path.basename(path)):
+            found.append(path)
+    return root, found
+
+
+def _below(folder: str, counts: Callable[[str], bool], deep: bool) -> Iterator[str]:
+    """The files of a folder that count. Folders behind links come last, so files keep the names they have without."""
+    tops = [folder]
+    seen: set[str] = set()
+    for top in tops:
+        for parent, folders, files in os.walk(top):
+            real = os.path.realpath(parent)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if deep and not name.startswith("."))
+            tops += filter(os.path.islink, (os.path.join(parent, name) for name in folders))  # os.walk skips links
+            yield from (os.path.join(parent, name) for name in sorted(files) if counts(name))
 
 
 def plain_stem(name: str | os.PathLike[str]) -> str:

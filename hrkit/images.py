@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import PIL.ImageOps
 from numpy.typing import NDArray
 
 from hrkit.errors import ImageError
-from hrkit.files import atomic_path
+from hrkit.files import atomic_path, find_files
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 """Endings that count as pictures in a folder."""
@@ -72,33 +72,17 @@ def write_image(path: str | os.PathLike[str], frame: NDArray[np.uint8]) -> None:
 
 
 def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
-    """The pictures a path, folder or glob stands for, sorted by name.
+    """The pictures that a path, folder or glob stands for, sorted by name.
 
-    A path that exists is taken as it is, also with `*` in its name. Of a folder, and of a glob that ends in `*`, hidden
-    files and those of other endings are left out. Raises `ImageError` if nothing fits.
+    A path that exists is taken as it is, also with `*` in its name. Hidden files, and files with other endings in a
+    folder or for a glob that ends in `*`, are left out. Raises `ImageError` if nothing is found.
     """
     if not os.fspath(pattern):
         raise ImageError("the name of a picture is empty")
-    path = Path(pattern)
-    if path.is_dir():
-        found = _pictures_among(path.iterdir())
-    elif path.exists() or not any(sign in str(pattern) for sign in "*?["):
-        return [path]
-    else:
-        anchor = Path(path.anchor) if path.anchor else Path()
-        try:
-            fitting = anchor.glob(str(path.relative_to(anchor)))
-            found = _pictures_among(fitting) if path.name.endswith("*") else [e for e in fitting if e.is_file()]
-        except ValueError as error:
-            raise ImageError(f"{pattern}: {error}") from None
+    _, found = find_files(os.fspath(pattern), ENDINGS)
     if not found:
         raise ImageError(f"{pattern}: no pictures there ({', '.join(ENDINGS)})")
-    return sorted(found)
-
-
-def _pictures_among(entries: Iterable[Path]) -> list[Path]:
-    pictures = (entry for entry in entries if entry.suffix.lower() in ENDINGS and not entry.name.startswith("."))
-    return [entry for entry in pictures if entry.is_file()]
+    return sorted(map(Path, found))
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ BUILT_INS = (
     "hrkit.datasets",
     "hrkit.runtimes",
     "hrkit.weights.catalogue",
-    "hrkit.extraction.engines",
+    "hrkit.extraction.worker",
     "hrkit.commands",
 )
 """Modules of hrkit that implement hooks; named by strings, so that the registry imports none of them."""

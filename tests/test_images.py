@@ -359,7 +359,7 @@ def folder(tmp_path: Path) -> Path:
         ("", ["a.PNG", "b.jpg"]),
         ("b.jpg", ["b.jpg"]),
         ("missing.jpg", ["missing.jpg"]),
-        ("*.jpg", [".hidden.jpg", "b.jpg"]),
+        ("*.jpg", ["b.jpg"]),
         ("[ab].*", ["a.PNG", "b.jpg"]),
         ("?.jpg", ["b.jpg"]),
         ("*", ["a.PNG", "b.jpg"]),

@@ -1,17 +1,17 @@
-"""Keypoint files: what a part file holds, in the formats that other programs read.
+"""Keypoint files: the rows of a part file in formats that other programs read.
 
-| ending | what |
+| ending | content |
 |---|---|
-| `.csv` | a row a person: `frame,time,id,score,x1,y1,x2,y2`, then `<joint>_x,<joint>_y,<joint>_score`; missing: empty |
-| `.jsonl` | a line a frame: `frame`, `time`, `people` as `Poses.to_dict` has them; missing: null |
+| `.csv` | a row per person: `frame,time,id,score,x1,y1,x2,y2`, then `JOINT_x,JOINT_y,JOINT_score`; missing: empty |
+| `.jsonl` | a line per frame: `frame`, `time`, `people` as in `Poses.to_dict`; missing: null |
 | `.json` | COCO keypoint results: `image_id` is the frame, `track_id` the person's id; missing joints: 0, 0, 0 |
-| `.parquet` | the columns of csv, typed; meta in the schema, as json under `hrkit`; missing: null |
-| `.npz` | a row a person: `frame`, `time`, `id` (-1: none), `score`, `box` (N,4), `box_score`, `keypoints` (N,K,3); \
-`frame_times` (F,) of every frame; `keypoint_names` (K,); `meta`, as json; missing: NaN |
-| `.openpose` | a folder with a json a frame, as OpenPose writes; missing joints: 0, 0, 0 |
+| `.parquet` | the columns of csv, typed; meta in the schema, as JSON under `hrkit`; missing: null |
+| `.npz` | a row per person: `frame`, `time`, `id` (-1: none), `score`, `box` (N,4), `box_score`, `keypoints` (N,K,3); \
+`frame_times` (F,) of all frames; `keypoint_names` (K,); `meta`, as JSON; missing: NaN |
+| `.openpose` | a folder with a JSON file per frame, as OpenPose writes; missing joints: 0, 0, 0 |
 
-Boxes and joints are frame px, times seconds. What has no place for meta has it beside it in `FILE.meta.json`, and the
-folder in its `meta.json`: that of the part file, the version of hrkit, and `frames`, how many there are.
+Boxes and joints are frame px, times seconds. Meta is that of the part file, plus the version of hrkit and the number of
+`frames`. A format without a place for it has it beside the file in `FILE.meta.json`, the folder in its `meta.json`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import json
 import os
 import tempfile
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,14 @@ from numpy.typing import NDArray
 
 from hrkit import __version__
 from hrkit.errors import HrkitError, UnknownNameError
-from hrkit.extraction.part_file import FrameRows, plain, read_part
+from hrkit.extraction.part_file import FrameRows, Meta, plain, read_part
 from hrkit.files import atomic_path, plain_stem
 from hrkit.skeletons import coco17
 
 Frames = Iterable[FrameRows]
-Meta = Mapping[str, Any]
 
 BATCH = 16_384
-"""Frames and people that are held in memory at once; the rows of a group in parquet."""
+"""Frames and people held in memory at once. In parquet, each batch is a row group."""
 
 OPENPOSE_18 = (
     *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
@@ -50,7 +49,7 @@ OPENPOSE_18 = (
 
 
 def format_of(target: str | os.PathLike[str], format: str | None = None) -> str:
-    """Of `FORMATS`, the one named or, where None is, the one of the ending. Raises `HrkitError` with the choices."""
+    """The named format, or that of the target's ending if None. Raises `HrkitError` with the choices."""
     if format is not None:
         if format not in FORMATS:
             raise UnknownNameError("keypoint format", format, FORMATS)
@@ -63,7 +62,7 @@ def format_of(target: str | os.PathLike[str], format: str | None = None) -> str:
 
 
 def check_format(target: str | os.PathLike[str], format: str | None = None) -> str:
-    """The format that `write_keypoints` would write; to be called before the work.
+    """The format that `write_keypoints` would write. Call it before the work to find mistakes early.
 
     Raises `HrkitError` as `format_of` does, if the format's library is missing, for a folder in place of a file, and,
     for openpose, for a folder that is not empty.
@@ -79,7 +78,7 @@ def check_format(target: str | os.PathLike[str], format: str | None = None) -> s
 
 
 def write_keypoints(part: str | os.PathLike[str], target: str | os.PathLike[str], format: str | None = None) -> None:
-    """Writes what a part file holds to `target`, frame by frame; all of it, or nothing. A file there is replaced.
+    """Writes the content of a part file to `target`, frame by frame, completely or not at all. Replaces a file there.
 
     Raises `HrkitError` as `check_format` does and for a damaged part file, `OSError` as the file system does.
     """
@@ -91,26 +90,31 @@ def write_keypoints(part: str | os.PathLike[str], target: str | os.PathLike[str]
 def write_frames(
     frames: Frames, meta: Meta, target: str | os.PathLike[str], format: str | None = None, *, meta_beside: bool = True
 ) -> None:
-    """As `write_keypoints`, of frames in memory; `meta` has `keypoint_names` and whatever else readers should know.
+    """Writes frames in memory as `write_keypoints` does. `meta` has `keypoint_names` and what else readers should know.
 
-    Without `meta_beside` what has no place for it goes without.
+    Without `meta_beside`, no meta is written for a format that has no place for it.
     """
     kind, path = check_format(target, format), Path(os.path.abspath(target))
     meta = {"hrkit": __version__, **meta}
-    if kind in _WRITERS:
-        _WRITERS[kind](frames, meta, path)
-        return
-    with _beside_meta(path, meta) if meta_beside else atomic_path(path) as temporary:
-        _TEXT_WRITERS[kind](frames, meta, temporary)
+    with _whole_folder(path) if kind == "openpose" else atomic_path(path) as temporary:
+        _WRITERS[kind](frames, meta, temporary)
+        if kind in _WITHOUT_META and meta_beside:
+            write_meta(meta_path(path), meta)
 
 
 def meta_path(target: str | os.PathLike[str]) -> Path:
-    """Where what a file has no place for stands: `FILE.meta.json` beside it."""
+    """The path of the meta beside a file: `FILE.meta.json`."""
     path = Path(target)
     return path.with_name(f"{path.name}.meta.json")
 
 
-# formats
+def write_meta(path: Path, meta: Meta) -> None:
+    """Writes meta to a file of its own, with the version of hrkit."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({"hrkit": __version__, **meta}, indent=1) + "\n", encoding="utf-8")
+
+
+# formats: each function writes to the path that it is given
 
 
 def _write_csv(frames: Frames, meta: Meta, path: Path) -> None:
@@ -118,27 +122,19 @@ def _write_csv(frames: Frames, meta: Meta, path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_column_names(meta))
         for frame in frames:
-            joints = frame.keypoints.reshape(len(frame), 3 * len(meta["keypoint_names"]))
-            rows = plain(np.column_stack([frame.scores, frame.boxes, joints]))
+            rows = plain(np.column_stack([frame.scores, frame.boxes, _flat(frame.keypoints)]))
             people = zip(_ids(frame), rows, strict=True)
             writer.writerows([frame.index, frame.time, track_id, *row] for track_id, row in people)
 
 
 def _write_jsonl(frames: Frames, meta: Meta, path: Path) -> None:
-    names = meta["keypoint_names"]
+    names = ("id", "score", "box", "box_score", "keypoints")
     with path.open("w", encoding="utf-8") as file:
         for frame in frames:
-            columns = (frame.scores, frame.boxes, frame.box_scores, frame.keypoints)
-            people = [
-                {
-                    "id": track_id,
-                    "score": score,
-                    "box": box,
-                    "box_score": box_score,
-                    "keypoints": dict(zip(names, triples, strict=True)),
-                }
-                for track_id, score, box, box_score, triples in zip(_ids(frame), *map(plain, columns), strict=True)
-            ]
+            columns = map(plain, (frame.scores, frame.boxes, frame.box_scores, frame.keypoints))
+            people = [dict(zip(names, person, strict=True)) for person in zip(_ids(frame), *columns, strict=True)]
+            for person in people:
+                person["keypoints"] = dict(zip(meta["keypoint_names"], person["keypoints"], strict=True))
             line = {"frame": frame.index, "time": frame.time, "people": people}
             file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
 
@@ -147,9 +143,8 @@ def _write_coco(frames: Frames, meta: Meta, path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         before = "[\n"
         for frame in frames:
-            joints = _zero_where_missing(frame.keypoints).reshape(len(frame), 3 * len(meta["keypoint_names"]))
-            people = zip(_ids(frame), np.nan_to_num(frame.scores).tolist(), joints.tolist(), strict=True)
-            for track_id, score, triples in people:
+            joints = _flat(_zero_where_missing(frame.keypoints)).tolist()
+            for track_id, score, triples in zip(_ids(frame), np.nan_to_num(frame.scores).tolist(), joints, strict=True):
                 result = {"image_id": frame.index, "category_id": 1, "keypoints": triples, "score": score}
                 tracked = {} if track_id is None else {"track_id": track_id}
                 file.write(before + json.dumps({**result, **tracked}, separators=(",", ":")))
@@ -157,24 +152,23 @@ def _write_coco(frames: Frames, meta: Meta, path: Path) -> None:
         file.write("[]\n" if before == "[\n" else "\n]\n")
 
 
-def _write_parquet(frames: Frames, meta: Meta, target: Path) -> None:
+def _write_parquet(frames: Frames, meta: Meta, path: Path) -> None:
     arrow = _pyarrow()
     import pyarrow.parquet
 
     types = {"frame": arrow.int64(), "time": arrow.float64(), "id": arrow.int64()}
     fields = [(name, types.get(name, arrow.float32())) for name in _column_names(meta)]
     schema = arrow.schema(fields, metadata={"hrkit": json.dumps(meta)})
-    with atomic_path(target) as temporary, pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         for batch in _batches(frames):
             rows = _arrays(batch, len(meta["keypoint_names"]))
-            joints = rows["keypoints"].reshape(len(rows["frame"]), 3 * len(meta["keypoint_names"]))
-            values = np.column_stack([rows["score"], rows["box"], joints])
+            values = np.column_stack([rows["score"], rows["box"], _flat(rows["keypoints"])])
             columns = [rows["frame"], rows["time"], arrow.array(rows["id"], mask=rows["id"] < 0)]
             columns += [arrow.array(np.ascontiguousarray(column), from_pandas=True) for column in values.T]
             writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
 
 
-def _write_npz(frames: Frames, meta: Meta, target: Path) -> None:
+def _write_npz(frames: Frames, meta: Meta, path: Path) -> None:
     times, batches = array("d"), []
     for batch in _batches(frames):
         times.extend(frame.time for frame in batch)
@@ -183,50 +177,44 @@ def _write_npz(frames: Frames, meta: Meta, target: Path) -> None:
     arrays["frame_times"] = np.array(times)
     arrays["keypoint_names"] = np.array(meta["keypoint_names"], np.str_)
     arrays["meta"] = np.array(json.dumps(meta))
-    with atomic_path(target) as temporary, temporary.open("wb") as file:
+    with path.open("wb") as file:
         np.savez(file, **arrays)
 
 
-def _write_openpose(frames: Frames, meta: Meta, target: Path) -> None:
-    """`STEM_000000000000_keypoints.json` and so on, STEM being that of `source` in meta, else of the folder.
+def _write_openpose(frames: Frames, meta: Meta, folder: Path) -> None:
+    """Writes `STEM_000000000000_keypoints.json` and so on. STEM is that of meta's `source`, or else of the folder.
 
-    COCO's 17 joints come in the order of `OPENPOSE_18`, others in their own; meta.json has it as `pose_keypoints_2d`.
-    The neck is the mean of the shoulders, as sure as the less sure of them, and missing where one of them is.
-    `person_id` is -1 for who has no id.
+    The 17 joints of COCO come in the order of `OPENPOSE_18`, others in their own; `pose_keypoints_2d` in meta.json has
+    the order. The neck is the mean of the shoulders, with the lower of their scores, and missing if one of them is.
+    `person_id` is -1 for a person without an id.
     """
     names = meta["keypoint_names"]
     as_openpose = set(names) == set(coco17.keypoint_names)
     order = list(OPENPOSE_18) if as_openpose else names
-    stem = plain_stem(str(meta.get("source") or target))
-    with _whole_folder(target) as folder:
-        for frame in frames:
-            triples = _with_neck(frame.keypoints, names) if as_openpose else frame.keypoints
-            joints = _zero_where_missing(triples).reshape(len(frame), 3 * len(order)).tolist()
-            people = [
-                {"person_id": [-1 if track_id is None else track_id], "pose_keypoints_2d": row}
-                for track_id, row in zip(_ids(frame), joints, strict=True)
-            ]
-            text = json.dumps({"version": 1.3, "people": people}, separators=(",", ":"))
-            (folder / f"{stem}_{frame.index:012d}_keypoints.json").write_text(text, encoding="utf-8")
-        _write_meta(folder / "meta.json", {**meta, "pose_keypoints_2d": order})
+    stem = plain_stem(str(meta.get("source") or folder))
+    for frame in frames:
+        triples = _with_neck(frame.keypoints, names) if as_openpose else frame.keypoints
+        people = [
+            {"person_id": [-1 if track_id is None else track_id], "pose_keypoints_2d": row}
+            for track_id, row in zip(_ids(frame), _flat(_zero_where_missing(triples)).tolist(), strict=True)
+        ]
+        text = json.dumps({"version": 1.3, "people": people}, separators=(",", ":"))
+        (folder / f"{stem}_{frame.index:012d}_keypoints.json").write_text(text, encoding="utf-8")
+    write_meta(folder / "meta.json", {**meta, "pose_keypoints_2d": order})
 
 
-_TEXT_WRITERS: Mapping[str, Callable[[Frames, Meta, Path], None]] = {
+_WRITERS: dict[str, Callable[[Frames, Meta, Path], None]] = {
     "csv": _write_csv,
     "jsonl": _write_jsonl,
     "json": _write_coco,
-}
-"""Of formats without a place for meta; they write to the path given, as it is."""
-
-_WRITERS: Mapping[str, Callable[[Frames, Meta, Path], None]] = {
     "parquet": _write_parquet,
     "npz": _write_npz,
     "openpose": _write_openpose,
 }
-"""They put the file, or folder, into place themselves."""
+_WITHOUT_META = ("csv", "jsonl", "json")
 
-FORMATS = (*_TEXT_WRITERS, *_WRITERS)
-"""Names of the formats, which are the endings of their files, too."""
+FORMATS = tuple(_WRITERS)
+"""Names of the formats, which are also the endings of their files."""
 
 
 # rows
@@ -238,13 +226,18 @@ def _column_names(meta: Meta) -> list[str]:
 
 
 def _ids(frame: FrameRows) -> list[int | None]:
-    """None for who has none."""
+    """One id per person, None for a person without one."""
     ids = [-1] * len(frame) if frame.ids is None else frame.ids.tolist()
     return [track_id if track_id >= 0 else None for track_id in ids]
 
 
+def _flat(triples: NDArray[Any]) -> NDArray[Any]:  # floats of either size
+    """(N,K,3) -> (N,3K)."""
+    return triples.reshape(len(triples), 3 * triples.shape[1])
+
+
 def _zero_where_missing(triples: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,K,3) x, y, score; 0, 0, 0 for joints of which any is missing, as COCO and OpenPose have it."""
+    """(N,K,3) with 0, 0, 0 for each joint that misses a value, as COCO and OpenPose want it."""
     return np.where(np.isnan(triples).any(2, keepdims=True), 0.0, triples)
 
 
@@ -258,7 +251,7 @@ def _with_neck(triples: NDArray[np.float64], names: Sequence[str]) -> NDArray[np
 
 
 def _batches(frames: Frames) -> Iterator[list[FrameRows]]:
-    """Frames with `BATCH` people and frames together, then what is left: one at least, perhaps without any."""
+    """The frames in lists of about `BATCH` frames and people together. The last list may be empty."""
     batch: list[FrameRows] = []
     size = 0
     for frame in frames:
@@ -270,8 +263,8 @@ def _batches(frames: Frames) -> Iterator[list[FrameRows]]:
     yield batch
 
 
-def _arrays(batch: Sequence[FrameRows], joints: int) -> dict[str, NDArray[Any]]:
-    """Everybody in these frames, a row each; -1 for no id."""
+def _arrays(batch: Sequence[FrameRows], joints: int) -> dict[str, NDArray[Any]]:  # of several types
+    """Everybody in these frames, one row each; the id is -1 for a person without one."""
     people = [len(frame) for frame in batch]
     nobody = (np.zeros(0), np.zeros((0, 4)), np.zeros(0), np.zeros((0, joints, 3)))
     parts = [nobody, *((frame.scores, frame.boxes, frame.box_scores, frame.keypoints) for frame in batch)]
@@ -290,7 +283,7 @@ def _arrays(batch: Sequence[FrameRows], joints: int) -> dict[str, NDArray[Any]]:
 # files
 
 
-def _pyarrow() -> Any:
+def _pyarrow() -> Any:  # pyarrow has no types
     try:
         import pyarrow
     except ImportError:
@@ -298,28 +291,15 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _write_meta(path: Path, meta: Meta) -> None:
-    path.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _beside_meta(target: Path, meta: Meta) -> Iterator[Path]:
-    """As `atomic_path`, with meta in a file beside it: where the one is, the other is."""
-    with atomic_path(target) as temporary:
-        yield temporary
-        with atomic_path(meta_path(target)) as beside:
-            _write_meta(beside, meta)
-
-
 @contextlib.contextmanager
 def _whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder to fill, moved to `target` if the block succeeds, in place of an empty folder there."""
-    target = target.resolve()  # a link to a folder stays
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
-        folder = Path(temporary, target.name)  # whose permissions are those of any other
+    """A temporary folder to fill. It replaces an empty folder at `target` if the block succeeds."""
+    real = target.resolve()  # a link to a folder stays
+    real.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=real.parent) as temporary:
+        folder = Path(temporary, target.name)  # unlike `temporary`, it has the usual permissions
         folder.mkdir()
         yield folder
         with contextlib.suppress(FileNotFoundError):
-            target.rmdir()
-        folder.rename(target)
+            real.rmdir()
+        folder.rename(real)

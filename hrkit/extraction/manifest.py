@@ -1,8 +1,8 @@
-"""What became of the inputs of a folder: a line each in `FOLDER/.hrkit/manifest.jsonl`, added as it is known.
+"""The manifest of an output folder: one line per result in `FOLDER/.hrkit/manifest.jsonl`, written as it is known.
 
-The first line is the header, `{"hrkit": version, "settings": {...}}`, for a folder holds the files of one setting. Then
-come lines such as `{"input": "a/x.jpg", "reason": "", "frames": 1, "people": 2, "seconds": 0.03}`, where the last of an
-input counts. One process writes it. What failed when it was tried last is in `FOLDER/failures.csv`.
+The first line is the header, `{"hrkit": version, "settings": {...}}`; a folder holds files of one setting only. Lines
+such as `{"input": "a/x.jpg", "reason": "", "frames": 1, "people": 2, "seconds": 0.03}` follow, and the last line of an
+input counts. Only one process writes it. `FOLDER/failures.csv` lists the inputs that failed when last tried.
 """
 
 from __future__ import annotations
@@ -11,38 +11,38 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from attrs import asdict, frozen
 from filelock import FileLock, Timeout
 
 from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
-from hrkit.extraction.part_file import difference
+from hrkit.extraction.part_file import Meta, as_json, difference
 from hrkit.files import atomic_path
 
 FAILURES = "failures.csv"
 _HEADER = ("input", "reason")
 
 META = "meta.json"
-"""What all files of a folder have in common: the networks, the skeleton, the settings."""
+"""What all files of a folder have in common: networks, skeleton, settings."""
 
 
 @frozen
 class Result:
-    """What became of one input."""
+    """The outcome of one input."""
 
     input: str
     """Its name among the inputs."""
     reason: str = ""
-    """Why it failed, in a line; empty where it did not."""
+    """Why it failed, in one line; empty if it did not."""
     frames: int = 0
-    """In its file; where it failed, those before that."""
+    """Frames in its file; for a damaged video, those before the damage."""
     people: int = 0
-    """Rows that were added to its file."""
+    """Rows added to its file."""
     seconds: float = 0.0
 
     @property
@@ -52,26 +52,26 @@ class Result:
 
 
 def reason_of(error: Exception) -> str:
-    """In one line; what hrkit does not say itself with the type of the error."""
+    """The error in one line, preceded by its type unless the message says enough."""
     known = isinstance(error, (HrkitError, OSError))
     return one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
 
 
 def manifest_path(folder: str | os.PathLike[str]) -> Path:
-    """Where the manifest of a folder lies."""
+    """The path of a folder's manifest."""
     return Path(folder, ".hrkit", "manifest.jsonl")
 
 
 def unfinished_path(output: str) -> Path:
-    """Where what is not whole yet lies: of processes that were killed, too."""
+    """The folder of unfinished files, including those of killed processes."""
     return Path(output, ".hrkit", "unfinished")
 
 
 @contextlib.contextmanager
 def held(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Keeps a folder of files to one run at a time, until that ends or is killed; the folder is made if missing.
+    """Reserves an output folder for one run, until the block ends or the process dies. A missing folder is made.
 
-    Raises `HrkitError` where another run holds it, and where nothing can be written.
+    Raises `HrkitError` if another run has it, and if nothing can be written there.
     """
     lock = FileLock(manifest_path(folder).with_name("lock"))
     try:
@@ -89,23 +89,23 @@ def held(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 
 class Manifest:
-    """The manifest of a folder: read first; written from entering it as a context manager on.
+    """The manifest of a folder. Creating it reads the file; entering it as a context manager starts writing.
 
-    `done` are the inputs of which nothing is missing, by the runs before; `failed` are those that failed when they
-    were tried last, with the reasons, whichever run that was. Raises `HrkitError` for a folder that was begun with
-    other settings and holds anything, and for what is no manifest; not with `overwrite`, which begins anew. The folder
-    is to be `held` meanwhile.
+    `done` holds the inputs that earlier runs finished, and `failed` those that failed when last tried, with the
+    reasons. Reserve the folder with `held` first.
+
+    Raises `HrkitError` for a file that is no manifest, and for one with other settings if any file was made. With
+    `overwrite` an existing manifest is ignored.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    def __init__(self, folder: Path, settings: Meta, *, overwrite: bool = False) -> None:
         self.folder = folder
         self.begun = False
-        """Whether there is one from a run before, which this run goes on with."""
+        """Whether this run continues an earlier one."""
         self.done: set[str] = set()
         self.failed: dict[str, str] = {}
-        self._settings = json.loads(json.dumps(dict(settings)))
+        self._settings = as_json(settings)
         self._end = 0
-        self._outdated = False
         path = manifest_path(folder)
         if not overwrite and path.exists():
             with path.open("rb") as lines:
@@ -124,25 +124,22 @@ class Manifest:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._file.close()
-        if self._outdated:
-            self._list_failures()
+        self._list_failures()
 
     def add(self, result: Result) -> None:
-        """Writes down what became of an input.
+        """Records a result.
 
-        A failure that is new is listed at once. What is in the list and does not hold any more stays there until the
-        manifest is left, or entered by the next run: to write a long list anew for each input would take for ever.
+        A new failure is listed at once. Entries of the list that no longer hold stay until the manifest is left,
+        because rewriting a long list for each input would take too long.
         """
         self._append(asdict(result))
         listed = self.failed.pop(result.input, None)
         if result.failed:
             self.failed[result.input] = result.reason
-        if listed is not None:
-            self._outdated = self._outdated or listed != result.reason
-        elif result.failed:
-            path = self.folder / FAILURES
-            rows = [(result.input, result.reason)] if path.exists() else [_HEADER, (result.input, result.reason)]
-            _write_rows(path, "a", rows)
+            if listed is None:
+                path = self.folder / FAILURES
+                row = (result.input, result.reason)
+                _write_rows(path, "a", [row] if path.exists() else [_HEADER, row])
 
     def _list_failures(self) -> None:
         path = self.folder / FAILURES
@@ -151,16 +148,15 @@ class Manifest:
                 _write_rows(temporary, "w", [_HEADER, *self.failed.items()])
         else:
             path.unlink(missing_ok=True)
-        self._outdated = False
 
-    def _append(self, record: Mapping[str, Any]) -> None:
+    def _append(self, record: Meta) -> None:
         self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
 
     def _read(self, lines: BinaryIO, path: Path) -> None:
         header = lines.readline()
         if not header.endswith(b"\n"):
-            return  # killed while it began
+            return  # the run was killed at its start
         try:
             before = json.loads(header)["settings"]
         except (ValueError, LookupError, TypeError):
@@ -168,30 +164,30 @@ class Manifest:
         end, made = len(header), False
         for line in lines:
             if not line.endswith(b"\n"):
-                break  # killed while it was written
+                break  # the run was killed while it wrote this line
             end += len(line)
-            with contextlib.suppress(ValueError, LookupError, TypeError):  # a damaged line: an input is made once more
+            with contextlib.suppress(ValueError, LookupError, TypeError):  # after a damaged line its input is redone
                 record = json.loads(line)
                 made = made or record["frames"] > 0
                 name, reason = record["input"], record["reason"]
+                self.done.discard(name)
                 self.failed.pop(name, None)
                 if reason:
-                    self.done.discard(name)
                     self.failed[name] = reason
                 else:
                     self.done.add(name)
-        differing = difference(before, self._settings)
-        if differing and made:
+        changed = difference(before, self._settings)
+        if not changed:
+            self.begun, self._end = True, end
+        elif made:
             raise HrkitError(
-                f"{self.folder} was begun with other settings: {differing}; pass those again, name another folder, or "
+                f"{self.folder} was begun with other settings: {changed}; pass those again, name another folder, or "
                 "pass --overwrite to begin anew"
             )
-        if differing:
-            self.done, self.failed = set(), {}
         else:
-            self.begun, self._end = True, end
+            self.done, self.failed = set(), {}
 
 
 def _write_rows(path: Path, mode: str, rows: Iterable[tuple[str, str]]) -> None:
-    with path.open(mode, encoding="utf-8", errors="surrogateescape", newline="") as file:  # names may be any bytes
+    with path.open(mode, encoding="utf-8", errors="surrogateescape", newline="") as file:  # names may hold any bytes
         csv.writer(file, lineterminator="\n").writerows(rows)

@@ -1,4 +1,4 @@
-"""From pictures and videos to a file of keypoints each, wherever it runs."""
+"""The work on the inputs of an extraction: what is made of each, and by whom."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-import numpy as np
-from attrs import evolve
+from attrs import asdict, evolve, frozen
 
-from hrkit import __version__
 from hrkit.errors import HrkitError
-from hrkit.extraction.formats import meta_path, write_frames
+from hrkit.extraction.formats import meta_path, write_frames, write_meta
 from hrkit.extraction.inputs import in_batches, is_picture
 from hrkit.extraction.manifest import META, Result, reason_of, unfinished_path
 from hrkit.extraction.one_video import extract, keypoint_meta
 from hrkit.extraction.part_file import frame_rows, part_path, read_part
-from hrkit.files import atomic_path
+from hrkit.hookspecs import hookimpl
 from hrkit.images import read_image
 from hrkit.pipeline import Pipeline
 from hrkit.structures import Frame, Poses
@@ -30,77 +28,119 @@ from hrkit.tracking.follower import FRAMES_AT_ONCE, Follower
 from hrkit.video.files import SourceInfo, VideoFile, VideoFrame
 from hrkit.video.prefetch import prefetched
 
-if TYPE_CHECKING:
-    from hrkit.extraction.many_inputs import Job
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
+
+@hookimpl
+def register_engines() -> Mapping[str, Callable[..., Iterator[Result]]]:
+    """hrkit's own engine."""
+    return {"local": local}
+
+
+def local(inputs: Sequence[str], job: Job) -> Iterator[Result]:
+    """Makes the files one after another, in this process."""
+    return job.load()(inputs)
+
+
+@frozen
+class Job:
+    """What is made of each input. It holds plain values only, so it can be sent to another process."""
+
+    root: str
+    """Absolute path of the folder that names of inputs are relative to."""
+    output: str
+    """Absolute path of the folder of the keypoint files."""
+    format: str
+    model: Mapping[str, Any]
+    """Arguments of `Pipeline.from_names`."""
+    following: Mapping[str, Any]
+    """Arguments of `Follower`, for videos. Pictures use `max_people` only."""
+    max_frames: int | None = None
+    """Frames per video; None for all."""
+
+    def load(self) -> Callable[[Iterable[str]], Iterator[Result]]:
+        """Loads the networks and returns the function that makes the files of inputs, given their names.
+
+        Raises as `Pipeline.from_names` and `Follower` do.
+        """
+        return Extractor(self)
+
+    def source(self, name: str) -> str:
+        """The path of an input."""
+        return os.path.join(self.root, name)
+
+    def target(self, name: str) -> Path:
+        """The file of an input: its whole name plus the format, so that no two inputs share a file."""
+        return Path(self.output, f"{name}.{self.format}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that the content of the files depends on. The device is not part of it."""
+        settings = {name: value for name, value in asdict(self).items() if name != "output"}
+        return {**settings, "model": {name: value for name, value in self.model.items() if name != "device"}}
 
 
 class Extractor:
-    """Makes the files of a job; called with names of inputs, it gives a `Result` for each, in order.
+    """Makes the files of a job. It is called with names of inputs and yields a `Result` for each, in order.
 
-    A file appears whole or not at all, with the same rows whoever makes it and however often. Pictures are worked on
-    several at once. A video that was interrupted is gone on with; of a damaged one the frames before the damage are
-    kept. Whatever goes wrong with an input is the reason in its result.
+    A file appears whole or not at all, and its rows are the same whichever process makes it. Several pictures are
+    processed at once. An interrupted video is resumed; of a damaged one, the frames before the damage are kept. If an
+    input fails, its result gives the reason, and the others go on.
     """
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._pipeline = Pipeline.from_names(**job.model)
-        self._settings = {**job.model, **job.following}
         self._unfinished = unfinished_path(job.output)
-        self._follower = Follower(self._pipeline, track=False, max_people=job.following.get("max_people"))
-        Follower(self._pipeline, **job.following)  # settings that make no sense are told before the work
-        meta = {"hrkit": __version__, **self._meta(SourceInfo(name=job.root))}
-        with atomic_path(Path(job.output, META)) as path:
-            path.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        self._pictures = Follower(self._pipeline, track=False, max_people=job.following.get("max_people"))
+        self._follower()  # reports wrong settings before the work
+        write_meta(Path(job.output, META), self._meta(SourceInfo(name=job.root)))
 
     def __call__(self, names: Iterable[str]) -> Iterator[Result]:
         with contextlib.closing(prefetched(map(self._read, in_batches(names, FRAMES_AT_ONCE)), 1)) as batches:
-            for batch, pictures in batches:
-                if pictures:
-                    yield from self._pictures(batch, pictures)
+            for batch, frames in batches:
+                if frames:
+                    yield from self._picture_results(batch, frames)
                 else:
-                    yield self._video(batch[0])
+                    yield self._video_result(batch[0])
+
+    def _follower(self) -> Follower:
+        return Follower(self._pipeline, **self._job.following)
 
     def _meta(self, info: SourceInfo) -> dict[str, Any]:
-        return keypoint_meta(info, self._pipeline, self._settings)
+        return keypoint_meta(info, self._pipeline, {**self._job.model, **self._job.following})
 
     def _attempt(self, folder: Path) -> Path:
-        """Where a file is written first: nobody else writes there, and it is moved when it is whole."""
+        """A path that no other process uses. A file is written there first and moved when it is whole."""
         return folder / f"{uuid.uuid4().hex}.{self._job.format}"
 
     def _read(self, names: list[str]) -> tuple[list[str], list[Frame | Exception]]:
-        """A batch and its pictures, or why there are none; of a video nothing yet."""
-        return names, [self._picture(name) for name in names if is_picture(name)]
+        """A batch and its pictures, or the errors of reading them. For a video the list is empty."""
+        return names, [_outcome(read_image, self._job.source(name)) for name in names if is_picture(name)]
 
-    def _picture(self, name: str) -> Frame | Exception:
-        try:
-            return read_image(self._job.source(name))
-        except Exception as error:
-            return error
-
-    def _pictures(self, names: list[str], pictures: list[Frame | Exception]) -> Iterator[Result]:
+    def _picture_results(self, names: list[str], frames: list[Frame | Exception]) -> Iterator[Result]:
         started = time.perf_counter()
-        poses = iter(self._predict([frame for frame in pictures if isinstance(frame, np.ndarray)]))
+        poses = iter(self._poses([frame for frame in frames if not isinstance(frame, Exception)]))
         results = [
-            self._write(name, picture, next(poses)) if isinstance(picture, np.ndarray) else _failed(name, picture)
-            for name, picture in zip(names, pictures, strict=True)
+            self._picture_result(name, frame, frame if isinstance(frame, Exception) else next(poses))
+            for name, frame in zip(names, frames, strict=True)
         ]
         seconds = round((time.perf_counter() - started) / len(names), 3)
         yield from (evolve(result, seconds=seconds) for result in results)
 
-    def _predict(self, frames: list[Frame]) -> list[Poses | Exception]:
-        """The people of each picture. Where several at once fail, as without memory for them, each is tried alone."""
-        try:
-            return list(self._follower.step([VideoFrame(0, 0.0, frame) for frame in frames]))
-        except Exception as error:
-            if len(frames) == 1:
-                return [error]
-            return [poses for frame in frames for poses in self._predict([frame])]
+    def _poses(self, frames: list[Frame]) -> list[Poses | Exception]:
+        """The people of each picture. If a batch fails, for lack of memory say, its pictures are tried one by one."""
+        poses = _outcome(self._pictures.step, [VideoFrame(0, 0.0, frame) for frame in frames])
+        if not isinstance(poses, Exception):
+            return list(poses)
+        return [poses] if len(frames) == 1 else [one for frame in frames for one in self._poses([frame])]
 
-    def _write(self, name: str, frame: Frame, poses: Poses | Exception) -> Result:
+    def _picture_result(self, name: str, frame: Frame | Exception, poses: Poses | Exception) -> Result:
+        if isinstance(frame, Exception):
+            return Result(name, reason_of(frame))
         if isinstance(poses, Exception):
-            return _failed(name, poses)
+            return Result(name, reason_of(poses))
         height, width = frame.shape[:2]
         meta = {**self._meta(SourceInfo(Path(name).name, width, height)), "frames": 1}
         attempt = self._attempt(self._unfinished)
@@ -108,28 +148,28 @@ class Extractor:
             write_frames([frame_rows(0, 0.0, poses)], meta, attempt, self._job.format, meta_beside=False)
             _replace(attempt, self._job.target(name))
         except (HrkitError, OSError) as error:
-            return _failed(name, error)
+            return Result(name, reason_of(error))
         return Result(name, frames=1, people=len(poses))
 
-    def _video(self, name: str) -> Result:
+    def _video_result(self, name: str) -> Result:
         started, done, people, reason = time.perf_counter(), 0, 0, ""
 
         def progress(frames: int, seen: int) -> None:
             nonlocal done, people
             done, people = frames, people + seen
 
-        folder = self._unfinished / name
+        source, folder = self._job.source(name), self._unfinished / name
         attempt = self._attempt(folder)
         try:
-            with VideoFile(self._job.source(name)) as source:
-                meta = self._meta(source.info)
+            with VideoFile(source) as video:
+                meta = self._meta(video.info)
                 extract(
-                    Follower(self._pipeline, **self._job.following),
-                    source,
+                    self._follower(),
+                    video,
                     attempt,
                     meta,
                     format=self._job.format,
-                    resume=_take_over(folder, attempt, meta, os.path.getmtime(self._job.source(name))),
+                    resume=_take_over(folder, attempt, meta, os.path.getmtime(source)),
                     max_frames=self._job.max_frames,
                     progress=progress,
                 )
@@ -144,10 +184,19 @@ class Extractor:
         return Result(name, reason, done, people, round(time.perf_counter() - started, 3))
 
 
-def _take_over(folder: Path, attempt: Path, meta: Mapping[str, Any], changed: float) -> bool:
-    """Begins an attempt with what one before it, of a process that was killed, knew of the video as it is now.
+def _outcome(function: Callable[[Given], Made], argument: Given) -> Made | Exception:
+    """What the function returns, or the error that it raises."""
+    try:
+        return function(argument)
+    except Exception as error:
+        return error
 
-    That file is copied, for the process may live on for a while.
+
+def _take_over(folder: Path, attempt: Path, meta: Mapping[str, Any], changed: float) -> bool:
+    """Copies the rows that a killed process left of the same video, for the attempt to go on from them.
+
+    They are copied because that process may still be alive. Rows older than the video, which `changed` then, and rows
+    of other settings do not count. Returns whether there were any.
     """
     wanted = json.loads(json.dumps(meta))
     for left in sorted(folder.glob("*.part.jsonl"), key=lambda part: -part.stat().st_size):
@@ -159,14 +208,10 @@ def _take_over(folder: Path, attempt: Path, meta: Mapping[str, Any], changed: fl
 
 
 def _replace(attempt: Path, target: Path) -> None:
-    """Moves a file, or folder, with the meta beside it to `target`, in place of what is there."""
+    """Moves a file or folder to `target`, with the meta beside it, in place of what is there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if meta_path(attempt).exists():
         os.replace(meta_path(attempt), meta_path(target))
     if target.is_dir():
         shutil.rmtree(target)
     os.replace(attempt, target)
-
-
-def _failed(name: str, error: Exception) -> Result:
-    return Result(name, reason_of(error))

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from hrkit.extraction.manifest import Manifest, Result, held
-from hrkit.extraction.many_inputs import Job
+from hrkit.extraction.worker import Job
 from hrkit.testing.report import Check, Finding, Wrong, examine, wrong
 
 NAMES = ("a.jpg", "b/a.jpg", "walk.mp4", "fails.png", "z.jpg")

@@ -18,10 +18,10 @@ from attrs import evolve
 
 from hrkit import Detections, Pipeline, hookimpl, registry
 from hrkit.errors import HrkitError
+from hrkit.extraction import Job, Progress, extract_all
 from hrkit.extraction.formats import FORMATS
 from hrkit.extraction.inputs import Inputs, find_inputs
 from hrkit.extraction.manifest import Manifest, Result, held, manifest_path
-from hrkit.extraction.many_inputs import Job, Progress, extract_all
 from hrkit.extraction.worker import Extractor
 from hrkit.images import write_image
 from hrkit.synthetic import SyntheticDetector, paint_people

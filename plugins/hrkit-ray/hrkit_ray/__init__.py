@@ -15,7 +15,7 @@ from hrkit import hookimpl
 
 if TYPE_CHECKING:
     from hrkit.extraction.manifest import Result
-    from hrkit.extraction.many_inputs import Job
+    from hrkit.extraction.worker import Job
 
 
 @hookimpl

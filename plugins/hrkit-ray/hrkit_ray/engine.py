@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from hrkit.errors import HrkitError, one_line
 from hrkit.extraction.inputs import in_batches
 from hrkit.extraction.manifest import Result
-from hrkit.extraction.many_inputs import Job
+from hrkit.extraction.worker import Job
 from hrkit_ray.worker import Worker, forget_deaths, pack, unpack
 
 PICTURES_A_TASK = 64

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hrkit.errors import HrkitError
 from hrkit.extraction.manifest import Result, manifest_path, reason_of
-from hrkit.extraction.many_inputs import Job
+from hrkit.extraction.worker import Job
 from hrkit.runtimes.allocator import keep_freed_memory
 
 MOST_DEATHS = 3

@@ -15,7 +15,7 @@ from hrkit_ray.engine import ray, run
 
 from hrkit.errors import HrkitError
 from hrkit.extraction.manifest import Manifest, Result, held
-from hrkit.extraction.many_inputs import Job
+from hrkit.extraction.worker import Job
 
 pytestmark = pytest.mark.usefixtures("cluster")
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from drivers import files, processes, recorded, start, wait
 
+from hrkit.extraction import Job, extract_all
 from hrkit.extraction.inputs import find_inputs
-from hrkit.extraction.many_inputs import Job, extract_all
 from hrkit.images import write_image
 from hrkit.synthetic import paint_people
 from painted import person

@@ -26,9 +26,9 @@ from drivers import files, processes, recorded, start, wait
 from hrkit_ray import keep_to_itself
 
 import hrkit
+from hrkit.extraction import Job, Progress, extract_all
 from hrkit.extraction.inputs import Inputs, find_inputs
 from hrkit.extraction.manifest import Manifest, Result, manifest_path
-from hrkit.extraction.many_inputs import Job, Progress, extract_all
 from hrkit.images import read_image, write_image
 
 PHOTO = Path(hrkit.__file__).with_name("assets") / "basketball.jpg"
