@@ -1,8 +1,8 @@
-"""From a row of a dataset to what the network sees: crop, joints in crop px, and the augmentation between.
+"""From a row of a dataset to a training sample: crop, joints in crop px, and the augmentation of both.
 
-Scale, rotation, half body and flip are those of the official HRNet code (lib/dataset/JointsDataset.py), drawn from
-normal distributions. Everything a sample draws comes from (seed, epoch, place in the epoch), so that it is the same in
-any worker, on any machine, and after a resume.
+Scale, rotation, half body and flip are those of the official HRNet code (lib/dataset/JointsDataset.py). All random
+numbers of a sample come from (seed, epoch, place in the epoch), so a sample is the same in any worker, on any machine
+and after a resume.
 """
 
 from __future__ import annotations
@@ -23,30 +23,27 @@ MARGIN, HALF_BODY_MARGIN = 1.25, 1.5
 _LOWER_BODY = ("hip", "knee", "ankle", "pelvis")
 
 
-def setting(default: Any, text: str) -> Any:
-    """A field with a default (a class stands for a fresh one of it) and what `--help` says of it."""
-    metadata = {"help": text}
-    return (
-        field(factory=default, metadata=metadata)
-        if isinstance(default, type)
-        else field(default=default, metadata=metadata)
-    )
+def setting(default: Any, text: str) -> Any:  # Any, as attrs' own `field`
+    """A config field with a default value, or a class that makes one, and its help text."""
+    if isinstance(default, type):
+        return field(factory=default, metadata={"help": text})
+    return field(default=default, metadata={"help": text})
 
 
 @frozen(kw_only=True)
 class Augmentation:
-    """How samples vary; the defaults are the official ones of HRNet on COCO. 0 turns a part off."""
+    """How samples are varied. The defaults are the official ones of HRNet on COCO; 0 turns a variation off."""
 
-    scale: float = setting(0.35, "deviation of the normal factor on the box, cut off at one deviation")
-    rotation: float = setting(45.0, "deviation of the normal rotation in degrees, cut off at two deviations")
-    rotation_probability: float = setting(0.6, "how often people are turned")
-    flip: float = setting(0.5, "how often people are mirrored")
-    half_body: float = setting(0.3, "how often only the upper or lower body is shown")
-    half_body_joints: int = setting(8, "half body is for people with more labelled joints than this")
-    brightness: float = setting(0.0, "largest offset, as a part of the full range")
+    scale: float = setting(0.35, "deviation of the factor on the box, which is cut off at one deviation")
+    rotation: float = setting(45.0, "deviation of the rotation in degrees, which is cut off at two deviations")
+    rotation_probability: float = setting(0.6, "share of samples that are rotated")
+    flip: float = setting(0.5, "share of samples that are mirrored")
+    half_body: float = setting(0.3, "share of samples that show only the upper or lower body")
+    half_body_joints: int = setting(8, "half body needs more labelled joints than this")
+    brightness: float = setting(0.0, "largest change of brightness, as a share of the full range")
     contrast: float = setting(0.0, "largest relative change of contrast")
     saturation: float = setting(0.0, "largest relative change of saturation")
-    dropout: float = setting(0.0, "how often a rectangle of up to a third of each side is painted over")
+    dropout: float = setting(0.0, "share of samples with a covered rectangle, up to a third of each side")
 
 
 @frozen(eq=False)
@@ -58,16 +55,16 @@ class Sample:
     keypoints: NDArray[np.float32]
     """(K,2) crop px."""
     visible: NDArray[np.float32]
-    """(K,) 1 where labelled."""
+    """(K,) 1 if the joint is labelled, else 0."""
     to_crop: NDArray[np.float64]
-    """(2,3) frame px -> crop px, a mirror included."""
+    """(2,3) frame px -> crop px, mirroring included."""
     row: int
-    """Of the dataset."""
+    """The row in the dataset."""
 
 
 @frozen(eq=False)
 class PersonCrops:
-    """The people of a dataset as samples: `crops[epoch, place, row]`; without `augmentation` always the plain crop."""
+    """The people of a dataset as samples: `crops[epoch, place, row]`. Without `augmentation` crops are not varied."""
 
     dataset: KeypointDataset
     input_size: Size
@@ -89,7 +86,7 @@ class PersonCrops:
             crop = geometry.warp_crops(frame, to_crop[None], self.input_size)[0]
         else:
             random = np.random.default_rng([self.seed, epoch, place])
-            to_crop, keypoints, visible = self._vary(box, keypoints, visible, frame.shape[1], random)
+            to_crop, keypoints, visible = self._vary(self.augmentation, box, row, frame.shape[1], random)
             crop = geometry.warp_crops(frame, to_crop[None], self.input_size)[0]
             crop = vary_colors(crop, self.augmentation, random)
         mapped = geometry.apply_affine(to_crop, keypoints).astype(np.float32)
@@ -102,49 +99,42 @@ class PersonCrops:
         return {**batch, "rows": torch.tensor([sample.row for sample in samples])}
 
     def describe(self, rows: list[int]) -> str:
-        """The annotations that the rows are."""
+        """The ids of the rows' annotations."""
         return f"annotations of the batch: {self.dataset.ids[rows].tolist()}"
 
     def _vary(
-        self,
-        box: NDArray[np.float64],
-        keypoints: NDArray[np.float32],
-        visible: NDArray[np.float32],
-        frame_width: int,
-        random: np.random.Generator,
+        self, given: Augmentation, box: NDArray[np.float64], row: int, frame_width: int, random: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
-        given = self.augmentation
-        assert given is not None
-        margin = MARGIN
+        """Transform (2,3) frame px -> crop px, keypoints (K,2) frame px and labels (K,) of a varied sample."""
+        keypoints, visible, margin = self.dataset.keypoints[row], self.dataset.visible[row], MARGIN
         if visible.sum() > given.half_body_joints and random.random() < given.half_body:
-            half = half_body_box(keypoints, visible > 0, self.dataset.skeleton, self.input_size, random)
+            half = half_body_box(keypoints, visible > 0, self.dataset.skeleton, random)
             if half is not None:
                 box, margin = half, HALF_BODY_MARGIN
         factor = np.clip(1 + given.scale * random.standard_normal(), 1 - given.scale, 1 + given.scale)
-        turn = np.clip(given.rotation * random.standard_normal(), -2 * given.rotation, 2 * given.rotation)
-        rotation = float(turn) if random.random() <= given.rotation_probability else 0.0
-        to_crop = geometry.crop_transform(box, self.input_size, rotation, margin * factor, self.udp)
+        angle = np.clip(given.rotation * random.standard_normal(), -2 * given.rotation, 2 * given.rotation)
+        rotation = float(angle) if random.random() <= given.rotation_probability else 0.0
+        mirror = None
         if random.random() < given.flip:
-            swap = self.dataset.skeleton.flip_indices
-            # mirrored about the middle of the frame's pixels, then cut out about the mirrored centre, turned as before
+            # the frame is mirrored first; the box moves with it, the rotation stays as drawn
             mirror = np.array([[-1.0, 0, frame_width - 1], [0, 1, 0], [0, 0, 1]])
             box = box * [-1, 1, 1, 1] + [frame_width - 1 - box[2], 0, 0, 0]
-            to_crop = geometry.crop_transform(box, self.input_size, rotation, margin * factor, self.udp) @ mirror
+            swap = self.dataset.skeleton.flip_indices
             keypoints, visible = keypoints[swap], visible[swap]
-        return to_crop, keypoints, visible
+        to_crop = geometry.crop_transform(box, self.input_size, rotation, margin * factor, self.udp)
+        return to_crop if mirror is None else to_crop @ mirror, keypoints, visible
 
 
 def half_body_box(
-    keypoints: NDArray[np.float32],
-    visible: NDArray[np.bool_],
-    skeleton: Skeleton,
-    input_size: Size,
-    random: np.random.Generator,
+    keypoints: NDArray[np.float32], visible: NDArray[np.bool_], skeleton: Skeleton, random: np.random.Generator
 ) -> NDArray[np.float64] | None:
-    """(4,) xywh, frame px, of the upper or lower body's labelled joints about their mean; None where there are few."""
+    """A box (4,) xywh in frame px, centred on the mean of the labelled joints of the upper or lower body.
+
+    None if fewer than two of them are labelled.
+    """
     lower = np.array([any(part in name for part in _LOWER_BODY) for name in skeleton.keypoint_names])
     above, below = visible & ~lower, visible & lower
-    # the official draw: a normal number below 0.5 is the upper body, if that has more than two joints
+    # as the official code: a normal number below 0.5 chooses the upper body, if it has more than two joints
     chosen = above if random.standard_normal() < 0.5 and above.sum() > 2 else below if below.sum() > 2 else above
     if chosen.sum() < 2:
         return None
@@ -154,7 +144,7 @@ def half_body_box(
 
 
 def vary_colors(crop: NDArray[np.uint8], augmentation: Augmentation, random: np.random.Generator) -> NDArray[np.uint8]:
-    """Brightness, contrast, saturation and dropout on a (H,W,3) BGR crop, which may be written to."""
+    """Varies brightness, contrast and saturation and covers a rectangle of a (H,W,3) BGR crop, perhaps in place."""
     given = augmentation
     if given.brightness or given.contrast:
         gain = 1 + given.contrast * random.uniform(-1, 1)

@@ -1,4 +1,4 @@
-"""What a dataset is: a table of people with keypoints, one row a person, that nothing can write to."""
+"""`KeypointDataset`: a read-only table of people with keypoints, one row per person."""
 
 from __future__ import annotations
 
@@ -17,25 +17,31 @@ from numpy.typing import ArrayLike, NDArray
 from hrkit.errors import DatasetError
 from hrkit.structures import Skeleton, check_boxes, frozen_float32, frozen_float64, frozen_int64
 
+Region = Any
+"""A region as COCO has it: polygons, run lengths, or a box x, y, width, height in frame px."""
+
+PER_PERSON = ("image_index", "boxes", "keypoints", "visible", "areas", "scores", "ids")
+"""The fields with one row per person."""
+
 
 def _paths(paths: Iterable[str | Path]) -> tuple[str, ...]:
     return tuple(str(path) for path in paths)
 
 
-def _regions(regions: Iterable[tuple[int, Any]]) -> tuple[tuple[int, Any], ...]:
+def _regions(regions: Iterable[tuple[int, Region]]) -> tuple[tuple[int, Region], ...]:
     return tuple((int(row), region) for row, region in regions)
 
 
 @frozen(eq=False, repr=False)
 class KeypointDataset:
-    """N people in M pictures. Raises `DatasetError` for fields of unequal length or values out of range."""
+    """N people in M pictures. Raises `DatasetError` if field lengths differ or values are out of range."""
 
     name: str
     skeleton: Skeleton
     image_paths: tuple[str, ...] = field(converter=_paths)
     """M files; `archive.zip@member` is a file in an archive."""
     image_ids: NDArray[np.int64] = field(converter=frozen_int64)
-    """(M,) ids in the annotations."""
+    """(M,) the pictures' ids in the annotations."""
     image_index: NDArray[np.int64] = field(converter=frozen_int64)
     """(N,) the row of each person's picture in `image_paths`."""
     boxes: NDArray[np.float64] = field(converter=frozen_float64)
@@ -43,38 +49,32 @@ class KeypointDataset:
     keypoints: NDArray[np.float32] = field(converter=frozen_float32)
     """(N,K,2) x, y, frame px."""
     visible: NDArray[np.float32] = field(converter=frozen_float32)
-    """(N,K) 1 where a joint is labelled, else 0."""
+    """(N,K) 1 if the joint is labelled, else 0."""
     areas: NDArray[np.float64] = field(converter=frozen_float64)
-    """(N,) the person's area, frame px squared, for OKS."""
+    """(N,) the person's area in frame px squared, for OKS."""
     scores: NDArray[np.float32] = field(converter=frozen_float32)
-    """(N,) of the box: 1 for annotated ones."""
+    """(N,) the score of each box; 1 for annotated boxes."""
     ids: NDArray[np.int64] = field(converter=frozen_int64)
-    """(N,) of the annotation; -1 for detected boxes."""
+    """(N,) the ids of the annotations; -1 for detected boxes."""
     annotations: Path | None = None
-    """The COCO json this came from, if it did: evaluation reads it, ignored regions and all."""
+    """The COCO json that the people come from, if any. Evaluation reads it, ignored regions included."""
     annotated_joints: tuple[int, ...] | None = None
-    """(K,) the place of each joint among those of `annotations`, -1 for none; None where they are the same joints."""
+    """(K,) the index of each joint among those of `annotations`, -1 if it has none; None if the joints are the same."""
 
-    ignored: tuple[tuple[int, Any], ...] = field(default=(), converter=_regions)
-    """Regions with people whose joints nobody labelled, crowds among them: the row of the picture, and the region as
-    COCO has it, polygons, run lengths or a box x, y, width, height, frame px."""
+    ignored: tuple[tuple[int, Region], ...] = field(default=(), converter=_regions)
+    """Regions with people whose joints are not labelled, crowds included: the row of the picture, and the region."""
 
     def __attrs_post_init__(self) -> None:
         people, joints = len(self.boxes), len(self.skeleton)
-        for name, shape in (
-            ("image_ids", (len(self.image_paths),)),
-            ("image_index", (people,)),
-            ("keypoints", (people, joints, 2)),
-            ("visible", (people, joints)),
-            ("areas", (people,)),
-            ("scores", (people,)),
-            ("ids", (people,)),
-        ):
+        check_boxes(self.boxes, f"{self.name}: boxes")
+        shapes: dict[str, tuple[int, ...]] = {"image_ids": (len(self.image_paths),)}
+        shapes |= {"boxes": (people, 4), "keypoints": (people, joints, 2), "visible": (people, joints)}
+        for name in ("image_ids", *PER_PERSON):
+            shape = shapes.get(name, (people,))
             if getattr(self, name).shape != shape:
                 raise DatasetError(f"{self.name}: {name} has shape {getattr(self, name).shape}, wanted {shape}")
-        check_boxes(self.boxes, f"{self.name}: boxes")
         if people and not 0 <= self.image_index.min() <= self.image_index.max() < len(self.image_paths):
-            raise DatasetError(f"{self.name}: image_index points beyond the {len(self.image_paths)} pictures")
+            raise DatasetError(f"{self.name}: image_index is out of range for {len(self.image_paths)} pictures")
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -83,46 +83,49 @@ class KeypointDataset:
         return f"KeypointDataset({self.name}: {len(self)} people, {len(self.image_paths)} pictures)"
 
     def read_frame(self, row: int) -> NDArray[np.uint8]:
-        """The picture of a person: (H,W,3) uint8 BGR. Raises `DatasetError` naming the file if it cannot be read."""
+        """The picture of a person, (H,W,3) uint8 BGR. Raises `DatasetError` with the file if it cannot be read."""
         return read_frame(self.image_paths[self.image_index[row]])
 
     def select(self, rows: NDArray[Any] | Sequence[int]) -> KeypointDataset:
         """The same pictures with some of the people."""
-        names = ("image_index", "boxes", "keypoints", "visible", "areas", "scores", "ids")
-        return evolve(self, **{name: getattr(self, name)[rows] for name in names})
+        return evolve(self, **{name: getattr(self, name)[rows] for name in PER_PERSON})
 
     def with_skeleton(self, skeleton: Skeleton) -> KeypointDataset:
-        """The same people with another skeleton's joints, matched by name; what is not there is not labelled."""
+        """The same people with the joints of another skeleton, matched by name. Joints without a match are unlabelled.
+
+        Raises `DatasetError` if no joint name matches.
+        """
         if skeleton.keypoint_names == self.skeleton.keypoint_names:
             return evolve(self, skeleton=skeleton)
         own = {name: k for k, name in enumerate(self.skeleton.keypoint_names)}
         source = np.array([own.get(name, -1) for name in skeleton.keypoint_names])
-        there = source >= 0
-        if not there.any():
+        matched = source >= 0
+        if not matched.any():
             raise DatasetError(f"{self.name}: {self.skeleton.name} and {skeleton.name} have no joint name in common")
         places = np.arange(len(own)) if self.annotated_joints is None else np.array(self.annotated_joints)
         return evolve(
             self,
             skeleton=skeleton,
-            annotated_joints=tuple(np.where(there, places[source], -1).tolist()),
-            keypoints=self.keypoints[:, source] * there[:, None],
-            visible=self.visible[:, source] * there,
+            annotated_joints=tuple(np.where(matched, places[source], -1).tolist()),
+            keypoints=self.keypoints[:, source] * matched[:, None],
+            visible=self.visible[:, source] * matched,
         )
 
     def with_boxes(self, image_ids: ArrayLike, boxes: ArrayLike, scores: ArrayLike) -> KeypointDataset:
-        """The same pictures with detected (N,4) xyxy boxes in place of people; pictures by their ids."""
-        wanted, detected = np.asarray(image_ids, np.int64), np.asarray(boxes, np.float64).reshape(-1, 4)
-        order = np.argsort(self.image_ids)
-        place = np.clip(np.searchsorted(self.image_ids, wanted, sorter=order), 0, max(0, len(order) - 1))
-        index = order[place] if len(order) else np.zeros(0, np.int64)
-        unknown = self.image_ids[index] != wanted if len(order) else np.ones(len(wanted), bool)
-        if unknown.any():
-            missing = np.unique(wanted[unknown])
-            raise DatasetError(f"{self.name}: {len(missing)} pictures of the boxes are unknown, first id {missing[0]}")
+        """The same pictures with detected boxes instead of people.
+
+        `boxes` (N,4) are xyxy in frame px, `scores` (N,) theirs, `image_ids` (N,) those of their pictures. Raises
+        `DatasetError` for an unknown picture.
+        """
+        row_of = {image_id: row for row, image_id in enumerate(self.image_ids.tolist())}
+        wanted, detected = np.asarray(image_ids, np.int64).tolist(), np.asarray(boxes, np.float64).reshape(-1, 4)
+        unknown = sorted(set(wanted) - row_of.keys())
+        if unknown:
+            raise DatasetError(f"{self.name}: {len(unknown)} pictures of the boxes are unknown, first id {unknown[0]}")
         people, joints = len(detected), len(self.skeleton)
         return evolve(
             self,
-            image_index=index,
+            image_index=[row_of[image_id] for image_id in wanted],
             boxes=detected,
             keypoints=np.zeros((people, joints, 2)),
             visible=np.zeros((people, joints)),
@@ -133,36 +136,36 @@ class KeypointDataset:
 
 
 def concatenate(datasets: Sequence[KeypointDataset]) -> KeypointDataset:
-    """All people of several datasets in one table, with the joints of the first, matched by name."""
+    """The people of several datasets in one table, with the joints of the first dataset, matched by name."""
     first, *others = datasets
     if not others:
         return first
     parts = [first, *(one.with_skeleton(first.skeleton) for one in others)]
     offsets = np.cumsum([0, *(len(part.image_paths) for part in parts[:-1])])
-
-    names = ("image_ids", "boxes", "keypoints", "visible", "areas", "scores", "ids")
-    joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("image_ids", *PER_PERSON)
+    }
+    columns["image_index"] = np.concatenate([part.image_index + at for part, at in zip(parts, offsets, strict=True)])
     return KeypointDataset(
         name="+".join(part.name for part in parts),
         skeleton=first.skeleton,
         image_paths=[path for part in parts for path in part.image_paths],
-        image_index=np.concatenate([part.image_index + at for part, at in zip(parts, offsets, strict=True)]),
         ignored=[(row + at, region) for part, at in zip(parts, offsets, strict=True) for row, region in part.ignored],
-        **joined,
+        **columns,
     )
 
 
 def read_frame(path: str) -> NDArray[np.uint8]:
     """A (H,W,3) uint8 BGR picture from a file, or from `archive.zip@member`.
 
-    Raises `DatasetError` naming the file. JPEGs cut short are refused, not filled with grey.
+    Raises `DatasetError` with the file if it cannot be read. A truncated JPEG is refused rather than filled with grey.
     """
     try:
         archive, at, member = path.partition(".zip@")
         content = _archive(f"{archive}.zip", os.getpid()).read(member) if at else Path(path).read_bytes()
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path}: cannot be read ({error})") from None
-    # a damaged JPEG decodes to grey with a warning; whole ones end with the marker FF D9, maybe padded
+    # OpenCV decodes a truncated JPEG to grey. A whole one ends with the marker FF D9, perhaps followed by padding.
     if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-1024:]:
         raise DatasetError(f"{path}: the JPEG is cut short; fetch it again")
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -174,5 +177,5 @@ def read_frame(path: str) -> NDArray[np.uint8]:
 
 @functools.lru_cache(maxsize=16)
 def _archive(path: str, process: int) -> zipfile.ZipFile:
-    """One handle a process: a forked worker must not share its parent's place in the file."""
+    """One handle per process: a forked worker must not share its parent's position in the file."""
     return zipfile.ZipFile(path)

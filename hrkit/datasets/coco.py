@@ -1,9 +1,9 @@
-"""COCO keypoints: the official folders, or any json of that style."""
+"""COCO keypoints: the official folders, or any json in their format."""
 
 from __future__ import annotations
 
 import zipfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from hrkit.files import read_json
 from hrkit.skeletons import SKELETONS
 from hrkit.structures import Skeleton
 
+Row = Mapping[str, Any]
+"""An image, annotation or category of the json."""
+
 
 def coco(
     path: str | Path = "data/coco",
@@ -25,89 +28,75 @@ def coco(
     images: str | Path | None = None,
     skeleton: Skeleton | None = None,
 ) -> KeypointDataset:
-    """People of a COCO keypoint json with at least one labelled joint and a box; crowds are left out, and `ignored`.
+    """The people of a COCO keypoint json that have a box and at least one labelled joint.
 
-    `split` is "train", "val" (those of 2017) or the official name, as "val2014".
+    Crowds and people without labels are left out and become `ignored` regions.
 
-    `path` is a json, or a folder with one: `annotations/person_keypoints_<split>.json` (official), or a single
-    `person_keypoints_*.json`. `images` is a folder or a zip; without it `images/<split>`, `<split>`, `images` or the
-    folder itself is taken, whichever there is. `skeleton` None takes the names from the category. Boxes are clipped to
-    the picture as in the official HRNet code (lib/dataset/coco.py).
+    `path` is a json or a folder. A folder holds `annotations/person_keypoints_<split>.json` (official), or a single
+    `person_keypoints_*.json`. `split` is "train" or "val" (those of 2017), or an official name such as "val2014".
+    `images` is a folder or a zip; by default the first that exists of `images/<split>`, `<split>`, `images` and the
+    folder itself. `skeleton` is by default that of the category. Boxes are clipped to the picture as in the official
+    HRNet code (lib/dataset/coco.py).
 
-    Raises `DatasetError`, with file, id and count, for anything that is missing or inconsistent.
+    Raises `DatasetError`, with file, id and count, for missing or inconsistent data.
     """
     split = {"train": "train2017", "val": "val2017"}.get(split, split)
-    json_path = find_annotations(Path(path), split)
-    content = read_annotations(json_path)
-    category = _person_category(content, json_path)
-    skeleton = skeleton or skeleton_of_category(category, json_path)
-    pictures = _unique(content["images"], "images", json_path)
-    everyone = [
-        annotation
-        for annotation in _unique(content["annotations"], "annotations", json_path).values()
-        if annotation.get("category_id", category.get("id")) == category.get("id")
-    ]
-    people = [annotation for annotation in everyone if not annotation.get("iscrowd")]
-    _check_annotations(people, pictures, len(skeleton), json_path)
-    people = [annotation for annotation in people if any(annotation["keypoints"][2::3])]
-    sizes = np.array([[pictures[a["image_id"]]["width"], pictures[a["image_id"]]["height"]] for a in people])
-    boxes = _clean_boxes(np.array([a["bbox"] for a in people], np.float64).reshape(-1, 4), sizes.reshape(-1, 2))
+    file = _find_annotations(Path(path), split)
+    content = read_json(file, DatasetError)
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise DatasetError(f"{file}: no list {key!r}; wanted a json in COCO's format")
+    category = next((category for category in content["categories"] if category.get("keypoints")), None)
+    if category is None:
+        names = ", ".join(str(category.get("name")) for category in content["categories"]) or "none"
+        raise DatasetError(f"{file}: no category has keypoints (categories: {names})")
+    skeleton = skeleton or _skeleton_of(category, file)
+    pictures = _by_id(content["images"], "images", file)
+    annotations = _by_id(content["annotations"], "annotations", file).values()
+    everyone = [a for a in annotations if a.get("category_id", category.get("id")) == category.get("id")]
+    people = [a for a in everyone if not a.get("iscrowd")]
+    _check_people(people, pictures, len(skeleton), file)
+    people = [a for a in people if any(a["keypoints"][2::3])]
+    sizes = [[pictures[a["image_id"]]["width"], pictures[a["image_id"]]["height"]] for a in people]
+    boxes = _clipped_boxes(np.array([a["bbox"] for a in people], np.float64), np.array(sizes))
     usable = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
-    kept = [annotation for annotation, use in zip(people, usable.tolist(), strict=True) if use]
-    if not kept:
-        raise DatasetError(f"{json_path}: nobody in it has a box and a labelled joint")
+    people = [a for a, use in zip(people, usable.tolist(), strict=True) if use]
+    if not people:
+        raise DatasetError(f"{file}: nobody in it has a box and a labelled joint")
     row = {image_id: index for index, image_id in enumerate(pictures)}
-    triples = np.array([a["keypoints"] for a in kept], np.float64).reshape(len(kept), len(skeleton), 3)
+    triples = np.array([a["keypoints"] for a in people], np.float64).reshape(len(people), len(skeleton), 3)
     return KeypointDataset(
-        name=json_path.stem,
+        name=file.stem,
         skeleton=skeleton,
-        image_paths=_find_pictures([p["file_name"] for p in pictures.values()], json_path, split, images),
+        image_paths=_find_pictures([picture["file_name"] for picture in pictures.values()], file, split, images),
         image_ids=list(pictures),
-        image_index=[row[a["image_id"]] for a in kept],
+        image_index=[row[a["image_id"]] for a in people],
         boxes=boxes[usable],
         keypoints=triples[..., :2],
         visible=triples[..., 2] > 0,
-        areas=[float(a.get("area", a["bbox"][2] * a["bbox"][3])) for a in kept],
-        scores=np.ones(len(kept)),
-        ids=[a["id"] for a in kept],
-        annotations=json_path,
+        areas=[float(a.get("area", a["bbox"][2] * a["bbox"][3])) for a in people],
+        scores=np.ones(len(people)),
+        ids=[a["id"] for a in people],
+        annotations=file,
         ignored=[(row[a["image_id"]], a.get("segmentation") or a["bbox"]) for a in everyone if _is_region(a, row)],
     )
 
 
-def _is_region(annotation: Mapping[str, Any], pictures: Mapping[int, int]) -> bool:
-    """Whether it says that there are people, in a picture that is there, and no joint of them."""
-    region = annotation.get("segmentation") or annotation.get("bbox")
-    labelled = not annotation.get("iscrowd") and any(annotation.get("keypoints", ())[2::3])
-    return bool(region) and not labelled and annotation.get("image_id") in pictures
-
-
-def find_annotations(path: Path, split: str) -> Path:
-    """The json that `path` means; raises `DatasetError` if there is none, or several."""
-    if path.is_file():
-        return path
+def _find_annotations(path: Path, split: str) -> Path:
     official = path / "annotations" / f"person_keypoints_{split}.json"
-    if official.is_file():
-        return official
+    for file in (path, official):
+        if file.is_file():
+            return file
     found = sorted(path.glob("person_keypoints_*.json"))
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if not found:
+        raise DatasetError(f"{path}: no COCO json there; wanted {official} or a single person_keypoints_*.json")
+    if len(found) > 1:
         raise DatasetError(f"{path}: several annotation files ({', '.join(f.name for f in found)}); name one")
-    raise DatasetError(f"{path}: no COCO json there; wanted {official} or a single person_keypoints_*.json")
+    return found[0]
 
 
-def read_annotations(path: Path) -> dict[str, Any]:
-    """A COCO json as a dict; raises `DatasetError` saying line and column of what is broken."""
-    content = read_json(path, DatasetError)
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DatasetError(f"{path}: no list {key!r}; wanted a json in COCO's format")
-    return content
-
-
-def skeleton_of_category(category: Mapping[str, Any], path: Path) -> Skeleton:
-    """The registered skeleton with the category's joint names, else one made from them; left and right by name."""
+def _skeleton_of(category: Row, file: Path) -> Skeleton:
+    """The known skeleton with the category's joint names, else a new one; "left" and "right" in names make pairs."""
     names = tuple(category["keypoints"])
     for known in SKELETONS.values():
         if known.keypoint_names == names:
@@ -115,74 +104,66 @@ def skeleton_of_category(category: Mapping[str, Any], path: Path) -> Skeleton:
     mirrored = {name: name.replace("left", "right") for name in names if "left" in name}
     pairs = [(left, right) for left, right in mirrored.items() if right in names]
     edges = [(names[a - 1], names[b - 1]) for a, b in category.get("skeleton", [])]
-    return Skeleton(str(category.get("name", path.stem)), names, edges, pairs, [0.05] * len(names))
+    return Skeleton(str(category.get("name", file.stem)), names, edges, pairs, [0.05] * len(names))
 
 
-def _person_category(content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    for category in content["categories"]:
-        if category.get("keypoints"):
-            return category
-    names = ", ".join(str(category.get("name")) for category in content["categories"]) or "none"
-    raise DatasetError(f"{path}: no category has keypoints (categories: {names})")
-
-
-def _unique(rows: Sequence[Mapping[str, Any]], what: str, path: Path) -> dict[int, Mapping[str, Any]]:
+def _by_id(rows: Sequence[Row], what: str, file: Path) -> dict[int, Row]:
     if not rows:
-        raise DatasetError(f"{path}: {what} is empty")
-    if any("id" not in row for row in rows):
-        raise DatasetError(f"{path}: {sum('id' not in row for row in rows)} of {len(rows)} {what} have no id")
-    double = [key for key, count in Counter(row["id"] for row in rows).items() if count > 1]
-    if double:
-        raise DatasetError(f"{path}: {len(double)} ids of {what} stand there twice, first {double[0]}")
+        raise DatasetError(f"{file}: {what} is empty")
+    without = sum("id" not in row for row in rows)
+    if without:
+        raise DatasetError(f"{file}: {without} of {len(rows)} {what} have no id")
+    repeated = [key for key, count in Counter(row["id"] for row in rows).items() if count > 1]
+    if repeated:
+        raise DatasetError(f"{file}: {len(repeated)} ids of {what} are not unique, first {repeated[0]}")
     return {row["id"]: row for row in rows}
 
 
-def _check_annotations(
-    people: Iterable[Mapping[str, Any]], pictures: Mapping[int, Mapping[str, Any]], joints: int, path: Path
-) -> None:
-    wrong: dict[str, list[int]] = {}
+def _check_people(people: Iterable[Row], pictures: Mapping[int, Row], joints: int, file: Path) -> None:
+    wrong = defaultdict(list)
     for a in people:
-        box, points = a.get("bbox", ()), a.get("keypoints", ())
-        if a.get("image_id") not in pictures:
-            problem = "are of pictures that are not there"
-        elif len(points) != 3 * joints:
-            problem = f"have not {3 * joints} numbers for {joints} keypoints"
-        elif len(box) != 4 or not np.isfinite(box).all() or not np.isfinite(points).all():
-            problem = "have a box or keypoints that are not finite numbers"
-        elif _outside(box, pictures[a["image_id"]]):
-            problem = "have a box wholly outside their picture"
-        else:
-            continue
-        wrong.setdefault(problem, []).append(a["id"])
+        problem = _problem(a.get("bbox", ()), a.get("keypoints", ()), pictures.get(a.get("image_id", -1)), joints)
+        if problem:
+            wrong[problem].append(a["id"])
     if wrong:
         found = "; ".join(f"{len(ids)} annotations {problem}, first id {ids[0]}" for problem, ids in wrong.items())
-        raise DatasetError(f"{path}: {found}")
+        raise DatasetError(f"{file}: {found}")
 
 
-def _outside(box: Sequence[float], picture: Mapping[str, Any]) -> bool:
+def _problem(box: Sequence[float], points: Sequence[float], picture: Row | None, joints: int) -> str:
+    if picture is None:
+        return "are of pictures that are not there"
+    if len(points) != 3 * joints:
+        return f"have not {3 * joints} numbers for {joints} keypoints"
+    if len(box) != 4 or not np.isfinite(box).all() or not np.isfinite(points).all():
+        return "have a box or keypoints that are not finite numbers"
     x, y, width, height = box
-    return x >= picture["width"] or y >= picture["height"] or x + width < 0 or y + height < 0
+    if x >= picture["width"] or y >= picture["height"] or x + width < 0 or y + height < 0:
+        return "have a box wholly outside their picture"
+    return ""
 
 
-def _clean_boxes(xywh: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N,4) x, y, w, h and (N,2) width, height of the picture -> xyxy inside it; official COCO pixels end at w - 1."""
+def _is_region(annotation: Row, pictures: Mapping[int, int]) -> bool:
+    """Whether the annotation shows people in a known picture, but none of their joints."""
+    region = annotation.get("segmentation") or annotation.get("bbox")
+    labelled = not annotation.get("iscrowd") and any(annotation.get("keypoints", ())[2::3])
+    return bool(region) and not labelled and annotation.get("image_id") in pictures
+
+
+def _clipped_boxes(xywh: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N,4) x, y, w, h and (N,2) picture width, height -> xyxy in the picture. Official COCO pixels end at w - 1."""
+    xywh, sizes = xywh.reshape(-1, 4), sizes.reshape(-1, 2)
     first = np.maximum(0, xywh[:, :2])
     last = np.minimum(sizes - 1, first + np.maximum(0, xywh[:, 2:] - 1))
     return np.concatenate([first, last], axis=1)
 
 
-def _find_pictures(names: Sequence[str], json_path: Path, split: str, images: str | Path | None) -> list[str]:
-    folder = json_path.parent
-    root = folder.parent if folder.name == "annotations" else folder
-    candidates = (
-        [Path(images)]
-        if images is not None
-        else [
-            place
-            for base in (root / "images" / split, root / split, root / "images", root)
-            for place in (base, base.parent / f"{base.name}.zip")
-        ]
-    )
+def _find_pictures(names: Sequence[str], file: Path, split: str, images: str | Path | None) -> list[str]:
+    root = file.parent.parent if file.parent.name == "annotations" else file.parent
+    folders = (root / "images" / split, root / split, root / "images", root)
+    candidates = [place for folder in folders for place in (folder, folder.parent / f"{folder.name}.zip")]
+    if images is not None:
+        candidates = [Path(images)]
     place = next((place for place in candidates if place.exists()), None)
     if place is None:
         raise DatasetError(f"{candidates[0]}: no such folder or zip of pictures")

@@ -1,4 +1,4 @@
-"""From datasets to batches: which people an epoch sees, in which order, on which rank."""
+"""From datasets to batches: which rows an epoch shows, in which order, on which rank."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from hrkit.datasets.base import KeypointDataset
 from hrkit.errors import DatasetError, HrkitError
 
 Key = tuple[int, int, int]
-"""epoch, place in the epoch, row of the dataset."""
-
-_SPEC = re.compile(r"(?P<name>[^:*]+)(?::(?P<path>.+?))?(?:\*(?P<weight>\d+(?:\.\d+)?))?")
+"""Epoch, place in the epoch, row of the dataset."""
 
 Batch = dict[str, torch.Tensor]
 
+_SPEC = re.compile(r"(?P<name>[^:*]+)(?::(?P<path>.+?))?(?:\*(?P<weight>\d+(?:\.\d+)?))?")
+
 
 class Samples(Protocol):
-    """What an epoch is made of: `samples[epoch, place, row]`, alike in any process and at any time."""
+    """The samples of an epoch. `samples[epoch, place, row]` is the same in every process and at any time."""
 
     unit: str
-    """What a row is, as "people"."""
+    """The plural of what a row is, such as "people"."""
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         ...
 
-    def __getitem__(self, key: tuple[int, int, int]) -> Any: ...
+    def __getitem__(self, key: Key) -> Any: ...  # whatever `collate` takes
 
     def collate(self, samples: list[Any]) -> Batch:
-        """Samples stacked; among the tensors are `rows` (N,)."""
+        """Stacks samples. One of the tensors is `rows` (N,)."""
         ...
 
     def describe(self, rows: list[int]) -> str:
-        """In words which they are, for an error about them."""
+        """Names the rows in an error message."""
         ...
 
 
 @frozen
 class DatasetSpec:
-    """`NAME[:PATH][*WEIGHT]` taken apart."""
+    """The parts of `NAME[:PATH][*WEIGHT]`."""
 
     name: str
     path: str | None
@@ -59,14 +59,14 @@ class DatasetSpec:
 
     @classmethod
     def parse(cls, text: str) -> DatasetSpec:
-        """Raises `DatasetError` for what is not of the form."""
+        """Raises `DatasetError` for a text of another form."""
         found = _SPEC.fullmatch(text)
         if found is None:
             raise DatasetError(f"{text!r} is no NAME[:PATH][*WEIGHT]")
         return cls(found["name"], found["path"], float(found["weight"] or 1))
 
     def load(self, split: str, **options: Any) -> KeypointDataset:
-        """Builds the registered dataset; `split` is "train" or "val", `options` are what else its builder takes.
+        """Builds the registered dataset. `split` is "train" or "val"; `options` go to its builder.
 
         Raises as `Registry.build`.
         """
@@ -75,9 +75,9 @@ class DatasetSpec:
 
 
 def epoch_rows(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> NDArray[np.int64]:
-    """The rows an epoch sees, shuffled: each dataset as often as its weight says, a fraction of it by lot.
+    """The shuffled rows of an epoch. Each dataset appears as often as its weight says; fractions are drawn at random.
 
-    `sizes` are the lengths of the datasets one after another in the table.
+    `sizes` are the lengths of the datasets in the order of the table.
     """
     random = np.random.default_rng([seed, epoch])
     rows = []
@@ -88,7 +88,7 @@ def epoch_rows(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch:
 
 
 def epoch_batches(rows: NDArray[np.int64], epoch: int, batch_size: int, rank: int, world: int) -> list[list[Key]]:
-    """The batches of one rank; together the ranks see the rows in order, and what fills no whole batch is left out."""
+    """The batches of one rank. Together the ranks see the rows in order; rows that fill no batch are left out."""
     keys = [(epoch, place, int(row)) for place, row in enumerate(rows)]
     together = batch_size * world
     starts = range(rank * batch_size, len(keys) // together * together, together)
@@ -96,7 +96,7 @@ def epoch_batches(rows: NDArray[np.int64], epoch: int, batch_size: int, rank: in
 
 
 def batches_in_order(count: int, batch_size: int, rank: int, world: int) -> list[list[Key]]:
-    """Every row once, for evaluation: rank r takes every `world`-th batch."""
+    """Every row once, for evaluation. Each rank takes every `world`-th batch."""
     keys = [(0, row, row) for row in range(count)]
     return [keys[start : start + batch_size] for start in range(0, count, batch_size)][rank::world]
 
@@ -106,25 +106,26 @@ def load_batches(samples: Samples, batches: list[list[Key]], workers: int, pin: 
     if not batches:
         return
     loader: DataLoader[Any] = DataLoader(
-        samples,  # type: ignore[arg-type]
+        samples,  # type: ignore[arg-type]  # torch's own base class adds nothing
         batch_sampler=batches,
         num_workers=min(workers, len(batches)),
         collate_fn=samples.collate,
         pin_memory=pin,
         worker_init_fn=_start_worker,
-        generator=torch.Generator(),  # torch's own would be drawn from, which a resumed run does at another step
+        # without one the loader draws from the global generator, at another step in a resumed run
+        generator=torch.Generator(),
     )
     try:
         yield from loader
-    except HrkitError as error:  # out of a worker it comes wrapped in that worker's traceback
+    except HrkitError as error:  # from a worker it comes wrapped in that worker's traceback
         raise type(error)(str(error).strip().rpartition(f"{type(error).__name__}: ")[2]) from None
 
 
 def _start_worker(worker: int) -> None:
-    """Workers run side by side, where threads would only wait for each other; the main process says when to stop."""
+    # workers run side by side, so more threads would only wait for each other
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    # Ctrl-C and a scheduler's SIGTERM go to the whole group of processes; the main one still wants its batches
+    # Ctrl-C and a scheduler's SIGTERM go to the whole process group, but the main process still needs its batches
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -18,17 +18,16 @@ from hrkit.skeletons import mpii16
 
 
 def mpii(path: str | Path = "data/mpii", *, split: str = "train", images: str | Path | None = None) -> KeypointDataset:
-    """MPII people; boxes such that the crop of margin 1.25 is the official one (lib/dataset/mpii.py).
+    """MPII people. Each box is such that its crop with margin 1.25 is the official one (lib/dataset/mpii.py).
 
-    `path` is a json, or a folder with `annot/<split>.json` and `images/`. Joints and centres are brought from 1-based
-    to 0-based. Raises `DatasetError` with file, row and count for anything missing or inconsistent.
+    `path` is a json, or a folder with `annot/<split>.json` and `images/`. Joints and centres, which count from 1 in
+    the file, count from 0 here. Raises `DatasetError`, with file, row and count, for missing or inconsistent data.
     """
-    split = {"val": "valid"}.get(split, split)
-    json_path = Path(path) if Path(path).is_file() else Path(path) / "annot" / f"{split}.json"
+    json_path = _json_path(path, split)
     folder = Path(images) if images is not None else json_path.parent.parent / "images"
     rows = read_json(json_path, DatasetError)
     if not isinstance(rows, list) or not rows:
-        raise DatasetError(f"{json_path}: wanted a list of people, and somebody in it")
+        raise DatasetError(f"{json_path}: must be a list of at least one person")
     wrong = [i for i, row in enumerate(rows) if "joints" in row and np.shape(row["joints"]) != (16, 2)]
     if wrong:
         raise DatasetError(f"{json_path}: {len(wrong)} people have not 16 joints, first at row {wrong[0]}")
@@ -39,7 +38,7 @@ def mpii(path: str | Path = "data/mpii", *, split: str = "train", images: str | 
     place = {name: index for index, name in enumerate(names)}
     center = np.array([row["center"] for row in rows], np.float64)
     scale = np.array([row["scale"] for row in rows], np.float64)
-    center[:, 1] += 15 * scale  # the official code moves it down, to keep the feet in
+    center[:, 1] += 15 * scale  # as the official code, which moves the crop down to keep the feet in
     side = (200 * scale)[:, None]
     corner = center - 1 - side / 2
     joints = np.array([row.get("joints", np.zeros((16, 2))) for row in rows], np.float64)
@@ -61,26 +60,26 @@ def mpii(path: str | Path = "data/mpii", *, split: str = "train", images: str | 
 
 @frozen(eq=False)
 class MpiiTruth:
-    """What PCKh is measured against, in the order of the json's people."""
+    """The ground truth for PCKh, one row per person of the json."""
 
     keypoints: NDArray[np.float64]
     """(N,16,2) x, y, frame px."""
     missing: NDArray[np.bool_]
-    """(N,16) whether there is no label."""
+    """(N,16) true if the joint is not labelled."""
     head_boxes: NDArray[np.float64]
     """(N,4) xyxy, frame px."""
 
 
 def read_mpii_truth(path: str | Path = "data/mpii", *, split: str = "val") -> MpiiTruth:
-    """Joints and head boxes of `annot/gt_<split>.mat`, which the official HRNet code measures with.
+    """Joints and head boxes from `annot/gt_<split>.mat`, which the official HRNet code measures with.
 
-    `path` is as in `mpii`. Brought from 1-based to 0-based. Raises `DatasetError` naming the file.
+    `path` is that of `mpii`. Coordinates, which count from 1 in the file, count from 0 here. Raises `DatasetError`
+    with the file.
     """
     from scipy.io import loadmat
 
-    split = {"val": "valid"}.get(split, split)
-    folder = Path(path).parent if Path(path).is_file() else Path(path) / "annot"
-    file = folder / f"gt_{Path(path).stem if Path(path).is_file() else split}.mat"
+    json_path = _json_path(path, split)
+    file = json_path.with_name(f"gt_{json_path.stem}.mat")
     if not file.is_file():
         raise DatasetError(f"{file}: no such file; PCKh needs its head boxes, which are published with the json")
     try:
@@ -88,10 +87,15 @@ def read_mpii_truth(path: str | Path = "data/mpii", *, split: str = "val") -> Mp
         joints, missing, heads = (
             np.asarray(content[key], np.float64) for key in ("pos_gt_src", "jnt_missing", "headboxes_src")
         )
-    except Exception as error:  # scipy raises all sorts on damaged files
+    except Exception as error:  # scipy raises many kinds of errors on damaged files
         raise DatasetError(f"{file}: cannot be read as MPII's ground truth ({error!r})") from None
     count = joints.shape[-1]
     if (joints.shape, missing.shape, heads.shape) != ((16, 2, count), (16, count), (2, 2, count)):
         shapes = f"{joints.shape}, {missing.shape}, {heads.shape}"
         raise DatasetError(f"{file}: joints, missing and heads have shapes {shapes}, wanted (16,2,N), (16,N), (2,2,N)")
     return MpiiTruth(joints.transpose(2, 0, 1) - 1, missing.T > 0, heads.transpose(2, 0, 1).reshape(count, 4) - 1)
+
+
+def _json_path(path: str | Path, split: str) -> Path:
+    name = "valid" if split == "val" else split
+    return Path(path) if Path(path).is_file() else Path(path) / "annot" / f"{name}.json"

@@ -80,14 +80,12 @@ def test_the_draws_are_those_of_the_official_code(made: KeypointDataset) -> None
 def test_half_body_is_about_the_upper_or_lower_joints() -> None:
     points = np.random.default_rng(0).uniform(0, 100, (17, 2)).astype(np.float32)
     points[11:] += [0, 500]
-    boxes = [
-        half_body_box(points, np.ones(17, bool), coco17, (256, 192), np.random.default_rng(seed)) for seed in range(400)
-    ]
+    boxes = [half_body_box(points, np.ones(17, bool), coco17, np.random.default_rng(seed)) for seed in range(400)]
     upper = [box is not None and box[1] < 200 for box in boxes]
     assert np.mean(upper) == pytest.approx(0.69, abs=0.07)  # a normal number below 0.5
     few = np.zeros(17, bool)
     few[0] = True
-    assert half_body_box(points, few, coco17, (256, 192), np.random.default_rng(0)) is None
+    assert half_body_box(points, few, coco17, np.random.default_rng(0)) is None
 
 
 def test_colors_change_and_nothing_leaves_the_range() -> None:

@@ -98,7 +98,7 @@ def _double(content: dict[str, Any]) -> None:
         (lambda path: (path.parent / "images/002.png").unlink(), "1 of 4 pictures are missing, first 002.png"),
         (lambda path: path.write_text(path.read_text()[:-40]), r"damaged at line 1, column \d+"),
         (lambda path: path.write_text("[]"), "no list 'images'"),
-        (_change(_double), "2 ids of annotations stand there twice, first 3"),
+        (_change(_double), "2 ids of annotations are not unique, first 3"),
         (_change(lambda c: c["annotations"][5]["keypoints"].pop()), "1 annotations have not 51 numbers .* first id 6"),
         (_change(lambda c: c["annotations"][3].update(bbox=[900, 5, 9, 9])), "1 annotations have a box wholly outside"),
         (_change(lambda c: c["annotations"][3].update(bbox=[float("nan")] * 4)), "not finite numbers, first id 4"),
