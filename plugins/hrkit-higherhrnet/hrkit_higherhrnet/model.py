@@ -1,7 +1,7 @@
-"""The whole network in use: from pictures to people.
+"""The pose model: it finds the people in whole pictures.
 
-As the official HigherHRNet code tests (tools/valid.py, lib/core/inference.py): at one or more scales, mirrored too if
-that is wanted, everything brought to the size of the input and averaged, then grouped.
+As in the official HigherHRNet code (tools/valid.py, lib/core/inference.py), the maps of one or more scales, and of the
+mirrored picture for the flip test, are resized to the input, averaged and grouped.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ if TYPE_CHECKING:
 __all__ = ["HigherModel", "grouping_order", "unpacked"]
 
 NETWORK_MULTIPLE = 32
-"""What sides of pictures must be for its features of all strides to fit together."""
+"""Sides of the input must be multiples of this, so that features of all strides fit together."""
 
 _PARTS = ("nose", "eye", "ear", "shoulder", "hip", "elbow", "wrist", "knee", "ankle")
-"""What joints are called, those first that are grouped first: near the trunk they are seen best."""
+"""Parts of joint names, in the order of grouping. Joints near the trunk are seen best and come first."""
 
 
 class HigherModel(BottomUpModel):
-    """(N,3,H,W) normalised pictures -> (N,6K,H/4,W/4), which `unpacked` takes apart.
+    """Normalised pictures (N,3,H,W) -> (N,6K,H/4,W/4), which `unpacked` splits.
 
-    `grouping` says how maps become people. `scales` are those at which `find_poses` looks: (1.0,), or (0.5, 1.0, 2.0)
-    as the official test at several scales, which takes several times as long.
+    `grouping` holds the settings of the grouping. `scales` are the scales of the pictures in `find_poses`: (1.0,) by
+    default, (0.5, 1.0, 2.0) in the official multi-scale test, which takes several times as long.
     """
 
     grouping = Grouping()
     scales: tuple[float, ...] = (1.0,)
     one_size = False
-    """Whether the network takes pictures of `input_size` alone, into which all are then fitted, black around them."""
+    """Whether every picture is fitted into `input_size`, with black around it, as some runtimes take one size only."""
 
     def prepared(
         self, device: torch.device | str = "cpu", precision: str = "auto", runtime: str = "auto"
     ) -> PoseModel:
-        """The same made fast; runtimes that are registered are made for one size."""
+        """As `PoseModel.prepared`. Runtimes of the registry take pictures of one size."""
         fast = super().prepared(device, precision, runtime)
         fast.one_size = runtime not in OWN  # type: ignore[assignment]  # its own attribute
         return fast
@@ -65,7 +65,7 @@ class HigherModel(BottomUpModel):
     def find_poses(
         self, frames: Sequence[Frame], *, flip_test: bool = False, return_heatmaps: bool = False
     ) -> list[Poses]:
-        """One `Poses` for each (H,W,3) BGR frame, best people first; frames of one size go through together."""
+        """Returns one `Poses` per (H,W,3) BGR frame, best people first. Frames of equal size share a batch."""
         alike: dict[tuple[int, int], list[int]] = defaultdict(list)
         for place, frame in enumerate(frames):
             alike[frame.shape[:2]].append(place)
@@ -86,13 +86,13 @@ class HigherModel(BottomUpModel):
         return [found[place] for place in range(len(frames))]
 
     def maps(self, frames: Sequence[Frame], *, flip_test: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames of one size -> heatmaps (N,K,H,W) and tags (T,N,K,H,W), float32, at the input's size at scale 1.
+        """Frames of one size -> float32 heatmaps (N,K,H,W) and tags (T,N,K,H,W), of the input's size at scale 1.
 
-        Heatmaps are means over scales and passes; tags are those of each pass at the scale nearest to 1. Raises
-        `HrkitError` for scales at which the network cannot look.
+        Heatmaps are means over scales and passes. Tags are those of each pass at the scale nearest to 1. Raises
+        `HrkitError` for scales that the network cannot process.
         """
         if not self.scales:
-            raise HrkitError("scales: there must be one at least, as in (1.0,)")
+            raise HrkitError("scales must hold at least one scale, as in (1.0,)")
         frame_size = frames[0].shape[0], frames[0].shape[1]
         base = self._size(frame_size, 1.0)
         heatmaps: list[torch.Tensor] = []
@@ -109,7 +109,7 @@ class HigherModel(BottomUpModel):
         return torch.stack(heatmaps).mean(0), torch.stack(tags)
 
     def passes(self, images: torch.Tensor, *, flip_test: bool = False) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """(N,3,H,W) -> heatmaps (N,K,H/2,W/2), the mean of both resolutions and passes, and tags of each pass."""
+        """(N,3,H,W) -> heatmaps (N,K,H/2,W/2), the mean over resolutions and passes, and the tags of each pass."""
         heatmaps, tags = merged(self(images).float())
         if not flip_test:
             return heatmaps, [tags]
@@ -120,29 +120,29 @@ class HigherModel(BottomUpModel):
     def samples(
         self, people: KeypointDataset, augmentation: Augmentation | None = None, seed: int = 0
     ) -> Samples:
-        """Pictures with people, whole."""
+        """Training samples: whole pictures with people."""
         from hrkit_higherhrnet.samples import PictureSamples
 
         return PictureSamples(people, self.input_size, augmentation, seed)
 
     def objective(self, config: TrainConfig, teacher: PoseModel | None = None) -> Objective:
-        """Heatmaps at both resolutions, and tags that tell people apart."""
+        """Training objective: heatmaps at both resolutions, and tags."""
         from hrkit_higherhrnet.objective import TagObjective
 
         return TagObjective(config, self, teacher)
 
     def _size(self, frame_size: tuple[int, int], scale: float) -> tuple[int, int]:
-        """(height, width) of the input at a scale."""
+        """The (height, width) of the input at a scale."""
         if self.one_size:
             return self.input_size
         size = input_size(frame_size, min(self.input_size), scale, min(self.scales))
         if any(side % NETWORK_MULTIPLE for side in size):
             shown = "x".join(map(str, size))
-            raise HrkitError(f"scales {self.scales} make an input of {shown}, not of multiples of {NETWORK_MULTIPLE}")
+            raise HrkitError(f"scales {self.scales} give an input of {shown}, not multiples of {NETWORK_MULTIPLE}")
         return size
 
     def _warp_frames(self, frames: Sequence[Frame], size: tuple[int, int]) -> torch.Tensor:
-        """(N,H,W,3) uint8, on the network's device where that cuts pictures itself."""
+        """Input pictures (N,H,W,3) uint8, on the network's device if it can warp pictures."""
         transforms = to_input(frames[0].shape[:2], size)[None]
         if warping.on_device(self.device):
             uploaded = (warping.upload(frame, self.device) for frame in frames)
@@ -151,7 +151,7 @@ class HigherModel(BottomUpModel):
 
 
 def grouping_order(skeleton: Skeleton) -> list[int]:
-    """Joints by `_PARTS`, those of other names last; of COCO's the official order."""
+    """Joints in the order of `_PARTS`, other joints last. For COCO this is the official order."""
     ranks = [
         next((rank for rank, part in enumerate(_PARTS) if part in name), len(_PARTS))
         for name in skeleton.keypoint_names
@@ -166,7 +166,7 @@ def _poses(
     frame_size: tuple[int, int],
     skeleton: Skeleton,
 ) -> Poses:
-    """People in input px as poses in frame px, best first, with the boxes around the joints that were `seen` (P,K)."""
+    """People in input px -> poses in frame px, best first. Boxes enclose the joints that were `seen` (P,K)."""
     best = np.argsort(-people.scores, kind="stable")
     keypoints = geometry.apply_affine(to_frame, people.keypoints[best]).astype(np.float32)
     scores = people.scores[best]
@@ -175,7 +175,7 @@ def _poses(
 
 
 def _boxes(keypoints: NDArray[np.float32], seen: NDArray[np.bool_], frame_size: tuple[int, int]) -> NDArray[np.float32]:
-    """(P,4) around the joints that were seen, at least a pixel wide and high, inside the frame."""
+    """Boxes (P,4) around the seen joints, inside the frame and at least a pixel wide and high."""
     height, width = frame_size
     limits = np.array([width, height], np.float32)
     low = np.where(seen[..., None], keypoints, np.inf).min(1, initial=np.inf)
@@ -185,7 +185,7 @@ def _boxes(keypoints: NDArray[np.float32], seen: NDArray[np.bool_], frame_size: 
 
 
 def _crops(maps: NDArray[np.float32], to_frame: NDArray[np.float64], people: Detections) -> NDArray[np.float32]:
-    """(P,K,64,48) what maps (K,H,W) show of each person's box, as heatmaps of a top-down network would."""
+    """Crops (P,K,64,48) of maps (K,H,W) at each person's box, like the heatmaps of a top-down network."""
     size = (256, 192)
     to_crop = geometry.crop_transform(geometry.xyxy_to_xywh(people.xyxy), size)
     crops = np.empty((len(people), len(maps), size[0] // 4, size[1] // 4), np.float32)

@@ -1,4 +1,4 @@
-"""The network: HRNet's trunk and, on its finest branch, a pyramid of two resolutions.
+"""The network: HRNet's trunk, and a head with two resolutions on its finest branch.
 
 Cheng et al., HigherHRNet: Scale-Aware Representation Learning for Bottom-Up Human Pose Estimation, CVPR 2020
 (github.com/HRNet/HigherHRNet-Human-Pose-Estimation, MIT). Parameter names are the official ones.
@@ -21,11 +21,11 @@ from hrkit_higherhrnet.model import HigherModel
 from hrkit_higherhrnet.outputs import packed
 
 REFINEMENTS = 4
-"""Residual blocks after the transposed convolution."""
+"""Number of residual blocks after the transposed convolution."""
 
 
 class HigherBackbone(HRNet):
-    """HRNet's trunk for whole pictures."""
+    """HRNet's trunk, set up for whole pictures."""
 
     default_head = "higher"
     default_input_size = (512, 512)
@@ -34,17 +34,17 @@ class HigherBackbone(HRNet):
 
 
 def higher_backbone(width: str) -> HigherBackbone:
-    """The trunk of any width, as in `higher_hrnet_w32`; raises `HrkitError` for a width that is no positive number."""
+    """The trunk of a width, as in `higher_hrnet_w32`. Raises `HrkitError` if the width is not a positive number."""
     if not width.isdecimal() or int(width) < 1:
         raise HrkitError(f"higher_hrnet_w{width}: the width must be a positive number, as in higher_hrnet_w32")
     return HigherBackbone(int(width))
 
 
 class HigherHead(nn.Module):
-    """Joints and tags at a quarter of the input, joints again at half of it.
+    """Heatmaps and tags at a quarter of the input, and heatmaps at half of it.
 
-    `channels` and `strides` are those of the trunk, whose finest features count. Raises `HrkitError` where these are
-    not at a quarter of the input.
+    `channels` and `strides` are those of the trunk; only its finest features are used. Raises `HrkitError` if their
+    stride is not 4.
     """
 
     pose_model = HigherModel
@@ -68,7 +68,7 @@ class HigherHead(nn.Module):
         initialise(self)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """[(N,C,h,w), ...] -> (N,6K,h,w), both outputs in one tensor; `outputs.unpacked` takes it apart."""
+        """[(N,C,h,w), ...] -> (N,6K,h,w), both outputs in one tensor, which `outputs.unpacked` splits."""
         finest = features[0]
         low = self.final_layers[0](finest)
         high = self.final_layers[1](self.deconv_layers[0](torch.cat([finest, low], dim=1)))

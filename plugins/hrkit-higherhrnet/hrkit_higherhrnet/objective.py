@@ -1,4 +1,8 @@
-"""How the network learns: heatmaps at both resolutions, and tags that are alike on one person and not on two."""
+"""The training objective: heatmaps at both resolutions, and tags that are similar within a person only.
+
+The losses are the official ones (lib/core/loss.py); those of tags are from Newell et al., Associative Embedding, NIPS
+2017. Shapes: N pictures, P people, K joints, maps (h,w).
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,13 @@ from hrkit.training.config import TrainConfig
 from hrkit_higherhrnet.outputs import unpacked
 
 TAG_WEIGHT = 1e-3
-"""Of both losses of tags beside those of heatmaps, officially."""
+"""Official weight of the tag losses relative to the heatmap losses."""
 
 Batch = dict[str, torch.Tensor]
 
 
 class TagObjective:
-    """Raises `HrkitError` for settings that are for people one by one."""
+    """The objective of a bottom-up network. Raises `HrkitError` for settings that apply to crops of single people."""
 
     def __init__(self, config: TrainConfig, model: PoseModel, teacher: PoseModel | None = None) -> None:
         for name, given in (
@@ -32,7 +36,7 @@ class TagObjective:
         self.network: torch.nn.Module = model
 
     def prepare(self, batch: Batch) -> tuple[torch.Tensor, Batch]:
-        """Images (N,3,H,W), and the other tensors of the batch, on the network's device and in its precision."""
+        """Images (N,3,H,W) and the targets of a batch, on the network's device and in its precision."""
         images = self.model.normalise(batch["images"])
         targets = {
             name: tensor.to(images.device, images.dtype if tensor.is_floating_point() else None, non_blocking=True)
@@ -42,7 +46,7 @@ class TagObjective:
         return images, targets
 
     def loss(self, outputs: torch.Tensor, targets: Batch) -> torch.Tensor:
-        """Of what the network gave, (N,6K,h,w)."""
+        """The loss of the network's outputs (N,6K,h,w)."""
         low, high = unpacked(outputs)
         heatmaps, tags = low.chunk(2, dim=1)
         push, pull = tag_losses(tags, targets["cells"], targets["there"])
@@ -53,23 +57,23 @@ class TagObjective:
         )
 
     def heatmaps(self, outputs: torch.Tensor, targets: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N,K,2h,2w) each, of the higher resolution."""
+        """Predicted and target heatmaps (N,K,2h,2w) of the higher resolution."""
         return unpacked(outputs)[1], targets["high"]
 
 
 def heatmap_loss(heatmaps: torch.Tensor, targets: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """(N,K,h,w) against targets, where `masks` (N,h,w) are 1: the mean of the squares over all cells."""
+    """Mean squared error of heatmaps (N,K,h,w) over all cells, counting those in which `masks` (N,h,w) are 1."""
     return ((heatmaps - targets).square() * masks[:, None]).mean()
 
 
 def tag_losses(
     tags: torch.Tensor, cells: torch.Tensor, there: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """How near the tags of different people are, and how far apart those of one: means over pictures.
+    """Push loss between people and pull loss within people, as means over pictures.
 
-    `cells` (N,P,K) say where in tags (N,K,h,w), laid flat, the joints are, `there` (N,P,K) which of them are labelled.
-    The first is half the mean of exp(-d^2) over pairs of people, d between their mean tags; the second the mean over
-    people of the variance of their tags. A picture with too few people has 0.
+    `cells` (N,P,K) are flat indices of the joints in tags (N,K,h,w); `there` (N,P,K) marks labelled joints. The push
+    loss is half the mean of exp(-d^2) over pairs of people, where d is the difference of their mean tags. The pull loss
+    is the mean variance of a person's tags. A picture with too few people counts as 0.
     """
     count = len(tags)
     weight = there.to(tags.dtype)

@@ -1,4 +1,4 @@
-"""Whole pictures as the network sees them: the short side at one size, both multiples of 64.
+"""The network's view of whole pictures: the short side has a fixed size, and both sides are multiples of 64.
 
 As in the official HigherHRNet code (lib/utils/transforms.py, resize_align_multi_scale).
 """
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from hrkit.structures import Size
 
 MULTIPLE = 64
-"""What the network divides sides by, twice over."""
+"""Sides of the input are multiples of this: twice the network's largest stride."""
 
 LONGEST = 8
-"""The long side has at most so many short sides; a picture that is longer is made smaller to fit."""
+"""Largest ratio of the sides of the input. Longer pictures are shrunk to fit."""
 
 
 def input_size(frame_size: Size, short_side: int, scale: float = 1.0, smallest: float = 1.0) -> Size:
-    """(height, width) of the network's input at a `scale`, for a frame of (height, width).
+    """The (height, width) of the network's input at a `scale`, for a frame of (height, width).
 
-    `smallest` is the smallest of all scales of a test, whose sides are rounded up to multiples of 64.
+    `smallest` is the smallest of all scales of a test. At that scale sides are rounded up to multiples of 64.
     """
     height, width = frame_size
     base = _rounded_up(smallest * short_side)
@@ -30,9 +30,9 @@ def input_size(frame_size: Size, short_side: int, scale: float = 1.0, smallest: 
 
 
 def to_input(frame_size: Size, size: Size) -> NDArray[np.float64]:
-    """(2,3) frame px -> input px: the middle onto the middle, as large as it fits; black beyond it.
+    """The (2,3) transform from frame px to input px, which centres the frame and makes it as large as possible.
 
-    Less than a pixel of the long side may be lost, as officially, where the short side alone says how large it gets.
+    As in the official code, the short side sets the size, which may cut off less than a pixel of the long side.
     """
     height, width = frame_size
     scales = size[1] / width, size[0] / height

@@ -1,9 +1,9 @@
-"""Whole pictures to train on: varied as in the official HigherHRNet code (lib/dataset/transforms), with their targets.
+"""Training samples: whole pictures with targets, augmented as in the official code (lib/dataset/transforms).
 
-Of `Augmentation` the settings mean what they do for people one by one, as far as they go. At its defaults a picture is
-varied as officially: scaled by 1/1.5 to 1/0.75 of where its short side fits, moved by up to a fifth of that, turned by
-up to 30 degrees, mirrored half of the time. With `scale` 0 all of a picture is shown, as in a test. A mirror moves
-joints exactly as the picture, where the official code is a cell off at times.
+The settings of `Augmentation` mean the same as for crops of single people, where they apply. The defaults give the
+official ranges: pictures are scaled by 1/1.5 to 1/0.75 relative to fitting the short side, moved by up to a fifth of
+it, rotated by up to 30 degrees, and mirrored half of the time. With `scale` 0 the whole picture is shown, as in a test.
+Mirroring moves joints exactly with the picture; the official code is sometimes a cell off.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ from hrkit.training.config import Augmentation
 from hrkit_higherhrnet.targets import joint_cells, joint_maps
 
 MAX_PEOPLE = 30
-"""Of a picture; of more the largest are taken."""
+"""Most people in a picture whose tags are trained; the largest are taken."""
 
 SIGMA = 2.0
-"""Of the targets, cells, at both resolutions."""
+"""Standard deviation of the targets in cells, at both resolutions."""
 
 STRIDES = (4, 2)
-"""Input px a cell of the low and the high resolution."""
+"""Input px per cell of the low and the high resolution."""
 
 SHRINK, GROW = 5 / 7, 10 / 7
-"""What of `Augmentation.scale` the picture shows less or more: 0.35 gives the official 0.75 to 1.5."""
+"""Shares of `Augmentation.scale` by which the visible part shrinks or grows: 0.35 gives the official 0.75 to 1.5."""
 
 TURN = 2 / 3
-"""What of `Augmentation.rotation` a picture is turned by at most: 45 gives the official 30 degrees."""
+"""Share of `Augmentation.rotation` that is the largest rotation: 45 gives the official 30 degrees."""
 
 MOVE = 4 / 7
-"""What of `Augmentation.scale` a picture is moved by at most: 0.35 gives the official fifth."""
+"""Share of `Augmentation.scale` that is the largest shift: 0.35 gives the official fifth."""
 
 
 @frozen(eq=False)
 class Sample:
-    """A picture and what should be said of it."""
+    """A picture and its targets."""
 
     image: NDArray[np.uint8]
     """(H,W,3) BGR."""
     low: NDArray[np.float32]
-    """(K,H/4,W/4)."""
+    """(K,H/4,W/4) heatmaps."""
     high: NDArray[np.float32]
-    """(K,H/2,W/2)."""
+    """(K,H/2,W/2) heatmaps."""
     low_mask: NDArray[np.float32]
-    """(H/4,W/4) 1 where it counts: inside the picture, without the regions in which nobody is labelled."""
+    """(H/4,W/4) 1 in cells that count: inside the picture and outside regions with unlabelled people."""
     high_mask: NDArray[np.float32]
-    """(H/2,W/2)."""
+    """(H/2,W/2) likewise."""
     cells: NDArray[np.int64]
-    """(P,K) of the joints in maps (K,H/4,W/4), laid flat."""
+    """(P,K) flat indices of the joints in maps (K,H/4,W/4)."""
     there: NDArray[np.bool_]
-    """(P,K) which joints are labelled and inside."""
+    """(P,K) whether joints are labelled and inside."""
     row: int
 
 
@@ -74,7 +74,7 @@ def _ignored(people: KeypointDataset) -> dict[int, list[Any]]:
 
 @frozen(eq=False)
 class PictureSamples:
-    """The pictures of a dataset that show labelled people: `samples[epoch, place, row]`."""
+    """The pictures of a dataset with labelled people, as `samples[epoch, place, row]`."""
 
     people: KeypointDataset
     input_size: Size
@@ -84,11 +84,11 @@ class PictureSamples:
     pictures: NDArray[np.int64] = field(
         init=False, default=Factory(lambda self: np.unique(self.people.image_index), takes_self=True)
     )
-    """Their rows in `people.image_paths`."""
+    """Rows of the pictures in `people.image_paths`."""
     ignored: dict[int, list[Any]] = field(
         init=False, default=Factory(lambda self: _ignored(self.people), takes_self=True)
     )
-    """Regions by the row of their picture."""
+    """Ignored regions by the row of their picture."""
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -119,7 +119,7 @@ class PictureSamples:
         return Sample(image, low, high, low_mask, high_mask, cells, there, row)
 
     def collate(self, samples: list[Sample]) -> dict[str, torch.Tensor]:
-        """`images` (N,H,W,3) uint8 BGR, `low`, `high`, `low_mask`, `high_mask`, `cells` and `there` (N,P,K), `rows`."""
+        """A batch: `images` (N,H,W,3) uint8 BGR, `low`, `high`, their masks, `cells` and `there` (N,P,K), `rows`."""
         names = {"images": "image", **{name: name for name in ("low", "high", "low_mask", "high_mask")}}
         batch = {name: torch.from_numpy(np.stack([getattr(s, of) for s in samples])) for name, of in names.items()}
         most = max(len(sample.cells) for sample in samples)
@@ -129,14 +129,14 @@ class PictureSamples:
         return {**batch, "rows": torch.tensor([sample.row for sample in samples])}
 
     def describe(self, rows: list[int]) -> str:
-        """The pictures that the rows are."""
+        """Names the pictures of these rows, for messages."""
         return f"pictures of the batch: {self.people.image_ids[self.pictures[rows]].tolist()}"
 
 
 def input_transform(
     frame_size: Size, input_size: Size, augmentation: Augmentation | None, random: np.random.Generator
 ) -> tuple[NDArray[np.float64], bool]:
-    """(2,3) frame px -> input px, and whether it mirrors; without `scale` all of the picture fits, in the middle."""
+    """The (2,3) transform from frame px to input px, and whether it mirrors. With `scale` 0 the whole frame fits."""
     given = augmentation or Augmentation(scale=0, rotation=0, flip=0)
     height, width = frame_size
     factor = random.uniform(1 - SHRINK * given.scale, 1 + GROW * given.scale)
@@ -144,7 +144,7 @@ def input_transform(
     moved = random.uniform(-1, 1, 2) * MOVE * given.scale
     mirrored = bool(random.random() < given.flip)
     fits = min if given.scale else max
-    shown = factor * fits(height / input_size[0], width / input_size[1])  # frame px of an input px
+    shown = factor * fits(height / input_size[0], width / input_size[1])  # frame px per input px
     middle = np.array([width, height]) / 2 + moved * shown * min(input_size)
     cos, sin = np.cos(angle), np.sin(angle)
     linear = np.array([[cos, sin], [-sin, cos]]) / shown
@@ -156,7 +156,7 @@ def input_transform(
 
 
 def counted(frame_size: Size, ignored: list[Any]) -> NDArray[np.uint8]:
-    """(H,W) 255 in a frame, but for regions as COCO has them: polygons, run lengths, or a box x, y, width, height."""
+    """(H,W) 0 in ignored regions, else 255. Regions are polygons, run lengths, or a box x, y, width, height."""
     height, width = frame_size
     counts = np.full((height, width), 255, np.uint8)
     for region in ignored:
@@ -166,7 +166,7 @@ def counted(frame_size: Size, ignored: list[Any]) -> NDArray[np.uint8]:
 
 
 def _run_lengths(region: Any, height: int, width: int) -> list[dict[str, Any]]:
-    """Raises `DatasetError` for what is none of what COCO has."""
+    """Run lengths of a region in any of COCO's formats. Raises `DatasetError` if its size is not the picture's."""
     if isinstance(region, dict):
         if tuple(region.get("size", ())) != (height, width):
             raise DatasetError(f"a region of {region.get('size')} (height, width) in a picture of {[height, width]}")
@@ -175,11 +175,11 @@ def _run_lengths(region: Any, height: int, width: int) -> list[dict[str, Any]]:
     if region and not isinstance(region[0], list):
         x, y, right, bottom = region[0], region[1], region[0] + region[2], region[1] + region[3]
         region = [[x, y, right, y, right, bottom, x, bottom]]
-    polygons = [polygon for polygon in region if len(polygon) >= 6]  # of fewer than three corners nothing is inside
+    polygons = [polygon for polygon in region if len(polygon) >= 6]  # fewer than three corners enclose nothing
     return regions.frPyObjects(polygons, height, width) if polygons else []
 
 
 def warped_mask(counts: NDArray[np.uint8], transform: NDArray[np.float64], size: Size) -> NDArray[np.float32]:
-    """(h,w) 1 where the larger part of a cell counts; `transform` is frame px -> cells."""
+    """(h,w) 1 in cells of which at least half counts; `transform` maps frame px to cells."""
     warped = cv2.warpAffine(counts, transform, (size[1], size[0]), flags=cv2.INTER_LINEAR)
     return (warped > 127).astype(np.float32)

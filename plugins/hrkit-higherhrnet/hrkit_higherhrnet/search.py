@@ -1,10 +1,10 @@
-"""Where a joint of somebody is best: the highest heatmap less the rounded distance of the tags from theirs.
+"""Searches for the best cell of a joint: the highest heatmap value minus the rounded distance of the tags from a mean.
 
-Branch and bound over a pyramid of blocks, exact. Of a block the highest heatmap is known and the range of its first
-tags; no cell in it is better than that highest less the rounded distance from that range. Every step of the arithmetic
-is monotone, so this holds to the last bit. Blocks that cannot hold better than what was found are not looked into.
+Exact branch and bound over a pyramid of blocks. The highest heatmap value and the range of the first tags of each block
+are known. No cell in a block is better than its highest value minus the rounded distance from that range. Every step of
+the arithmetic is monotone, so this bound holds to the last bit. Blocks that cannot hold a better cell are skipped.
 
-Shapes: K joints, T tags, m searches, each for a joint and somebody's mean tags, p parts: blocks or cells.
+Shapes: K joints, T tags per joint, m searches, each for a joint and a person's mean tags, p parts: blocks or cells.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ Ints = NDArray[np.int64]
 Extreme = Callable[..., Any]  # cv2.min or cv2.max
 
 SIDE = 4
-"""Blocks are of 4x4 parts of the level below."""
+"""A block holds 4x4 parts of the level below."""
 
 LEVELS = 3
-"""Cells, blocks of 4x4 cells, and of 16x16."""
+"""Levels: cells, blocks of 4x4 cells, and blocks of 16x16 cells."""
 
 ROUNDS = 8
-"""In so many the best large block of each search is looked into before all others that are left. Results do not depend
-on it."""
+"""Rounds in which each search looks into its best large block, before it looks into all that are left. This changes the
+speed only."""
 
 
 AT_ONCE = 2048
-"""Large blocks that are looked into together, 256 cells each: maps of noise would fill the memory."""
+"""Large blocks, 256 cells each, processed together. This limits the memory for maps of noise."""
 
 
 @frozen(eq=False)
 class Level:
-    """The parts of one size, joint by joint and row by row: K*h*w of them."""
+    """The K*h*w parts of one size, joint by joint and row by row."""
 
     highest: Floats
-    """(K*h*w,) heatmap."""
+    """(K*h*w,) highest heatmap values."""
     low: Floats
-    """(T,K*h*w) tags; of blocks only (1,K*h*w), as tags of all passes are much alike."""
+    """(T,K*h*w) lowest tags; (1,K*h*w) for blocks, as the tags of all passes are similar."""
     high: Floats
-    """As many; the same array as `low` of cells."""
+    """Highest tags, in the same shape; for cells the same array as `low`."""
     width: int
-    """Parts in a row."""
+    """Parts per row."""
 
     def bound(self, parts: Ints, mean_tags: Floats) -> Floats:
-        """(p,) what `parts` (p,) are worth at most to mean tags (T,p); of cells what they are worth."""
+        """Upper bounds (p,) of the values in `parts` (p,) for mean tags (T,p). For cells these are the values."""
         squares = np.zeros(len(parts), np.float32)
         for low, high, mean in zip(self.low, self.high, mean_tags, strict=False):
-            lowest = low.take(parts, mode="clip")  # faster than by index, which checks each
+            lowest = low.take(parts, mode="clip")  # faster than indexing, which checks bounds
             highest = lowest if high is low else high.take(parts, mode="clip")
             squares += _square_outside(lowest, highest, mean)
         return self.highest.take(parts, mode="clip") - _rounded_root(squares)
@@ -61,19 +61,19 @@ class Level:
 
 @frozen(eq=False)
 class Best:
-    """What was found up to now."""
+    """The best cells found so far."""
 
     value: Floats
     """(m,)"""
     cell: Ints
-    """(m,) in the level of cells."""
+    """(m,) indices in the level of cells."""
 
 
 def best_cells(heatmaps: Floats, tags: Floats, joints: Ints, mean_tags: Floats) -> Ints:
-    """(m,) the best flat cells of (H,W), by maps (K,H,W) and tags (T,K,H,W), for `joints` (m,) and mean tags (m,T)."""
+    """The best flat cells (m,) for `joints` (m,) and mean tags (m,T), in heatmaps (K,H,W) and tags (T,K,H,W)."""
     height, width = heatmaps.shape[1:]
     over = -height % SIDE ** (LEVELS - 1), -width % SIDE ** (LEVELS - 1)
-    if any(over):  # cells over the edge are those at the edge again
+    if any(over):  # repeats the cells at the edge
         beside = [(0, 0), (0, over[0]), (0, over[1])]
         heatmaps, tags = np.pad(heatmaps, beside, "edge"), np.pad(tags, [(0, 0), *beside], "edge")
     levels = _pyramid(heatmaps, tags, np.unique(joints))
@@ -100,13 +100,13 @@ def best_cells(heatmaps: Floats, tags: Floats, joints: Ints, mean_tags: Floats) 
 
 
 def _look_at(levels: list[Level], search: Ints, parts: Ints, bound: Floats, means: Floats, best: Best) -> None:
-    """Raises `best` to what is in `parts` (p,) of the last level; `search` (p,) rises, `bound` (p,) is used up."""
+    """Updates `best` from `parts` (p,) of the last level. `search` (p,) is sorted; `bound` (p,) is overwritten."""
     if not len(parts):
         return
     begins = np.flatnonzero(np.diff(search, prepend=-1))
     highest = np.maximum.reduceat(bound, begins)
     first = np.flatnonzero(bound == np.repeat(highest, np.diff(begins, append=len(search))))
-    first = first[np.searchsorted(first, begins)]  # the best part of each search, the first of equals
+    first = first[np.searchsorted(first, begins)]  # the best part per search, the first among equals
     if len(levels) == 1:
         better = highest > best.value[search[first]]
         who = search[first[better]]
@@ -119,7 +119,7 @@ def _look_at(levels: list[Level], search: Ints, parts: Ints, bound: Floats, mean
 
 
 def _look_into(levels: list[Level], search: Ints, blocks: Ints, means: Floats, best: Best) -> None:
-    """Raises `best` to what is in the blocks (p,) of the last level, by their parts in the level below."""
+    """Updates `best` from blocks (p,) of the last level, by way of their parts in the level below."""
     *below, own = levels
     width = below[-1].width
     steps = (width * np.arange(SIDE)[:, None] + np.arange(SIDE)).ravel()
@@ -132,7 +132,7 @@ def _look_into(levels: list[Level], search: Ints, blocks: Ints, means: Floats, b
 
 
 def _bounds(level: Level, joints: Ints, count: int, mean_tags: Floats) -> Floats:
-    """(m,h*w) what every block of its joint is worth at most to each search, `count` K."""
+    """(m,h*w) upper bounds of all blocks of a joint for each search; `count` is K."""
     highest, low, high = (values.reshape(count, -1) for values in (level.highest, level.low[0], level.high[0]))
     bound = np.empty((len(joints), highest.shape[1]), np.float32)
     for joint in np.unique(joints).tolist():
@@ -143,7 +143,7 @@ def _bounds(level: Level, joints: Ints, count: int, mean_tags: Floats) -> Floats
 
 
 def _square_outside(low: Floats, high: Floats, means: Floats) -> Floats:
-    """The square of how far `means` are outside of ranges."""
+    """Squared distances of `means` from ranges; 0 inside."""
     outside = np.maximum(low - means, means - high)
     np.maximum(outside, 0, out=outside)
     return np.square(outside, out=outside)
@@ -154,7 +154,7 @@ def _rounded_root(squares: Floats) -> Floats:
 
 
 def _pyramid(heatmaps: Floats, tags: Floats, joints: Ints) -> list[Level]:
-    """All levels, cells first; blocks are filled in for `joints` only."""
+    """All levels, cells first. Blocks are computed for `joints` only."""
     count, height, width = heatmaps.shape
     cells = tags.reshape(len(tags), -1)
     levels = [Level(heatmaps.reshape(-1), cells, cells, width)]
@@ -164,7 +164,7 @@ def _pyramid(heatmaps: Floats, tags: Floats, joints: Ints) -> list[Level]:
         height, width = height // SIDE, width // SIDE
         heatmaps, low, high = (np.empty((count, height, width), np.float32) for _ in range(3))
         sizes = np.array([8, 4, 4, 2, 1]) * height * width
-        rooms = [np.empty(size, np.float32) for size in sizes]  # to get new memory takes longer than the work
+        rooms = [np.empty(size, np.float32) for size in sizes]  # allocating per joint takes longer than the work
         for joint in joints.tolist():
             heatmaps[joint] = _by_block(below[0][joint], cv2.max, rooms)
             low[joint] = _by_block(below[1][joint], cv2.min, rooms)
@@ -174,7 +174,7 @@ def _pyramid(heatmaps: Floats, tags: Floats, joints: Ints) -> list[Level]:
 
 
 def _by_block(values: Floats, extreme: Extreme, rooms: list[Floats]) -> Floats:
-    """(H,W) -> (H/4,W/4) the extreme of each block; `rooms` hold what comes between, and the result."""
+    """(H,W) -> (H/4,W/4), the extreme of each block. `rooms` hold intermediate values and the result."""
     rows = _by_four_rows(values, extreme, rooms[:2])
     turned = rooms[2].reshape(rows.shape[::-1])
     cv2.transpose(rows, dst=turned)
@@ -182,7 +182,7 @@ def _by_block(values: Floats, extreme: Extreme, rooms: list[Floats]) -> Floats:
 
 
 def _by_four_rows(values: Floats, extreme: Extreme, rooms: list[Floats]) -> Floats:
-    """(H,W) -> (H/4,W), by halves of memory that lies together, which is several times faster than a reduction."""
+    """(H,W) -> (H/4,W), by halving contiguous memory, which is several times faster than a reduction."""
     height, width = values.shape[0] // SIDE, values.shape[1]
     fours = values.reshape(height, 4 * width)
     twos, rows = rooms[0].reshape(height, 2 * width), rooms[1].reshape(height, width)

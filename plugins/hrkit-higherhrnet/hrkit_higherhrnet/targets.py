@@ -1,7 +1,7 @@
-"""What the network should say of a picture with labelled people.
+"""Training targets for a picture with labelled people.
 
-As in the official HigherHRNet code (lib/dataset/target_generators). Shapes: P people, K joints, maps (h,w); a joint is
-in the cell that its place in cells, rounded down, says.
+As in the official HigherHRNet code (lib/dataset/target_generators). Shapes: P people, K joints, maps (h,w). The cell of
+a joint is its position in cells, rounded down.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from hrkit.structures import Size
 def joint_maps(
     points: NDArray[np.floating], visible: NDArray[np.floating], size: Size, sigma: float
 ) -> NDArray[np.float32]:
-    """(K,h,w): a Gaussian of deviation `sigma` about the cell of each labelled joint, the highest where they meet.
+    """Heatmaps (K,h,w): a Gaussian around the cell of each labelled joint; the highest counts where several overlap.
 
-    `points` (P,K,2) and `sigma` are in cells of the maps.
+    `points` (P,K,2) and the standard deviation `sigma` are in cells of the maps.
     """
     cells, there = joint_cells(points, visible, size)
     height, width = size
@@ -25,7 +25,7 @@ def joint_maps(
     steps = np.arange(-reach, reach + 1)
     bell = np.exp(-(steps**2) / (2 * sigma**2))
     bump = np.outer(bell, bell).astype(np.float32)
-    maps = np.zeros((points.shape[1], height + 2 * reach, width + 2 * reach), np.float32)  # with room beyond the border
+    maps = np.zeros((points.shape[1], height + 2 * reach, width + 2 * reach), np.float32)  # padded for bumps
     for person, joint in zip(*np.nonzero(there), strict=True):
         y, x = divmod(int(cells[person, joint]) - joint * height * width, width)
         part = maps[joint, y : y + 2 * reach + 1, x : x + 2 * reach + 1]
@@ -36,7 +36,7 @@ def joint_maps(
 def joint_cells(
     points: NDArray[np.floating], visible: NDArray[np.floating], size: Size
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(P,K) flat cells in maps (K,h,w), 0 for joints that are not labelled or not inside, and which those are not."""
+    """Flat cells (P,K) in maps (K,h,w), and whether joints are labelled and inside; cells of the others are 0."""
     height, width = size
     floor = np.floor(points)
     there = (visible > 0) & (floor >= 0).all(2) & (floor < [width, height]).all(2)

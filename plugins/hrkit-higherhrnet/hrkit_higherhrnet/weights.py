@@ -1,4 +1,4 @@
-"""The published weights, as data: those of the authors and MMPose's."""
+"""The published weights of the authors and of MMPose, as tables."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hrkit.weights.catalogue import WeightsEntry
 _GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 _MMPOSE = "https://download.openmmlab.com/mmpose/bottom_up/{}.pth"
 
-# width, short side, COCO val2017 at a single scale with the mirrored pass: AP, AP50, AP75, APM, APL; id of the file
+# width, short side; AP, AP50, AP75, APM, APL on COCO val2017 at a single scale with flip test; file id
 _OFFICIAL = """
 32 512 .671 .862 .730 .615 .761 1V9Iz0ZYy9m8VeaspfKECDW0NKlGsYmO1
 32 640 .685 .871 .747 .643 .753 1uEcQlm1rjV-JRgVbaP79Y5sMLqUX2ciD
 48 640 .699 .872 .761 .654 .764 10j9Wx_I2H6qaw-prAdlJ44fLryDtA-ah
 """
 
-# width, short side, AP, AP50, AP75, AR, AR50; file name, which holds the first 8 digits of its sha256
+# width, short side; AP, AP50, AP75, AR, AR50; file name, which contains the first 8 digits of its sha256
 _MMPOSE_ROWS = """
 32 512 .677 .870 .738 .723 .890 higher_hrnet32_coco_512x512-8ae85183_20200713
 32 640 .686 .871 .747 .733 .898 higher_hrnet32_coco_640x640-a22fe938_20200712
@@ -27,11 +27,11 @@ _MMPOSE_ROWS = """
 """
 
 _DEFAULTS = {("32", "512"), ("48", "512")}
-"""Of MMPose's, whose checksums are known."""
+"""Default entries. They are MMPose's, as only their checksums are known."""
 
 
 def published_entries() -> list[WeightsEntry]:
-    """Every entry; of the authors' files no checksum was published."""
+    """All entries. For the authors' files no checksum is published."""
     return [
         *map(_mmpose, _MMPOSE_ROWS.strip().splitlines()),
         *map(_official, _OFFICIAL.strip().splitlines()),
@@ -40,7 +40,7 @@ def published_entries() -> list[WeightsEntry]:
 
 
 def _imagenet() -> list[WeightsEntry]:
-    """What HRNet's trunk starts from is what this one does."""
+    """ImageNet weights of HRNet's trunk, which this network shares."""
     return [
         attrs.evolve(entry, name=f"higher_{entry.name}", model=f"higher_{entry.model}")
         for entry in published.imagenet_entries()
@@ -70,7 +70,7 @@ def _official(row: str) -> WeightsEntry:
     )  # fmt: skip
 
 
-def _entry(prefix: str, width: str, side: str, metrics: dict[str, float], **facts: Any) -> WeightsEntry:
+def _entry(prefix: str, width: str, side: str, metrics: dict[str, float], **facts: Any) -> WeightsEntry:  # Any: fields
     model = f"higher_hrnet_w{width}"
     return WeightsEntry(
         f"{prefix}{model}-coco-{side}", model, input_size=(int(side), int(side)), metrics=metrics, **facts

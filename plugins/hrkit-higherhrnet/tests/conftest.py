@@ -1,4 +1,4 @@
-"""The plugin, installed or as it lies here."""
+"""Makes the plugin importable if it is not installed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ except ModuleNotFoundError:
 
 @pytest.fixture(autouse=True)
 def registered(register_plugin: Callable[[object, str], None]) -> None:  # noqa: F811
-    """The plugin among the others, also where it is not installed."""
+    """Registers the plugin if it is not installed."""
     register_plugin(hrkit_higherhrnet, "higherhrnet")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread(one_thread: None) -> None:
-    """Networks are so small here that threads only wait for each other."""
+    """Networks are so small here that more threads only slow each other down."""

@@ -1,4 +1,4 @@
-"""Maps of people that are made up."""
+"""Synthetic maps of people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SIGMA = 2.0
 
 
 def made_maps(people: int, size: tuple[int, int], *, joints: int = 17, passes: int = 2, seed: int = 0, seen=0.7):
-    """(K,H,W) heatmaps and (T,K,H,W) tags of people side by side, some of whose joints are hidden; with noise."""
+    """Heatmaps (K,H,W) and tags (T,K,H,W) of people side by side, with noise; some joints are hidden."""
     random = np.random.default_rng(seed)
     height, width = size
     heatmaps = (0.02 * random.random((joints, height, width))).astype(np.float32)

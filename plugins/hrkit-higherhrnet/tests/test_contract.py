@@ -1,4 +1,4 @@
-"""All that the plugin registers keeps hrkit's contract."""
+"""Everything that the plugin registers keeps hrkit's contract."""
 
 from hrkit.testing import describe, examine_plugin
 from hrkit.weights import catalogue

@@ -28,7 +28,7 @@ def plain_group() -> Callable[..., list]:
 
 
 def distance(people: People, points: np.ndarray, scores: np.ndarray, person_scores: np.ndarray) -> float:
-    """The largest difference of any number between two sets of people."""
+    """The largest difference between any numbers of two sets of people."""
     assert len(people) == len(points)
     apart = np.abs(people.keypoints[:, None] - points).max((2, 3))
     apart = np.maximum(apart, np.abs(people.keypoint_scores[:, None] - scores).max(2))
@@ -114,7 +114,7 @@ def test_the_best_cell_of_all(height: int, width: int, passes: int, searches: in
 
 @settings(max_examples=40)
 @given(*(st.integers(1, 40), st.integers(1, 40), st.integers(1, 5), st.integers(1, 9)), st.integers(0, 2**32 - 1))
-def test_peaks_are_as_high_as_all_about_them(height: int, width: int, levels: int, most: int, seed: int) -> None:
+def test_peaks_are_as_high_as_all_cells_around_them(height: int, width: int, levels: int, most: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     heatmaps = random.integers(0, levels + 1, (3, height, width)).astype(np.float32)
     about = np.pad(heatmaps, [(0, 0), (2, 2), (2, 2)])
@@ -126,7 +126,7 @@ def test_peaks_are_as_high_as_all_about_them(height: int, width: int, levels: in
 
 
 def test_tags_of_one_picture_of_several() -> None:
-    """They do not lie together in memory then."""
+    """Such tags are not contiguous in memory."""
     heatmaps, tags = made_maps(3, (32, 48))
     several = np.stack([tags + 1, tags], axis=1)
     assert group(heatmaps, several[:, 1], ORDER).tags.tolist() == group(heatmaps, tags, ORDER).tags.tolist()
@@ -139,7 +139,7 @@ def test_nobody() -> None:
     assert found.tags.shape == (0, 17, 2)
 
 
-def test_sixty_people_are_found_if_it_may_be() -> None:
+def test_the_number_of_people_is_a_setting() -> None:
     heatmaps, tags = np.zeros((2, 96, 160), np.float32), np.zeros((1, 2, 96, 160), np.float32)
     for person, (y, x) in enumerate([(y, x) for y in range(8, 96, 16) for x in range(8, 160, 16)]):
         heatmaps[:, y, x] = 0.5 + person / 200
@@ -147,11 +147,11 @@ def test_sixty_people_are_found_if_it_may_be() -> None:
     assert len(group(heatmaps, tags, (0, 1), Grouping(max_people=60))) == 60
     found = group(heatmaps, tags, (0, 1))
     assert len(found) == 30
-    assert found.keypoint_scores.min() >= 0.5 + 30 / 200  # those that are seen best
+    assert found.keypoint_scores.min() >= 0.5 + 30 / 200  # the highest peaks
     assert (found.keypoint_scores[:, 0] == found.keypoint_scores[:, 1]).all()
 
 
-def test_somebody_with_one_joint() -> None:
+def test_a_person_with_one_joint() -> None:
     heatmaps, tags = np.zeros((17, 40, 40), np.float32), np.zeros((1, 17, 40, 40), np.float32)
     heatmaps[9, 20, 30] = 0.8
     found = group(heatmaps, tags, ORDER)
@@ -162,7 +162,7 @@ def test_somebody_with_one_joint() -> None:
 
 
 def test_tags_that_are_all_equal_make_people_of_peaks_in_order() -> None:
-    """Nothing tells who is who, so a joint's peaks by score go to people by score."""
+    """Tags do not separate people, so the peaks of each joint go to people in order of score."""
     heatmaps, _ = made_maps(5, (64, 64), seed=3)
     tags = np.zeros((2, *heatmaps.shape), np.float32)
     found = group(heatmaps, tags, ORDER)
@@ -173,7 +173,7 @@ def test_tags_that_are_all_equal_make_people_of_peaks_in_order() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("of", ["heatmaps", "tags"])
-def test_a_cell_that_is_no_number_is_no_peak(value: float, of: str) -> None:
+def test_a_cell_that_is_not_finite_is_no_peak(value: float, of: str) -> None:
     maps = dict(zip(("heatmaps", "tags"), made_maps(2, (40, 48), seed=5), strict=True))
     heatmaps = maps["heatmaps"].copy()
     places = np.s_[..., 10:14, 20:26]
@@ -189,5 +189,5 @@ def test_a_cell_that_is_no_number_is_no_peak(value: float, of: str) -> None:
     np.testing.assert_array_equal(found.keypoint_scores, wanted.keypoint_scores)
 
 
-def test_maps_that_are_no_numbers_at_all_have_nobody() -> None:
+def test_maps_of_nan_have_no_people() -> None:
     assert len(group(np.full((3, 9, 9), np.nan, np.float32), np.zeros((1, 3, 9, 9), np.float32), (0, 1, 2))) == 0

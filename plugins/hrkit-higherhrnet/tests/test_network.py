@@ -1,4 +1,4 @@
-"""The network gives what the official one gives, and reads the official names."""
+"""The network agrees with the official one and reads the official parameter names."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_parameter_names_are_the_official_ones(shared: Path) -> None:
 @pytest.mark.parametrize(
     "renamed",
     [
-        lambda name: f"1.{name.split('.', 1)[1]}",  # the official files of training in half precision
+        lambda name: f"1.{name.split('.', 1)[1]}",  # official files of training in half precision
         lambda name: name.split(".", 1)[1],
         lambda name: name.replace("head.", "keypoint_head."),  # MMPose
     ],
@@ -64,7 +64,7 @@ def test_published_layouts_are_read(tmp_path: Path, renamed) -> None:
     assert all(torch.equal(tensor, checkpoint.state[name]) for name, tensor in state.items())
 
 
-def test_training_begins_with_the_trunk_of_an_imagenet_classifier(tmp_path: Path) -> None:
+def test_training_starts_from_an_imagenet_classifier(tmp_path: Path) -> None:
     for width in (32, 48):
         own, trunk = (catalogue.choose(f"{name}_w{width}", kind="backbone") for name in ("higher_hrnet", "hrnet"))
         assert (own.url, own.checksum) == (trunk.url, trunk.checksum)
@@ -75,7 +75,7 @@ def test_training_begins_with_the_trunk_of_an_imagenet_classifier(tmp_path: Path
     assert torch.equal(model.backbone.conv1.weight, trunk.conv1.weight)
 
 
-def test_both_outputs_come_out_of_one_tensor() -> None:
+def test_one_tensor_holds_both_outputs() -> None:
     head = HigherHead((8,), (4,), 5).eval()
     features = torch.randn(2, 8, 6, 10)
     with torch.inference_mode():
@@ -88,7 +88,7 @@ def test_both_outputs_come_out_of_one_tensor() -> None:
 
 
 @pytest.mark.parametrize("name", ["higher_hrnet_w0", "higher_hrnet_wide"])
-def test_widths_that_make_no_network(name: str) -> None:
+def test_invalid_widths(name: str) -> None:
     with pytest.raises(HrkitError, match="positive number, as in higher_hrnet_w32"):
         create_pose_model(name)
 

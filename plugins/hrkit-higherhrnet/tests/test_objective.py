@@ -1,4 +1,4 @@
-"""The losses are what their definition says, in float64, picture by picture and person by person."""
+"""The losses agree with their definition, computed in float64 for one picture and person at a time."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_as_defined(pictures: int, people: int, joints: int, seed: int) -> None:
     assert [loss.item() for loss in losses] == pytest.approx(plain_tag_losses(tags, cells, there), rel=1e-9, abs=1e-12)
 
 
-def test_gradients_are_finite_without_anybody() -> None:
+def test_gradients_are_finite_without_people() -> None:
     tags = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     cells, there = torch.zeros(2, 5, 3, dtype=torch.int64), torch.zeros(2, 5, 3, dtype=torch.bool)
     there[1, 0] = True
@@ -68,7 +68,7 @@ def test_gradients_are_finite_without_anybody() -> None:
     assert push.item() == 0
 
 
-def test_gradients_as_differences() -> None:
+def test_gradients_agree_with_differences() -> None:
     tags = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     cells = torch.randint(0, 48, (2, 4, 3))
     there = torch.rand(2, 4, 3) < 0.7

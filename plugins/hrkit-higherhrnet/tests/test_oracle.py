@@ -1,4 +1,4 @@
-"""The oracle: ground truth as ideal maps, grouped and evaluated. What is lost here no network can win back."""
+"""The oracle: ground truth as ideal maps, grouped and evaluated. It limits what any network can reach."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TAG_STEP = 3.0
 
 
 class Oracle(HigherModel):
-    """Says of each picture what it should: joints as in training, and about each joint its person's number as tag."""
+    """Returns the ideal maps of each picture: heatmaps as in training, and the person's number as tag at each joint."""
 
     people = None
     picture = -1
@@ -54,7 +54,7 @@ def test_the_ceiling(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = create_pose_model("higher_hrnet_w2", input_size=(SHORT_SIDE, SHORT_SIDE))
     model.__class__ = Oracle
     model.people = people
-    # only the size of a picture matters here
+    # only the sizes of pictures matter here
     monkeypatch.setattr("hrkit.evaluation.predictions.read_frame", lambda path: cv2.imread(path, cv2.IMREAD_COLOR))
     figures = evaluate(model, people, flip_test=False, batch_size=1, progress=False).metrics
     print(figures)

@@ -1,4 +1,4 @@
-"""In use: from pictures to people, through the same door as any other network."""
+"""The network in a pipeline, from pictures to people."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from seeded import seeded_tensor
 
 @pytest.fixture(scope="module")
 def model():
-    """A small network with weights that make it see all sorts of people."""
+    """A small network with weights for which it finds many people."""
     network = create_pose_model("higher_hrnet_w4", input_size=(64, 64))
     network.load_state_dict({name: seeded_tensor(name, tuple(t.shape)) for name, t in network.state_dict().items()})
     return network
@@ -40,7 +40,7 @@ def noise(*size: int) -> np.ndarray:
     return np.random.default_rng(size[0]).integers(0, 256, (*size, 3), np.uint8)
 
 
-def test_poses_are_what_they_should_be(pipeline: Pipeline) -> None:
+def test_poses_are_valid(pipeline: Pipeline) -> None:
     frames = [noise(90, 120), noise(120, 90), noise(90, 120)[::-1].copy(), noise(64, 64)]
     found = pipeline.predict_batch(frames)
     assert sum(map(len, found)) > 0
@@ -65,7 +65,7 @@ def test_long_and_tiny_pictures(pipeline: Pipeline, size: tuple[int, int]) -> No
     assert np.isfinite(poses.detections.xyxy).all()
 
 
-def test_a_black_picture_and_maps_that_are_no_numbers(model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_black_picture_and_maps_that_are_not_finite(model, monkeypatch: pytest.MonkeyPatch) -> None:
     def forward(images: torch.Tensor) -> torch.Tensor:
         return torch.full((len(images), 102, images.shape[2] // 4, images.shape[3] // 4), value)
 
@@ -74,8 +74,8 @@ def test_a_black_picture_and_maps_that_are_no_numbers(model, monkeypatch: pytest
         assert len(model.find_poses([noise(50, 60)], flip_test=True)[0]) == 0
 
 
-def test_what_the_network_sees_is_found_where_it_is(model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two people, each a point in the picture that all their joints share."""
+def test_people_are_found_in_their_place(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two people, all of whose joints are at one point each."""
     frame_size = (150, 200)
     places = np.array([[40.0, 50.0], [150.0, 110.0]])
 
@@ -100,9 +100,9 @@ def test_what_the_network_sees_is_found_where_it_is(model, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("scales", "message"), [((0.75, 1.0), "an input of 85x170, not of multiples of 32"), ((), "one at least")]
+    ("scales", "message"), [((0.75, 1.0), "an input of 85x170, not multiples of 32"), ((), "at least one scale")]
 )
-def test_scales_at_which_it_cannot_look(model, scales: tuple[float, ...], message: str) -> None:
+def test_invalid_scales(model, scales: tuple[float, ...], message: str) -> None:
     model.scales = scales
     try:
         with pytest.raises(HrkitError, match=message):
@@ -159,7 +159,7 @@ def test_a_picture_fits_its_input(height: int, width: int, side: int) -> None:
     assert max(size) <= 8 * side
     assert not any(one % 64 for one in size)
     corners = geometry.apply_affine(to_input((height, width), size), [[0.0, 0], [width, height]])
-    slack = 1.01 * max(1, size[0] / height, size[1] / width)  # the middle is a whole pixel
+    slack = 1.01 * max(1, size[0] / height, size[1] / width)  # the middle is rounded to a pixel
     assert (corners[0] >= -slack).all()
     assert (corners[1] <= np.array(size[::-1]) + slack).all()
 
@@ -167,7 +167,7 @@ def test_a_picture_fits_its_input(height: int, width: int, side: int) -> None:
 @pytest.mark.parametrize(
     ("frame", "size"), [((333, 500), (512, 768)), ((500, 333), (768, 512)), ((480, 640), (512, 704))]
 )
-def test_the_short_side_says_how_large_it_gets(frame: tuple[int, int], size: tuple[int, int]) -> None:
+def test_the_short_side_sets_the_scale(frame: tuple[int, int], size: tuple[int, int]) -> None:
     assert input_size(frame, 512) == size
     assert to_input(frame, size)[0, 0] == 512 / min(frame)
 
@@ -176,7 +176,7 @@ def test_the_order_of_the_paper() -> None:
     assert grouping_order(coco17) == [0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16]
 
 
-def test_settings_stay_when_it_is_made_fast(model) -> None:
+def test_prepared_models_keep_settings(model) -> None:
     model.grouping = Grouping(max_people=60)
     try:
         assert model.prepared("cpu", "float32").grouping.max_people == 60
@@ -211,7 +211,7 @@ def test_detectors_are_refused() -> None:
 
 
 def seated(model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the network see one person of whom the upper half is in sight, and a trace of an ankle far away."""
+    """Makes the network find a person whose upper half is visible, and a faint ankle far away."""
 
     def forward(images: torch.Tensor) -> torch.Tensor:
         low, high = torch.zeros(len(images), 34, 16, 24), torch.zeros(len(images), 17, 32, 48)
@@ -224,7 +224,7 @@ def seated(model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "forward", forward)
 
 
-def test_joints_out_of_sight_cost_nobody_score_box_and_id(model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hidden_joints_cost_no_person_score_box_or_id(model, monkeypatch: pytest.MonkeyPatch) -> None:
     seated(model, monkeypatch)
     (poses,) = model.find_poses([np.zeros((64, 96, 3), np.uint8)])
     assert len(poses) == 1
@@ -240,7 +240,7 @@ def test_joints_out_of_sight_cost_nobody_score_box_and_id(model, monkeypatch: py
     assert [step.track_ids.tolist() for step in Follower(watched).step(frames)] == [[1], [1], [1]]
 
 
-def test_the_least_score_of_a_person(pipeline: Pipeline, model) -> None:
+def test_the_lowest_score_of_a_person(pipeline: Pipeline, model) -> None:
     frame = noise(90, 120)
     everybody = pipeline.predict(frame)
     middle = float(np.median(everybody.scores))

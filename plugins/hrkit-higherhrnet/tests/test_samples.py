@@ -1,4 +1,4 @@
-"""What is trained on: pictures and targets go together, however they are varied."""
+"""Training samples: targets match pictures under any augmentation."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_cells_point_at_the_peaks() -> None:
 
 @settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(64, 64), (64, 128)]))
-def test_joints_go_where_the_picture_goes(seed: int, size: tuple[int, int]) -> None:
+def test_joints_move_with_the_picture(seed: int, size: tuple[int, int]) -> None:
     random = np.random.default_rng(seed)
     frame = np.zeros((200, 300, 3), np.uint8)
     at = np.array([150.0, 100]) + random.uniform(-20, 20, 2).round()
     cv2.circle(frame, at.astype(int).tolist(), 9, (255, 255, 255), -1)
-    frame = cv2.GaussianBlur(frame, (0, 0), 4)  # a hard edge would be met by chance where it is made smaller
+    frame = cv2.GaussianBlur(frame, (0, 0), 4)  # a hard edge would alias when it is shrunk
     transform, _ = input_transform(frame.shape[:2], size, Augmentation(flip=0.5), random)
     warped = geometry.warp_crops(frame, transform[None], size)[0][..., 0].astype(float)
     y, x = np.mgrid[: size[0], : size[1]]
@@ -87,7 +87,7 @@ def test_the_official_ranges() -> None:
     assert 150 < mirrored < 250
 
 
-def test_samples_are_alike_whenever_they_are_drawn(painted_coco: Path) -> None:
+def test_samples_are_deterministic(painted_coco: Path) -> None:
     people = coco(painted_coco)
     drawn = PictureSamples(people, (128, 128), Augmentation(), seed=1)
     assert len(drawn) == 6
@@ -111,7 +111,7 @@ def test_a_mirror_swaps_left_and_right(painted_coco: Path) -> None:
     swap = people.skeleton.flip_indices
     peaks = (mirrored.high[:, :, ::-1][swap], plain.high)
     apart = [np.abs(a - b) for a, b in zip(*(np.argwhere(maps == 1) for maps in peaks), strict=False)]
-    assert max(step.max() for step in apart) <= 1  # a joint near the edge of a cell may be in the next
+    assert max(step.max() for step in apart) <= 1  # a joint near the edge of a cell may fall into the next
 
 
 def test_regions_without_labels_do_not_count(painted_coco: Path, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_regions_without_labels_do_not_count(painted_coco: Path, tmp_path: Path)
     assert 0.5 < middle.mean() < 1
 
 
-def test_of_more_people_than_have_tags_heatmaps_show_all(painted_coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heatmaps_show_people_without_tags(painted_coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     everyone = PictureSamples(coco(painted_coco), (128, 128), PLAIN)[0, 0, 0]
     monkeypatch.setattr(samples, "MAX_PEOPLE", 1)
     one = PictureSamples(coco(painted_coco), (128, 128), PLAIN)[0, 0, 0]
@@ -161,14 +161,14 @@ def compressed() -> dict[str, Any]:
         {**compressed(), "counts": compressed()["counts"].decode()},
     ],
 )
-def test_regions_of_every_kind(region: object) -> None:
+def test_regions_in_every_format(region: object) -> None:
     left_out = counted((10, 12), [region]) == 0
     assert left_out.sum() == 20
     assert left_out[3:8, 2:6].all()
 
 
 @pytest.mark.parametrize("region", [[], [[]], [[2, 3]], [[2, 3, 6, 3]]])
-def test_nothing_is_inside_less_than_three_corners(region: object) -> None:
+def test_fewer_than_three_corners_enclose_nothing(region: object) -> None:
     assert counted((10, 12), [region]).all()
 
 

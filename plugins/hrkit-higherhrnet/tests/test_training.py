@@ -1,4 +1,4 @@
-"""`hrkit train` as for any network: a tiny one learns painted people, is stopped, goes on to the same numbers."""
+"""Training as for any network: a tiny one learns painted people, and resumes to the same numbers."""
 
 from __future__ import annotations
 
