@@ -58,6 +58,7 @@ __all__ = [
 
 _MOVED = {
     "annotators": "drawing.annotators",
+    "arrays": "structures",
     "bottom_up": "pose_model",
     "bulk": "extraction.many_inputs",
     "config": "training.config",

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from hrkit.errors import HrkitError
 
 if sys.version_info >= (3, 11):
@@ -50,6 +52,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cache_dir() -> Path:
+    """The folder for downloaded files: the environment variable HRKIT_HOME, else the user's cache folder."""
+    home = os.environ.get("HRKIT_HOME")
+    return Path(home).expanduser() if home else platformdirs.user_cache_path("hrkit", appauthor=False)
 
 
 def find_files(source: str, endings: Sequence[str], *, deep: bool = False) -> tuple[str, list[str]]:

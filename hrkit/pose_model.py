@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from hrkit import geometry, registry, warping
@@ -176,18 +176,11 @@ class PoseModel(nn.Module):
         cut, to_frame = [], []
         for frame, xyxy in people:
             transforms = geometry.crop_transform(geometry.xyxy_to_xywh(xyxy), self.input_size, udp=codec.udp)
-            cut.append(self._warp(frame, transforms))
+            cut.append(warping.warp_crops(frame, transforms, self.input_size, self.device))
             to_frame.append(geometry.invert_affine(transforms))
         maps = np.concatenate(to_frame)
         maps[:, :, :2] *= codec.decoded_scale
         return Crops(self.normalise(torch.cat(cut)), maps)
-
-    def _warp(self, frame: Frame, transforms: NDArray[np.float64]) -> Tensor:
-        """(N,H,W,3) uint8 crops of a frame, on the network's device where that cuts them itself."""
-        if warping.on_device(self.device):
-            uploaded = warping.upload(frame, self.device)
-            return warping.warp_crops(uploaded, transforms, self.input_size)
-        return torch.from_numpy(geometry.warp_crops(frame, transforms, self.input_size))
 
     def outputs(self, images: Tensor, codec: Codec | None = None, *, flip_test: bool = False) -> Outputs:
         """(N,3,H,W) -> what the codec decodes, float32: heatmaps (N,K,h,w), or several tensors.

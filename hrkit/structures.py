@@ -1,4 +1,4 @@
-"""What flows through hrkit: detections, crops, poses. Frozen values, checked when built, indexed by row.
+"""The values that flow through hrkit: detections, crops, skeletons and poses. All are frozen and checked when built.
 
 Shapes: N people, K keypoints, (H, W) a frame or crop, (h, w) a heatmap. Points are (x, y). *Frame px* are pixels of the
 picture, *crop px* those of the network's input; the centre of the upper left pixel is (0, 0) in both.
@@ -6,16 +6,16 @@ picture, *crop px* those of the network's input; the centre of the upper left pi
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import evolve, field, fields, frozen
 from attrs.converters import optional
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import BoxError, UnknownNameError
-from hrkit.notebooks import html_table
 
 if TYPE_CHECKING:
     import pandas
@@ -28,33 +28,59 @@ Size = tuple[int, int]
 Frame = NDArray[np.uint8]
 """A picture: (H, W, 3) BGR."""
 
-Index = int | slice | Sequence[int] | NDArray[Any]
+Index = int | slice | Sequence[int] | NDArray[Any]  # Any: integers of any kind, or a mask
+
+ArrayOrTensor = TypeVar("ArrayOrTensor", NDArray[Any], "torch.Tensor")  # Any: numbers of any kind
+"""A numpy array or a tensor; a function returns the kind it was given."""
 
 _SIDES = ["x1", "y1", "x2", "y2"]
 
+_TABLE_ROWS = 20
 
-def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:
+
+def as_tensor(values: Any, dtype: torch.dtype | None = None) -> torch.Tensor:  # Any: a tensor or an ArrayLike
+    """A tensor of `values` without gradient. It shares their memory if possible."""
+    import torch
+
+    if torch.is_tensor(values):
+        return values.detach().to(dtype or values.dtype)
+    array = np.ascontiguousarray(values)
+    return torch.as_tensor(array if array.flags.writeable else array.copy(), dtype=dtype)
+
+
+def like(result: torch.Tensor, given: Any) -> Any:  # Any: the kind of `given`
+    """`result` as a tensor on the device of `given` if that is a tensor, else as a numpy array."""
+    import torch
+
+    if not torch.is_tensor(given):
+        return result.cpu().numpy()
+    if given.device.type == "mps" and result.dtype == torch.float64:  # MPS has no float64
+        result = result.float()
+    return result.to(given.device)
+
+
+def frozen_float32(values: ArrayLike) -> NDArray[np.float32]:
+    """A read-only copy."""
+    return _frozen(values, np.float32)
+
+
+def frozen_float64(values: ArrayLike) -> NDArray[np.float64]:
+    """A read-only copy."""
+    return _frozen(values, np.float64)
+
+
+def frozen_int64(values: ArrayLike) -> NDArray[np.int64]:
+    """A read-only copy."""
+    return _frozen(values, np.int64)
+
+
+def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:  # Any: `dtype`
     array: NDArray[Any] = np.array(values, dtype)
     array.flags.writeable = False
     return array
 
 
-def frozen_float32(values: ArrayLike) -> NDArray[np.float32]:
-    """A copy that nobody can write to."""
-    return _frozen(values, np.float32)
-
-
-def frozen_float64(values: ArrayLike) -> NDArray[np.float64]:
-    """A copy that nobody can write to."""
-    return _frozen(values, np.float64)
-
-
-def frozen_int64(values: ArrayLike) -> NDArray[np.int64]:
-    """A copy that nobody can write to."""
-    return _frozen(values, np.int64)
-
-
-def _boxes(values: ArrayLike) -> NDArray[np.float32]:
+def _frozen_boxes(values: ArrayLike) -> NDArray[np.float32]:
     boxes = frozen_float32(values)
     return boxes.reshape(0, 4) if boxes.size == 0 else boxes
 
@@ -67,14 +93,9 @@ def _name_pairs(pairs: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
     return tuple((a, b) for a, b in pairs)
 
 
-def _rows(index: Index, length: int) -> NDArray[np.int64]:
-    """The rows that an index of one axis of `length` stands for; a single one stays a row of its own."""
-    given = np.asarray(index) if not isinstance(index, slice) else index
-    empty = not isinstance(given, slice) and given.size == 0 and given.dtype != bool
-    return np.atleast_1d(np.arange(length)[[] if empty else given]).astype(np.int64)
-
-
-def _expect(name: str, array: NDArray[Any], *shape: int | None) -> None:
+def _expect(name: str, array: NDArray[Any] | None, *shape: int | None) -> None:
+    if array is None:
+        return
     fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
@@ -82,9 +103,9 @@ def _expect(name: str, array: NDArray[Any], *shape: int | None) -> None:
 
 
 def check_boxes(xyxy: NDArray[Any], name: str = "boxes", area: bool = False) -> None:
-    """Raises `BoxError` unless `xyxy` is (N,4), finite, and no box is inverted; says which row is wrong.
+    """Raises `BoxError` unless `xyxy` is (N,4), finite, and not inverted. The message names the first wrong row.
 
-    With `area` every box must also have one.
+    With `area` each box must also have an area.
     """
     if xyxy.ndim != 2 or xyxy.shape[1] != 4:
         raise BoxError(f"{name} must have shape (N, 4): x1, y1, x2, y2 in frame px; got {xyxy.shape}")
@@ -105,7 +126,7 @@ class Detections:
     Raises `BoxError` for boxes that are NaN or inverted, `ValueError` for fields of unequal length.
     """
 
-    xyxy: NDArray[np.float32] = field(converter=_boxes)
+    xyxy: NDArray[np.float32] = field(converter=_frozen_boxes)
     """(N,4) left, top, right, bottom, frame px."""
     scores: NDArray[np.float32] = field(converter=frozen_float32)
     """(N,) confidence of the detector."""
@@ -113,44 +134,41 @@ class Detections:
     """(N,) class in the detector's own list; 0 is person."""
 
     def __attrs_post_init__(self) -> None:
-        check_boxes(self.xyxy, "detections")
+        check_boxes(self.xyxy)
         _expect("scores", self.scores, len(self.xyxy))
         _expect("class_ids", self.class_ids, len(self.xyxy))
 
     @classmethod
     def empty(cls) -> Detections:
-        """Nobody."""
-        return cls(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
+        """No boxes."""
+        return cls([], [], [])
 
     @classmethod
     def from_boxes(cls, xyxy: ArrayLike) -> Detections:
-        """People of score 1 from (N,4) boxes in frame px, numbers or a tensor; an empty list is nobody."""
-        given: Any = xyxy
-        if hasattr(given, "detach"):  # a tensor, of whatever device; torch itself is not imported for this
+        """People with score 1 from (N,4) boxes in frame px, as numbers or a tensor; an empty list means no boxes."""
+        given: Any = xyxy  # Any: a tensor is no ArrayLike, and torch is not imported for the check
+        if hasattr(given, "detach"):
             given = given.detach().cpu()
         try:
-            with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused as such
+            with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which is refused
                 boxes = np.asarray(given, np.float32)
         except (TypeError, ValueError) as error:
             raise BoxError(f"boxes must be numbers of shape (N, 4): x1, y1, x2, y2 in frame px ({error})") from None
-        boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
-        check_boxes(boxes)
-        return cls(boxes, np.ones(len(boxes)), np.zeros(len(boxes)))
+        count = boxes.shape[:1]
+        return cls(boxes, np.ones(count), np.zeros(count))
 
     def __len__(self) -> int:
         return len(self.xyxy)
 
     def __getitem__(self, index: Index) -> Detections:
-        rows = _rows(index, len(self))
-        return Detections(self.xyxy[rows], self.scores[rows], self.class_ids[rows])
+        return _rows(self, index)
 
     def __repr__(self) -> str:
         return f"Detections({len(self)}: scores {_short(self.scores)})"
 
     def _repr_html_(self) -> str:
-        """A table for notebooks: a row a box."""
         rows = [[one["score"], one["class_id"], *one["box"]] for one in self.to_dict()]
-        return html_table(f"Detections: {len(self)}", ["score", "class_id", *_SIDES], rows)
+        return _html_table(f"Detections: {len(self)}", ["score", "class_id", *_SIDES], rows)
 
     @property
     def areas(self) -> NDArray[np.float32]:
@@ -158,14 +176,12 @@ class Detections:
         return (self.xyxy[:, 2] - self.xyxy[:, 0]) * (self.xyxy[:, 3] - self.xyxy[:, 1])
 
     def to_dict(self) -> list[dict[str, Any]]:
-        """One dict a row: `box` (x1, y1, x2, y2), `score`, `class_id`; plain numbers, ready for json."""
-        return [
-            {"box": box.tolist(), "score": float(score), "class_id": int(class_id)}
-            for box, score, class_id in zip(self.xyxy, self.scores, self.class_ids, strict=True)
-        ]
+        """One dict per box, ready for JSON: `box` (x1, y1, x2, y2), `score`, `class_id`."""
+        rows = zip(self.xyxy.tolist(), self.scores.tolist(), self.class_ids.tolist(), strict=True)
+        return [{"box": box, "score": score, "class_id": class_id} for box, score, class_id in rows]
 
     def to_coco(self, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
-        """COCO detection results, one dict a row; boxes as x, y, width, height."""
+        """COCO detection results, one dict per box, with boxes as x, y, width, height."""
         sides = np.concatenate([self.xyxy[:, :2], self.xyxy[:, 2:] - self.xyxy[:, :2]], axis=1)
         return [
             {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
@@ -173,7 +189,7 @@ class Detections:
         ]
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row a box: `score`, `class_id`, `x1`, `y1`, `x2`, `y2`. Needs pandas."""
+        """One row per box: `score`, `class_id`, `x1`, `y1`, `x2`, `y2`. Needs pandas."""
         import pandas
 
         frame = pandas.DataFrame(self.xyxy, columns=_SIDES)
@@ -182,7 +198,7 @@ class Detections:
         return frame
 
     def to_supervision(self) -> supervision.Detections:
-        """The same for the `supervision` package, where that is installed."""
+        """The same boxes for the `supervision` package. Needs that package."""
         import supervision
 
         return supervision.Detections(xyxy=self.xyxy, confidence=self.scores, class_id=self.class_ids)
@@ -195,14 +211,14 @@ class Crops:
     images: torch.Tensor
     """(N,3,H,W) float32, normalised, in the network's channel order."""
     to_frame: NDArray[np.float32] = field(converter=frozen_float32)
-    """(N,2,3) affine maps, what the codec decodes (crop px) -> frame px."""
+    """(N,2,3) affine maps from the crop px that the codec decodes to frame px."""
 
     def __attrs_post_init__(self) -> None:
         _expect("to_frame", self.to_frame, len(self.images), 2, 3)
 
     @classmethod
-    def empty(cls, input_size: tuple[int, int]) -> Crops:
-        """Nobody, at (height, width) crop px."""
+    def empty(cls, input_size: Size) -> Crops:
+        """No people, for a network of `input_size`."""
         import torch
 
         return cls(torch.zeros(0, 3, *input_size), np.zeros((0, 2, 3)))
@@ -211,8 +227,7 @@ class Crops:
         return len(self.images)
 
     def __getitem__(self, index: Index) -> Crops:
-        rows = _rows(index, len(self))
-        return Crops(self.images[rows], self.to_frame[rows])
+        return _rows(self, index)
 
     def __repr__(self) -> str:
         return f"Crops{tuple(self.images.shape)}"
@@ -220,9 +235,9 @@ class Crops:
 
 @frozen
 class Skeleton:
-    """The joints of a body and how they belong together.
+    """The joints of a body and their relations.
 
-    Raises `ValueError` for a name twice, a pair of names that are not there, or another number of sigmas.
+    Raises `ValueError` for a repeated name, a pair with an unknown name, or a wrong number of sigmas.
     """
 
     name: str
@@ -247,7 +262,7 @@ class Skeleton:
         return len(self.keypoint_names)
 
     def index(self, name: str) -> int:
-        """The index of a keypoint by name; raises `UnknownNameError` with the closest names."""
+        """The index of a keypoint. Raises `UnknownNameError` with the closest names."""
         if name not in self.keypoint_names:
             raise UnknownNameError("keypoint", name, self.keypoint_names)
         return self.keypoint_names.index(name)
@@ -259,7 +274,7 @@ class Skeleton:
 
     @property
     def flip_indices(self) -> NDArray[np.int64]:
-        """(K,) `mirrored[k]` is what joint k is called in the mirrored picture."""
+        """(K,) the index that each joint has in the mirrored picture."""
         mirrored = np.arange(len(self))
         left, right = self._indices(self.flip_pairs).T
         mirrored[left], mirrored[right] = right, left
@@ -281,29 +296,26 @@ class Poses:
     keypoint_scores: NDArray[np.float32] = field(converter=frozen_float32)
     """(N,K) the peak of each heatmap; not a probability."""
     detections: Detections
-    """N rows: the box each person was cut out by."""
+    """N boxes, one per person: the one their crop was made from."""
     skeleton: Skeleton
     track_ids: NDArray[np.int64] | None = field(default=None, converter=optional(frozen_int64))
     """(N,) the person's id over time, or None."""
     heatmaps: NDArray[np.float32] | None = field(default=None, converter=optional(frozen_float32))
-    """(N,K,h,w) where they were asked for, or None."""
+    """(N,K,h,w) if they were asked for, or None."""
     own_scores: NDArray[np.float32] | None = field(default=None, converter=optional(frozen_float32))
-    """(N,) how sure the network is of each person, where it says so itself, or None."""
+    """(N,) the network's own score of each person, or None if it gives none."""
 
     def __attrs_post_init__(self) -> None:
         people, joints = len(self.detections), len(self.skeleton)
         _expect("keypoints", self.keypoints, people, joints, 2)
         _expect("keypoint_scores", self.keypoint_scores, people, joints)
-        if self.track_ids is not None:
-            _expect("track_ids", self.track_ids, people)
-        if self.heatmaps is not None:
-            _expect("heatmaps", self.heatmaps, people, joints, None, None)
-        if self.own_scores is not None:
-            _expect("own_scores", self.own_scores, people)
+        _expect("track_ids", self.track_ids, people)
+        _expect("heatmaps", self.heatmaps, people, joints, None, None)
+        _expect("own_scores", self.own_scores, people)
 
     @classmethod
-    def empty(cls, skeleton: Skeleton, heatmap_size: tuple[int, int] | None = None) -> Poses:
-        """Nobody; with heatmaps of shape (0,K,h,w) where `heatmap_size` is given."""
+    def empty(cls, skeleton: Skeleton, heatmap_size: Size | None = None) -> Poses:
+        """No people; with heatmaps of shape (0,K,h,w) if `heatmap_size` is given."""
         joints = len(skeleton)
         heatmaps = None if heatmap_size is None else np.zeros((0, joints, *heatmap_size))
         return cls(np.zeros((0, joints, 2)), np.zeros((0, joints)), Detections.empty(), skeleton, heatmaps=heatmaps)
@@ -312,67 +324,61 @@ class Poses:
         return len(self.detections)
 
     def __getitem__(self, index: Index) -> Poses:
-        rows = _rows(index, len(self))
-        return Poses(
-            self.keypoints[rows],
-            self.keypoint_scores[rows],
-            self.detections[rows],
-            self.skeleton,
-            None if self.track_ids is None else self.track_ids[rows],
-            None if self.heatmaps is None else self.heatmaps[rows],
-            None if self.own_scores is None else self.own_scores[rows],
-        )
+        return _rows(self, index)
 
     def __repr__(self) -> str:
         return f"Poses({self._counted()}, {self.skeleton.name}: scores {_short(self.scores)})"
 
     def _repr_html_(self) -> str:
-        """A table for notebooks: a row a person."""
-        ids = [""] * len(self) if self.track_ids is None else self.track_ids.tolist()
-        scores = np.stack([self.scores, self.detections.scores, self.keypoint_scores.mean(1)], axis=1).tolist()
-        rows = [[who, *three, *box] for who, three, box in zip(ids, scores, self.detections.xyxy.tolist(), strict=True)]
+        rows = [
+            ["" if one["id"] is None else one["id"], one["score"], one["box_score"], mean, *one["box"]]
+            for one, mean in zip(self.to_dict(), self.keypoint_scores.mean(1).tolist(), strict=True)
+        ]
         heads = ["id", "score", "of the box", "of the keypoints", *_SIDES]
-        return html_table(f"Poses: {self._counted()}, {self.skeleton.name}", heads, rows)
+        return _html_table(f"Poses: {self._counted()}, {self.skeleton.name}", heads, rows)
 
     def _counted(self) -> str:
         return f"{len(self)} {'person' if len(self) == 1 else 'people'}"
 
     @property
     def scores(self) -> NDArray[np.float32]:
-        """(N,) `own_scores`, or else detection score times the mean keypoint score."""
+        """(N,) `own_scores` if there are any, else detection score times mean keypoint score."""
         if self.own_scores is not None:
             return self.own_scores
         return self.detections.scores * self.keypoint_scores.mean(1)
 
-    def replace(self, **fields: Any) -> Poses:
+    def replace(self, **changes: Any) -> Poses:  # Any: the types of the fields
         """A copy with other values in some fields."""
-        return evolve(self, **fields)
+        return evolve(self, **changes)
 
     def to_dict(self) -> list[dict[str, Any]]:
-        """One dict a person, plain values, ready for json.
+        """One dict per person, ready for JSON.
 
         `id` (or None), `score`, `box` (x1, y1, x2, y2 frame px), `box_score`, `keypoints`: name -> [x, y, score].
         """
+        names, found = self.skeleton.keypoint_names, self.detections
+        ids = [None] * len(self) if self.track_ids is None else self.track_ids.tolist()
+        columns = (ids, self.scores.tolist(), found.xyxy.tolist(), found.scores.tolist(), self._triples().tolist())
         return [
             {
-                "id": None if self.track_ids is None else int(self.track_ids[i]),
-                "score": float(self.scores[i]),
-                "box": self.detections.xyxy[i].tolist(),
-                "box_score": float(self.detections.scores[i]),
-                "keypoints": dict(zip(self.skeleton.keypoint_names, self._triples()[i].tolist(), strict=True)),
+                "id": track_id,
+                "score": score,
+                "box": box,
+                "box_score": box_score,
+                "keypoints": dict(zip(names, triples, strict=True)),
             }
-            for i in range(len(self))
+            for track_id, score, box, box_score, triples in zip(*columns, strict=True)
         ]
 
     def to_coco(self, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
-        """COCO keypoint results, one dict a person: x, y, score a joint, in the skeleton's order."""
+        """COCO keypoint results, one dict per person: x, y, score of each joint, in the skeleton's order."""
         return [
             {"image_id": image_id, "category_id": category_id, "keypoints": triples.ravel().tolist(), "score": score}
             for triples, score in zip(self._triples(), self.scores.tolist(), strict=True)
         ]
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row a person: `id`, `score`, `x1`, `y1`, `x2`, `y2`, then `<joint>_x`, `<joint>_y`, `<joint>_score`.
+        """One row per person: `id`, `score`, `x1`, `y1`, `x2`, `y2`, then `<joint>_x`, `<joint>_y`, `<joint>_score`.
 
         Needs pandas.
         """
@@ -386,7 +392,7 @@ class Poses:
         return pandas.concat([boxes, joints], axis=1)
 
     def to_supervision(self) -> supervision.KeyPoints:
-        """The same for the `supervision` package, where that is installed."""
+        """The same people for the `supervision` package. Needs that package."""
         import supervision
 
         return supervision.KeyPoints(
@@ -399,15 +405,39 @@ class Poses:
 
 
 Found = TypeVar("Found", Detections, Poses)
+_Rows = TypeVar("_Rows", Detections, Crops, Poses)
 
 
 def best(found: Found, most: int | None) -> Found:
-    """Of people those with the highest scores, at most so many, in their order; None is all."""
+    """The `most` highest-scoring rows in their order; all rows if `most` is None."""
     if most is None or len(found) <= most:
         return found
     return found[np.sort(np.argsort(-found.scores, kind="stable")[:most])]
 
 
+def _rows(value: _Rows, index: Index) -> _Rows:
+    """The indexed rows of each field; a single row keeps its axis."""
+    given = index if isinstance(index, slice) else np.asarray(index)
+    if not isinstance(given, slice) and given.size == 0 and given.dtype != bool:
+        given = slice(0)
+    rows = np.atleast_1d(np.arange(len(value))[given])
+    columns = {attribute.name: getattr(value, attribute.name) for attribute in fields(type(value))}
+    kept = {name: rows_of for name, rows_of in columns.items() if name != "skeleton" and rows_of is not None}
+    return evolve(value, **{name: column[rows] for name, column in kept.items()})
+
+
 def _short(scores: NDArray[np.float32]) -> str:
     shown = ", ".join(f"{score:.2f}" for score in scores[:4])
     return f"[{shown}{', ...' if len(scores) > 4 else ''}]"
+
+
+def _html_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table of the first rows for notebooks; floats have two decimals."""
+    lines = [_html_row("th", heads), *(_html_row("td", row) for row in rows[:_TABLE_ROWS])]
+    more = f"<p>and {len(rows) - _TABLE_ROWS} more</p>" if len(rows) > _TABLE_ROWS else ""
+    return f"<table><caption>{html.escape(title)}</caption>{''.join(lines)}</table>{more}"
+
+
+def _html_row(cell: str, values: Sequence[object]) -> str:
+    texts = (f"{value:.2f}" if isinstance(value, float) else str(value) for value in values)
+    return f"<tr>{''.join(f'<{cell}>{html.escape(text)}</{cell}>' for text in texts)}</tr>"

@@ -1,7 +1,7 @@
-"""Crops and the letterbox on the device that holds the frame: `geometry`'s, with torch in the place of OpenCV.
+"""Crops and letterboxes for a network: made with torch on a device that is fast at it, else with OpenCV on the CPU.
 
-The same pixels but for rounding: at most a grey level from OpenCV 5, which interpolates in floats too. The warp of
-OpenCV 4 places its samples on a grid of 1/32 px, and is a few levels off where a picture is sharp.
+The pixels are the same up to rounding: at most one grey level from OpenCV 5, which interpolates in floats too. The warp
+of OpenCV 4 samples on a grid of 1/32 px and is a few levels off where a picture is sharp.
 """
 
 from __future__ import annotations
@@ -14,29 +14,47 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hrkit.arrays import as_tensor
-from hrkit.geometry import letterbox_transform
-from hrkit.structures import Size
+from hrkit import geometry
+from hrkit.structures import Frame, Size
 
 
 def on_device(device: torch.device) -> bool:
-    """Whether pictures for a network on `device` are cut there; if not, OpenCV cuts them before they go there."""
+    """Whether torch makes crops on `device` itself."""
     return device.type == "cuda"
 
 
-def upload(frame: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """A (H,W,3) frame as a tensor on `device`, copied once."""
+def warp_crops(frame: Frame, transforms: NDArray[np.float64], input_size: Size, device: torch.device) -> Tensor:
+    """(N,H,W,3) uint8 crops of a frame by (N,2,3) maps (frame px -> crop px): bilinear, black outside.
+
+    They are on `device` if `on_device` says so, else on the CPU.
+    """
+    if on_device(device):
+        return warp_tensor(upload(frame, device), torch.tensor(transforms), input_size)
+    return torch.from_numpy(geometry.warp_crops(frame, transforms, input_size))
+
+
+def letterbox(frames: Sequence[Frame], input_size: Size, device: torch.device) -> Tensor:
+    """(N,H',W',3) uint8 from N frames of any size, each resized into the middle; grey 128 around it.
+
+    They are on `device` if `on_device` says so, else on the CPU.
+    """
+    if on_device(device):
+        return letterbox_tensors([upload(frame, device) for frame in frames], input_size)
+    squares = np.empty((len(frames), *input_size, 3), np.uint8)
+    for frame, square in zip(frames, squares, strict=True):
+        geometry.letterbox(frame, square)
+    return torch.from_numpy(squares)
+
+
+def upload(frame: Frame, device: torch.device) -> Tensor:
+    """A copy of a frame on `device`."""
     return torch.tensor(np.ascontiguousarray(frame), device=device)
 
 
-def warp_crops(frame: Tensor, transforms: NDArray[np.float64] | Tensor, input_size: Size) -> Tensor:
-    """(N,H,W,3) uint8 crops of a (H,W,3) uint8 frame by (N,2,3) maps (frame px -> crop px): bilinear, black outside.
-
-    They are where `frame` is, and nothing waits for that device.
-    """
-    frame_size = (frame.shape[0], frame.shape[1])
-    to_grid = _to_grid(as_tensor(transforms, torch.float64), frame_size).to(frame.device, torch.float32)
-    # float32 from here on, as grid_sample's own sums are: within 1/900 px at 8K
+def warp_tensor(frame: Tensor, transforms: Tensor, input_size: Size) -> Tensor:
+    """`warp_crops` of a (H,W,3) uint8 tensor, on its device and without waiting for it."""
+    to_grid = _to_grid(transforms, (frame.shape[0], frame.shape[1])).to(frame.device, torch.float32)
+    # float32 from here on, as in the sums of grid_sample: within 1/900 px at 8K
     rows, columns = (torch.arange(side, dtype=torch.float32, device=frame.device) for side in input_size)
     across = to_grid[:, None, None, :, 0] * columns[:, None]
     down = to_grid[:, None, None, :, 1] * rows[:, None, None] + to_grid[:, None, None, :, 2]
@@ -47,11 +65,11 @@ def warp_crops(frame: Tensor, transforms: NDArray[np.float64] | Tensor, input_si
     return crops.round_().permute(0, 2, 3, 1).to(torch.uint8, memory_format=torch.contiguous_format)
 
 
-def letterbox(frames: Sequence[Tensor], input_size: Size) -> Tensor:
-    """(N,H',W',3) uint8 from N > 0 frames (H_i,W_i,3) uint8, each resized into the middle; grey 128 around it."""
+def letterbox_tensors(frames: Sequence[Tensor], input_size: Size) -> Tensor:
+    """`letterbox` of at least one (H,W,3) uint8 tensor, on their device."""
     out = torch.full((len(frames), *input_size, 3), 128, dtype=torch.uint8, device=frames[0].device)
     for frame, square in zip(frames, out, strict=True):
-        scale_x, scale_y, left, top = letterbox_transform((frame.shape[0], frame.shape[1]), input_size)
+        scale_x, scale_y, left, top = geometry.letterbox_transform((frame.shape[0], frame.shape[1]), input_size)
         height, width = round(scale_y * frame.shape[0]), round(scale_x * frame.shape[1])
         resized = F.interpolate(_channels_first(frame), size=(height, width), mode="bilinear", align_corners=False)
         square[top : top + height, left : left + width] = resized[0].round_().permute(1, 2, 0)
@@ -64,11 +82,11 @@ def _channels_first(frame: Tensor) -> Tensor:
 
 
 def _to_grid(transforms: Tensor, frame_size: Size) -> Tensor:
-    """(N,2,3) maps, frame px -> crop px, turned round: crop px -> what `grid_sample` calls the places of a frame.
+    """Inverts (N,2,3) maps and scales them to the coordinates of `grid_sample`.
 
     There -1 and 1 are the outer edges of the first and the last pixel.
     """
-    inverse = torch.linalg.inv_ex(transforms[:, :, :2]).inverse  # `inv` waits for the device to look for errors
+    inverse = torch.linalg.inv_ex(transforms[:, :, :2]).inverse  # `inv` waits for the device to report errors
     to_frame = torch.cat([inverse, -inverse @ transforms[:, :, 2:]], 2)
     height, width = frame_size
     x = to_frame[:, 0] * (2 / width)

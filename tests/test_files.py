@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hrkit.errors import DatasetError, HrkitError
-from hrkit.files import atomic_path, read_json
+from hrkit.files import atomic_path, cache_dir, read_json
 
 
 def test_the_process_keeps_its_umask_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,3 +63,10 @@ def test_damaged_json_is_named_in_one_line(tmp_path: Path, content: bytes | None
         assert type(caught.value) is error
         assert "\n" not in str(caught.value)
         assert str(caught.value).endswith("cut short") == says.endswith("cut short")
+
+
+def test_cache_dir_is_hrkit_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HRKIT_HOME", str(tmp_path))
+    assert cache_dir() == tmp_path
+    monkeypatch.delenv("HRKIT_HOME")
+    assert cache_dir().name == "hrkit"

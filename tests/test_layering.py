@@ -14,7 +14,7 @@ PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/hrkit_*/__init__.p
 
 LAYERS = (
     ("errors", "profiling"),
-    ("structures", "skeletons", "pose_spec", "geometry", "images", "files", "arrays", "notebooks"),
+    ("structures", "skeletons", "pose_spec", "geometry", "images", "files"),
     ("hookspecs", "registry"),
     ("ops", "drawing", "video", "weights", "runtimes", "distributed", "synthetic", "warping"),
     ("backbones", "heads", "detectors", "datasets"),

@@ -41,7 +41,7 @@ def boxes_in(frame: NDArray[np.uint8], count: int = 8) -> NDArray[np.float64]:
 
 
 def warped(frame: NDArray[np.uint8], transforms: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
-    crops = warping.warp_crops(torch.from_numpy(frame), transforms, size)
+    crops = warping.warp_tensor(torch.from_numpy(frame), torch.tensor(transforms), size)
     assert crops.dtype == torch.uint8
     assert crops.is_contiguous()
     return crops.numpy()
@@ -111,7 +111,7 @@ def test_crops_of_the_photo_are_opencvs(rotation: float, zoom: int) -> None:
 def test_real_photos_are_cropped_and_letterboxed_alike(shared: Path) -> None:
     photos = [*sorted((shared / "media").glob("*.jpg")), *sorted((shared / "data/coco_val/images").glob("*.jpg"))[:9]]
     frames = [read_image(photo) for photo in photos]
-    squares = warping.letterbox([torch.from_numpy(frame) for frame in frames], (416, 416)).numpy()
+    squares = warping.letterbox_tensors([torch.from_numpy(frame) for frame in frames], (416, 416)).numpy()
     assert len(frames) == len(squares) == 12
     for frame, square in zip(frames, squares, strict=True):
         transforms = geometry.crop_transform(boxes_in(frame), SIZE)
@@ -131,13 +131,6 @@ def test_far_from_the_corner_of_a_large_picture_pixels_are_as_exact() -> None:
         assert apart(crop, plainly_warped(frame, transform, SIZE)).max() <= 1
 
 
-def test_transforms_may_be_a_tensor() -> None:
-    frame = noise(60, 90)
-    transforms = geometry.crop_transform(boxes_in(frame), SIZE)
-    crops = warping.warp_crops(torch.from_numpy(frame), torch.from_numpy(transforms), SIZE)
-    np.testing.assert_array_equal(crops.numpy(), warped(frame, transforms, SIZE))
-
-
 def test_nobody() -> None:
     assert warped(noise(5, 5), np.zeros((0, 2, 3)), SIZE).shape == (0, *SIZE, 3)
 
@@ -146,7 +139,7 @@ def test_nobody() -> None:
 @given(height=st.integers(1, 300), width=st.integers(1, 300), size=st.sampled_from([(64, 64), (48, 96), (7, 5)]))
 def test_the_letterbox_is_opencvs(height: int, width: int, size: tuple[int, int]) -> None:
     frames = [noise(height, width), noise(width, height), noise(1, 1)]
-    squares = warping.letterbox([torch.from_numpy(frame) for frame in frames], size)
+    squares = warping.letterbox_tensors([torch.from_numpy(frame) for frame in frames], size)
     assert squares.dtype == torch.uint8
     for frame, square in zip(frames, squares.numpy(), strict=True):
         assert apart(square, letterboxed(frame, size)).max() <= 1
@@ -154,7 +147,7 @@ def test_the_letterbox_is_opencvs(height: int, width: int, size: tuple[int, int]
 
 def test_around_the_frame_is_exactly_the_same_grey() -> None:
     black = np.zeros((5, 90, 3), np.uint8)
-    square = warping.letterbox([torch.from_numpy(black)], (64, 64))[0].numpy()
+    square = warping.letterbox_tensors([torch.from_numpy(black)], (64, 64))[0].numpy()
     np.testing.assert_array_equal(square, letterboxed(black, (64, 64)))
 
 
@@ -179,7 +172,7 @@ def cut_by_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def switch() -> None:
         monkeypatch.setattr(warping, "on_device", lambda device: True)
         monkeypatch.setattr(geometry, "warp_crops", None)
-        monkeypatch.setattr(yolov3, "letterbox", None)
+        monkeypatch.setattr(geometry, "letterbox", None)
 
     return switch
 
@@ -236,8 +229,8 @@ def test_the_gpu_cuts_as_the_cpu_does(height: int, width: int, rotation: float) 
     frame = noise(height, width)
     transforms = geometry.crop_transform(boxes_in(frame), SIZE, rotation=rotation)
     there = warping.upload(frame, torch.device("cuda"))
-    crops = warping.warp_crops(there, transforms, SIZE)
+    crops = warping.warp_crops(frame, transforms, SIZE, there.device)
     assert crops.is_cuda
     assert apart(crops.cpu().numpy(), warped(frame, transforms, SIZE)).max() <= 1
-    square = warping.letterbox([there], (64, 64))[0]
+    square = warping.letterbox_tensors([there], (64, 64))[0]
     assert apart(square.cpu().numpy(), letterboxed(frame, (64, 64))).max() <= 1

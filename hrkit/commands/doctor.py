@@ -98,7 +98,7 @@ def _compilers(advice: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _cache(advice: list[str]) -> Iterator[tuple[str, str]]:
-    from hrkit.weights.downloads import cache_dir
+    from hrkit.files import cache_dir
 
     folder = cache_dir()
     files = [path for path in folder.glob("*") if path.is_file()] if folder.is_dir() else []

@@ -21,7 +21,7 @@ from hrkit.detectors.base import check_fraction, check_frame, find_classes
 from hrkit.detectors.darknet import DarknetNetwork, fold_batch_norm, load_darknet_weights
 from hrkit.detectors.darknet_cfg import read_cfg
 from hrkit.errors import HrkitError
-from hrkit.geometry import clip_boxes, letterbox, letterbox_transform
+from hrkit.geometry import clip_boxes, letterbox_transform
 from hrkit.ops.suppression import batched_nms
 from hrkit.runtimes import prepare
 from hrkit.structures import Detections, Size
@@ -90,25 +90,15 @@ class Yolov3(nn.Module):
             check_frame(image)
         if self.network.training:
             self.network.eval()
-        side = self.input_size
+        size, device = (self.input_size, self.input_size), prepare.placement(self.network)[0]
         detections: list[Detections] = []
         for start in range(0, len(images), self.max_batch_size):
             frames = images[start : start + self.max_batch_size]
-            rows = self._select(self.network(self._normalise(self._letterboxed(frames))))
+            squares = warping.letterbox(frames, size, device)
+            rows = self._select(self.network(self._normalise(squares)))
             for index, frame in enumerate(frames):
-                detections.append(_in_frame(rows[rows[:, 0] == index, 1:], frame.shape[:2], (side, side)))
+                detections.append(_in_frame(rows[rows[:, 0] == index, 1:], frame.shape[:2], size))
         return detections
-
-    def _letterboxed(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """(H_i,W_i,3) frames -> (N,S,S,3) uint8 BGR, on the network's device where that letterboxes them itself."""
-        size, (device, _) = (self.input_size, self.input_size), prepare.placement(self.network)
-        if warping.on_device(device):
-            uploaded = [warping.upload(frame, device) for frame in frames]
-            return warping.letterbox(uploaded, size)
-        squares = np.empty((len(frames), *size, 3), np.uint8)
-        for frame, square in zip(frames, squares, strict=True):
-            letterbox(frame, square)
-        return torch.from_numpy(squares)
 
     def _normalise(self, batch: Tensor) -> Tensor:
         """(N,S,S,3) uint8 BGR -> (N,3,S,S) RGB in 0..1, on the network's device and in its dtype."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import define
 
-from hrkit.drawing.annotators import BoxAnnotator, ColorBy, Frame, HeatmapAnnotator, SkeletonAnnotator
-from hrkit.structures import Poses
+from hrkit.drawing.annotators import BoxAnnotator, ColorBy, HeatmapAnnotator, SkeletonAnnotator
+from hrkit.structures import Frame, Poses
 
 
 @define

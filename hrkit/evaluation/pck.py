@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from hrkit.arrays import ArrayOrTensor, as_tensor
 from hrkit.errors import HrkitError
 from hrkit.heads.codecs import peaks
 from hrkit.skeletons import mpii16
-from hrkit.structures import Skeleton
+from hrkit.structures import ArrayOrTensor, Skeleton, as_tensor
 
 HEAD_SHARE = 0.6
 """PCKh's unit is this share of the head box's diagonal."""

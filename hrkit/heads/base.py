@@ -8,9 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hrkit.arrays import ArrayOrTensor
 from hrkit.errors import HrkitError
-from hrkit.structures import Size
+from hrkit.structures import ArrayOrTensor, Size
 
 Outputs: TypeAlias = Any  # which it is depends on the codec
 """What a network gives for N crops: one array or tensor, or a tuple of them."""

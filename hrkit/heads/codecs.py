@@ -28,10 +28,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hrkit import registry
-from hrkit.arrays import ArrayOrTensor, as_tensor, like
 from hrkit.errors import HrkitError, PluginError
 from hrkit.heads.base import Codec
-from hrkit.structures import Size
+from hrkit.structures import ArrayOrTensor, Size, as_tensor, like
 
 
 class HeatmapCodec(Codec):

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
-from hrkit.weights.downloads import cache_dir
+from hrkit.files import cache_dir
 
 CHOICES = ("native", "torch", "reference")
 OPERATORS = ("nms", "batched_nms", "oks_nms")

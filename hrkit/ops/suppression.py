@@ -19,9 +19,9 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hrkit.arrays import ArrayOrTensor, as_tensor, like
 from hrkit.errors import HrkitError
 from hrkit.ops import native, reference
+from hrkit.structures import ArrayOrTensor, as_tensor, like
 
 
 def nms(boxes: ArrayOrTensor, scores: ArrayOrTensor, iou_threshold: float) -> ArrayOrTensor:

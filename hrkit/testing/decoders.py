@@ -244,7 +244,7 @@ CHECKS: tuple[Check[_Trial], ...] = (
     Check("unlabelled joints have no weight", _unlabelled, "give weight 0 to what has no label or lies outside"),
     Check("nobody", _nobody, "0 people are an ordinary batch, both ways"),
     Check("nothing above zero", _flat, "give some finite place where there is no peak"),
-    Check("arrays in arrays out, tensors in tensors out", _tensors, "see hrkit.arrays: as_tensor and like"),
+    Check("arrays in arrays out, tensors in tensors out", _tensors, "see hrkit.structures: as_tensor and like"),
     Check("nothing is modified", _not_modified, "work on copies"),
     Check("a batch is its people alone", _batch, "let no person depend on the others"),
     Check("threads", _threads, "share no buffer between calls, which may come from several threads at once"),

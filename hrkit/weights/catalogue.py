@@ -12,6 +12,7 @@ from typing import Any
 
 from hrkit import registry
 from hrkit.errors import UnknownNameError, WeightsError
+from hrkit.files import cache_dir
 from hrkit.hookspecs import hookimpl
 from hrkit.weights import downloads, hub
 from hrkit.weights.entry import Kind, WeightsEntry
@@ -127,7 +128,7 @@ def cache_path(entry: WeightsEntry) -> Path:
     """Where the file of an entry is: what the plugin carries, or its place in the cache, downloaded or not."""
     if entry.file is not None:
         return entry.file
-    return downloads.cache_dir() / entry.file_name
+    return cache_dir() / entry.file_name
 
 
 def is_cached(entry: WeightsEntry) -> bool:

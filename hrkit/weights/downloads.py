@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import platformdirs
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -29,12 +28,6 @@ TIMEOUT = 30.0
 
 _CHUNK = 1 << 18
 _OFFLINE = f"{plugin_hint('hrkit-lite')} works offline as Pipeline.from_names('lite', 'lite_person')"
-
-
-def cache_dir() -> Path:
-    """The folder for downloaded files: the environment variable HRKIT_HOME, else the user's cache folder."""
-    home = os.environ.get("HRKIT_HOME")
-    return Path(home).expanduser() if home else platformdirs.user_cache_path("hrkit", appauthor=False)
 
 
 def download(

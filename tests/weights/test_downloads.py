@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from hrkit.errors import DownloadError
 from hrkit.weights import downloads
-from hrkit.weights.downloads import cache_dir, download
+from hrkit.weights.downloads import download
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, several reads
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -110,13 +110,6 @@ def part_of(target: Path) -> Path:
 def write_part(target: Path, content: bytes) -> None:
     target.parent.mkdir()
     part_of(target).write_bytes(content)
-
-
-def test_cache_dir_is_hrkit_home(monkeypatch, tmp_path):
-    monkeypatch.setenv("HRKIT_HOME", str(tmp_path))
-    assert cache_dir() == tmp_path
-    monkeypatch.delenv("HRKIT_HOME")
-    assert cache_dir().name == "hrkit"
 
 
 @pytest.mark.parametrize(

@@ -142,12 +142,9 @@ class HigherModel(BottomUpModel):
         return size
 
     def _warp_frames(self, frames: Sequence[Frame], size: tuple[int, int]) -> torch.Tensor:
-        """Input pictures (N,H,W,3) uint8, on the network's device if it can warp pictures."""
+        """(N,H,W,3) uint8 inputs of frames of one size."""
         transforms = to_input(frames[0].shape[:2], size)[None]
-        if warping.on_device(self.device):
-            uploaded = (warping.upload(frame, self.device) for frame in frames)
-            return torch.cat([warping.warp_crops(frame, transforms, size) for frame in uploaded])
-        return torch.from_numpy(np.concatenate([geometry.warp_crops(frame, transforms, size) for frame in frames]))
+        return torch.cat([warping.warp_crops(frame, transforms, size, self.device) for frame in frames])
 
 
 def grouping_order(skeleton: Skeleton) -> list[int]:
