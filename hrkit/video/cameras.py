@@ -1,4 +1,4 @@
-"""Cameras and network streams: the newest frame comes next, and what drops is opened again."""
+"""Cameras and network streams: the newest frame first, reconnected when they drop."""
 
 from __future__ import annotations
 
@@ -36,29 +36,28 @@ from hrkit.video.files import (
 
 logger = logging.getLogger("hrkit")
 
-
 TIMEOUT = (10.0, 5.0)
-"""Seconds for which an address may say nothing, when it is opened and later."""
+"""Seconds an address may stay silent: while it is opened, and later."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
-"""Seconds before it is tried again; twice as long from time to time."""
+"""Seconds before the first new attempt, and the most; each pause is twice the one before."""
 BROKEN_IN_A_ROW = 30
-"""Frames that cannot be decoded, after which it is opened anew."""
+"""Frames that cannot be decoded before the source is opened again."""
 
-_REAL_TIME = ("rtsp", "rtmp", "rtp", "udp", "srt")  # goes on without us, whatever length it tells
+_REAL_TIME = ("rtsp", "rtmp", "rtp", "udp", "srt")  # run in real time, even if they claim a length
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 class Connection(Protocol):
-    """A camera or stream while it lasts."""
+    """An open camera or stream."""
 
     fps: float | None
 
     def read(self) -> Frame | None:
-        """The next frame; None for one that is broken. Raises `VideoError` when there are no more."""
+        """The next frame; None for one that cannot be decoded. Raises `VideoError` if there are no more."""
         ...
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Closes the connection."""
         ...
 
 
@@ -67,10 +66,10 @@ class Camera:
 
     def __init__(self, number: int) -> None:
         self._name = f"camera {number}"
-        if number < 0:  # which crashes OpenCV
+        if number < 0:  # crashes OpenCV
             raise VideoError(f"{self._name} cannot be opened; cameras are counted from 0")
         before = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(0)  # OpenCV prints pages about cameras that are not there
+        cv2.utils.logging.setLogLevel(0)  # OpenCV prints pages about missing cameras
         try:
             self._capture = cv2.VideoCapture(number)
         finally:
@@ -88,12 +87,12 @@ class Camera:
         return np.asarray(image, np.uint8)
 
     def close(self) -> None:
-        """Lets go of the camera."""
+        """Releases the camera."""
         self._capture.release()
 
 
 class Stream:
-    """A stream by its address: RTSP, HTTP and whatever else PyAV knows."""
+    """A stream by its address: RTSP, HTTP and whatever else PyAV supports."""
 
     def __init__(self, address: str) -> None:
         self._name = address
@@ -108,12 +107,12 @@ class Stream:
         self._waiting: list[av.VideoFrame] = []
         rate = self._stream.average_rate
         self.fps = float(rate) if rate else None
-        told = bool(self._container.duration or self._stream.frames)
-        self.has_end = told and not address.lower().startswith(_REAL_TIME)
-        """Whether it is a file that tells its length."""
+        has_length = bool(self._container.duration or self._stream.frames)
+        self.has_end = has_length and not address.lower().startswith(_REAL_TIME)
+        """Whether the address is that of a file."""
 
     def read(self) -> Frame | None:
-        """The next frame."""
+        """The next frame; None for one that cannot be decoded."""
         try:
             while not self._waiting:
                 packet = next(self._packets)
@@ -135,12 +134,11 @@ class Stream:
 
 
 class LiveSource(FrameSource):
-    """Frames as they come: a thread of its own reads, and of what it has read only the newest is kept.
+    """The newest frame of a camera or stream, which is read in a background thread.
 
-    When the camera or stream drops it is opened again, with pauses that grow, and that is logged; `VideoError` is
-    raised where no frame has come for `give_up_after` seconds, and at once where it cannot be opened in the beginning.
-    `pause` waits for some seconds, and says whether it was told to stop meanwhile; `clock` tells seconds. `connection`
-    is one that is open.
+    A camera or stream that drops is opened again, after pauses that grow, and that is logged. `VideoError` is raised if
+    no frame comes for `give_up_after` seconds, and at once if the first connection fails. `connection` is one that is
+    open already. `pause` waits for the given seconds and says whether to stop; `clock` gives seconds.
     """
 
     def __init__(
@@ -165,7 +163,7 @@ class LiveSource(FrameSource):
         self._error: Exception | None = None
         first = connection or connect()
         self.info = SourceInfo(name=name, fps=first.fps, live=True)
-        self._thread = threading.Thread(target=self._work, args=(first,), name="hrkit-live", daemon=True)
+        self._thread = threading.Thread(target=self._read, args=(first,), name="hrkit-live", daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -181,19 +179,10 @@ class LiveSource(FrameSource):
                 return
 
     def close(self) -> None:
-        """Ends reading; no frame comes any more. Takes the timeout of reading where nothing comes."""
+        """Stops reading. This takes up to the timeout of a read that is under way."""
         self._end()
         self._thread.join()
         self._newest = None
-
-    def _work(self, connection: Connection) -> None:
-        """What the thread does."""
-        try:
-            self._read(connection)
-        except Exception as error:  # whatever it is, who waits for frames hears of it
-            self._tell(error=error)
-        finally:
-            self._end()
 
     def _end(self) -> None:
         self._stop.set()
@@ -201,7 +190,7 @@ class LiveSource(FrameSource):
             self._changed.notify_all()
 
     def _read(self, connection: Connection | None) -> None:
-        """Reads until it is told to stop, or gives up."""
+        """Reads until it is stopped or gives up. Runs in the thread."""
         began = last = self._clock()
         index = broken = 0
         pause = FIRST_PAUSE
@@ -233,26 +222,26 @@ class LiveSource(FrameSource):
                     logger.warning("%s is back", self.info.name)
                 last, pause = self._clock(), FIRST_PAUSE
                 began = last if index == 0 else began
-                self._tell(frame=VideoFrame(index, last - began, image))
+                with self._changed:
+                    self.dropped += self._newest is not None
+                    self._newest = VideoFrame(index, last - began, image)
+                    self._changed.notify_all()
                 index += 1
+        except Exception as error:  # of any kind, so that whoever waits for a frame gets it
+            self._error = error
         finally:
             if connection is not None:
                 connection.close()
-
-    def _tell(self, frame: VideoFrame | None = None, error: Exception | None = None) -> None:
-        with self._changed:
-            self.dropped += frame is not None and self._newest is not None
-            self._newest, self._error = frame or self._newest, error
-            self._changed.notify_all()
+            self._end()
 
 
 def open_source(source: str | os.PathLike[str] | int, *, picture_fps: float = 25.0) -> FrameSource:
-    """What gives the frames of a source.
+    """Opens a camera, stream, video or folder of pictures.
 
-    A number is a camera, an address (`rtsp://...`, `http://...`) a stream, or a file where it tells its length; else it
-    is a video, or a picture, folder or glob of pictures, which are taken to be `picture_fps` a second.
+    A number is a camera. An address (`rtsp://...`, `http://...`) is a stream, or a file if it has a length. Anything
+    else is a video, or a picture, folder or glob of pictures, which are played at `picture_fps`.
 
-    Raises `VideoError`, `ImageError` for what is none of these.
+    Raises `VideoError`, and `ImageError` if there are no pictures.
     """
     text = os.fspath(source) if not isinstance(source, int) else str(source)
     if isinstance(source, int) or (text.isdecimal() and not Path(text).exists()):
@@ -271,7 +260,7 @@ def open_source(source: str | os.PathLike[str] | int, *, picture_fps: float = 25
 
 
 def _cameras() -> str:
-    """Which there are, where the system shows them as files."""
+    """A sentence about the cameras that Linux lists."""
     if sys.platform != "linux":
         return ""
     found = sorted(Path("/dev").glob("video*"), key=natural_key)

@@ -1,4 +1,4 @@
-"""Frames of video files and of pictures, upright, with their true times."""
+"""Video files and folders of pictures: upright frames with their true times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 import cv2
@@ -15,18 +14,18 @@ import numpy as np
 
 # isort: split
 import av  # after cv2, whose windows hang with the X11 libraries of PyAV
-from attrs import field, frozen
+from attrs import frozen
 from av.container import InputContainer
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from hrkit.errors import ImageError, VideoError, one_line
 from hrkit.images import find_images, read_image
+from hrkit.structures import Frame
 
 AnySource = TypeVar("AnySource", bound="FrameSource")
 
 TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-"""By the degrees, counterclockwise, that a frame is to be turned to stand upright."""
+"""OpenCV's code per rotation tag, in degrees counterclockwise."""
 
 PADDING = 65_536
 """Pixels that decoders may need around a small frame."""
@@ -37,61 +36,58 @@ class VideoFrame:
     """One frame of a source."""
 
     index: int
-    """From 0."""
+    """Number of the frame, starting at 0."""
     time: float
     """Seconds since the source began."""
-    image: NDArray[np.uint8]
+    image: Frame
     """(H,W,3) BGR, upright."""
 
 
 @frozen
 class SourceInfo:
-    """What a source says of itself before it is read."""
+    """What is known about a source before it is read."""
 
     name: str
     width: int | None = None
     height: int | None = None
-    """Of its upright frames, px; None where they differ or nobody knows yet."""
+    """Size of the upright frames, px; None if they differ or it is not known yet."""
     fps: float | None = None
-    """Frames a second, on average."""
+    """Average frames per second."""
     frames: int | None = None
-    """How many there are, by its own account."""
+    """Number of frames that the source claims to have."""
     live: bool = False
-    """Whether it goes on without us: then the newest frame counts, else every one."""
-    audio_from: Path | None = field(default=None)
-    """The file that holds its sound, if it has any."""
+    """Whether the source runs in real time, so the newest frame is wanted instead of each one."""
+    audio_from: Path | None = None
+    """The file with its sound, if it has any."""
 
 
 class FrameSource(Protocol):
-    """Frames one after another; a context manager that closes it."""
+    """Frames one after another. A context manager that closes the source."""
 
     info: SourceInfo
     dropped: int = 0
-    """Frames of a live source that came faster than they were taken."""
+    """Frames of a live source that were replaced by newer ones before they were taken."""
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        """The frames, once. Raises `VideoError` for what cannot be read to its end, after the frames before."""
+        """The frames, once. Raises `VideoError` after the last readable frame if the source is damaged."""
         ...
 
     def close(self) -> None:
-        """Lets go of files and devices."""
+        """Releases files and devices."""
         return
 
     def __enter__(self: AnySource) -> AnySource:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
 class VideoFile(FrameSource):
-    """A file, or the address of one, that PyAV can read: every frame, with its presentation time.
+    """Every frame of a file, or of the address of one, with its presentation time.
 
-    `timeout` is how many seconds an address may say nothing, when it is opened and later. A frame of far more than
-    `max_pixels`, be it the first or a later one, is an error before memory is taken for it. Raises `VideoError` for
-    what is no video that this build can decode.
+    `timeout` is the number of seconds an address may stay silent: while it is opened, and later. With `max_pixels` a
+    much larger frame is an error before memory is allocated for it. Raises `VideoError` if PyAV cannot decode the file.
     """
 
     def __init__(
@@ -102,38 +98,35 @@ class VideoFile(FrameSource):
         max_pixels: int | None = None,
     ) -> None:
         self._name = os.fspath(path)
-        self._longest = 0.0  # seconds that a frame lasts
+        self._longest = 0.0  # duration of a frame in seconds
         self._container = open_container(self._name, timeout=timeout)
         try:
             self._stream = video_stream(self._container, self._name)
             if max_pixels is not None:
                 self._stream.codec_context.options = {"max_pixels": str(2 * max_pixels + PADDING)}
-            self._frames = self._decoded()
-            self._first = next(self._frames, None)
+            self._frames = self._timed()
+            first = next(self._frames, None)
+            if first is None:
+                raise VideoError(f"{self._name}: there are no frames in it")
         except BaseException:
             self.close()
             raise
-        if self._first is None:
-            self.close()
-            raise VideoError(f"{self._name}: there are no frames in it")
-        height, width = self._first.image.shape[:2]
+        self._first = first
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.info = SourceInfo(
             name=Path(self._name).name,
-            width=width,
-            height=height,
+            width=first.image.shape[1],
+            height=first.image.shape[0],
             fps=float(rate) if rate else None,
-            frames=self._promised(),
+            frames=self._claimed_frames(),
             audio_from=Path(self._name) if self._container.streams.audio and Path(self._name).is_file() else None,
         )
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        first = self._first
-        assert first is not None
-        yield first
+        yield self._first
         for frame in self._frames:
-            if frame.image.shape != first.image.shape:
-                sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (frame.image, first.image)]
+            if frame.image.shape != self._first.image.shape:
+                sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (frame.image, self._first.image)]
                 raise VideoError(f"{self._name}: frame {frame.index} is {sizes[0]}, those before are {sizes[1]}")
             yield frame
 
@@ -141,37 +134,37 @@ class VideoFile(FrameSource):
         """Closes the file."""
         self._container.close()
 
-    def _decoded(self) -> Iterator[VideoFrame]:
+    def _timed(self) -> Iterator[VideoFrame]:
         index, time = 0, 0.0
         step = float(1 / self._stream.average_rate) if self._stream.average_rate else 0.0
         begin = float((self._stream.start_time or 0) * (self._stream.time_base or 0))
-        damage: list[av.error.FFmpegError] = []
-        for frame in self._frames_until(damage):
-            # a frame without a time comes as the rate has it; none comes before the one it follows
-            time = max(time, frame.time - begin) if frame.time is not None else time + step * (index > 0)
-            yield VideoFrame(index, time, upright(frame))
-            index += 1
-        if damage:
-            raise VideoError(f"{self._name}: cannot be read from frame {index} on ({reason(damage[0])})")
-        promised = self._stream.frames
-        # frames that an edit list leaves out are promised too, but the length does without them
+        try:
+            for frame in self._decoded():
+                # a frame without a time follows at the average rate; times never go back
+                time = max(time, frame.time - begin) if frame.time is not None else time + step * (index > 0)
+                yield VideoFrame(index, time, upright(frame))
+                index += 1
+        except av.error.FFmpegError as error:
+            raise VideoError(f"{self._name}: cannot be read from frame {index} on ({reason(error)})") from None
+        claimed = self._stream.frames
+        # frames that an edit list leaves out are claimed too, but are not part of the duration
         missing = float((self._stream.duration or 0) * (self._stream.time_base or 0)) - time
-        if 0 < index < promised and missing > 1.5 * self._longest:
-            raise VideoError(f"{self._name}: ends after {index} of {promised} frames; the file is cut short")
+        if 0 < index < claimed and missing > 1.5 * self._longest:
+            raise VideoError(f"{self._name}: ends after {index} of {claimed} frames; the file is cut short")
 
-    def _frames_until(self, damage: list[av.error.FFmpegError]) -> Iterator[av.VideoFrame]:
-        """All that can be decoded; what ends it before its end is put into `damage`."""
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """Every frame that can be decoded. The error that ends them early is raised after the last one."""
         try:
             for packet in self._container.demux(self._stream):
                 self._longest = max(self._longest, float((packet.duration or 0) * (packet.time_base or 0)))
                 yield from packet.decode()
         except av.error.FFmpegError as error:
-            damage.append(error)
-            with contextlib.suppress(av.error.FFmpegError):  # those that the decoder's threads still hold
+            with contextlib.suppress(av.error.FFmpegError):  # frames that the decoder's threads still hold
                 yield from self._stream.decode(None)
+            raise error from None
 
-    def _promised(self) -> int | None:
-        """How many frames the file tells of, or makes expect by its length."""
+    def _claimed_frames(self) -> int | None:
+        """The number of frames in the header, or an estimate from the duration."""
         if self._stream.frames:
             return self._stream.frames
         seconds = (self._container.duration or 0) / av.time_base
@@ -179,7 +172,7 @@ class VideoFile(FrameSource):
 
 
 class PictureFolder(FrameSource):
-    """The pictures of a folder or glob in natural order, `fps` a second."""
+    """The pictures of a folder or glob in natural order, at `fps` pictures per second."""
 
     def __init__(self, pattern: str | os.PathLike[str], fps: float = 25.0) -> None:
         self._paths = sorted(find_images(pattern), key=natural_key)
@@ -195,13 +188,13 @@ class PictureFolder(FrameSource):
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:
-    """Sorts numbers in names by their value: frame2 before frame10."""
+    """A key that sorts numbers in names by value: frame2 before frame10."""
     parts = re.split(r"(\d+)", str(path))
     return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
 
 
-def open_container(name: str, **options: Any) -> InputContainer:
-    """What PyAV opens; `options` are its own. Raises `VideoError` in one line."""
+def open_container(name: str, **options: Any) -> InputContainer:  # Any: the options of `av.open`
+    """`av.open`. Raises `VideoError`."""
     try:
         return av.open(name, **options)
     except FileNotFoundError:
@@ -215,14 +208,14 @@ def open_container(name: str, **options: Any) -> InputContainer:
 
 
 def reason(error: Exception) -> str:
-    """What FFmpeg says of an error, without its numbers."""
+    """FFmpeg's message, without its error numbers."""
     if isinstance(error, av.error.ExitError):
         return "nothing came for too long"
     return getattr(error, "strerror", None) or one_line(error)
 
 
 def video_stream(container: InputContainer, name: str) -> VideoStream:
-    """The first video of a container, to be decoded by several threads. Raises `VideoError` if none can be."""
+    """The first video stream, set up to decode with several threads. Raises `VideoError` if it cannot be decoded."""
     if not container.streams.video:
         raise VideoError(f"{name}: there are no pictures in it")
     stream = container.streams.video[0]
@@ -232,8 +225,8 @@ def video_stream(container: InputContainer, name: str) -> VideoStream:
     return stream
 
 
-def upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """(H,W,3) BGR, turned as its rotation tag asks."""
+def upright(frame: av.VideoFrame) -> Frame:
+    """(H,W,3) BGR, rotated as the frame's tag says."""
     image = frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False)
     turn = TURNS.get(frame.rotation % 360)
     return image if turn is None else np.asarray(cv2.rotate(image, turn), np.uint8)

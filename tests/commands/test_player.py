@@ -8,28 +8,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from hrkit import Pipeline
 from hrkit.commands.player import Played, play
 from hrkit.drawing.overlay import Drawing
 from hrkit.errors import VideoError
 from hrkit.images import read_image
+from hrkit.structures import Frame
 from hrkit.tracking.follower import Follower
 from hrkit.video.sinks import Sink
 from walking import CUT_SHORT, Frames, walk
-
-Image = NDArray[np.uint8]
 
 
 class Kept(Sink):
     """Keeps what is written."""
 
     def __init__(self) -> None:
-        self.images: list[Image] = []
+        self.images: list[Frame] = []
         self.times: list[float] = []
 
-    def write(self, image: Image, time: float) -> None:
+    def write(self, image: Frame, time: float) -> None:
         self.images.append(image)
         self.times.append(time)
 
@@ -47,7 +45,7 @@ class Window(Kept):
     def closed(self) -> bool:
         return self.close_at is not None and len(self.images) >= self.close_at
 
-    def write(self, image: Image, time: float, wait: float = 0.0) -> None:
+    def write(self, image: Frame, time: float, wait: float = 0.0) -> None:
         super().write(image, time)
         self.waits.append(wait)
 
@@ -145,7 +143,7 @@ def test_what_goes_wrong_is_raised_after_what_was_read(pipeline: Pipeline) -> No
 
 def test_a_disk_that_is_full_ends_it(pipeline: Pipeline) -> None:
     class Full(Kept):
-        def write(self, image: Image, time: float) -> None:
+        def write(self, image: Frame, time: float) -> None:
             raise VideoError("the disk is full")
 
     with pytest.raises(VideoError, match="full"):

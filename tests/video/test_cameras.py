@@ -8,17 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from hrkit.errors import VideoError
+from hrkit.structures import Frame
 from hrkit.video import cameras
 from hrkit.video.cameras import BROKEN_IN_A_ROW, LONGEST_PAUSE, LiveSource, Stream, open_source
 from hrkit.video.files import VideoFile, open_container
 from made_videos import jpeg, make_video, number_of, numbered, serve, serve_files
-
-Image = NDArray[np.uint8]
 
 
 class Script:
@@ -39,7 +36,7 @@ class Script:
         self._parts = self.connections.pop(0)
         return self
 
-    def read(self) -> Image | None:
+    def read(self) -> Frame | None:
         while self._parts:
             part = self._parts.pop(0)
             if callable(part):
@@ -303,7 +300,7 @@ class FakeCamera(NoCamera):
     def get(self, what: int) -> float:
         return 30.0
 
-    def read(self) -> tuple[bool, Image | None]:
+    def read(self) -> tuple[bool, Frame | None]:
         self.left -= 1
         return (True, numbered(self.number)) if self.left >= 0 else (False, None)
 
