@@ -1,4 +1,4 @@
-"""Drawing: annotators for frames, colours, contact sheets and simple plots. The frame given is never changed."""
+"""Pictures of results: people on frames, contact sheets and plots."""
 
 from hrkit.drawing.annotators import BoxAnnotator, HeatmapAnnotator, SkeletonAnnotator, background, draw_status
 

@@ -1,4 +1,4 @@
-"""Drawing on frames: constructed with a style, called with `(frame, poses)`; the frame given is never changed."""
+"""Annotators: built with a style, called with `(frame, poses)`. They return a drawn copy of the frame."""
 
 from __future__ import annotations
 
@@ -12,35 +12,33 @@ from numpy.typing import ArrayLike, NDArray
 from hrkit import geometry
 from hrkit.drawing.colors import INK, MIDDLE, Color, joint_sides, person_colors, side_colors, text_color
 from hrkit.errors import HrkitError
-from hrkit.structures import Frame, Poses
+from hrkit.structures import Frame, Poses, Size
 
 ColorBy = Literal["side", "person"]
-"""The person's left and right, or one colour a track id (a row, where there are no ids)."""
+"""Colour by the person's left and right, or one colour per track id (per row if there are no ids)."""
 
 LEVELS = 8
-"""How many steps there are from faint to opaque."""
+"""Number of opacities."""
 
 FAINTEST = 0.2
-"""The opacity at the threshold."""
+"""Opacity at the threshold."""
 
-_SHIFT = 4
-"""OpenCV draws at sixteenths of a pixel when given fixed-point numbers."""
-
+_SHIFT = 4  # bits of OpenCV's fixed-point numbers, which place drawings at sixteenths of a pixel
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def _known_coloring(instance: Any, attribute: Any, value: str) -> None:
+def _known_coloring(instance: object, attribute: object, value: str) -> None:
     if value not in get_args(ColorBy):
         raise HrkitError(f"color_by must be one of {', '.join(get_args(ColorBy))}, not {value!r}")
 
 
 @frozen
 class SkeletonAnnotator:
-    """Limbs and joints with a thin outline, thicker on larger people.
+    """Draws limbs and joints with a thin outline, thicker on larger people.
 
-    What scores under `threshold` is left out, from `sure` on all is opaque, and in between it is the fainter the less
-    sure; a limb is as sure as the less sure of its joints. Joints that are not finite, or farther from the frame than
-    the frame is large, are left out.
+    Joints that score below `threshold` are left out. Joints that score `sure` or more are opaque, and those in between
+    get fainter with the score. A limb takes the lower score of its two joints. Joints that are not finite, or farther
+    from the frame than its size, are left out.
     """
 
     threshold: float = 0.2
@@ -48,45 +46,45 @@ class SkeletonAnnotator:
     color_by: ColorBy = field(default="side", validator=_known_coloring)
     sure: float = 0.6
     outline: Color | None = INK
-    """BGR, or None for none."""
+    """BGR; None draws no outline."""
 
     def __call__(self, frame: Frame, poses: Poses) -> Frame:
-        """A copy of the (H,W,3) BGR frame with every person drawn on it."""
+        """A copy of the (H,W,3) BGR frame with each person drawn on it."""
         canvas = frame.copy()
         self.draw(canvas, poses)
         return canvas
 
     def draw(self, canvas: Frame, poses: Poses) -> None:
-        """Draws every person on a (H,W,3) BGR frame itself."""
+        """Draws each person on the (H,W,3) BGR frame itself."""
         joints = np.arange(len(poses.skeleton))
         edges = poses.skeleton.edge_indices
-        strokes = np.concatenate([edges, np.stack([joints, joints], axis=1)])  # a joint is a stroke without length
+        strokes = np.concatenate([edges, np.stack([joints, joints], axis=1)])  # a joint is a stroke of length 0
         levels = self._levels(canvas, poses)
         points = np.where(levels[..., None] > 0, poses.keypoints, 0)[:, strokes]
         levels = levels[:, strokes].min(2)
         widths = self._widths(canvas, poses, points, levels)
         colors = _person_colors(poses)[:, None].repeat(len(strokes), 1)
         if self.color_by == "side":
-            sides = np.sign(joint_sides(poses.skeleton)[strokes].sum(1))  # from left to right is neither
+            sides = np.sign(joint_sides(poses.skeleton)[strokes].sum(1))  # a limb from left to right is neither
             colors = np.broadcast_to(side_colors(sides), colors.shape)
         for person in range(len(poses)):
-            for level in sorted(set(levels[person].tolist()) - {0}):  # the surer over the fainter
+            for level in sorted(set(levels[person].tolist()) - {0}):  # the opaque over the faint
                 rows = levels[person] == level
-                look = widths[person, rows], colors[person, rows]
-                _draw_strokes(canvas, points[person, rows], *look, self.outline, level / LEVELS)
+                style = widths[person, rows], colors[person, rows]
+                _draw_strokes(canvas, points[person, rows], *style, self.outline, level / LEVELS)
 
     def _levels(self, frame: Frame, poses: Poses) -> NDArray[np.int64]:
-        """(N,K) from 1, faint, to `LEVELS`, opaque; 0 for what is not drawn."""
+        """(N,K) opacities from 1 to `LEVELS`; 0 for joints that are not drawn."""
         scores = poses.keypoint_scores
         span = max(self.sure - self.threshold, 1e-6)
-        share = (np.clip(scores, self.threshold, self.threshold + span) - self.threshold) / span  # no number overflows
+        share = (np.clip(scores, self.threshold, self.threshold + span) - self.threshold) / span  # scores may overflow
         levels = np.ceil((FAINTEST + (1 - FAINTEST) * np.nan_to_num(share)) * LEVELS).astype(np.int64)
         size = max(frame.shape[:2])
         near = (np.abs(poses.keypoints - np.array([frame.shape[1], frame.shape[0]]) / 2) <= 1.5 * size).all(2)
         return np.where((scores >= self.threshold) & near, levels, 0)
 
     def _widths(self, frame: Frame, poses: Poses, points: NDArray[Any], levels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(N,S) px; limbs first, then joints. Short limbs and their joints are slim, so that a face stays visible."""
+        """(N,S) px, limbs first, then joints. Short limbs and their joints are thin so that they do not hide a face."""
         edges = poses.skeleton.edge_indices
         short = min(frame.shape[:2])
         size = np.sqrt(geometry.xyxy_to_xywh(poses.detections.xyxy)[:, 2:].prod(1))
@@ -108,7 +106,7 @@ def _draw_strokes(
     outline: Color | None,
     opacity: float,
 ) -> None:
-    """Draws strokes (S,2,2), px, as one shape: they do not add up where they overlap, and have one outline."""
+    """Draws strokes (S,2,2), px, as one shape with one opacity and one outline."""
     rim = _unit(canvas)
     reach = int(widths.max()) + rim + 2
     frame_size = np.array([canvas.shape[1], canvas.shape[0]])
@@ -132,9 +130,9 @@ def _draw_strokes(
 
 
 def _outlines(points: NDArray[Any], widths: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[int]]:
-    """Of strokes (S,2,2) `widths` px wide: corners (S,4,2), and for those without length, which are dots, the radius.
+    """Corners (S,4,2) of strokes (S,2,2) and the radii of those of length 0, which are dots; in fixed-point px.
 
-    In fixed-point px. The ends of limbs are square: joints, which are wider, lie over them.
+    The ends of limbs are square, since the wider joints cover them.
     """
     starts, ends = points.transpose(1, 0, 2) * 2.0**_SHIFT
     along = ends - starts
@@ -148,24 +146,24 @@ def _outlines(points: NDArray[Any], widths: NDArray[np.int64]) -> tuple[NDArray[
 
 @frozen
 class BoxAnnotator:
-    """The box of each person, in the colour of the person or in light grey, with a label: `#id score`."""
+    """Draws the box of each person, in light grey or the person's colour, with a label: `#id score`."""
 
     color_by: ColorBy = field(default="side", validator=_known_coloring)
     labels: bool = True
 
     def __call__(self, frame: Frame, poses: Poses) -> Frame:
-        """A copy of the (H,W,3) BGR frame with a box around every person."""
+        """A copy of the (H,W,3) BGR frame with the box of each person drawn on it."""
         canvas = frame.copy()
         self.draw(canvas, poses)
         return canvas
 
     def draw(self, canvas: Frame, poses: Poses) -> None:
-        """Draws a box around every person on a (H,W,3) BGR frame itself."""
+        """Draws the box of each person on the (H,W,3) BGR frame itself."""
         height, width = canvas.shape[:2]
         unit = _unit(canvas)
         boxes = poses.detections.xyxy
         shown = np.flatnonzero((boxes[:, 2:] > 0).all(1) & (boxes[:, :2] < [width, height]).all(1))
-        limit = 4 * unit  # beyond the frame nothing is seen, and large numbers overflow
+        limit = 4 * unit  # large numbers overflow
         corners = np.clip(np.round(boxes[shown]), -limit, np.tile([width, height], 2) + limit).astype(np.int64)
         corners[:, 2:] = np.maximum(corners[:, :2], corners[:, 2:] - 1)  # right and bottom are exclusive
         colors = _person_colors(poses)[shown].tolist() if self.color_by == "person" else [MIDDLE] * len(shown)
@@ -181,15 +179,15 @@ class BoxAnnotator:
                 _draw_text(canvas, text, place, color)
 
 
-def place_labels(boxes: ArrayLike, sizes: ArrayLike, frame_size: tuple[int, int]) -> NDArray[np.int64]:
-    """(N,2) x, y of the upper left corners of labels (N,2) width, height, frame px, for boxes (N,4) xyxy.
+def place_labels(boxes: ArrayLike, sizes: ArrayLike, frame_size: Size) -> NDArray[np.int64]:
+    """Places a label of `sizes` (N,2), width and height, at each box (N,4) xyxy, so that they do not overlap; frame px.
 
-    Above its box where that is free, else inside, below or beside it, else at the free place that is closest: no two
-    labels overlap as long as there is room beside those placed before, and all lie inside the frame of `frame_size`
-    (height, width), but for labels that are larger than it. Greedy, in the order of rows.
+    Returns the upper left corners (N,2). Row by row, a label goes above its box if that is free, else inside, below or
+    beside it, else to the nearest free place, and overlaps only if there is none. Labels stay inside the frame of
+    `frame_size` (height, width) unless they are larger.
     """
     rectangles = np.asarray(sizes, np.int64).reshape(-1, 2)
-    last = np.maximum(np.array([frame_size[1], frame_size[0]]) - rectangles, 0)  # (N,2) the farthest a corner may be
+    last = np.maximum(np.array([frame_size[1], frame_size[0]]) - rectangles, 0)  # (N,2) largest corners
     wishes = np.clip(_wishes(np.asarray(boxes, np.float64).reshape(-1, 4), rectangles), 0, last[:, None])
     wishes = np.round(wishes).astype(np.int64)
     placed = np.zeros((len(rectangles), 2), np.int64)
@@ -197,7 +195,7 @@ def place_labels(boxes: ArrayLike, sizes: ArrayLike, frame_size: tuple[int, int]
         others, ends = placed[:i], placed[:i] + rectangles[:i]
         overlap = _overlaps(wishes[i], size, others, ends)
         if overlap.all():
-            # whatever is free stays so when it slides left and up until it is stopped, so these are all that matter
+            # a label in a free place can slide left and up until it touches others, so only such places are tried
             xs, ys = (np.unique(np.append(ends[:, axis], 0)) for axis in (0, 1))
             corners = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
             corners = corners[(corners <= last[i]).all(1)]
@@ -210,7 +208,7 @@ def place_labels(boxes: ArrayLike, sizes: ArrayLike, frame_size: tuple[int, int]
 
 
 def _wishes(boxes: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N,C,2) upper left corners for labels (N,2), the most wanted first."""
+    """(N,C,2) upper left corners for labels (N,2), best first."""
     (x1, y1, x2, y2), (width, height) = boxes.T, sizes.T
     from_right, from_bottom = x2 - width, y2 - height
     corners = (
@@ -224,25 +222,25 @@ def _wishes(boxes: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.
 def _overlaps(
     corners: NDArray[np.int64], size: NDArray[np.int64], others: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """(C,) whether a rectangle of `size` at each of (C,2) corners overlaps any from (P,2) `others` to `ends`."""
+    """(C,) whether a rectangle of `size` at each corner (C,2) overlaps one from `others` (P,2) to `ends` (P,2)."""
     meets: NDArray[np.bool_] = (corners[:, None] < ends) & (others < corners[:, None] + size)
     return np.any(np.all(meets, axis=2), axis=1)
 
 
 @frozen
 class HeatmapAnnotator:
-    """Where the network sees joints: the highest heatmap at each place, the more opaque the higher, up to `alpha`."""
+    """Draws the highest heatmap at each place in colour; higher values are more opaque, up to `alpha`."""
 
     alpha: float = 0.8
     joint: str | None = None
-    """One joint alone, by name."""
+    """The name of the only joint to show; None shows all."""
     udp: bool = False
-    """Whether the heatmaps are those of the `udp` codec."""
+    """Whether the heatmaps come from the `udp` codec."""
 
     def __call__(self, frame: Frame, poses: Poses) -> Frame:
-        """A copy of the (H,W,3) BGR frame with everybody's heatmaps in colour, 0 to 1, each over its own crop.
+        """A copy of the (H,W,3) BGR frame with the heatmaps of each person, clipped to 0..1, over their crop.
 
-        Raises `HrkitError` for poses without heatmaps, and for a joint that the skeleton does not have.
+        Raises `HrkitError` for poses without heatmaps and for a joint that is not in the skeleton.
         """
         if poses.heatmaps is None:
             raise HrkitError("these poses hold no heatmaps; call pipeline.predict(frame, return_heatmaps=True)")
@@ -277,7 +275,7 @@ class HeatmapAnnotator:
 
 
 def _spread(highest: NDArray[np.uint8], values: NDArray[np.uint8], to_frame: NDArray[np.float64]) -> None:
-    """Raises `highest` (H,W) to `values` (h,w), laid over it by a (2,3) map that only scales and shifts."""
+    """Raises `highest` (H,W) to `values` (h,w), mapped onto it by (2,3), which only scales and shifts."""
     h, w = values.shape
     frame_size = np.array([highest.shape[1], highest.shape[0]])
     corners = np.clip(geometry.apply_affine(to_frame, [[-1, -1], [w, h]]), -1, frame_size)
@@ -291,47 +289,46 @@ def _spread(highest: NDArray[np.uint8], values: NDArray[np.uint8], to_frame: NDA
 
 
 def background(frame: Frame, color: Color = INK) -> Frame:
-    """A plain (H,W,3) BGR ground as large as the frame, to draw skeletons on alone; `PAPER` is a light one."""
+    """A plain (H,W,3) BGR background of the frame's size, to draw skeletons alone; `PAPER` makes a light one."""
     return np.full(frame.shape, color, np.uint8)
 
 
 def draw_status(frame: Frame, text: str) -> Frame:
-    """A copy of the (H,W,3) BGR frame with a line of text in its upper left corner, readable on any picture."""
+    """A copy of the (H,W,3) BGR frame with a line of text in its upper left corner."""
     canvas = frame.copy()
     _draw_text(canvas, text, (0, 0), INK)
     return canvas
 
 
 def _unit(frame: Frame) -> int:
-    """px: the thinnest line that is seen when the whole frame is looked at."""
+    """Width in px of the thinnest line that is visible in the whole frame."""
     return max(1, round(min(frame.shape[:2]) / 720))
 
 
 def _person_colors(poses: Poses) -> NDArray[np.uint8]:
-    """(N,3) BGR."""
     return person_colors(np.arange(len(poses)) if poses.track_ids is None else poses.track_ids)
 
 
 def _label(poses: Poses, row: int) -> str:
-    known = poses.track_ids is not None and poses.track_ids[row] >= 0
-    name = f"#{poses.track_ids[row]} " if known else ""  # type: ignore[index]
-    return f"{name}{poses.detections.scores[row]:.2f}"
+    track_id = -1 if poses.track_ids is None else poses.track_ids[row]
+    score = f"{poses.detections.scores[row]:.2f}"
+    return score if track_id < 0 else f"#{track_id} {score}"
 
 
 def _text_size(text: str, frame: Frame) -> tuple[int, int]:
-    """(width, height) px of a line of text with the ground around it."""
-    scale, unit = _font_scale(frame), _unit(frame)
-    (width, height), below = cv2.getTextSize(text, _FONT, scale, unit)
+    """(width, height) px of a line of text and the background around it."""
+    unit = _unit(frame)
+    (width, height), below = cv2.getTextSize(text, _FONT, _font_scale(frame), unit)
     return width + 6 * unit, height + below + 4 * unit
 
 
 def _draw_text(canvas: Frame, text: str, corner: tuple[int, int], ground: Color) -> None:
-    """Text on a filled ground from the upper left corner on, as large as `_text_size` says."""
+    """Draws a line of text on a background whose upper left corner is `corner`."""
     (x, y), scale, unit = corner, _font_scale(canvas), _unit(canvas)
-    width, height = _text_size(text, canvas)
-    below = cv2.getTextSize(text, _FONT, scale, unit)[1]
-    cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), ground, -1)
-    at = (x + 3 * unit, y + height - below - 2 * unit)
+    (width, height), below = cv2.getTextSize(text, _FONT, scale, unit)
+    right, bottom = x + width + 6 * unit, y + height + below + 4 * unit
+    cv2.rectangle(canvas, corner, (right - 1, bottom - 1), ground, -1)
+    at = (x + 3 * unit, bottom - below - 2 * unit)
     cv2.putText(canvas, text, at, _FONT, scale, text_color(ground), unit, cv2.LINE_AA)
 
 

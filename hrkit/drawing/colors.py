@@ -1,4 +1,4 @@
-"""Colours that drawings share, BGR: readable on dark and on light pictures, and told apart by colour-blind readers."""
+"""The colours of drawings, BGR: visible on dark and light pictures, and distinct for colour-blind readers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Color = tuple[int, int, int]
 LEFT: Color = (255, 160, 40)
 RIGHT: Color = (20, 130, 255)
 MIDDLE: Color = (225, 225, 225)
-"""Blue and orange, which all common kinds of colour vision tell apart; light grey is what belongs to neither side."""
+"""Blue and orange, which are distinct in all common kinds of colour vision; light grey for neither side."""
 
 INK: Color = (24, 24, 24)
 PAPER: Color = (250, 250, 250)
 
 UNKNOWN: Color = (150, 150, 150)
-"""Somebody whose id is not known."""
+"""For a person without an id."""
 
 PEOPLE: tuple[Color, ...] = (
     *((255, 165, 60), (45, 210, 255), (105, 75, 240), (225, 240, 90), (15, 105, 210)),
@@ -26,20 +26,20 @@ PEOPLE: tuple[Color, ...] = (
     *((75, 195, 195), (255, 120, 105), (90, 150, 210), (210, 90, 210), (210, 150, 195)),
     *((150, 180, 255), (0, 150, 225), (195, 240, 0), (60, 165, 0), (60, 75, 240)),
 )
-"""Each the farthest from all before it (Glasbey et al., Colour Displays for Categorical Images, 2007) among colours of
-middle lightness and chroma; the distance is that in CIELAB as seen with and without red-green blindness (Machado et
+"""Each is as far as possible from those before it (Glasbey et al., Colour Displays for Categorical Images, 2007) among
+colours of middle lightness and chroma. The distance is that in CIELAB with and without red-green blindness (Machado et
 al., A Physiologically-based Model for Simulation of Color Vision Deficiency, 2009)."""
 
 
 def person_colors(ids: ArrayLike) -> NDArray[np.uint8]:
-    """(N,3) BGR of (N,) ids, the same for the same id and again after `len(PEOPLE)`; grey for ids below 0."""
+    """(N,3) BGR for (N,) ids: the same colour for the same id, repeated after `len(PEOPLE)`; grey for ids below 0."""
     numbers = np.asarray(ids, np.int64)
     colors = np.array(PEOPLE, np.uint8)[numbers % len(PEOPLE)]
     return np.where(numbers[:, None] < 0, np.array(UNKNOWN, np.uint8), colors)
 
 
 def joint_sides(skeleton: Skeleton) -> NDArray[np.int64]:
-    """(K,) 1 for the left of a flip pair, -1 for the right, 0 for what has no mirror image."""
+    """(K,) 1 for the left joint of a flip pair, -1 for the right one, 0 for joints without a pair."""
     sides = np.zeros(len(skeleton), np.int64)
     for name_left, name_right in skeleton.flip_pairs:
         sides[skeleton.index(name_left)], sides[skeleton.index(name_right)] = 1, -1
@@ -47,10 +47,10 @@ def joint_sides(skeleton: Skeleton) -> NDArray[np.int64]:
 
 
 def side_colors(sides: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(...,3) BGR of sides as `joint_sides` has them."""
+    """(...,3) BGR for the values of `joint_sides`."""
     return np.array([MIDDLE, LEFT, RIGHT], np.uint8)[sides]  # -1 is the last
 
 
 def text_color(ground: Color) -> Color:
-    """What to write in on a ground: dark on light, light on dark (luma of ITU-R BT.601)."""
+    """A readable text colour: dark on light, light on dark (luma of ITU-R BT.601)."""
     return INK if np.dot(ground, (0.114, 0.587, 0.299)) > 120 else PAPER

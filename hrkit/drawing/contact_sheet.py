@@ -1,4 +1,4 @@
-"""Contact sheets: crops with their joints, side by side, to look at many people at once."""
+"""Contact sheets: many crops with their joints side by side."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from hrkit.drawing.annotators import SkeletonAnnotator
 from hrkit.structures import Detections, Frame, Poses, Skeleton
 
 CAPTION_HEIGHT = 18
-"""px above each tile."""
+"""Height of the caption above each tile, px."""
 
 GAP = 4
-"""px between tiles."""
+"""Space between tiles, px."""
 
 BACKGROUND = 32
-"""Grey around the tiles."""
+"""Grey level around the tiles."""
 
 
 def contact_sheet(tiles: Sequence[Frame], columns: int) -> Frame:
-    """Tiles (h_i,w_i,3) BGR of like size in rows of `columns`, on dark grey: (H,W,3). Without tiles one grey cell."""
+    """(H,W,3) BGR: tiles (h_i,w_i,3) of similar size in rows of `columns`. Without tiles it is one grey cell."""
     height = max((tile.shape[0] for tile in tiles), default=CAPTION_HEIGHT) + GAP
     width = max((tile.shape[1] for tile in tiles), default=CAPTION_HEIGHT) + GAP
     columns = max(1, min(columns, len(tiles)))
@@ -42,19 +42,16 @@ def captioned(tile: Frame, text: str) -> Frame:
 
 
 def draw_joints(crop: Frame, keypoints: ArrayLike, shown: ArrayLike, skeleton: Skeleton) -> Frame:
-    """A copy of a (H,W,3) BGR crop with one person's (K,2) keypoints, crop px, in the annotators' colours.
-
-    Joints with `shown` (K,) above 0 are drawn.
-    """
+    """A copy of a (H,W,3) BGR crop with the skeleton of one person: keypoints (K,2), crop px, with `shown` (K,) > 0."""
     height, width = crop.shape[:2]
     seen = (np.asarray(shown) > 0)[None].astype(np.float32)
-    # the line's width goes by the box
+    # sets the width of the lines
     box = Detections.from_boxes([[0, 0, width * 0.7, height * 0.7]])
     return SkeletonAnnotator(threshold=0.5)(crop, Poses(np.asarray(keypoints)[None, :, :2], seen, box, skeleton))
 
 
 def draw_truth(crop: Frame, keypoints: ArrayLike, visible: ArrayLike, skeleton: Skeleton) -> Frame:
-    """A copy of a (H,W,3) BGR crop with one person's labelled joints (K,2), crop px, as thin white lines and rings."""
+    """A copy of a (H,W,3) BGR crop with one person's annotated joints (K,2), crop px, as thin white lines and rings."""
     canvas = crop.copy()
     points = np.clip(np.round(np.asarray(keypoints, np.float64)[:, :2] * 16), -(2**26), 2**26).astype(np.int32).tolist()
     seen = (np.asarray(visible) > 0).tolist()
@@ -69,9 +66,9 @@ def draw_truth(crop: Frame, keypoints: ArrayLike, visible: ArrayLike, skeleton: 
 
 
 def heatmap_overlay(crop: Frame, heatmaps: NDArray[np.float32], to_crop: NDArray[np.float64]) -> Frame:
-    """A (H,W,3) BGR crop, dimmed, with the highest of (K,h,w) heatmaps at each place in colour, 0 to 1.
+    """A dimmed copy of a (H,W,3) BGR crop with the highest of the heatmaps (K,h,w) at each place, clipped to 0..1.
 
-    `to_crop` (2,3) maps heatmap cells to crop px.
+    `to_crop` (2,3) maps heatmap px to crop px.
     """
     height, width = crop.shape[:2]
     highest = np.clip(heatmaps.max(0), 0, 1).astype(np.float32)

@@ -1,27 +1,25 @@
-"""Plots of curves, drawn with OpenCV: enough for a report, and one dependency less."""
+"""Plots of curves, drawn with OpenCV."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 from attrs import frozen
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from hrkit.structures import Frame
+from hrkit.structures import Frame, Size
 
 COLORS = ((180, 90, 20), (40, 80, 220), (60, 150, 50), (150, 60, 150), (60, 60, 60))
-"""BGR, one curve after another."""
+"""BGR, in the order of the curves."""
 
-_SHARP = 2
-"""Everything is drawn this much larger, then brought down: text and lines get smooth."""
+_SHARP = 2  # plots are drawn this much larger, then reduced, which makes text and lines smooth
 
 
 @frozen(eq=False)
 class Curve:
-    """A line of a plot."""
+    """A curve of a plot."""
 
     name: str
     x: NDArray[np.float64]
@@ -40,17 +38,17 @@ def plot(
     x_range: tuple[float, float] = (0.0, 1.0),
     y_range: tuple[float, float] = (0.0, 1.0),
     x_ticks: int = 6,
-    size: tuple[int, int] = (360, 480),
+    size: Size = (360, 480),
 ) -> Frame:
-    """(H,W,3) BGR of `size` (height, width) px: curves on white, with a grid and, for several, a legend.
+    """(H,W,3) BGR of `size` (height, width) px: curves on white, with a grid and, for several curves, a legend.
 
-    `x_ticks` numbers stand along the x axis, the ends included. What lies outside the ranges is cut off.
+    The x axis has `x_ticks` numbers, including both ends. Curves are clipped to the ranges.
     """
     height, width = size[0] * _SHARP, size[1] * _SHARP
     canvas = np.full((height, width, 3), 255, np.uint8)
     left, right, top, bottom = 48 * _SHARP, width - 16 * _SHARP, 32 * _SHARP, height - 44 * _SHARP
 
-    def place(x: Any, y: Any) -> NDArray[np.int32]:
+    def place(x: ArrayLike, y: ArrayLike) -> NDArray[np.int32]:
         along = (np.asarray(x, np.float64) - x_range[0]) / (x_range[1] - x_range[0])
         up = (np.asarray(y, np.float64) - y_range[0]) / (y_range[1] - y_range[0])
         across = np.stack([left + along * (right - left), bottom - up * (bottom - top)], axis=-1)
@@ -62,7 +60,7 @@ def plot(
     for y in np.linspace(*y_range, 6):
         cv2.line(canvas, place(x_range[0], y).tolist(), place(x_range[1], y).tolist(), (225, 225, 225), 1, cv2.LINE_AA)
         _text(canvas, f"{y:.2f}", (left - 6 * _SHARP, int(place(x_range[0], y)[1]) + 4 * _SHARP), "right")
-    inside = canvas[top : bottom + 1, left : right + 1]  # curves cannot leave their field
+    inside = canvas[top : bottom + 1, left : right + 1]  # clips the curves
     for number, curve in enumerate(curves):
         color = COLORS[number % len(COLORS)]
         points = place(curve.x, curve.y) - [left, top]
