@@ -1,4 +1,4 @@
-"""People over time: ids that stay, keypoints without jitter, and a detector that need not look at every frame."""
+"""People over time: constant ids, keypoints without jitter, and a detector that can skip frames."""
 
 from hrkit.tracking.follower import Follower
 from hrkit.tracking.smoother import PoseSmoother

@@ -1,4 +1,4 @@
-"""Keypoints without jitter: a One-Euro filter for every joint of everybody who has an id."""
+"""Removes jitter: a One-Euro filter for each joint of each person with an id."""
 
 from __future__ import annotations
 
@@ -7,62 +7,47 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from attrs import define, fields_dict
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import HrkitError
 from hrkit.structures import Poses
+from hrkit.tracking.tracker import from_plain, to_plain
 
 Floats = NDArray[np.float64]
+People = NDArray[np.void]  # a table with the columns of `_blank`
 
 CUTOFF = 0.4
-"""Hz, of a joint at rest: jitter of a still person at 30 fps falls to less than a third."""
+"""Cutoff frequency of a joint at rest, Hz. At 30 fps it reduces the jitter of a still person to less than a third."""
 QUICKNESS = 3.2
-"""Hz more for each size of the person that a joint moves in a second, so that what is quick has no lag."""
+"""Increase of the cutoff per speed of a joint, Hz per size of the person per second, so that fast joints do not lag."""
 SPEED_CUTOFF = 1.0
-"""Hz, of the speed itself; as in the paper."""
+"""Cutoff frequency of the speed, Hz; as in the paper."""
 GAP = 0.5
-"""Seconds for which a joint may be missing; after more its filter begins anew where it comes back."""
+"""Seconds a joint may be missing before its filter starts again."""
 MEMORY = 2.0
-"""Seconds for which who is not seen is remembered."""
+"""Seconds for which a person out of sight is remembered."""
 
 
-@define(eq=False)
-class _Memory:
-    """What was last known of M people with K joints."""
-
-    ids: NDArray[np.int64]
-    """(M,)."""
-    points: Floats
-    """(M,K,2) as filtered, frame px."""
-    speeds: Floats
-    """(M,K,2) sizes/s."""
-    times: Floats
-    """(M,K) when seen, seconds."""
-    known: NDArray[np.bool_]
-    """(M,K) whether it ever was."""
-
-    @classmethod
-    def blank(cls, ids: ArrayLike, joints: int) -> _Memory:
-        """Of people of whom nothing is known."""
-        people = np.array(ids, np.int64)
-        shape = (len(people), joints)
-        return cls(people, np.zeros((*shape, 2)), np.zeros((*shape, 2)), np.zeros(shape), np.zeros(shape, bool))
-
-    def rows(self, chosen: Any) -> _Memory:
-        return _Memory(*(getattr(self, name)[chosen] for name in fields_dict(_Memory)))
-
-    def joined(self, other: _Memory) -> _Memory:
-        names = fields_dict(_Memory)
-        return _Memory(*(np.concatenate([getattr(one, name) for one in (self, other)]) for name in names))
+def _blank(ids: ArrayLike, joints: int) -> People:
+    """A table of the filters of new people."""
+    columns: list[tuple[str, type, tuple[int, ...]]] = [
+        ("ids", int, ()),
+        ("points", float, (joints, 2)),  # filtered, frame px
+        ("speeds", float, (joints, 2)),  # sizes/s
+        ("times", float, (joints,)),  # time when last seen, seconds
+        ("known", bool, (joints,)),  # whether the joint was ever seen
+    ]
+    people = np.zeros(len(np.asarray(ids)), columns)
+    people["ids"] = ids
+    return people
 
 
 class PoseSmoother:
-    """The One-Euro filter (Casiez et al., CHI 2012) a joint: calm where it rests, quick where it moves.
+    """A One-Euro filter (Casiez et al., CHI 2012) per joint: smooth at rest, fast in motion.
 
-    Time counts, not frames, and speed is measured in sizes of the person (longer side of the box), so one setting fits
-    all. `strength` is the trade-off: twice as much halves both cutoff frequencies, which calms more and lags more; 0
-    changes nothing. Joints that score less than `threshold` are missing: they stay where they are.
+    It works in seconds, not frames, and measures speed in sizes of the person (longer side of the box), so one setting
+    fits all videos. `strength` trades jitter for lag: twice the strength halves the cutoff frequency; 0 changes
+    nothing. Joints that score less than `threshold` count as missing and are not changed.
     """
 
     def __init__(self, strength: float = 1.0, *, threshold: float = 0.2) -> None:
@@ -70,12 +55,12 @@ class PoseSmoother:
             raise HrkitError(f"the strength of smoothing must be a number of at least 0, not {strength}")
         self.strength = strength
         self.threshold = threshold
-        self._memory = _Memory.blank([], 0)
+        self._memory = _blank([], 0)
 
     def update(self, poses: Poses, time: float) -> Poses:
-        """The same people of the frame at `time` (seconds) with smooth keypoints; who has no id yet is left as is.
+        """The poses of the frame at `time` (seconds) with smooth keypoints, except for people without an id.
 
-        Raises `HrkitError` for poses without ids, and for a time that is not finite.
+        Raises `HrkitError` for poses without ids, for a time that is not finite, and if the number of joints changes.
         """
         if poses.track_ids is None:
             raise HrkitError("smoothing needs to know who is who; give the poses ids with a PoseTracker first")
@@ -91,69 +76,55 @@ class PoseSmoother:
 
         before, others = self._recalled(poses.track_ids[rows], given.shape[1], time)
         now = self._filtered(before, given, seen, sizes, time)
-        self._memory = now.joined(others)
+        self._memory = np.concatenate([now, others])
         keypoints = poses.keypoints.copy()
-        keypoints[rows] = np.where(seen[..., None], now.points, keypoints[rows])
+        keypoints[rows] = np.where(seen[..., None], now["points"], keypoints[rows])
         return poses.replace(keypoints=keypoints)
 
-    def _recalled(self, ids: NDArray[np.int64], joints: int, time: float) -> tuple[_Memory, _Memory]:
-        """What is known of the people with `ids`, row by row, and of those who may come back."""
-        memory = self._memory if len(self._memory.ids) else _Memory.blank([], joints)
-        if memory.points.shape[1] != joints:
-            before = memory.points.shape[1]
+    def _recalled(self, ids: NDArray[np.int64], joints: int, time: float) -> tuple[People, People]:
+        """The filters of the people with `ids`, row by row, and of others who may come back."""
+        memory = self._memory if len(self._memory) else _blank([], joints)
+        before = memory["points"].shape[1]
+        if before != joints:
             raise HrkitError(f"people of {joints} joints after some of {before}; use a smoother for each")
-        pool = memory.joined(_Memory.blank(ids, joints))
-        order = np.argsort(pool.ids, kind="stable")  # what is remembered comes before what is blank
-        first = order[np.searchsorted(pool.ids[order], ids)]
-        last_seen = np.where(memory.known, memory.times, -np.inf).max(1, initial=-np.inf)
-        others = memory.rows(~np.isin(memory.ids, ids) & (time - last_seen <= MEMORY))
-        return pool.rows(first), others
+        pool = np.concatenate([memory, _blank(ids, joints)])
+        order = np.argsort(pool["ids"], kind="stable")  # a remembered person comes before the new one of the same id
+        first = order[np.searchsorted(pool["ids"][order], ids)]
+        last_seen = np.where(memory["known"], memory["times"], -np.inf).max(1, initial=-np.inf)
+        others = memory[~np.isin(memory["ids"], ids) & (time - last_seen <= MEMORY)]
+        return pool[first], others
 
     def _filtered(
-        self, before: _Memory, points: Floats, seen: NDArray[np.bool_], sizes: Floats, time: float
-    ) -> _Memory:
-        """What is known of the same people after joints were `seen` at `points` (M,K,2)."""
-        passed = time - before.times
-        going_on = before.known & (passed <= GAP) & (passed >= 0)
-        moved = (points - before.points) / sizes[:, None, None]
+        self, before: People, points: Floats, seen: NDArray[np.bool_], sizes: Floats, time: float
+    ) -> People:
+        """The filters after the joints that are `seen` were observed at `points` (M,K,2)."""
+        passed = time - before["times"]
+        going_on = before["known"] & (passed <= GAP) & (passed >= 0)
+        moved = (points - before["points"]) / sizes[:, None, None]
         seconds = np.where(passed > 0, passed, np.inf)
-        speeds = before.speeds + _weight(passed, SPEED_CUTOFF) * (moved / seconds[..., None] - before.speeds)
+        speeds = before["speeds"] + _weight(passed, SPEED_CUTOFF) * (moved / seconds[..., None] - before["speeds"])
         cutoff = (CUTOFF + QUICKNESS * np.linalg.norm(speeds, axis=2)) / self.strength
-        smooth = before.points + _weight(passed, cutoff) * (points - before.points)
-        return _Memory(
-            before.ids,
-            _pick(seen, _pick(going_on, smooth, points), before.points),
-            _pick(seen, _pick(going_on, speeds, np.zeros_like(speeds)), before.speeds),
-            np.where(seen, time, before.times),
-            before.known | seen,
-        )
+        smooth = before["points"] + _weight(passed, cutoff) * (points - before["points"])
+        now = before.copy()
+        now["points"][seen] = np.where(going_on[..., None], smooth, points)[seen]
+        now["speeds"][seen] = np.where(going_on[..., None], speeds, 0)[seen]
+        now["times"][seen] = time
+        now["known"] |= seen
+        return now
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values, ready for json, from which `load_state_dict` goes on to the same numbers."""
-        return {"joints": self._memory.points.shape[1]} | {
-            name: getattr(self._memory, name).tolist() for name in fields_dict(_Memory)
-        }
+        """The state as plain values, ready for JSON. `load_state_dict` continues from it with the same numbers."""
+        return {"joints": self._memory["points"].shape[1], **to_plain(self._memory)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken. Raises `HrkitError` for anything else."""
+        """Restores a state of `state_dict`. Raises `HrkitError` for anything else."""
         try:
-            blank = _Memory.blank([], int(state["joints"]))
-            count = len(state["ids"])
-            self._memory = _Memory(
-                *(
-                    np.array(state[name], values.dtype).reshape(count, *values.shape[1:])
-                    for name, values in ((name, getattr(blank, name)) for name in fields_dict(_Memory))
-                )
-            )
+            self._memory = from_plain(state, _blank([], int(state["joints"])).dtype)
         except (KeyError, TypeError, ValueError) as error:
             raise HrkitError(f"this is no state of a PoseSmoother ({type(error).__name__}: {error})") from None
 
 
 def _weight(seconds: Floats, cutoff: Floats | float) -> Floats:
-    """(...,1) of what is new after some time, in a low pass of first order with a cutoff in Hz."""
+    """(...,1) the weight of a new value in a first-order low pass with a cutoff in Hz."""
     turn = 2 * np.pi * np.maximum(seconds, 0) * cutoff
     return (turn / (turn + 1))[..., None]
-
-
-def _pick(which: NDArray[np.bool_], these: Floats, those: Floats) -> Floats:
-    return np.where(which[..., None], these, those)
