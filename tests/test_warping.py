@@ -188,7 +188,7 @@ def test_a_pose_model_gets_the_same_crops(cut_by_torch: Callable[[], None]) -> N
     np.testing.assert_array_equal(crops.to_frame, wanted.to_frame)
     assert crops.images.shape == (3, 3, *model.input_size)
     assert crops.images.stride() == wanted.images.stride()
-    difference = (crops.images - wanted.images) * 255 * torch.tensor(model.std).view(1, 3, 1, 1)
+    difference = (crops.images - wanted.images) * 255 * torch.tensor(model.spec.std).view(1, 3, 1, 1)
     assert difference[:2].abs().max() < PLACES_OF_THE_WARP + 0.01
     assert difference.abs().mean() < 0.3
 
