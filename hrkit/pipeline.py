@@ -1,4 +1,4 @@
-"""The way from a picture to people with keypoints: detector -> crops -> pose network -> codec -> poses."""
+"""From pictures to people with keypoints: a detector finds people, a pose network puts keypoints on each."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ Boxes = ArrayLike | Detections
 Item = TypeVar("Item")
 
 FRAMES_AT_ONCE = 8
-"""How many frames go to a detector in one call."""
+"""Number of frames that go to a detector in one call."""
 
 DEFAULT_DETECTOR = "lite_person"
-"""Where one is needed and nobody says which: it is there offline."""
+"""The detector that "auto" stands for; it works offline."""
 
 
 def create_detector(name: str, *, weights: str | os.PathLike[str] | None = "auto", **options: object) -> Detector:
     """The registered detector `name`; `options` are its own (`threshold`, `nms_threshold`, `classes`, ...).
 
-    `weights`: "auto" takes its published weights, if there are any; None leaves it as initialised; else the name of a
-    weights entry, a file, or `hf-hub:owner/name[@revision]`. Raises `UnknownNameError` with the choices,
-    `DownloadError` where weights cannot be had, `WeightsError` for weights that do not fit, `HrkitError` for options
-    that make no sense, `PluginError` if what the plugin builds is no detector.
+    `weights`: "auto" takes the published weights, if there are any; None leaves the network as initialised; else the
+    name of a weights entry, a file, or `hf-hub:owner/name[@revision]`. Raises `UnknownNameError` with the choices,
+    `DownloadError` if weights cannot be fetched, `WeightsError` for weights that do not fit, `HrkitError` for options
+    that make no sense, `PluginError` if the plugin builds something else than a detector.
     """
     detectors.find(name)
     known = weights != "auto" or catalogue.entries(name, "detector")
@@ -53,13 +53,14 @@ def create_detector(name: str, *, weights: str | os.PathLike[str] | None = "auto
 class Pipeline:
     """Finds people and their keypoints.
 
-    `detector` None: the whole frame is one person, unless the network finds people by itself (`BottomUpModel`), which
-    takes no detector. `flip_test` averages with the mirrored crop: better, twice the time.
-    `max_batch_size` people go through the network at once. `decoder` None is the network's own codec. `device` is
-    "auto", "cpu", "mps", "cuda:0" or several, as "cuda:0,1". Calls from several threads take turns on each device.
-    `precision` "auto" is what the device is fast in and the results stay within bounds with, else "float32", "bfloat16"
-    or "float16"; `runtime` "auto" makes the networks fast, "eager" leaves their layers as they are, "onnx" and
-    "openvino" hand them on, and "onnx:FILE" or "openvino:FILE" runs what `hrkit export` wrote of the pose network.
+    Without a `detector` the whole frame is one person, unless the network finds people by itself (`BottomUpModel`) and
+    so takes no detector. `flip_test` averages with the mirrored crop, which is more accurate and takes twice the
+    time. At most `max_batch_size` people go through the network at once. `decoder` names a codec, by default the
+    network's own. `device` is "auto", "cpu", "mps", "cuda:0" or several, as "cuda:0,1". Calls from several threads take
+    turns on each device. `precision` is "float32", "bfloat16", "float16", or "auto" for the fastest precision that
+    keeps keypoints within the documented bounds. `runtime` "auto" makes the networks fast and "eager" leaves their
+    layers as they are; "onnx" and "openvino" run them in those libraries, and "onnx:FILE" or "openvino:FILE" runs a
+    pose network written by `hrkit export`.
     """
 
     def __init__(
@@ -109,13 +110,13 @@ class Pipeline:
         precision: str = "auto",
         runtime: str = "auto",
     ) -> Pipeline:
-        """A pipeline from registered names, as `Pipeline.from_names("hrnet_w48", "yolov3")`.
+        """A pipeline from registered names, such as `Pipeline.from_names("hrnet_w48", "yolov3")`.
 
-        `detector` "auto" is `lite_person` where the network needs one. `weights`: "auto" (published, fetched once), a
-        weights entry, a file, `hf-hub:owner/name[@revision]`, or None; `hf-hub:...` as backbone stands for both.
-        `input_size` is (height, width). `detection_threshold` is the least score of a person, by the detector or by a
-        network that finds people by itself.
-        Raises `UnknownNameError`, `WeightsError`, `DownloadError` or `HrkitError`, each saying what to do.
+        `detector` "auto" is `lite_person` if the network needs a detector. `weights` is "auto" (published weights,
+        fetched once), a weights entry, a file, `hf-hub:owner/name[@revision]`, or None; `hf-hub:...` in the place of
+        `backbone` stands for both. `input_size` is (height, width). `detection_threshold` is the least score of a
+        person, in the detector or in a network that finds people by itself. Raises `UnknownNameError`, `WeightsError`,
+        `DownloadError` or `HrkitError`, each with a message that says what to do.
         """
         parse_devices(device)  # before anything is fetched
         check_precision(precision)
@@ -183,12 +184,11 @@ class Pipeline:
         return self.predict(source)  # type: ignore[arg-type]
 
     def predict(self, image: ImageSource, boxes: Boxes | None = None, return_heatmaps: bool = False) -> Poses:
-        """The people of one picture.
+        """The people in one picture.
 
-        `boxes`, (N,4) xyxy in frame px or `Detections`, are taken instead of the detector's, one person each. They may
-        reach outside the frame, where all is black; one wholly outside gives a pose too, of whatever black gives.
-        Raises `ImageError` for what is no picture, `BoxError` for boxes that are NaN, inverted or without area, or for
-        a network that takes none.
+        `boxes`, (N,4) xyxy in frame px or `Detections`, replace those of the detector, one person per box. A box may
+        reach outside the frame, where everything is black, or lie outside entirely. Raises `ImageError` if `image` is
+        not a picture, `BoxError` for boxes that are NaN, inverted or without area, or if the network takes no boxes.
         """
         return self.predict_batch([image], None if boxes is None else [boxes], return_heatmaps)[0]
 
@@ -198,9 +198,9 @@ class Pipeline:
         boxes: Sequence[Boxes] | None = None,
         return_heatmaps: bool = False,
     ) -> list[Poses]:
-        """The people of each picture, of any sizes; the same as `predict` one by one, and faster.
+        """The people in each picture; the same as `predict` one by one, and faster. Pictures may differ in size.
 
-        Raises as `predict`, and `BoxError` where there are not as many boxes as pictures.
+        Raises as `predict`, and `BoxError` if `boxes` has not one item per picture.
         """
         _check_batch(images)
         if boxes is not None and len(boxes) != len(images):
@@ -212,9 +212,9 @@ class Pipeline:
         return self._find_poses(frames, found, return_heatmaps)
 
     def detect(self, images: Sequence[ImageSource]) -> list[Detections]:
-        """The people of each picture, by the detector alone; without one, the whole frame.
+        """The people that the detector finds in each picture; without a detector, the whole frame.
 
-        `predict_batch` takes them as `boxes`, if the network does. Raises as that does.
+        `predict_batch` takes them as `boxes`, unless the network takes none. Raises as `predict_batch`.
         """
         _check_batch(images)
         frames = _as_frames(images)
@@ -223,9 +223,9 @@ class Pipeline:
         return [poses.detections for poses in self._find_poses(frames, None, False)]
 
     def stream(self, frames: Iterable[ImageSource], batch_size: int = 1) -> Iterator[Poses]:
-        """Poses of frame after frame, read as they are asked for; `batch_size` frames are worked on at once.
+        """The poses of each frame in turn, `batch_size` frames at a time; frames are read only when needed.
 
-        Raises `HrkitError` for one picture or a batch size under 1, and as `predict`.
+        Raises `HrkitError` for a single picture or a batch size below 1, and as `predict`.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise HrkitError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
@@ -344,14 +344,14 @@ def _check_needs_detector(pose_model: PoseModel) -> None:
 
 
 def _prepared(detector: Detector, device: torch.device, precision: str, runtime: str) -> Detector:
-    """Made fast, if it knows how; what is a module is at least copied to the device, and anything else as it is."""
+    """The detector made fast, if it can be; a module is at least copied to the device, any other object is kept."""
     if hasattr(detector, "prepared"):
         return detector.prepared(device, precision, runtime)
     return copy.deepcopy(detector).eval().to(device) if isinstance(detector, torch.nn.Module) else detector
 
 
 def _share(count: int, devices: int) -> int:
-    """What each device gets of `count` when they work side by side; at least 1."""
+    """The share of each device when `count` is divided among them; at least 1."""
     return max(1, -(-count // devices))
 
 
@@ -372,7 +372,7 @@ def _detect(detector: Detector, frames: list[Frame]) -> list[Detections]:
         found = detector.detect(frames)
     if len(found) != len(frames) or not all(isinstance(one, Detections) for one in found):
         raise PluginError(f"{type(detector).__name__}.detect must give one Detections for each of {len(frames)} frames")
-    # a box without area is nobody
+    # a box without area holds no person
     return [one[np.flatnonzero((one.xyxy[:, 2:] > one.xyxy[:, :2]).all(1))] for one in found]
 
 

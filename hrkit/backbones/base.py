@@ -1,4 +1,4 @@
-"""What a backbone is."""
+"""The contract of backbones, and their initialisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HRNet: branches of falling resolution that run side by side and exchange what they know.
+"""HRNet: branches of falling resolution that run in parallel and exchange features.
 
 Sun et al., Deep High-Resolution Representation Learning for Human Pose Estimation, CVPR 2019
 (github.com/leoxiaobin/deep-high-resolution-net.pytorch). Parameter names are the official ones.
@@ -47,7 +47,7 @@ class ExchangeModule(nn.Module):
         return make(widths[source], widths[target], abs(source - target))
 
     def forward(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
-        """One tensor a branch -> one a output."""
+        """One tensor per branch -> one tensor per output."""
         features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
         outputs = []
         for paths in self.fuse_layers:
@@ -67,7 +67,7 @@ class Stage(nn.Sequential):
 
 
 class Transition(nn.ModuleList):
-    """Keeps the branches there are (`stem_width`: adapts the one of the stem) and adds one at half the resolution."""
+    """Keeps the branches (or adapts the stem of `stem_width` channels) and adds one at half the resolution."""
 
     def __init__(self, widths: list[int], stem_width: int | None = None) -> None:
         *old, new = widths
@@ -85,7 +85,7 @@ class Transition(nn.ModuleList):
 class HRNet(nn.Module):
     """The HRNet trunk; the branches have `width`, 2, 4 and 8 times `width` channels at strides 4, 8, 16 and 32.
 
-    Gives the finest branch alone, as the official pose network, or all four with `multi_scale`.
+    Gives only the finest branch, as the official pose network does, or all four with `multi_scale`.
     """
 
     default_head = "heatmap"
@@ -122,7 +122,7 @@ class HRNet(nn.Module):
 
 
 def hrnet(width: str | int, **options: object) -> HRNet:
-    """`HRNet` of any width, as in `hrnet_w32`; raises `HrkitError` for a width that is no positive number."""
+    """`HRNet` of any width, as in `hrnet_w32`; raises `HrkitError` if the width is not a positive number."""
     if not str(width).isdecimal() or int(width) < 1:
         raise HrkitError(f"hrnet_w{width}: the width must be a positive number, as in hrnet_w32")
     return HRNet(int(width), **options)  # type: ignore[arg-type]

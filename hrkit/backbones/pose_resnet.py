@@ -29,7 +29,7 @@ class ResNet(nn.Module):
     default_head = "deconv"
     mean, std, channel_order = IMAGENET_MEAN, IMAGENET_STD, "rgb"
     official_channel_order = "bgr"
-    """What the official pose_resnet files were trained on (COLOR_RGB false in their configs)."""
+    """The order that the official pose_resnet files were trained with (COLOR_RGB is false in their configs)."""
     strides = (4, 8, 16, 32)
 
     def __init__(self, depth: int) -> None:

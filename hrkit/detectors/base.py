@@ -1,4 +1,4 @@
-"""What a detector is, and the checks that detectors share."""
+"""The contract of detectors, and the checks that they share."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hrkit.structures import Detections
 class Detector(Protocol):
     """Finds people in frames.
 
-    A detector that is a `torch.nn.Module` is moved to the pipeline's device; any other object works as it is. One that
-    has `prepared(device, precision, runtime)` is asked for a copy of itself that is made fast for a device (with
-    `acceleration.prepare`, or as it knows best).
+    A detector may also have `prepared(device, precision, runtime)`, which returns a copy of it made fast for a device,
+    for example by `runtimes.prepare.prepare`. Without it, a detector that is a `torch.nn.Module` is copied to the
+    pipeline's device, and any other object is used as it is.
     """
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
@@ -30,7 +30,7 @@ class Detector(Protocol):
 
 
 def check_frame(image: Any) -> None:
-    """Raises `ImageError` for what is no (H,W,3) uint8 BGR frame with pixels."""
+    """Raises `ImageError` unless `image` is an (H,W,3) uint8 BGR frame with at least one pixel."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ImageError(f"a frame is an (H, W, 3) uint8 BGR array; got {got}")
@@ -39,16 +39,16 @@ def check_frame(image: Any) -> None:
 
 
 def check_fraction(name: str, value: float) -> float:
-    """`value`, from 0 to 1; raises `HrkitError` that calls it `name` for another."""
+    """`value` as a float. Raises `HrkitError` that names the setting if it is not from 0 to 1."""
     if not 0 <= value <= 1:
         raise HrkitError(f"{name}={value}; it must be from 0 to 1")
     return float(value)
 
 
 def find_classes(classes: str | Sequence[str | int] | None, names: Sequence[str], count: int) -> list[int]:
-    """The numbers of `classes` (names or numbers, None for all) in a network of `count` classes called `names`.
+    """The numbers of `classes` (names or numbers; None for all) in a network with `count` classes called `names`.
 
-    Raises `HrkitError` for one that the network does not know.
+    Raises `HrkitError` for a class that the network does not have.
     """
     if classes is None:
         return list(range(count))

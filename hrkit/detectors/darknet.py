@@ -1,4 +1,4 @@
-"""Darknet networks: what a cfg describes, and Darknet's weights files.
+"""Darknet networks, built from a cfg and filled from Darknet's weights files.
 
 Redmon and Farhadi, YOLOv3: An Incremental Improvement (arXiv:1804.02767), and the formats as Darknet reads them
 (https://github.com/pjreddie/darknet, src/parser.c; its continuation https://github.com/AlexeyAB/darknet added grouped
@@ -45,7 +45,7 @@ class Convolution(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Darknet's pooling: size - 1 px of padding in all, the odd one at the right and bottom."""
+    """Darknet's pooling: size - 1 px of padding in total, the odd px at the right and bottom."""
 
     def __init__(self, size: int, stride: int) -> None:
         super().__init__()
@@ -53,13 +53,13 @@ class MaxPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N,C,H,W) -> (N,C,H/stride,W/stride)."""
-        if self.size % 2 == 0 and self.stride == 1:  # with other strides the odd px is never reached
+        if self.size % 2 == 0 and self.stride == 1:  # with other strides no window reaches the odd px
             x = functional.pad(x, (0, 1, 0, 1), value=-torch.inf)
         return functional.max_pool2d(x, self.size, self.stride, (self.size - 1) // 2)
 
 
 class Route(nn.Module):
-    """Earlier outputs side by side, or one of `groups` equal parts of each."""
+    """Earlier outputs concatenated, or one of `groups` equal parts of each."""
 
     def __init__(self, groups: int = 1, group: int = 0) -> None:
         super().__init__()
@@ -86,10 +86,10 @@ class Shortcut(nn.Module):
 
 
 class YoloDecoder(nn.Module):
-    """What the last convolution of a scale says, as boxes in input px.
+    """Decodes the last convolution of a scale to boxes in input px.
 
-    `anchors` are (width, height) in px, `stride` the px of a cell. Always float32: half precision has no place for
-    positions of hundreds of px.
+    `anchors` are (width, height) in px, and `stride` is the size of a cell in px. It computes in float32, because half
+    precision is too coarse for positions of hundreds of px.
     """
 
     anchors: Tensor
@@ -98,7 +98,7 @@ class YoloDecoder(nn.Module):
         self, anchors: Sequence[tuple[float, float]], stride: int, scale_xy: float = 1.0, new_coords: bool = False
     ) -> None:
         super().__init__()
-        # whole numbers, because casting a module to half precision would round floating-point ones
+        # integers, because casting a module to half precision would round floating-point buffers
         units = [[[[round(side * ANCHOR_UNIT)]] for side in anchor] for anchor in anchors]
         self.register_buffer("anchors", torch.tensor(units), persistent=False)
         self.stride, self.scale_xy, self.new_coords = stride, scale_xy, new_coords
@@ -109,7 +109,7 @@ class YoloDecoder(nn.Module):
         x = x.float().reshape(count, len(self.anchors), channels // len(self.anchors), height, width)
         xy, wh, scores = x[:, :, :2], x[:, :, 2:4], x[:, :, 4:]
         anchors = self.anchors / ANCHOR_UNIT
-        if self.new_coords:  # the convolution before has a logistic activation
+        if self.new_coords:  # the preceding convolution has a logistic activation
             wh = (2 * wh).square() * anchors
         else:
             xy, wh, scores = xy.sigmoid(), wh.exp() * anchors, scores.sigmoid()
@@ -134,8 +134,8 @@ _Layers = dict[int, _Layer]
 class DarknetNetwork(nn.Module):
     """The network that the sections of a cfg describe.
 
-    `num_classes` is C, `stride` what the sides of the input must be divisible by. Raises `HrkitError` for a cfg whose
-    layers do not fit together, naming section and line.
+    `num_classes` is C, and the sides of the input must be multiples of `stride`. Raises `HrkitError` that names section
+    and line if the layers of the cfg do not fit together.
     """
 
     def __init__(self, sections: Sequence[Section]) -> None:
@@ -163,8 +163,8 @@ class DarknetNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N,3,H,W) RGB in 0..1 -> (N,A,5+C) float32: cx, cy, width, height (input px), objectness, probabilities.
 
-        Class probabilities are independent of each other. Rows: scales in the order of the cfg; in each the anchors,
-        then the rows, then the columns. Raises `HrkitError` where H or W is no multiple of `stride`.
+        Class probabilities are independent of each other. Rows are ordered by scale (as in the cfg), anchor, row and
+        column. Raises `HrkitError` if H or W is not a multiple of `stride`.
         """
         _check_sides(images.shape[-2], images.shape[-1], self.stride)
         values, predictions = {-1: images}, []
@@ -179,7 +179,7 @@ class DarknetNetwork(nn.Module):
         return torch.cat(predictions, 1)
 
 
-@torch.fx.wrap  # which no tracer looks into
+@torch.fx.wrap  # tracers do not look into it
 def _check_sides(height: int, width: int, stride: int) -> None:
     if height % stride or width % stride or not height or not width:
         raise HrkitError(f"input of {width}x{height} px; width and height must be multiples of {stride}")
@@ -288,7 +288,7 @@ def _previous(section: Section, layers: _Layers) -> _Layer:
 
 
 def _earlier(section: Section, layers: _Layers, index: int) -> int:
-    """The number of the layer that `index` means: from the start, or back from here if negative."""
+    """The number of the layer that `index` refers to: from the start, or, if negative, back from here."""
     number = section.number + index if index < 0 else index
     if not 0 <= number < section.number or isinstance(layers[number].module, YoloDecoder):
         raise section.error(f"{index} names no earlier layer with features")
@@ -298,10 +298,9 @@ def _earlier(section: Section, layers: _Layers, index: int) -> int:
 def load_darknet_weights(network: DarknetNetwork, path: str | os.PathLike[str]) -> None:
     """Fills `network` from a Darknet weights file.
 
-    The file: int32 major, minor, revision; the number of pictures seen, 64 bits from version 0.2 on, 32 before;
-    then float32, for each convolution bias, scale, mean, variance (the last three where it has a batch norm), weight.
-    Raises `WeightsError` for a file that cannot be read or does not end where the network does; the network is then
-    as it was.
+    The file holds int32 major, minor and revision; the number of pictures seen, as 64 bits from version 0.2 on and 32
+    before; then float32 values, per convolution: bias; scale, mean and variance if it has a batch norm; weight. Raises
+    `WeightsError`, and leaves the network as it was, if the file cannot be read or has another length.
     """
     name = os.fspath(path)
     try:
@@ -314,7 +313,7 @@ def load_darknet_weights(network: DarknetNetwork, path: str | os.PathLike[str]) 
     tensors = list(_in_file_order(network))
     major, minor, _ = np.frombuffer(header, "<i4") if len(header) == 12 else (0, 2, 0)
     if not (0 <= major < 1000 and 0 <= minor < 1000):
-        raise WeightsError(f"{name} is no Darknet weights file (it says version {major}.{minor}); give a .weights file")
+        raise WeightsError(f"{name} is not a Darknet weights file (version {major}.{minor}); give a .weights file")
     start = 20 if major * 10 + minor >= 2 else 16
     expected = start + 4 * sum(tensor.numel() for tensor in tensors)
     if size != expected:
@@ -343,7 +342,7 @@ def _in_file_order(network: DarknetNetwork) -> Iterator[Tensor]:
 
 
 def fold_batch_norm(network: DarknetNetwork) -> None:
-    """Multiplies every batch norm into its convolution: the same predictions for less work. Evaluation mode only."""
+    """Folds every batch norm into its convolution: the same predictions for less work in evaluation mode."""
     for layer in network.layers:
         if isinstance(layer, Convolution) and isinstance(layer.norm, nn.BatchNorm2d):
             layer.conv = fuse_conv_bn_eval(layer.conv.eval(), layer.norm.eval())

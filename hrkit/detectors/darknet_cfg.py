@@ -18,11 +18,11 @@ from attrs import field, frozen
 from hrkit.errors import HrkitError
 
 SECTIONS = ("convolutional", "maxpool", "upsample", "route", "shortcut", "yolo")
-"""What a network may consist of."""
+"""The sections that a network may consist of."""
 TRAINING_KEYS = {"stopbackward", "onlyforward", "dontload", "dontloadscales", "train_only_bn"}
-"""Keys a layer may carry that do not change what it computes."""
+"""Keys of a layer that do not change what it computes."""
 LARGEST = 65536
-"""No number of filters, and no size of a kernel, is above this."""
+"""Largest number of filters, size of a kernel and the like."""
 
 T = TypeVar("T", int, float)
 
@@ -33,34 +33,34 @@ class Section:
 
     name: str
     number: int
-    """The layer's number as Darknet counts; -1 is `[net]`."""
+    """The layer's number as Darknet counts it; -1 is `[net]`."""
     line: int
-    """Of its `[name]`, from 1."""
+    """Line of its `[name]`, counted from 1."""
     options: dict[str, str] = field(factory=dict)
 
     def error(self, what: str) -> HrkitError:
-        """An error that says where in the cfg it is."""
+        """An error that names the line and section."""
         return HrkitError(f"cfg line {self.line}, section {self.number} [{self.name}]: {what}")
 
     def expect_keys(self, *keys: str) -> None:
-        """Raises `HrkitError` for a key that hrkit does not know, which could change what the layer computes."""
+        """Raises `HrkitError` for any other key, because it could change what the layer computes."""
         unknown = sorted(set(self.options) - set(keys) - TRAINING_KEYS)
         if unknown:
             raise self.error(f"unknown key {unknown[0]!r}; known: {', '.join(keys)}")
 
     def integers(self, key: str) -> list[int]:
-        """The comma-separated whole numbers of `key`. Raises `HrkitError` where there are none."""
+        """The comma-separated whole numbers of `key`. Raises `HrkitError` if there are none."""
         return self._split(key, int, "whole numbers")
 
     def numbers(self, key: str) -> list[float]:
-        """The comma-separated finite numbers of `key`. Raises `HrkitError` where there are none."""
+        """The comma-separated finite numbers of `key`. Raises `HrkitError` if there are none."""
         numbers = self._split(key, float, "numbers")
         if not np.isfinite(numbers).all():
             raise self.error(f"{key}={self.options[key][:60]!r} must be finite")
         return numbers
 
     def integer(self, key: str, default: int | None = None, *, low: int = 1, high: int = LARGEST) -> int:
-        """A whole number from `low` to `high`. Raises `HrkitError` for another, or none and no default."""
+        """A whole number from `low` to `high`. Raises `HrkitError` for another, or if it and a default are missing."""
         if key not in self.options and default is not None:
             return default
         values = self.integers(key)
@@ -86,9 +86,9 @@ class Section:
 
 
 def parse_cfg(text: str) -> list[Section]:
-    """The sections of a cfg, `[net]` first. `#` and `;` start a comment; of a key given twice the first counts.
+    """The sections of a cfg, `[net]` first. `#` and `;` start a comment; if a key is given twice, the first counts.
 
-    Raises `HrkitError`, naming the line, for what is no cfg and for unknown sections.
+    Raises `HrkitError` that names the line if the text is not a cfg or has unknown sections.
     """
     sections: list[Section] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -103,7 +103,7 @@ def parse_cfg(text: str) -> list[Section]:
             raise HrkitError(f"cfg line {number}: wanted a [section], then lines 'key = value'; got {content[:60]!r}")
         sections[-1].options.setdefault(key, value)
     if not sections or sections[0].name not in ("net", "network"):
-        raise HrkitError("a cfg begins with the section [net]; this is no Darknet cfg")
+        raise HrkitError("a cfg begins with the section [net]; this is not a Darknet cfg")
     for section in sections[1:]:
         if section.name not in SECTIONS:
             raise section.error(f"unknown section; known: {', '.join(SECTIONS)}")
@@ -111,7 +111,7 @@ def parse_cfg(text: str) -> list[Section]:
 
 
 def read_cfg(path: str | os.PathLike[str]) -> list[Section]:
-    """`parse_cfg` of a file. Raises `HrkitError` for a file that cannot be read."""
+    """`parse_cfg` for a file. Raises `HrkitError` also if it cannot be read."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

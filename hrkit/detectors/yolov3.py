@@ -33,11 +33,11 @@ PERSON = ("person",)
 class Yolov3(nn.Module):
     """Finds people, or other classes, with a Darknet network.
 
-    `input_size` is the side of the square letterbox in px. A box's score is objectness times class probability; those
-    of at least `threshold` (0.25) stay, and of boxes of one class with an IoU above `nms_threshold` (0.45) the best.
-    `classes` are names or numbers of what to look for, None for everything; the others are left out before boxes
-    suppress each other. `class_names` are the names of the network's C classes, COCO's where it has 80. Frames go
-    through the network in batches of at most `max_batch_size`.
+    `input_size` is the side of the square letterbox in px. The score of a box is objectness times class probability.
+    Boxes with a score of at least `threshold` (0.25) stay; among boxes of one class with an IoU above `nms_threshold`
+    (0.45) only the best stays. `classes` are names or numbers of the classes to find, None for all; other classes are
+    dropped before suppression. `class_names` are the names of the network's C classes, by default COCO's if C is 80.
+    Frames go through the network in batches of at most `max_batch_size`.
 
     Raises `HrkitError` for settings that make no sense.
     """
@@ -72,7 +72,7 @@ class Yolov3(nn.Module):
         self.eval()
 
     def prepared(self, device: torch.device, precision: str = "auto", runtime: str = "auto") -> Yolov3:
-        """The same detector made fast for use on `device`; this one stays as it is. See `prepare.prepare`."""
+        """A copy made fast for inference on `device`, as `prepare.prepare` does; this one stays as it is."""
         detector = copy.copy(self)
         example = torch.zeros(1, 3, self.input_size, self.input_size)
         network = prepare.prepare(self.network, example, device, precision, runtime)
@@ -84,7 +84,7 @@ class Yolov3(nn.Module):
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """One `Detections` for each (H,W,3) uint8 BGR frame, in order: boxes in frame px, best score first.
 
-        Frames may differ in size. Raises `ImageError` for what is no frame.
+        Frames may differ in size. Raises `ImageError` if one is not a frame.
         """
         for image in images:
             check_frame(image)
@@ -107,16 +107,16 @@ class Yolov3(nn.Module):
         return on_device.permute(0, 3, 1, 2).flip(1).to(dtype).div_(255)
 
     def _select(self, predictions: Tensor) -> NDArray[np.float32]:
-        """(N,A,5+C) -> (M,7) what is left after threshold and suppression, best first.
+        """(N,A,5+C) -> (M,7) boxes left after threshold and suppression, best first.
 
-        Columns: number of the frame, x1, y1, x2, y2 in letterbox px, score, class.
+        Columns: index of the frame, x1, y1, x2, y2 in letterbox px, score, class.
         """
         scores = predictions[..., 4:5] * predictions[..., 5:].index_select(2, self.class_ids)
-        # a NaN is at least nothing, so it goes here too
+        # NaN compares false, so it is dropped here too
         frame, row, column = (scores >= self.threshold).nonzero().unbind(1)
         scores, (center, size) = scores[frame, row, column], predictions[frame, row, :4].split(2, 1)
         boxes = torch.cat([center - size / 2, center + size / 2], 1)
-        # a network gone astray may say inf; three sides are more than any box in its senses
+        # a faulty network may give inf; no sensible box is larger than three sides of the input
         boxes = boxes.nan_to_num(nan=0.0).clamp(-self.input_size, 2 * self.input_size)
         keep = batched_nms(boxes, scores, frame * len(self.class_ids) + column, self.nms_threshold)
         parts = (frame[:, None], boxes, scores[:, None], self.class_ids[column][:, None])
@@ -124,7 +124,7 @@ class Yolov3(nn.Module):
 
 
 def _in_frame(rows: NDArray[np.float32], frame_size: Size, input_size: Size) -> Detections:
-    """(M,6) x1, y1, x2, y2 (letterbox px), score, class -> the boxes with an area inside the frame."""
+    """(M,6) x1, y1, x2, y2 (letterbox px), score, class -> boxes clipped to the frame, without empty ones."""
     scale_x, scale_y, left, top = letterbox_transform(frame_size, input_size)
     boxes = (rows[:, :4] - [left, top, left, top]) / [scale_x, scale_y, scale_x, scale_y]
     boxes = clip_boxes(boxes.astype(np.float32), frame_size)
@@ -135,12 +135,12 @@ def _in_frame(rows: NDArray[np.float32], frame_size: Size, input_size: Size) -> 
 
 def _checked_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     if names is not None and len(names) != count:
-        raise HrkitError(f"{len(names)} class names for a network of {count} classes; give one a class")
+        raise HrkitError(f"{len(names)} class names for a network of {count} classes; give one per class")
     return tuple(names or ())
 
 
 def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The names in a file, one a line. Raises `HrkitError` for a file that cannot be read."""
+    """The names in a file, one per line. Raises `HrkitError` if it cannot be read."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -168,8 +168,8 @@ def build(
 ) -> Yolov3:
     """A detector from a cfg and a file of Darknet weights; without `weights` it stays as initialised.
 
-    `cfg` takes the place of the default, `class_names` are names or a file of them; `options` are those of `Yolov3`.
-    Raises `HrkitError` and `WeightsError` for files that cannot be used.
+    `cfg` replaces the default cfg, `class_names` are names or a file of names; `options` are those of `Yolov3`. Raises
+    `HrkitError` and `WeightsError` for files that cannot be used.
     """
     network = DarknetNetwork(read_cfg(cfg or default_cfg))
     if isinstance(class_names, (str, os.PathLike)):

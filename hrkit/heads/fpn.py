@@ -30,7 +30,7 @@ class FPNHead(nn.Module):
         super().__init__()
         if strides[0] & (strides[0] - 1):
             raise HrkitError(f"head 'fpn' doubles up to stride 4; from {strides[0]} it cannot")
-        # of several outputs with one stride (plain transformers) the last one sees most
+        # if several outputs share a stride (plain transformers), the last has the largest receptive field
         self._levels = [i for i, stride in enumerate(strides) if stride not in strides[i + 1 :]]
         self._missing_doublings = max(0, strides[0] // 4 - 1).bit_length()
         self.lateral = nn.ModuleList(nn.Conv2d(channels[i], width, 1) for i in self._levels)

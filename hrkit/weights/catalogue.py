@@ -1,6 +1,6 @@
 """Which weights there are, which of them fit, and how to get them.
 
-Entries come from the registry, so those of plugins stand beside hrkit's own (`zoo_entries.py`).
+Entries come from the registry, so the entries of plugins stand beside hrkit's own (`published.py`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def register_weights() -> Sequence[WeightsEntry]:
 
 
 def entries(model: str | None = None, kind: Kind | None = None) -> list[WeightsEntry]:
-    """The registered entries in order of registration, of one model or kind where that is given."""
+    """The registered entries, in order of registration; only those of `model` and `kind` if given."""
     registered = (entry.value for entry in registry.weights.entries().values())
     return [entry for entry in registered if model in (None, entry.model) and kind in (None, entry.kind)]
 
 
 def find(name: str) -> WeightsEntry:
-    """The entry `name`; raises `UnknownNameError` with the closest names."""
+    """The entry called `name`. Raises `UnknownNameError` with the closest names."""
     registered = registry.weights.entries()
     if name not in registered:
         model = name.split("-")[0]
@@ -53,10 +53,10 @@ def choose(
     input_size: tuple[int, int] | None = None,
     codec: str | None = None,
 ) -> WeightsEntry:
-    """The entry to take for `model`: of those that fit what is given (None: any), the default, else the first.
+    """The entry to take for `model`: among those that fit the arguments given, the default, else the first.
 
-    `head` is compared by name with the entry's, so give None for the backbone's default; `input_size` is
-    (height, width). Without `num_joints`, entries with 17 go before others. Raises `WeightsError` if nothing fits.
+    `head` is compared with the entry's by name, so pass None for the backbone's default; `input_size` is
+    (height, width). Without `num_joints`, entries with 17 joints come first. Raises `WeightsError` if nothing fits.
     """
     candidates = entries(model, kind)
     if not candidates:
@@ -84,12 +84,12 @@ def choose(
 def select(
     model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = "pose", **conditions: Any
 ) -> WeightsEntry | Path | None:
-    """What a `weights` argument for `model` means: an entry, a file, or None for None.
+    """What a `weights` argument for `model` stands for: an entry, a file, or None for None.
 
-    "auto" is the entry that `choose` takes under `conditions`; otherwise a path, the name of an entry, or an address of
-    the Hub (`hf-hub:owner/name[@revision]`), whose file is fetched. A backbone may also start from the entry of a pose
-    model. Raises `WeightsError` for a missing file or an entry of another model or kind, `UnknownNameError` for an
-    unknown name, and as `hub.fetch`.
+    "auto" is the entry that `choose` takes under `conditions`. Otherwise the argument is a path, the name of an entry,
+    or an address of the Hub (`hf-hub:owner/name[@revision]`), whose file is fetched. A backbone may also start from the
+    entry of a pose model. Raises `WeightsError` for a missing file or an entry of another model or kind,
+    `UnknownNameError` for an unknown name, and as `hub.fetch`.
     """
     if weights is None:
         return None
@@ -116,7 +116,7 @@ def select(
 
 
 def resolve(model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = "pose") -> Path | None:
-    """The file behind a `weights` argument for `model`, fetched if need be; None stays None.
+    """The file that a `weights` argument for `model` stands for, fetched if it is not there; None stays None.
 
     Raises as `select`, and `DownloadError` as `fetch` does.
     """
@@ -125,23 +125,23 @@ def resolve(model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = 
 
 
 def cache_path(entry: WeightsEntry) -> Path:
-    """Where the file of an entry is: what the plugin carries, or its place in the cache, downloaded or not."""
+    """The path of an entry's file: in its plugin, or in the cache, downloaded or not."""
     if entry.file is not None:
         return entry.file
     return cache_dir() / entry.file_name
 
 
 def is_cached(entry: WeightsEntry) -> bool:
-    """Whether the file is there, of the published size where that is known; `fetch` checks what is in it."""
+    """Whether the file is there, with the published size if that is known; `fetch` checks its content."""
     path = cache_path(entry)
     return path.is_file() and entry.size in (None, path.stat().st_size)
 
 
 def fetch(entry: WeightsEntry, progress: bool = True) -> Path:
-    """The file of an entry: carried by the plugin, else from the cache, else downloaded into it and checked.
+    """The file of an entry: from its plugin, else from the cache, else downloaded into the cache and checked.
 
-    `progress` shows a bar on stderr. Raises `WeightsError` if a carried file is missing, `DownloadError` if the file
-    cannot be fetched or is not what was published.
+    `progress` shows a bar on stderr. Raises `WeightsError` if a plugin's file is missing, `DownloadError` if the file
+    cannot be fetched or is not the published one.
     """
     path = cache_path(entry)
     if entry.url is None or entry.file is not None:

@@ -1,4 +1,4 @@
-"""Weights files: read without running anything in them, renamed to hrkit's names, loaded strictly.
+"""Weights files: read without executing anything in them, renamed to hrkit's names, loaded strictly.
 
 hrkit's names are MMPose's: `backbone.*` and `head.*`. The official HRNet and SimpleBaseline files have neither prefix;
 simple-HRNet's training checkpoints hold the official names under `"model"`.
@@ -40,7 +40,7 @@ _CLASSIFIER_PREFIXES = (
     *("fc.", "classifier.", "incre_modules.", "downsamp_modules.", "final_layer."),
     *(f"stage4.2.fuse_layers.{branch}." for branch in (1, 2, 3)),
 )
-"""What an ImageNet file has beyond the trunk of a pose network."""
+"""Names that an ImageNet file has beyond the trunk of a pose network."""
 
 _RESNET_DEPTHS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 
@@ -54,24 +54,24 @@ class Checkpoint:
     layout: str
     """"official", "mmpose", "simple" (simple-HRNet), "imagenet" or "hrkit"."""
     metadata: Mapping[str, Any]
-    """What an hrkit file says of its network; empty for others."""
+    """What a file written by hrkit records of its network; empty for other files."""
 
     @property
     def num_joints(self) -> int | None:
-        """Channels of the last layer of the head, where the file tells."""
+        """Output channels of the head's last layer, if the file holds one."""
         last = [tensor for name, tensor in self.state.items() if _LAST.fullmatch(name)]
         return len(last[-1]) if last else None
 
     def describe(self) -> str:
-        """In words what network the tensors belong to."""
+        """The network that the tensors belong to, in words."""
         name = self.metadata.get("backbone") or _network_name(self.state) or "another network"
         return name if self.num_joints is None else f"{name} with {self.num_joints} joints"
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Reads official, MMPose, simple-HRNet, ImageNet and hrkit files: `.safetensors` by ending, else torch's format.
+    """Reads official, MMPose, simple-HRNet, ImageNet and hrkit files, in the formats of safetensors and torch.
 
-    Only tensors and plain values are read (MMPose's `meta` may hold numpy numbers); nothing in the file is executed.
+    Only tensors and plain values are read (MMPose's `meta` may hold NumPy numbers); nothing in the file is executed.
     Raises `WeightsError` for a file that is missing, damaged, or holds anything else.
     """
     file = Path(path)
@@ -81,10 +81,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         state, metadata = _read_safetensors(file)
         if metadata:
             return Checkpoint(file, state, "hrkit", metadata)
-        layout = "official"  # somebody else's tensors in safetensors
+        layout = "official"  # tensors of another project in safetensors
     else:
         state, layout = _unwrap(file, _read_torch(file))
-    for wrapper in ("module.", "1."):  # left by DataParallel, and by the official training in half precision
+    for wrapper in ("module.", "1."):  # of DataParallel, and of the official training in half precision
         if all(name.startswith(wrapper) for name in state):
             state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
     if any(name.startswith("backbone.") for name in state):
@@ -98,8 +98,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 def load(network: nn.Module, checkpoint: Checkpoint, expected: str) -> None:
     """Copies the checkpoint's tensors into `network`; every name and shape must agree.
 
-    `expected` says in words what the network is. Counters of batches seen, which old files lack, are not missed.
-    Raises `WeightsError` that says what the file holds and where the first difference is.
+    `expected` is the network in words. The batch counters of batch norms may be missing, as in old files. Raises
+    `WeightsError` that says what the file holds and where the first difference is.
     """
     if checkpoint.layout == "imagenet":
         raise WeightsError(
@@ -110,7 +110,7 @@ def load(network: nn.Module, checkpoint: Checkpoint, expected: str) -> None:
 
 
 def load_backbone(backbone: nn.Module, checkpoint: Checkpoint, expected: str) -> None:
-    """Copies a trunk: of an ImageNet classifier, or of a pose network, whose head is left aside.
+    """Copies the trunk of an ImageNet classifier, or of a pose network without its head.
 
     Raises `WeightsError` as `load`.
     """
@@ -122,7 +122,7 @@ def load_backbone(backbone: nn.Module, checkpoint: Checkpoint, expected: str) ->
 
 
 def save(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> None:
-    """Writes the network's tensors and `metadata` (json values) as safetensors, whole or not at all.
+    """Writes the network's tensors and `metadata` (JSON values) as safetensors, whole or not at all.
 
     Raises `OSError` if they cannot be written.
     """
@@ -143,7 +143,7 @@ def _load(network: nn.Module, state: State, checkpoint: Checkpoint, expected: st
         differences = [
             *(f"{name} is {tuple(state[name].shape)}, wanted {tuple(own[name].shape)}" for name in shapes[:1]),
             *(f"{name} is missing" for name in missing[:1]),
-            *(f"{name} is too much" for name in unexpected[:1]),
+            *(f"{name} is not part of it" for name in unexpected[:1]),
         ]
         count = len(missing) + len(unexpected) + len(shapes)
         raise WeightsError(
@@ -158,7 +158,7 @@ def _prefixed(name: str) -> str:
 
 
 def _is_safetensors(file: Path) -> bool:
-    """By ending, or by its beginning: the length of a header, and the header, which is JSON."""
+    """By the ending, or by the first bytes: the length of a header, then the header, which is JSON."""
     with file.open("rb") as opened:
         beginning = opened.read(10)
     return file.suffix.lower() == ".safetensors" or beginning[8:10] == b'{"'
@@ -187,7 +187,7 @@ def _read_torch(file: Path) -> Any:
                 "save the state_dict alone"
             ) from None
         raise WeightsError(f"{file}: damaged, or no weights file; fetch it again") from None
-    except Exception as error:  # on damaged files torch raises all sorts
+    except Exception as error:  # on damaged files torch raises errors of many kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{file}: damaged, or no weights file ({reason}); fetch it again") from None
 
@@ -208,7 +208,7 @@ def _unwrap(file: Path, content: Any) -> tuple[State, str]:
 
 
 def _numpy_values() -> list[Any]:
-    """What numpy numbers and arrays are made of when pickled, by numpy 1 and 2."""
+    """The functions and types in pickles of NumPy numbers and arrays, of NumPy 1 and 2."""
     multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray  # type: ignore[attr-defined]
     functions = [multiarray.scalar, multiarray._reconstruct]
     aliases = [

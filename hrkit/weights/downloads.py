@@ -1,7 +1,7 @@
-"""Files from the network: fetched once, resumed where they broke off, checked, there whole or not at all.
+"""Downloads: each file is fetched once, resumed after an interruption, checked, and in place whole or not at all.
 
-Beside `weights.pth` may lie `weights.pth.part` (a download to be resumed), `weights.pth.lock` (held by the process that
-downloads; the system frees it when that process dies) and `weights.pth.ok` (what the file was when it was checked).
+Three files may lie beside `weights.pth`: `weights.pth.part` (a download to be resumed), `weights.pth.lock` (held by the
+process that downloads, and freed by the system if it dies) and `weights.pth.ok` (size and time at the last check).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tqdm import tqdm
 from hrkit.errors import DownloadError, plugin_hint
 
 TIMEOUT = 30.0
-"""Seconds without an answer or a byte after which a server counts as gone."""
+"""Seconds without an answer or a byte after which a server counts as unreachable."""
 
 _CHUNK = 1 << 18
 _OFFLINE = f"{plugin_hint('hrkit-lite')} works offline as Pipeline.from_names('lite', 'lite_person')"
@@ -38,17 +38,17 @@ def download(
     size: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """The file of `url`, at `target`; what already lies there is checked once and kept.
+    """Fetches `url` to `target` and returns `target`; a file that is already there is checked once and kept.
 
-    `checksum` is "sha256:<hex>" or "sha1:<hex>", whole or its first digits; `size` is in bytes; `progress` shows a bar
-    on stderr. A second process that wants the same file waits for the first. Raises `DownloadError` if the file cannot
-    be fetched or written, or is not what was published.
+    `checksum` is "sha256:<hex>" or "sha1:<hex>", in full or its first digits; `size` is in bytes; `progress` shows a
+    bar on stderr. A second process that wants the same file waits for the first. Raises `DownloadError` if the file
+    cannot be fetched or written, or is not the published one.
     """
     target = Path(target)
     if urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"only http and https are downloaded, not {url}; put the file at {target} by hand")
     with _file_errors(url, target):
-        if not target.exists():  # before any lock: a read-only cache with the file in it is a good cache
+        if not target.exists():  # before any lock, so that a read-only cache that holds the file works
             target.parent.mkdir(parents=True, exist_ok=True)
             with _locked(target, progress):
                 if not target.exists():
@@ -67,20 +67,20 @@ def _download(url: str, target: Path, checksum: str | None, size: int | None, pr
         broken = _transfer(url, target, size, progress)
         if broken is None:
             break
-        if _length(part) <= before:  # otherwise it moves, if in steps
+        if _length(part) <= before:  # else it makes progress, if in steps
             raise DownloadError(f"cannot download {url} ({broken}); put the file at {target} by hand, or {_OFFLINE}")
-    problem = _problem(part, checksum, size)
-    if problem:
+    found = problem(part, checksum, size)
+    if found:
         part.unlink()
         raise DownloadError(
-            f"the download of {url} {problem} and was removed; try again, or put the published file at {target} by hand"
+            f"the download of {url} {found} and was removed; try again, or put the published file at {target} by hand"
         )
     os.replace(part, target)
     _trust(target, checksum)
 
 
 def _transfer(url: str, target: Path, size: int | None, progress: bool) -> str | None:
-    """Appends to the part what it lacks; gives None if it is whole then (or too long), else what broke it off."""
+    """Appends the missing bytes to the part file; returns None once it is complete (or too long), else the reason."""
     part = _beside(target, "part")
     start = _length(part)
     headers = {"User-Agent": "hrkit"} | ({"Range": f"bytes={start}-"} if start else {})
@@ -107,14 +107,14 @@ def _transfer(url: str, target: Path, size: int | None, progress: bool) -> str |
             start = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             part.unlink(missing_ok=True)
-            return "another part of the file than asked for came"
+            return "the server sent another part of the file"
         return _receive(response, part, start, size, target.name if progress else None)
 
 
 def _receive(
     response: http.client.HTTPResponse, part: Path, start: int, size: int | None, title: str | None
 ) -> str | None:
-    """Writes what comes to `part`, from `start` on, with a bar where there is a title; result as of `_transfer`."""
+    """Writes the response to `part` from `start` on, with a bar if there is a title; returns as `_transfer`."""
     length = response.headers.get("Content-Length", "")
     total = start + int(length) if length.isdecimal() else None
     written = start
@@ -132,19 +132,19 @@ def _receive(
             file.write(chunk)
             bar.update(len(chunk))
             written += len(chunk)
-            if size is not None and written > size:  # a server gone astray must not fill the disk
+            if size is not None and written > size:  # a faulty server must not fill the disk
                 return None
     return "the connection was cut" if total is not None and written < total else None
 
 
 def _check_once(url: str, target: Path, checksum: str | None, size: int | None) -> None:
-    """Raises `DownloadError` if `target` is not what was published; looks inside only where it has changed since."""
+    """Raises `DownloadError` unless `target` is the published file; reads it only if it has changed since."""
     with contextlib.suppress(OSError):
         if _beside(target, "ok").read_text() == _state(target, checksum):
             return
-    problem = _problem(target, checksum, size)
-    if problem:
-        raise DownloadError(f"{target} {problem}; remove it to have it downloaded, or put what {url} gives there")
+    found = problem(target, checksum, size)
+    if found:
+        raise DownloadError(f"{target} {found}; remove it to download it again, or put the file of {url} there")
     _trust(target, checksum)
 
 
@@ -158,8 +158,8 @@ def _state(target: Path, checksum: str | None) -> str:
     return f"{stat.st_size} {stat.st_mtime_ns} {checksum}\n"
 
 
-def _problem(path: Path, checksum: str | None, size: int | None) -> str | None:
-    """What is wrong with a file, to follow its name in a sentence; None if nothing is."""
+def problem(path: Path, checksum: str | None, size: int | None) -> str | None:
+    """What is wrong with a file, worded to follow its name; None if nothing is."""
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html")):
@@ -176,7 +176,7 @@ def _problem(path: Path, checksum: str | None, size: int | None) -> str | None:
 
 
 def digest(path: Path, algorithm: str) -> str:
-    """Of a file, in hexadecimal digits; `algorithm` as hashlib names it."""
+    """The hexadecimal digest of a file; `algorithm` is a name of hashlib."""
     summed = hashlib.new(algorithm)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

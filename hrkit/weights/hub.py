@@ -1,15 +1,14 @@
-"""Weights in repositories of the Hugging Face Hub (https://huggingface.co/docs/hub), by the address
+"""Weights in repositories of the Hugging Face Hub (https://huggingface.co/docs/hub), addressed as
 `hf-hub:owner/name[@revision]`.
 
-Of a repository the one file `model.safetensors` is read, whatever else it holds; so nothing in it can be executed. It
-lies in the Hub's own cache, from which it is taken where there is no network. HF_TOKEN, HF_HOME, HF_ENDPOINT and
-HF_HUB_OFFLINE mean what they mean to huggingface_hub.
+hrkit reads only the file `model.safetensors` of a repository, so nothing in it can be executed. The file is kept in
+the Hub's own cache and taken from there without a network. HF_TOKEN, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE work as
+they do for huggingface_hub.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -20,16 +19,17 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from hrkit.errors import DownloadError, HrkitError, one_line
+from hrkit.weights import downloads
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 SCHEME = "hf-hub:"
 FILE = "model.safetensors"
-"""What is read of a repository."""
+"""The file that is read from a repository."""
 
 TIMEOUT = 10.0
-"""Seconds after which a silent Hub counts as out of reach."""
+"""Seconds without an answer after which the Hub counts as out of reach."""
 
 _ADDRESS = re.compile(r"hf-hub:(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
 _PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle")
@@ -45,10 +45,10 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Raises `HrkitError` for what is no such address."""
+        """The parts of an address. Raises `HrkitError` if `text` is not one."""
         matched = _ADDRESS.fullmatch(text)
         if matched is None or ".." in text:
-            raise HrkitError(f"{text!r} is no address of the Hub; that is hf-hub:owner/name[@revision]")
+            raise HrkitError(f"{text!r} is not an address of the Hub; write hf-hub:owner/name[@revision]")
         return cls(**matched.groupdict())
 
     def __str__(self) -> str:
@@ -56,15 +56,15 @@ class Address:
 
 
 def is_address(weights: object) -> TypeGuard[str]:
-    """Whether it is meant for the Hub."""
+    """Whether `weights` is meant as an address of the Hub."""
     return isinstance(weights, str) and weights.startswith(SCHEME)
 
 
 def fetch(text: str) -> Path:
     """The weights file of the repository at an address, in the Hub's cache.
 
-    It is what the Hub says that it is, in size and sha256. Without network it is what was fetched last. Raises
-    `HrkitError` for what is no address, `DownloadError` where the file cannot be had or is not what it should be.
+    Its size and sha256 are those that the Hub states. Without a network it is the file that was fetched last. Raises
+    `HrkitError` if `text` is not an address, `DownloadError` if the file cannot be fetched or is not as stated.
     """
     import huggingface_hub
 
@@ -88,20 +88,20 @@ def fetch(text: str) -> Path:
                 address.repository, FILE, revision=address.revision, endpoint=_endpoint(), library_name="hrkit"
             )
         )
-    large = files[FILE].lfs  # a small file may be in git itself, which has no sha256 of it
-    problem = _problem(path, files[FILE].size, None if large is None else large.sha256)
+    large = files[FILE].lfs  # a small file may be in git itself, which states no sha256
+    problem = downloads.problem(path, None if large is None else f"sha256:{large.sha256}", files[FILE].size)
     if problem:
-        path.resolve().unlink()  # or it would be taken for good the next time
+        path.resolve().unlink()  # or the next call would take it
         path.unlink(missing_ok=True)
         raise DownloadError(f"{address}: {FILE} {problem} and was removed; try again")
     return path
 
 
 def upload(folder: Path, names: tuple[str, ...], text: str, *, private: bool = False) -> str:
-    """Commits files of a folder to the repository at an address; the commit's URL.
+    """Commits files of a folder to the repository at an address, and returns the commit's URL.
 
-    The repository and its branch are made if they are not there; not for `refs/...`, as of a pull request. Raises
-    `HrkitError` for what is no address, `DownloadError` where the Hub does not take them.
+    A missing repository or branch is created, except for `refs/...`, as of a pull request. Raises `HrkitError` if
+    `text` is not an address, `DownloadError` if the Hub does not take the files.
     """
     from huggingface_hub import CommitOperationAdd
 
@@ -110,7 +110,7 @@ def upload(folder: Path, names: tuple[str, ...], text: str, *, private: bool = F
         files = []
         for name in names:
             content: Any = folder / name
-            if not _speaks_xet():  # huggingface_hub uploads files that come open by HTTP alone
+            if not _speaks_xet():  # huggingface_hub uploads open files by HTTP only
                 content = opened.enter_context(content.open("rb"))
             files.append(CommitOperationAdd(path_in_repo=name, path_or_fileobj=content))
         with _errors_in_words(address, "write to it"):
@@ -125,12 +125,12 @@ def upload(folder: Path, names: tuple[str, ...], text: str, *, private: bool = F
 
 
 class _OutOfReachError(DownloadError):
-    """There is no network, or no Hub at its end that is well."""
+    """There is no network, or the Hub does not answer as it should."""
 
 
 @contextlib.contextmanager
 def _errors_in_words(address: Address, wish: str = "read it") -> Iterator[None]:
-    """Turns what huggingface_hub raises into a `DownloadError`, an `_OutOfReachError` where the Hub is not there."""
+    """Turns what huggingface_hub raises into a `DownloadError`, or an `_OutOfReachError` if there is no Hub."""
     from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 
     login = "log in (`hf auth login`) or set HF_TOKEN"
@@ -149,7 +149,7 @@ def _errors_in_words(address: Address, wish: str = "read it") -> Iterator[None]:
         raise _OutOfReachError(f"{address}: the Hub answered with an error ({one_line(error)[:200]})") from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DownloadError(f"{address}: the Hub's answer makes no sense ({one_line(error)[:200]})") from None
-    except Exception as error:  # of whatever client the library has, and its own
+    except Exception as error:  # the library's HTTP client has errors of its own
         reason = one_line(error.__cause__ or error)[:200]
         if "onsistency check" in reason:
             raise DownloadError(f"{address}: {FILE} is not of the size that the Hub says; try again") from None
@@ -163,12 +163,12 @@ def _api() -> HfApi:
 
 
 def _endpoint() -> str | None:
-    """Another Hub, where HF_ENDPOINT names one; huggingface_hub looks there too, but only when it is imported."""
+    """The Hub that HF_ENDPOINT names; huggingface_hub reads the variable only when it is imported."""
     return os.environ.get("HF_ENDPOINT") or None
 
 
 def _speaks_xet() -> bool:
-    """Whether the Hub is that of huggingface.co, whose servers for large files others do not have."""
+    """Whether the Hub is huggingface.co, the only one with Xet servers for large files."""
     host = urlsplit(_endpoint() or "https://huggingface.co").hostname or ""
     return host == "huggingface.co" or host.endswith(".huggingface.co")
 
@@ -177,18 +177,3 @@ def _without_weights(address: Address, names: list[str]) -> str:
     pickles = [name for name in names if name.endswith(_PICKLES)]
     there = f"only {pickles[0]}, and pickles are not read" if pickles else f"{len(names)} files"
     return f"{address} has no {FILE} ({there}); `hrkit publish` writes it"
-
-
-def _problem(path: Path, size: int | None, checksum: str | None) -> str | None:
-    """What is wrong with a file, to follow its name in a sentence; None if nothing is."""
-    length = path.stat().st_size
-    if size is not None and length != size:
-        return f"has {length:,} bytes instead of {size:,}"
-    if checksum is not None:
-        with path.open("rb") as file:
-            digest: Any = hashlib.sha256()
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        if digest.hexdigest() != checksum:
-            return f"has the sha256 {digest.hexdigest()[:8]} instead of {checksum[:8]}"
-    return None

@@ -1,10 +1,10 @@
 """The published weights that hrkit's own networks load, as data.
 
-MMPose's entry names say what they are: `<model>-<dataset>-<height>x<width>[-<variant>]`. The variants `dark` and `udp`
-name the codec as well; `aic` was trained with AI Challenger beside COCO. Its figures are from its model zoo, on COCO
-val2017 with a person detector and on MPII val. Not here, since these networks cannot load them: LiteHRNet, the UDP
-model with offset channels, the 19-joint COCO-AIC one; and ResNet-101 384x288, whose published address gives the
-256x192 file.
+The entries of MMPose's files are named `<model>-<dataset>-<height>x<width>[-<variant>]`. The variants `dark` and `udp`
+also name the codec; `aic` was trained on AI Challenger and COCO. The figures are from MMPose's model zoo, on COCO
+val2017 with a person detector and on MPII val. The tables leave out files that these networks cannot load (LiteHRNet,
+the UDP model with offset channels, the COCO-AIC model with 19 joints) and ResNet-101 384x288, whose published address
+gives the 256x192 file.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def published_entries() -> list[WeightsEntry]:
 
 
 def _mmpose(rows: str, address: str, metric_names: tuple[str, ...]) -> list[WeightsEntry]:
-    """The entries of a table whose files lie at `address` + file name."""
+    """The entries of a table; each file is at `address` + its file name."""
     entries = []
     for row in rows.strip().splitlines():
         *metrics, name, file = row.split()
@@ -125,7 +125,7 @@ def _mmpose(rows: str, address: str, metric_names: tuple[str, ...]) -> list[Weig
 
 
 def _official() -> list[WeightsEntry]:
-    """The files of the HRNet authors; no checksum was published."""
+    """The files of HRNet's authors, who published no checksums."""
     coco_w48 = (0.763, 0.908, 0.829, 0.723, 0.834, 0.812, 0.942, 0.871, 0.767, 0.876)
     coco_w32 = (0.744, 0.905, 0.819, 0.708, 0.810, 0.798, 0.942, 0.865, 0.757, 0.858)
     return [
@@ -179,7 +179,7 @@ def imagenet_entries() -> list[WeightsEntry]:
 
 
 def _darknet() -> list[WeightsEntry]:
-    """Darknet's own YOLOv3 files; the sha1 of the large one is the one that OpenCV's samples check."""
+    """Darknet's own YOLOv3 files; the sha1 of the large one is from OpenCV's samples."""
     tiny_sha256 = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"
     return [
         _yolov3("yolov3", "yolov3", 248_007_048, "sha1:520878f12e97cf820529daea502acca380f1cb8e"),

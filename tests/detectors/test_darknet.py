@@ -349,7 +349,7 @@ def test_weights_of_every_version(weights: Path, version: tuple[int, int], heade
         (lambda data: b"", "is cut short: expected {size} bytes for this network, found 0"),
         (lambda data: data + b"1234", "is too long: expected {size} bytes for this network, found {found}"),
         (lambda data: b"\n<!DOCTYPE html><html>sign in</html>", r"is a web page, not Darknet weights \(36 bytes\)"),
-        (lambda data: b"PK\x03\x04" + data[4:], "is no Darknet weights file"),
+        (lambda data: b"PK\x03\x04" + data[4:], "is not a Darknet weights file"),
     ],
 )
 def test_a_file_that_does_not_fit(weights: Path, change: Callable[[bytes], bytes], message: str) -> None:

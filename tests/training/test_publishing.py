@@ -124,6 +124,6 @@ def test_what_cannot_be_published(run: Path, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text(json.dumps({"model": "lite", "head": "lite", "input_size": [256, 192]}))
     with pytest.raises(HrkitError, match=r"another network \(lite, lite, \[256, 192\]\), not of timm/test_resnet"):
         publish(run, tmp_path / "published", report=tmp_path)
-    with pytest.raises(HrkitError, match="is no address of the Hub"):
+    with pytest.raises(HrkitError, match="is not an address of the Hub"):
         publish(run, "hf-hub:name")
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]

@@ -245,7 +245,7 @@ def test_weights_of_another_network(
     ("change", "message"),
     [
         (lambda state: state.pop("backbone.conv1.weight"), "backbone.conv1.weight is missing"),
-        (lambda state: state.update({"backbone.more": torch.zeros(1)}), "backbone.more is too much"),
+        (lambda state: state.update({"backbone.more": torch.zeros(1)}), "backbone.more is not part of it"),
         (lambda state: state.update({"head.final_layer.bias": torch.zeros(4)}), r"bias is \(4,\), wanted \(3,\)"),
     ],
 )

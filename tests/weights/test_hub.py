@@ -96,7 +96,7 @@ def test_addresses(text: str, repository: str, revision: str | None) -> None:
     ],
 )
 def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(HrkitError, match="is no address of the Hub"):
+    with pytest.raises(HrkitError, match="is not an address of the Hub"):
         Address.parse(text)
 
 
@@ -254,8 +254,8 @@ def test_answers_that_make_no_sense(hub: Hub, answer: bytes) -> None:
 @pytest.mark.parametrize(
     ("metadata", "error", "words"),
     [
-        ({}, WeightsError, "does not say what network it is of"),
-        ({"backbone": 3}, WeightsError, "does not say what network it is of"),
+        ({}, WeightsError, "does not record its network"),
+        ({"backbone": 3}, WeightsError, "does not record its network"),
         ({"backbone": "no_such_net"}, UnknownNameError, "unknown backbone 'no_such_net'"),
         ({"backbone": "hf-hub:owner/other"}, UnknownNameError, "unknown backbone"),
         ({"backbone": "timm/hf-hub:owner/other"}, HrkitError, "timm has no model"),
