@@ -55,10 +55,11 @@ class HigherModel(BottomUpModel):
 
     def prepared(
         self, device: torch.device | str = "cpu", precision: str = "auto", runtime: str = "auto"
-    ) -> PoseModel:
+    ) -> HigherModel:
         """As `PoseModel.prepared`. Runtimes of the registry take pictures of one size."""
         fast = super().prepared(device, precision, runtime)
-        fast.one_size = runtime not in OWN  # type: ignore[assignment]  # its own attribute
+        assert isinstance(fast, HigherModel)
+        fast.one_size = runtime not in OWN
         return fast
 
     @torch.inference_mode()

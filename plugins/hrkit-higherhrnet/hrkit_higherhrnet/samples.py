@@ -25,6 +25,9 @@ from hrkit.structures import Size
 from hrkit.training.config import Augmentation
 from hrkit_higherhrnet.targets import joint_cells, joint_maps
 
+Region = Any  # Any: a polygon list, run lengths or a box, as JSON has them
+RunLengths = dict[str, Any]  # Any: sizes and counts of pycocotools
+
 MAX_PEOPLE = 30
 """Most people in a picture whose tags are trained; the largest are taken."""
 
@@ -65,8 +68,8 @@ class Sample:
     row: int
 
 
-def _ignored(people: KeypointDataset) -> dict[int, list[Any]]:
-    by_picture: dict[int, list[Any]] = {}
+def _ignored(people: KeypointDataset) -> dict[int, list[Region]]:
+    by_picture: dict[int, list[Region]] = {}
     for picture, region in people.ignored:
         by_picture.setdefault(picture, []).append(region)
     return by_picture
@@ -85,7 +88,7 @@ class PictureSamples:
         init=False, default=Factory(lambda self: np.unique(self.people.image_index), takes_self=True)
     )
     """Rows of the pictures in `people.image_paths`."""
-    ignored: dict[int, list[Any]] = field(
+    ignored: dict[int, list[Region]] = field(
         init=False, default=Factory(lambda self: _ignored(self.people), takes_self=True)
     )
     """Ignored regions by the row of their picture."""
@@ -155,7 +158,7 @@ def input_transform(
     return transform, mirrored
 
 
-def counted(frame_size: Size, ignored: list[Any]) -> NDArray[np.uint8]:
+def counted(frame_size: Size, ignored: list[Region]) -> NDArray[np.uint8]:
     """(H,W) 0 in ignored regions, else 255. Regions are polygons, run lengths, or a box x, y, width, height."""
     height, width = frame_size
     counts = np.full((height, width), 255, np.uint8)
@@ -165,7 +168,7 @@ def counted(frame_size: Size, ignored: list[Any]) -> NDArray[np.uint8]:
     return counts
 
 
-def _run_lengths(region: Any, height: int, width: int) -> list[dict[str, Any]]:
+def _run_lengths(region: Region, height: int, width: int) -> list[RunLengths]:
     """Run lengths of a region in any of COCO's formats. Raises `DatasetError` if its size is not the picture's."""
     if isinstance(region, dict):
         if tuple(region.get("size", ())) != (height, width):

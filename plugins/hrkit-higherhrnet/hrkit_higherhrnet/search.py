@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-Extreme = Callable[..., Any]  # cv2.min or cv2.max
+Extreme = Callable[..., Any]  # Any: cv2.min or cv2.max, which have many overloads
 
 SIDE = 4
 """A block holds 4x4 parts of the level below."""

@@ -46,7 +46,7 @@ def test_the_official_people(shared: Path, people: str, scores: str, how: dict) 
     tags = np.ascontiguousarray(np.moveaxis(reference["tags"], -1, 0))
     found = group(reference["heatmaps"], tags, ORDER, Grouping(**how))
     wanted = reference[people]
-    assert distance(found, wanted[..., :2], wanted[..., 2], reference[scores]) <= 0.01
+    assert distance(found, wanted[..., :2], wanted[..., 2], reference[scores]) <= 1e-6
 
 
 def assert_same(found: People, wanted: list) -> None:

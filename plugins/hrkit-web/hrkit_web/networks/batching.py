@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hrkit_web.metrics import Metrics
 
 Result = TypeVar("Result")
+Answer = Future[Any]  # Any: `Detections` or `Poses`, as the job asks, or the result of a call
 
 WAITING = 256
 """Most pictures that may wait. Further ones are refused."""
@@ -39,7 +40,7 @@ class Job:
     most_people: int | None = None
     boxes_only: bool = False
     """Whether the answer is `Detections` instead of `Poses`."""
-    answer: Future[Any] = field(factory=Future)  # Any: `Detections` or `Poses`, which the caller knows
+    answer: Answer = field(factory=Future)
 
 
 class Batcher:
@@ -47,7 +48,7 @@ class Batcher:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()  # Any: functions of every type
+        self._calls: deque[tuple[Answer, Callable[[], object]]] = deque()
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -67,7 +68,7 @@ class Batcher:
             self._changed.notify()
         return answer
 
-    def submit(self, *jobs: Job) -> list[Future[Any]]:
+    def submit(self, *jobs: Job) -> list[Answer]:
         """Returns the answers to come, in order. A job whose answer is cancelled is skipped. Raises `BusyError`."""
         with self._changed:
             if self._closed or len(self._jobs) + len(jobs) > WAITING:
@@ -119,7 +120,7 @@ class Batcher:
             _answer_all(batch)
 
 
-def _call(answer: Future[Any], function: Callable[[], Any]) -> None:
+def _call(answer: Answer, function: Callable[[], object]) -> None:
     if answer.set_running_or_notify_cancel():
         try:
             answer.set_result(function())
