@@ -13,8 +13,7 @@ import torch
 from click.testing import CliRunner
 
 from hrkit import Pipeline, create_pose_model, hookimpl
-from hrkit.benchmark.report import Pair
-from hrkit.benchmark.speed import Scene, part_work
+from hrkit.benchmark.inference import Pair, part_work
 from hrkit.cli import main
 from hrkit.errors import BoxError, HrkitError, PluginError
 from hrkit.evaluation.coco import evaluate
@@ -157,7 +156,7 @@ def test_it_is_evaluated_on_whole_pictures(painted_coco: Path) -> None:
 
 def test_its_parts_are_measured(pipeline: Pipeline) -> None:
     frame = paint_people((64, 96), np.random.default_rng(0).uniform(5, 40, (1, 17, 2)))
-    work = part_work(pipeline, Scene((frame,), (Detections.from_boxes([[0, 0, 48, 64]]),)))
+    work = part_work(pipeline, [(frame, Detections.from_boxes([[0, 0, 48, 64]]))])
     assert set(work) == {"pose network", "drawing", "end to end"}
     for piece in work.values():
         piece()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hrkit import Pipeline, create_pose_model, geometry, ops, warping
-from hrkit.benchmark.training_speed import PHOTO
+from hrkit.benchmark.inference import PHOTO
 from hrkit.detectors import yolov3
 from hrkit.images import read_image
 from hrkit.skeletons import coco17

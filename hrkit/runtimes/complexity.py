@@ -1,53 +1,58 @@
-"""Parameters and multiply-adds of a network, counted while it runs once."""
+"""Parameters and multiply-adds of a network, counted in one forward pass."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import Any
 
 import torch
 from attrs import frozen
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 
 @frozen
 class LayerGroup:
-    """A part of a network and what it costs."""
+    """A part of a network and its cost."""
 
     name: str
     parameters: int
     multiply_adds: int
-    """Of convolutions and linear layers, for one input."""
+    """Of convolutions and linear layers, per input."""
     official: int
-    """As the official HRNet code counts (lib/utils/utils.py): deconvolutions at every place of their output."""
+    """The same as the official HRNet code counts (lib/utils/utils.py): deconvolutions at each place of their output."""
 
 
 @torch.no_grad()
-def layer_groups(network: nn.Module, image: torch.Tensor, depth: int = 2) -> list[LayerGroup]:
-    """Cost by the first `depth` parts of the modules' names, in the order in which they run.
+def layer_groups(network: nn.Module, image: Tensor, depth: int = 2) -> list[LayerGroup]:
+    """The cost per group, in the order in which they run; a group is the first `depth` parts of a module's name.
 
-    `image` is the input, (1,3,H,W). The official tables divide `official` by 1024^3 and call it GFLOPs.
+    `image` is an input, (1,3,H,W). The official tables divide `official` by 1024^3 and call it GFLOPs.
     """
+    surplus: dict[nn.Module, int] = defaultdict(int)
+
+    def count_output(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(module, nn.ConvTranspose2d)
+        places = math.prod(output.shape[2:]) - math.prod(inputs[0].shape[2:])
+        surplus[module] += places * module.weight.numel()
+
+    modules = dict(network.named_modules())
+    deconvolutions = [module for module in modules.values() if isinstance(module, nn.ConvTranspose2d)]
+    hooks = [module.register_forward_hook(count_output) for module in deconvolutions]
+    try:
+        with FlopCounterMode(display=False) as counter:
+            network(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
     costs: dict[str, int] = defaultdict(int)
     official: dict[str, int] = defaultdict(int)
-
-    def count(name: str) -> Any:
-        group = _group(name, depth)
-
-        def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            costs[group] += _multiply_adds(module, inputs[0] if isinstance(module, nn.ConvTranspose2d) else output)
-            official[group] += _multiply_adds(module, output)
-
-        return hook
-
-    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, _COUNTED)]
-    handles = [module.register_forward_hook(count(name)) for name, module in layers]
-    try:
-        network(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    for path, operations in counter.get_flop_counts().items():
+        name = path.partition(".")[2]  # without the class of the network
+        if path != "Global" and isinstance(modules[name], _COUNTED):
+            group, multiply_adds = _group(name, depth), sum(operations.values()) // 2
+            costs[group] += multiply_adds
+            official[group] += multiply_adds + surplus[modules[name]]
     sizes: dict[str, int] = defaultdict(int)
     for name, parameter in network.named_parameters():
         sizes[_group(name.rpartition(".")[0], depth)] += parameter.numel()
@@ -59,10 +64,3 @@ _COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 def _group(name: str, depth: int) -> str:
     return ".".join(name.split(".")[:depth])
-
-
-def _multiply_adds(module: nn.Module, places: torch.Tensor) -> int:
-    """The weights, once for every place of a feature map."""
-    assert isinstance(module, _COUNTED)
-    spatial = places.shape[2:] if places.ndim == 4 and not isinstance(module, nn.Linear) else places.shape[1:-1]
-    return math.prod(spatial) * module.weight.numel()

@@ -24,7 +24,7 @@ def test_the_shares_add_up() -> None:
 
 def test_the_table_has_a_row_a_part() -> None:
     output = CliRunner().invoke(main, [*ARGUMENTS, "--steps", "1"]).output
-    for word in ("samples/s a core", "forward, backward, optimizer", "normalise, targets", "metrics"):
+    for word in ("samples/s per core", "forward, backward, optimizer", "normalise, targets", "metrics"):
         assert word in output
 
 
@@ -34,6 +34,8 @@ def test_a_pair_is_measured() -> None:
     assert result.exit_code == 0, result.output
     speed = json.loads(result.stdout)
     assert speed["parts"][0]["people"] == 2
+    median, low, high = speed["parts"][0]["seconds"]["crops"]
+    assert 0 < low <= median <= high
     assert set(speed["per_person"]) == {"hrnet_w2 64x64 + synthetic"}
 
 
