@@ -99,7 +99,9 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_requirements_resolve_without_an_index(name: str, shelf: Path, empty: Path) -> None:
     report = empty / f"{name}.json"
     pip = [*PIP, "--python", str(empty), "install", "--dry-run", "--no-index", "--find-links", str(shelf)]
-    done = subprocess.run([*pip, "--report", str(report), name], capture_output=True, text=True)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [*pip, "--report", str(report), name]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=empty)
     assert done.returncode == 0, done.stderr
     chosen = {found["metadata"]["name"] for found in json.loads(report.read_text())["install"]}
     own = {found for found in chosen if found.startswith("hrkit")}

@@ -1,12 +1,12 @@
-"""A kit for authors of plugins: what the contract in `hrkit.hookspecs` asks for, as checks.
+"""A kit for authors of plugins: checks of what the contract in `hrkit.hookspecs` asks for.
 
 >>> from hrkit.testing import check_detector, describe
 >>> findings = check_detector(MyDetector())
 >>> assert not findings, describe(findings)
 
-Each `check_<kind>` gives a list of what is wrong, `examine_<kind>` everything, check by check; `check_plugin` goes
-through all that an installed plugin registers, as `hrkit plugins check` does. `hrkit.testing.fixtures` has fixtures for
-pytest.
+Each `check_<kind>` returns a list of what is wrong; `examine_<kind>` yields every finding as soon as it is known. Both
+take `part`, the name of the part in findings. `check_plugin` goes through all that an installed plugin registers, as
+`hrkit plugins check` does. `hrkit.testing.fixtures` has fixtures for pytest.
 """
 
 from hrkit.testing.backbones import check_backbone, examine_backbone

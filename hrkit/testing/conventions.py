@@ -1,10 +1,9 @@
 """Which convention boxes follow, from how they answer to changes of the picture.
 
-Nobody knows what a stranger's detector should find in a frame. But when the picture moves, or is twice as large, its
-boxes must move and grow with it, and boxes of another convention do that in another way: of x, y, width and height only
-the first two move. A convention is taken for wrong only where boxes do exactly as it would have them, so that a
-detector that is merely poor, or untrained, is not (metamorphic testing: Chen et al., Metamorphic Testing: A New
-Approach for Generating Next Test Cases, 1998).
+Nobody knows what an unknown detector should find in a frame. But when the picture moves or doubles in size, its boxes
+must move and grow with it, and boxes of another convention do so in another way: of x, y, width and height only the
+first two move. A convention is reported only if boxes do exactly what it predicts, so a poor or untrained detector is
+not (metamorphic testing: Chen et al., Metamorphic Testing: A New Approach for Generating Next Test Cases, 1998).
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from hrkit.testing.scenes import placed, twice_as_large
 Boxes = NDArray[np.float64]
 
 STRONG = 0.6
-"""Boxes of at least this share of the best score are compared; weaker ones come and go."""
+"""Boxes with at least this share of the best score are compared; weaker ones come and go."""
 MOST_BOXES = 5
 FITS = 0.2
-"""How far boxes may be from what a convention predicts, as a share of how far they would then be from the right."""
+"""How far boxes may be from what a convention predicts, as a share of the distance between it and the right one."""
 TELLING = 0.1
-"""Of the frame's shorter side: where a convention and the right one are nearer to each other, nothing can be told."""
+"""Share of the frame's shorter side. Conventions that predict boxes nearer than that cannot be told apart."""
 
 
 @frozen(eq=False)
 class Change:
-    """One picture in two frames: what lies at p in the first, lies at `scale` p + `shift` in the second."""
+    """One picture in two frames: a point p of the first is at `scale` p + `shift` in the second."""
 
     before: Frame
     after: Frame
@@ -41,14 +40,14 @@ class Change:
     """(x, y), frame px."""
 
     def move(self, xyxy: Boxes) -> Boxes:
-        """(N,4) boxes of the first frame -> where they are in the second."""
+        """(N,4) boxes of the first frame -> the same in the second."""
         return xyxy * self.scale + np.tile(self.shift, 2)
 
 
 def changes(frame: Frame) -> list[Change]:
-    """The frame twice as large; in the corner of a larger frame; and from there to the opposite corner."""
+    """The frame doubled in size; put in the corner of a larger frame; and moved from there to the opposite corner."""
     height, width = frame.shape[:2]
-    right, down = width // 4, height // 16  # so unequal that x is not taken for y
+    right, down = width // 4, height // 16  # unequal, so that x is not taken for y
     larger = {"width": width + right, "height": height + down}
     corner, opposite = placed(frame, 0, 0, **larger), placed(frame, right, down, **larger)
     return [
@@ -60,15 +59,15 @@ def changes(frame: Frame) -> list[Change]:
 
 @frozen
 class Convention:
-    """A way to say where a box is, which is not hrkit's."""
+    """A way of giving boxes that is not hrkit's."""
 
     name: str
     predict: Callable[[Boxes, Change], Boxes | None]
-    """What is said of the first frame -> what would then be said of the second; None where that cannot be known."""
+    """Boxes as given for the first frame -> as they would be given for the second; None if that cannot be known."""
 
 
 def _way(said: Callable[[Boxes, Size], Boxes], meant: Callable[[Boxes, Size], Boxes]) -> Callable[..., Boxes]:
-    """`said` turns boxes, xyxy frame px, into the convention, `meant` turns them back."""
+    """`said` turns boxes, xyxy frame px, into the convention; `meant` turns them back."""
 
     def predict(boxes: Boxes, change: Change) -> Boxes:
         before, after = change.before.shape[:2], change.after.shape[:2]
@@ -86,7 +85,7 @@ def _from_the_right(boxes: Boxes, size: Size) -> Boxes:
 
 
 def _border(size: Size) -> Boxes:
-    """(4,): what a square letterbox has to the left of the frame and above it, frame px."""
+    """(4,): the border of a square letterbox left of the frame and above it, frame px."""
     height, width = size
     return np.tile([max(size) - width, max(size) - height], 2) / 2
 
@@ -100,13 +99,13 @@ CONVENTIONS = (
         "px of a letterbox whose border was not taken off",
         _way(lambda b, s: b + _border(s), lambda b, s: b - _border(s)),
     ),
-    # the size of the input is not known, but that it does not grow with the frame
+    # the size of the input is unknown, but does not grow with the frame
     Convention("px of the network's input, or shares of its side", lambda b, change: b if change.scale != 1 else None),
 )
 
 
 def strong(found: Detections) -> Boxes | None:
-    """The (N,4) boxes that can be expected to be found again; None if there are none, or a crowd."""
+    """The (N,4) boxes that should be found again; None if there are none, or too many."""
     boxes = found.xyxy[found.scores >= STRONG * found.scores.max(initial=0)].astype(np.float64)
     return boxes if 1 <= len(boxes) <= MOST_BOXES else None
 
@@ -124,7 +123,7 @@ def other_convention(observed: Sequence[tuple[Change, Boxes, Boxes]]) -> str | N
 
 
 def _judged(convention: Convention, observed: Iterable[tuple[Change, Boxes, Boxes]]) -> Iterator[bool]:
-    """For each change that can tell: whether the boxes do as the convention has it."""
+    """For each change that tells: whether the boxes follow the convention."""
     for change, before, after in observed:
         predicted, right = convention.predict(before, change), change.move(before)
         if predicted is None:

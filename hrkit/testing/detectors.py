@@ -5,85 +5,51 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import itertools
 import pickle
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any  # the object under test may be of any type
 
 import numpy as np
 import torch
-from attrs import field, frozen
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from hrkit.detectors.base import Detector, check_frame
 from hrkit.structures import Detections, Frame
 from hrkit.testing.conventions import changes, other_convention, strong
-from hrkit.testing.report import Check, Finding, NotJudged, Wrong, examine, raised, wrong
+from hrkit.testing.report import Check, Contract, NotJudged, Wrong, raised
 from hrkit.testing.scenes import PHOTO_PEOPLE, awkward, nobody, noise, painted, photo, player
 from hrkit.testing.threads import side_by_side
 
 
-def check_detector(
-    detector: Any, *, frame: Frame | None = None, expected: ArrayLike | None = None, part: str = "detector"
-) -> list[Finding]:
-    """What is wrong with an object that has `detect(images)`; an empty list if nothing is.
-
-    It looks at a photo of people, a painted person, noise and empty frames. `frame` is one more, (H,W,3) uint8 BGR, and
-    `expected` (M,4) xyxy, frame px, are people that must be found in it, each by a box with an IoU of a half or more.
-    Without `frame` they are in `hrkit.testing.photo()`. `part` is what findings call it.
-
-    Raises `ImageError` and `BoxError` for a frame and boxes that are none.
-    """
-    return wrong(examine_detector(detector, frame=frame, expected=expected, part=part))
-
-
-def examine_detector(
-    detector: Any,
-    *,
-    frame: Frame | None = None,
-    expected: ArrayLike | None = None,
-    trained: bool = False,
-    part: str = "detector",
-) -> Iterator[Finding]:
-    """As `check_detector`, with what is right too, each as soon as it is known.
-
-    Of what is `trained` to find people, a box must be about somebody in the photo, if there is any.
-    """
-    boxes = None if expected is None else Detections.from_boxes(expected).xyxy
-    scenes = {}
-    if frame is not None:
-        check_frame(frame)
-        scenes["the given frame"] = frame
-    scenes |= {"a photo": photo(), "half of the photo": player(), "a painted person": painted()}
-    yield from examine(part, _Trial(detector, scenes, boxes, trained), CHECKS)
-
-
-@frozen(eq=False)
 class _Trial:
-    """A detector, ordinary frames by name, and what was found so far, each frame alone."""
+    """A detector, ordinary frames by name, and what was found so far, in each frame alone.
 
-    detector: Any
-    scenes: dict[str, Frame]
-    expected: NDArray[np.float32] | None
-    trained: bool
-    seen: dict[str, Detections] = field(factory=dict)
+    A detector that is `trained` to find people must find one of those in the photo, if it finds anything there.
+    """
 
-    @property
-    def frames(self) -> dict[str, Frame]:
-        """Whatever may be in `seen`."""
-        return {**self.scenes, **nobody(), **awkward()}
+    def __init__(
+        self, detector: Any, *, frame: Frame | None = None, expected: ArrayLike | None = None, trained: bool = False
+    ) -> None:
+        self.detector, self.trained = detector, trained
+        self.expected = None if expected is None else Detections.from_boxes(expected).xyxy
+        self.scenes = {"a photo": photo(), "half of the photo": player(), "a painted person": painted()}
+        if frame is not None:
+            check_frame(frame)
+            self.scenes = {"the given frame": frame, **self.scenes}
+        self.frames = {**self.scenes, **nobody(), **awkward()}
+        self.seen: dict[str, Detections] = {}
 
     @property
     def fullest(self) -> str:
         """The ordinary frame in which most was found."""
         return max(self.scenes, key=lambda name: len(self.seen[name]))
 
-    def look_at(self, frames: dict[str, Frame]) -> None:
-        """Each alone; remembers what was found."""
-        for name, frame in frames.items():
+    def look_at(self, names: Iterable[str]) -> None:
+        """Looks at frames one by one, and keeps what was found."""
+        for name in names:
             try:
-                self.seen[name] = self.detect(frame)
+                self.seen[name] = self.detect(self.frames[name])
             except Wrong as problem:
                 raise Wrong(f"{name}: {problem}") from None
             except Exception as error:
@@ -92,6 +58,12 @@ class _Trial:
     def detect(self, frame: Frame) -> Detections:
         """What is found in one frame."""
         return _detect(self.detector, [frame])[0]
+
+    def compare(self, name: str, found: Detections, when: str, *, px: float = 1, score: float = 0.01) -> None:
+        """Raises `Wrong` unless `found` is what was found in the frame `name` first."""
+        difference = unlike(self.seen[name], found, px=px, score=score)
+        if difference:
+            raise Wrong(f"{name}, {when}: {difference}")
 
 
 def _detect(detector: Any, frames: Sequence[Frame]) -> list[Detections]:
@@ -131,7 +103,7 @@ def _awkward_sizes(trial: _Trial) -> None:
 def _inside(trial: _Trial) -> None:
     for name, found in trial.seen.items():
         height, width = trial.frames[name].shape[:2]
-        slack = 1e-4 * max(height, width)  # of rounding
+        slack = 1e-4 * max(height, width)  # for rounding
         outside = (found.xyxy < -slack) | (found.xyxy > np.array([width, height, width, height]) + slack)
         if outside.any():
             raise Wrong(f"{name}, {width} wide and {height} high: a box is {_numbers(found.xyxy[outside.any(1)][0])}")
@@ -145,8 +117,8 @@ def _with_area(trial: _Trial) -> None:
 
 def _scores(trial: _Trial) -> None:
     for name, found in trial.seen.items():
-        slack = 1e-4  # of rounding
-        if not ((found.scores >= -slack) & (found.scores <= 1 + slack)).all():  # which NaN is not
+        slack = 1e-4  # for rounding
+        if not ((found.scores >= -slack) & (found.scores <= 1 + slack)).all():  # false for NaN
             raise Wrong(f"{name}: scores are not from 0 to 1: {_numbers(found.scores[:5])}")
         if (np.diff(found.scores) > 0).any():
             raise Wrong(f"{name}: scores are not in order: {_numbers(found.scores[:5])}")
@@ -156,16 +128,12 @@ def _scores(trial: _Trial) -> None:
 
 def _expected(trial: _Trial) -> None:
     name = next(iter(trial.scenes))
-    if trial.expected is None:
-        _near_somebody(trial)
+    if trial.expected is not None:
+        boxes = trial.seen[name].xyxy
+        for person in trial.expected:
+            if _iou(boxes, person).max(initial=0) < 0.5:
+                raise Wrong(f"{name}: nobody is found at {_numbers(person)}; {_boxes(boxes)}")
         return
-    boxes = trial.seen[name].xyxy
-    for person in trial.expected:
-        if _iou(boxes, person).max(initial=0) < 0.5:
-            raise Wrong(f"{name}: nobody is found at {_numbers(person)}; {_boxes(boxes)}")
-
-
-def _near_somebody(trial: _Trial) -> None:
     boxes = trial.seen["a photo"].xyxy
     if not trial.trained:
         raise NotJudged("not known to be trained, and no people were named")
@@ -182,7 +150,7 @@ def _frame_px(trial: _Trial) -> None:
             continue
         boxes = {id(frame): strong(trial.seen[name])}
         observed = []
-        for change in changes(frame):  # of which one begins where another ends
+        for change in changes(frame):  # the last begins where the one before it ends
             boxes[id(change.after)] = strong(trial.detect(change.after))
             before, after = boxes[id(change.before)], boxes[id(change.after)]
             if before is not None and after is not None and len(before) == len(after):
@@ -203,12 +171,12 @@ def _frames_stay(trial: _Trial) -> None:
         raise Wrong(f"the list of {len(frames)} frames has {len(given)} afterwards")
     for frame, after in zip(frames, given, strict=True):
         if not np.array_equal(frame, after):
-            raise Wrong(f"a frame of {frame.shape[0]}x{frame.shape[1]} is not what it was")
+            raise Wrong(f"a frame of {frame.shape[0]}x{frame.shape[1]} is changed by the call")
 
 
 def _twice(trial: _Trial) -> None:
     name = trial.fullest
-    first, *again = (trial.detect(trial.scenes[name]) for _ in range(3))  # two alone may be alike by chance
+    first, *again = (trial.detect(trial.frames[name]) for _ in range(3))  # two may be alike by chance
     for one in again:
         difference = unlike(first, one, px=0.05, score=1e-3)
         if difference:
@@ -217,40 +185,36 @@ def _twice(trial: _Trial) -> None:
 
 def _no_memory(trial: _Trial) -> None:
     name = trial.fullest
-    frame = trial.scenes[name]
+    frame = trial.frames[name]
     trial.detect(noise(*frame.shape[:2]))
-    difference = unlike(trial.seen[name], trial.detect(frame), px=0.05, score=1e-3)
-    if difference:
-        raise Wrong(f"{name}, before and after another frame: {difference}")
+    trial.compare(name, trial.detect(frame), "before and after another frame", px=0.05, score=1e-3)
 
 
 def _batch(trial: _Trial) -> None:
-    frames = {name: frame for name, frame in trial.frames.items() if name in trial.seen}
-    for name, found in zip(frames, _detect(trial.detector, list(frames.values())), strict=True):
-        difference = unlike(trial.seen[name], found, px=1, score=0.01)
-        if difference:
-            raise Wrong(f"{name}, alone and in a batch of {len(frames)}: {difference}")
+    found = _detect(trial.detector, [trial.frames[name] for name in trial.seen])
+    for name, one in zip(trial.seen, found, strict=True):
+        trial.compare(name, one, f"alone and in a batch of {len(found)}")
 
 
 def _process_stays(trial: _Trial) -> None:
     random, threads = np.random.get_state(), torch.get_num_threads()
     try:
         with torch.enable_grad():
-            np.random.seed(12345)  # unlike what anybody sets
+            np.random.seed(12345)  # a state that no detector would set
             torch.set_num_threads(threads + 1)
             before = _process()
-            trial.detect(trial.scenes[trial.fullest])
+            trial.detect(trial.frames[trial.fullest])
             after = _process()
     finally:
         np.random.set_state(random)
         torch.set_num_threads(threads)
-    for what, value in before.items():
-        if after[what] != value:
-            raise Wrong(f"{what} is another afterwards")
+    for name, value in before.items():
+        if after[name] != value:
+            raise Wrong(f"{name} is changed by the call")
 
 
-def _process() -> dict[str, Any]:
-    """What detect could change for everybody, by name."""
+def _process() -> dict[str, object]:
+    """Settings of the process that detect might change, by name."""
     return {
         "torch.is_grad_enabled()": torch.is_grad_enabled(),
         "torch.get_num_threads()": torch.get_num_threads(),
@@ -261,37 +225,32 @@ def _process() -> dict[str, Any]:
 def _threads(trial: _Trial) -> None:
     fullest = trial.fullest
     names = (fullest, next(name for name in trial.scenes if name != fullest))
-    # as in a pipeline on two devices: a network is copied, any other object stays the one it is
+    # a pipeline on two devices copies networks, and shares any other object
     another = copy.deepcopy(trial.detector) if isinstance(trial.detector, nn.Module) else trial.detector
     calls = [
-        functools.partial(_detect, detector, [trial.scenes[name]])
+        functools.partial(_detect, detector, [trial.frames[name]])
         for detector, name in zip((trial.detector, another), names, strict=True)
     ]
-    rounds = [side_by_side(calls) for _ in range(2)]  # a busy machine may keep threads from meeting once
-    for name, (found,) in zip(2 * names, itertools.chain(*rounds), strict=True):
-        difference = unlike(trial.seen[name], found, px=1, score=0.01)
-        if difference:
-            raise Wrong(f"{name}, while another thread has {names[name == fullest]}: {difference}")
+    for _ in range(2):  # on a busy machine the threads of one round may not meet
+        for name, other, (found,) in zip(names, reversed(names), side_by_side(calls), strict=True):
+            trial.compare(name, found, f"while another thread has {other}")
 
 
 def _prepared(trial: _Trial) -> None:
     if not hasattr(trial.detector, "prepared"):
         raise NotJudged("it has no prepared(device, precision, runtime), and needs none")
     name = trial.fullest
-    frame, seen = trial.scenes[name], trial.seen[name]
-    for device in _here():
+    frame = trial.frames[name]
+    for device in map(torch.device, _devices_here()):
         for runtime in ("eager", "auto"):
-            fast = trial.detector.prepared(torch.device(device), "float32", runtime)
-            difference = unlike(seen, _detect(fast, [frame])[0], px=8, score=0.05)
-            if difference:
-                raise Wrong(f"{name}, prepared for {device} with runtime {runtime}: {difference}")
-        _detect(trial.detector.prepared(torch.device(device), "auto", "auto"), [frame])
-    difference = unlike(seen, trial.detect(frame), px=0.05, score=1e-3)
-    if difference:
-        raise Wrong(f"{name}, before and after another was prepared: {difference}")
+            fast = trial.detector.prepared(device, "float32", runtime)
+            when = f"prepared for {device} with runtime {runtime}"
+            trial.compare(name, _detect(fast, [frame])[0], when, px=8, score=0.05)
+        _detect(trial.detector.prepared(device, "auto", "auto"), [frame])
+    trial.compare(name, trial.detect(frame), "before and after another was prepared", px=0.05, score=1e-3)
 
 
-def _here() -> tuple[str, ...]:
+def _devices_here() -> tuple[str, ...]:
     return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
@@ -299,15 +258,13 @@ def _devices(trial: _Trial) -> None:
     if not isinstance(trial.detector, nn.Module):
         raise NotJudged("it is no torch.nn.Module, and stays where it is")
     name = trial.fullest
-    for device in _here():
-        found = _detect(copy.deepcopy(trial.detector).to(device), [trial.scenes[name]])[0]
-        difference = unlike(trial.seen[name], found, px=8, score=0.05)
-        if difference:
-            raise Wrong(f"{name}, by a copy on {device}: {difference}")
+    for device in _devices_here():
+        found = _detect(copy.deepcopy(trial.detector).to(device), [trial.frames[name]])[0]
+        trial.compare(name, found, f"by a copy on {device}", px=8, score=0.05)
 
 
 def unlike(one: Detections, other: Detections, *, px: float, score: float) -> str | None:
-    """What tells two results of one frame apart: more than `px` a coordinate or `score`; None if nothing does.
+    """How two results of one frame differ by more than `px` per coordinate or `score`; None if they do not.
 
     One box in twenty may be anywhere: where an untrained network sees hundreds of boxes that are all alike, rounding
     decides which of them stay.
@@ -316,7 +273,7 @@ def unlike(one: Detections, other: Detections, *, px: float, score: float) -> st
         alone = [row for row in range(len(here)) if not _again(here, row, there, px, score)]
         if len(alone) > len(here) / 20:
             box = f"{_numbers(here.xyxy[alone[0]])} (score {here.scores[alone[0]]:.3f})"
-            return f"{len(here)} boxes and {len(there)}, of which {len(alone)} are not alike, the first {box}"
+            return f"{len(here)} boxes and {len(there)}; {len(alone)} have no counterpart, the first {box}"
     return None
 
 
@@ -326,50 +283,57 @@ def _again(one: Detections, row: int, other: Detections, px: float, score: float
     return bool((near & (other.class_ids == one.class_ids[row])).any())
 
 
-def _iou(boxes: NDArray[Any], box: NDArray[Any]) -> NDArray[Any]:
+def _iou(boxes: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N,4) and (4,) -> (N,)."""
     corners = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
     shared = np.clip(corners, 0, None).prod(1)
     return shared / ((boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod() - shared)
 
 
-def _boxes(xyxy: NDArray[Any]) -> str:
+def _boxes(xyxy: NDArray[np.float32]) -> str:
     return f"boxes are {xyxy[:5].round(1).tolist()}" if len(xyxy) else "there are no boxes"
 
 
-def _numbers(values: NDArray[Any]) -> str:
+def _numbers(values: NDArray[np.float32]) -> str:
     return ", ".join(f"{value:.4g}" for value in values)
 
 
-CHECKS: tuple[Check[_Trial], ...] = (
-    Check("it is a detector", _is_a_detector, "give an object with detect(images)", vital=True),
-    Check(
-        "one Detections a frame", _looks, "return a list with one hrkit.Detections for each frame, in order", vital=True
+CONTRACT = Contract(
+    "detector",
+    (
+        Check("it is a detector", _is_a_detector, "give an object with detect(images)", vital=True),
+        Check("one Detections a frame", _looks, "return a list with one hrkit.Detections per frame", vital=True),
+        Check("no frames", _no_frames, "return an empty list for an empty list of frames"),
+        Check("nobody in the frame", _nobody, "return Detections.empty() for a frame without people"),
+        Check("frames of awkward sizes", _awkward_sizes, "take frames of any size, one pixel too"),
+        Check("boxes are inside the frame", _inside, "clip boxes (hrkit.geometry.clip_boxes); they are in frame px"),
+        Check("boxes have an area", _with_area, "leave out boxes that have no area once they are clipped"),
+        Check("scores from 0 to 1, best first", _scores, "sort boxes by falling score; class 0 is person"),
+        Check("expected people are found", _expected, "give left, top, right, bottom in frame px; frames are BGR"),
+        Check("boxes are x1, y1, x2, y2 in frame px", _frame_px, "return px of the given frame, not of the network"),
+        Check("frames are not modified", _frames_stay, "work on a copy of the frame, and of the list"),
+        Check(
+            "the process stays as it is",
+            _process_stays,
+            "use with torch.inference_mode() and numpy.random.default_rng(), and set no number of threads",
+        ),
+        Check("same result twice", _twice, "let chance decide nothing; set a network to eval()"),
+        Check("nothing is kept between calls", _no_memory, "keep nothing of a frame on the object"),
+        Check("a batch is its frames alone", _batch, "let no frame depend on the others, and keep their order"),
+        Check("threads", _threads, "share no buffer between calls, which may come from several threads at once"),
+        Check("copies on devices", _devices, "make a detector with a network a torch.nn.Module, its tensors buffers"),
+        Check("prepared for devices", _prepared, "give a copy that finds the same (hrkit.runtimes.prepare.prepare)"),
     ),
-    Check("no frames", _no_frames, "an empty list of frames gives an empty list"),
-    Check("nobody in the frame", _nobody, "where nobody is, return Detections.empty()"),
-    Check("frames of awkward sizes", _awkward_sizes, "frames may have any size, one pixel too"),
-    Check("boxes are inside the frame", _inside, "clip boxes (hrkit.geometry.clip_boxes); they are in frame px"),
-    Check("boxes have an area", _with_area, "leave boxes out that have none, after they were clipped"),
-    Check("scores from 0 to 1, best first", _scores, "sort boxes by falling score; class 0 is person"),
-    Check(
-        "expected people are found",
-        _expected,
-        "see that boxes are left, top, right, bottom in frame px, and frames BGR",
-    ),
-    Check(
-        "boxes are x1, y1, x2, y2 in frame px", _frame_px, "return left, top, right, bottom, in px of the frame given"
-    ),
-    Check("frames are not modified", _frames_stay, "work on a copy of the frame, and of the list"),
-    Check(
-        "the process stays as it is",
-        _process_stays,
-        "use with torch.inference_mode(), numpy.random.default_rng(), and as many threads as are set",
-    ),
-    Check("same result twice", _twice, "take out what depends on chance; set a network to eval()"),
-    Check("nothing is kept between calls", _no_memory, "keep nothing of a frame on the object"),
-    Check("a batch is its frames alone", _batch, "let no frame depend on its neighbours, and keep their order"),
-    Check("threads", _threads, "share no buffer between calls, which may come from several threads at once"),
-    Check("copies on devices", _devices, "make a detector with a network a torch.nn.Module, its tensors buffers"),
-    Check("prepared for devices", _prepared, "give a copy that finds the same (hrkit.runtimes.prepare.prepare)"),
+    _Trial,
 )
+
+check_detector = CONTRACT.check
+"""`check_detector(detector, *, frame=None, expected=None, part="detector")`: what is wrong with an object that has
+`detect(images)`.
+
+It looks at a photo of people, a painted person, noise and empty frames. `frame` is one more, (H,W,3) uint8 BGR, and
+`expected` (M,4) xyxy, frame px, are people that must be found in it, each by a box with an IoU of at least 0.5. Without
+`frame` they are in `hrkit.testing.photo()`. A detector that is `trained=True` must find one of the people in that
+photo, if it finds anything there. Raises `ImageError` for an invalid frame and `BoxError` for invalid boxes.
+"""
+examine_detector = CONTRACT.examine

@@ -1,4 +1,4 @@
-"""Fixtures of pytest for plugins; a `conftest.py` has them by importing them.
+"""Fixtures of pytest for plugins; a `conftest.py` imports those it wants.
 
 >>> from hrkit.testing.fixtures import awkward_frames, photo  # noqa: F401
 """
@@ -7,29 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from hrkit.registry import plugins
+from hrkit.structures import Frame
 from hrkit.testing import scenes
 
 
 @pytest.fixture
-def photo() -> NDArray[np.uint8]:
+def photo() -> Frame:
     """(480,640,3) BGR: a photo with the two people of `hrkit.testing.PHOTO_PEOPLE`."""
     return scenes.photo()
 
 
 @pytest.fixture
-def awkward_frames() -> list[NDArray[np.uint8]]:
-    """Frames of odd sides, of one pixel, long and thin, and without anything in them."""
+def awkward_frames() -> list[Frame]:
+    """Frames with odd sides, of one pixel, long and thin, and without anything in them."""
     return [*scenes.awkward().values(), *scenes.nobody().values()]
 
 
 @pytest.fixture
 def register_plugin() -> Iterator[Callable[[object, str], None]]:
-    """`register_plugin(module, name)`: hrkit knows the plugin during the test, also where it is not installed."""
+    """`register_plugin(module, name)` registers a plugin for the duration of a test, even if it is not installed."""
     added = []
 
     def register(plugin: object, name: str) -> None:

@@ -3,84 +3,47 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any  # the builder under test may build anything
 
 import torch
-from attrs import field, frozen
+from attrs import frozen
 from torch import Tensor, nn
 
 from hrkit.pose_model import PoseModel
 from hrkit.testing import modules
-from hrkit.testing.report import Check, Finding, Wrong, examine, wrong
-
-CHANNELS, STRIDES = (8, 16, 24, 32), (4, 8, 16, 32)
-"""Of the features that a head is given where nobody says which."""
-
-
-def check_head(
-    build: Callable[..., Any],
-    *,
-    channels: Sequence[int] = CHANNELS,
-    strides: Sequence[int] = STRIDES,
-    part: str = "head",
-) -> list[Finding]:
-    """What is wrong with a builder of heads; an empty list if nothing is.
-
-    `build` is called with `channels`, `strides` and `num_joints`; the head is given noise of such features. `part` is
-    what findings call it.
-    """
-    return wrong(examine_head(build, channels=channels, strides=strides, part=part))
-
-
-def examine_head(
-    build: Callable[..., Any],
-    *,
-    channels: Sequence[int] = CHANNELS,
-    strides: Sequence[int] = STRIDES,
-    part: str = "head",
-) -> Iterator[Finding]:
-    """As `check_head`, with what is right too, each as soon as it is known."""
-    yield from examine(part, _Trial(build, tuple(channels), tuple(strides)), CHECKS)
+from hrkit.testing.report import Check, Contract, Wrong
 
 
 @frozen(eq=False, slots=False)
 class _Trial:
-    """A head's builder and the features it is for."""
+    """A builder of heads and the features that they are for."""
 
     build: Callable[..., Any]
-    channels: tuple[int, ...]
-    strides: tuple[int, ...]
-    num_joints: int = field(default=17)
+    channels: Sequence[int] = (8, 16, 24, 32)
+    strides: Sequence[int] = (4, 8, 16, 32)
 
     def built(self, num_joints: int) -> nn.Module:
-        """A head of so many joints, in evaluation mode."""
-        head = self.build(channels=self.channels, strides=self.strides, num_joints=num_joints)
+        head = self.build(channels=tuple(self.channels), strides=tuple(self.strides), num_joints=num_joints)
         if not isinstance(head, nn.Module):
             raise Wrong(f"{type(head).__name__} is no torch.nn.Module")
         return head.eval()
 
     @functools.cached_property
     def module(self) -> nn.Module:
-        return self.built(self.num_joints)
+        return self.built(17)
 
-    def features(self, people: int, height: int, width: int, seed: int = 0) -> list[Tensor]:
-        """(N,C_i,H/s_i,W/s_i) noise of an input of (height, width)."""
-        chance = torch.Generator().manual_seed(seed)
+    def given(self, people: int, seed: int = 0, size: tuple[int, int] = (64, 64)) -> list[Tensor]:
+        """(N,C_i,H/s_i,W/s_i) noise, for images of `size` (height, width)."""
+        random = torch.Generator().manual_seed(seed)
         return [
-            torch.randn(people, count, height // stride, width // stride, generator=chance)
+            torch.randn(people, count, size[0] // stride, size[1] // stride, generator=random)
             for count, stride in zip(self.channels, self.strides, strict=True)
         ]
 
-    def given(self, people: int, seed: int = 0) -> list[Tensor]:
-        return self.features(people, 64, 64, seed)
-
     def call(self, module: Any, given: list[Tensor]) -> list[Tensor]:
         with torch.inference_mode():
-            heatmaps = module(given)
-        if not torch.is_tensor(heatmaps):
-            raise Wrong(f"it makes {type(heatmaps).__name__}, not a tensor")
-        return [heatmaps]
+            return [modules.tensor(module(given))]
 
 
 def _builds(trial: _Trial) -> None:
@@ -89,24 +52,28 @@ def _builds(trial: _Trial) -> None:
 
 def _shapes(trial: _Trial) -> None:
     if not getattr(trial.module, "pose_model", PoseModel).needs_boxes:
-        return  # a network that finds people by itself has maps of its own
-    for joints, (height, width) in ((17, (64, 64)), (5, (96, 64))):  # which tells height from width
-        (heatmaps,) = trial.call(trial.built(joints), trial.features(2, height, width))
+        return  # the maps of a network that finds people by itself are its own matter
+    for joints, (height, width) in ((17, (64, 64)), (5, (96, 64))):  # unequal sides tell height from width
+        (heatmaps,) = trial.call(trial.built(joints), trial.given(2, size=(height, width)))
         wanted = (2, joints, height // 4, width // 4)
         if tuple(heatmaps.shape) != wanted:
-            raise Wrong(f"of {joints} joints and {height}x{width} it makes {tuple(heatmaps.shape)}, not {wanted}")
+            raise Wrong(f"for {joints} joints and {height}x{width} it makes {tuple(heatmaps.shape)}, not {wanted}")
 
 
-CHECKS: tuple[Check[_Trial], ...] = (
-    Check("it is a head", _builds, "build a torch.nn.Module from channels, strides and num_joints", vital=True),
-    Check("heatmaps (N,K,H/4,W/4)", _shapes, "make num_joints heatmaps, each a quarter of the input", vital=True),
-    Check("finite float32", modules.finite, "make float32 of float32, and nothing that is NaN"),
-    Check("nobody", modules.nobody, "0 people are an ordinary batch"),
-    Check("features are not modified", modules.not_modified, "let no in-place operation touch what is given"),
-    Check("same result twice", modules.twice, "keep nothing between calls, and nothing by chance in evaluation mode"),
-    Check("a batch is its people alone", modules.batch, "let no person depend on the others in evaluation mode"),
-    Check("other precisions", modules.dtypes, "make every tensor a parameter or a buffer, so that .to(dtype) takes it"),
-    Check(
-        "copies on devices", modules.devices, "make every tensor a parameter or a buffer, so that .to(device) takes it"
+CONTRACT = Contract(
+    "head",
+    (
+        Check("it is a head", _builds, "build a torch.nn.Module from channels, strides and num_joints", vital=True),
+        Check("heatmaps (N,K,H/4,W/4)", _shapes, "make num_joints heatmaps, each a quarter of the input", vital=True),
+        *modules.RESULTS,
+        *modules.MOVES,
     ),
+    _Trial,
 )
+
+check_head = CONTRACT.check
+"""`check_head(build, *, channels=..., strides=..., part="head")`: what is wrong with a builder of heads.
+
+`build` is called with `channels`, `strides` and `num_joints`; the head receives noise of such features.
+"""
+examine_head = CONTRACT.examine

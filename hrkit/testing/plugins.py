@@ -1,11 +1,11 @@
-"""All that a plugin registers, part by part, against the contract."""
+"""All parts that a plugin registers, checked against the contract one by one."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any  # what builders take and give differs from kind to kind
 
 import torch
 from attrs import frozen
@@ -15,27 +15,27 @@ from hrkit.errors import HrkitError, PluginError, UnknownNameError, one_line
 from hrkit.pipeline import create_detector
 from hrkit.registry import KINDS, Registered, Registry
 from hrkit.runtimes.conversion import PACKAGES
+from hrkit.testing import builders
 from hrkit.testing.backbones import examine_backbone
-from hrkit.testing.builders import examine_dataset_builder, examine_detector_builder, examine_threshold
 from hrkit.testing.commands import examine_command
 from hrkit.testing.datasets import examine_dataset
 from hrkit.testing.decoders import examine_decoder
 from hrkit.testing.detectors import examine_detector
 from hrkit.testing.engines import examine_engine
-from hrkit.testing.heads import CHANNELS, STRIDES, examine_head
+from hrkit.testing.heads import examine_head
 from hrkit.testing.report import Finding, raised, wrong
 from hrkit.testing.runtimes import examine_runtime
 from hrkit.testing.weights import examine_weights
 from hrkit.weights import catalogue
 
 OWN = "hrkit"
-"""hrkit's own parts, as if they were one plugin."""
+"""The name that stands for hrkit's own parts, as if they were one plugin."""
 
 EXAMPLES: Mapping[str, str] = {"hrnet_w*": "hrnet_w8", "timm/*": "timm/resnet10t"}
-"""What stands for hrkit's own patterns."""
+"""Names to check hrkit's own patterns with."""
 
-UNTRAINED: Mapping[str, Mapping[str, Any]] = {"yolov3": {"input_size": 64}, "yolov3_tiny": {"input_size": 64}}
-"""Options of hrkit's own detectors where no weights are at hand: as initialised they see as little in small frames."""
+UNTRAINED: Mapping[str, Mapping[str, int]] = {"yolov3": {"input_size": 64}, "yolov3_tiny": {"input_size": 64}}
+"""Options of hrkit's own detectors without weights: with random values, small frames do as well."""
 
 
 @frozen(eq=False)
@@ -45,30 +45,41 @@ class Part:
     kind: str
     """One of `registry.KINDS`."""
     name: str
-    """In full, where it stands for a pattern."""
+    """The full name, also if a pattern is registered."""
     entry: Registered
     path: str | None = None
-    """Of a dataset."""
+    """For a dataset."""
 
     @property
     def title(self) -> str:
-        """As "detector yolov3"."""
+        """Such as "detector yolov3"."""
         return f"{self.kind if self.kind == 'weights' else self.kind.removesuffix('s')} {self.name}"
+
+    @property
+    def own(self) -> bool:
+        return self.entry.plugin.startswith(f"{OWN}.")
+
+    @property
+    def builder(self) -> Callable[..., Any]:
+        return Registry(self.kind).builder(self.name)
+
+    def not_built(self, error: BaseException, advice: str = "") -> Finding:
+        return Finding(self.title, "it is built", "wrong", raised(error), advice)
 
 
 def check_plugin(name: str, parts: Sequence[str] = ()) -> list[Finding]:
     """What is wrong with the parts of a plugin; an empty list if nothing is.
 
-    `name` is the plugin's, its distribution's, or "hrkit" for hrkit's own parts. `parts` are the names of some of them
-    (none: all): a full name where a pattern is registered, `NAME:PATH` for a dataset. What cannot be built without such
-    a name is left out. Detectors have their default weights where these are at hand, and are else as initialised.
-    Raises `UnknownNameError` for names that are not there.
+    `name` is the plugin's, its distribution's, or "hrkit" for hrkit's own parts. `parts` names some of them (none: all
+    are checked): a full name if a pattern is registered, `NAME:PATH` for a dataset. Parts that cannot be built without
+    such a name are left out. Detectors have their default weights if these are at hand, and random values otherwise.
+    Raises `UnknownNameError` for unknown names.
     """
     return wrong(examine_plugin(name, parts))
 
 
 def examine_plugin(name: str, parts: Sequence[str] = ()) -> Iterator[Finding]:
-    """As `check_plugin`, with what is right and what was not judged too, each as soon as it is known."""
+    """As `check_plugin`, but every finding, each as soon as it is known."""
     plugins = _plugins(name)
     for kind in KINDS:
         try:
@@ -81,49 +92,40 @@ def examine_plugin(name: str, parts: Sequence[str] = ()) -> Iterator[Finding]:
             yield Finding(f"plugin {plugin}", "it loads", "wrong", raised(failure))
     found = list(_registered(plugins))
     for part in [part for text in parts for part in _named(name, text, found)] or found:
-        yield from _examine(part)
-
-
-def _examine(part: Part) -> Iterator[Finding]:
-    try:
-        yield from _pattern(part) if "*" in part.name else EXAMINE[part.kind](part)
-    except (Exception, SystemExit) as error:  # a stranger's code: whatever it raises is a finding, and others follow
-        yield Finding(part.title, "it is built", "wrong", raised(error))
+        try:
+            yield from _examine(part)
+        except (Exception, SystemExit) as error:  # code of others may raise anything, and the next part follows
+            yield part.not_built(error)
 
 
 def _plugins(name: str) -> list[str]:
-    """The plugins that a name stands for; raises `UnknownNameError`."""
-    there = [*registry.plugins.names(), *registry.plugins.failed]
+    """The plugins that a name stands for. Raises `UnknownNameError` if there is none."""
+    there = list(dict.fromkeys([*registry.plugins.names(), *registry.plugins.failed]))
     brought_by = {plugin: version.split()[0] for plugin, version in registry.plugins.versions.items()}
-    own = [plugin for plugin in there if plugin.startswith(f"{OWN}.")]
-    meant = {
-        plugin: {plugin, _normal(brought_by.get(plugin, plugin)), *([OWN] if plugin in own else [])} for plugin in there
-    }
-    found = [plugin for plugin, names in meant.items() if name in names or _normal(name) in names]
+    if _normal(name) in (OWN, "hrkit-pose"):
+        return [plugin for plugin in there if plugin.startswith(f"{OWN}.")]
+    found = [plugin for plugin in there if {name, _normal(name)} & {plugin, _normal(brought_by.get(plugin, plugin))}]
     if not found:
         raise UnknownNameError("plugin", name, {OWN, *there, *brought_by.values()})
     return found
 
 
 def _normal(distribution: str) -> str:
-    """As the names of distributions are compared."""
+    """A name in the form in which distributions are compared."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _registered(plugins: Sequence[str]) -> Iterator[Part]:
     for kind in KINDS:
-        try:
-            entries = registry.plugins.collect(kind)
-        except PluginError:
-            continue
-        for name, entry in entries.items():
-            if entry.plugin in plugins:
-                own = entry.plugin.startswith(f"{OWN}.")
-                yield Part(kind, EXAMPLES.get(name, name) if own else name, entry)
+        with contextlib.suppress(PluginError):
+            for name, entry in registry.plugins.collect(kind).items():
+                if entry.plugin in plugins:
+                    part = Part(kind, name, entry)
+                    yield Part(kind, EXAMPLES.get(name, name), entry) if part.own else part
 
 
 def _named(plugin: str, text: str, parts: Sequence[Part]) -> list[Part]:
-    """What `text` names: parts as they are registered, by a full name for a pattern, or a dataset with its path."""
+    """The parts that `text` names: as they are registered, by a full name for a pattern, or a dataset with its path."""
     exact = [part for part in parts if part.name == text and "*" not in text]
     if exact:
         return exact
@@ -139,40 +141,34 @@ def _named(plugin: str, text: str, parts: Sequence[Part]) -> list[Part]:
     return found
 
 
-def _build(part: Part) -> Callable[..., Any]:
-    """The part's builder."""
-    return Registry(part.kind).builder(part.name)
-
-
-def _pattern(part: Part) -> Iterator[Finding]:
-    example = part.name.replace("*", "NAME")
-    yield Finding(part.title, "it is built", "not judged", f"it is a pattern; name one of its kind: --part {example}")
+def _examine(part: Part) -> Iterator[Finding]:
+    if "*" in part.name:
+        example = part.name.replace("*", "NAME")
+        reason = f"it is a pattern; name one of its kind: --part {example}"
+        yield Finding(part.title, "it is built", "not judged", reason)
+    else:
+        yield from EXAMINE[part.kind](part)
 
 
 def _examine_backbone(part: Part) -> Iterator[Finding]:
     try:
-        backbone = _seeded(_build(part))
+        backbone = _seeded(part.builder)
     except Exception as error:
-        yield Finding(part.title, "it is built", "wrong", raised(error), "a builder of backbones takes no arguments")
-        return
-    yield from examine_backbone(backbone, part=part.title)
+        yield part.not_built(error, "a builder of backbones takes no arguments")
+    else:
+        yield from examine_backbone(backbone, part=part.title)
 
 
 def _examine_detector(part: Part) -> Iterator[Finding]:
-    yield from examine_detector_builder(_build(part), part=part.title)
-    weights = _weights_at_hand(part.name)
-    options = {} if weights or not part.entry.plugin.startswith(f"{OWN}.") else UNTRAINED.get(part.name, {})
+    yield from builders.DETECTOR.examine(part.builder, part=part.title)
+    name = _weights_at_hand(part.name)
+    options = UNTRAINED.get(part.name, {}) if part.own and not name else {}
 
-    def build(**settings: Any) -> Any:
-        return _seeded(lambda: create_detector(part.name, weights=weights, **options, **settings))
+    def build(**settings: float) -> Any:
+        return _seeded(create_detector, part.name, weights=name, **options, **settings)
 
-    try:
-        detector = build()
-    except Exception as error:
-        yield Finding(part.title, "it is built", "wrong", raised(error))
-        return
-    yield from examine_detector(detector, trained=weights is not None, part=part.title)
-    yield from examine_threshold(lambda threshold: build(threshold=threshold), part=part.title)
+    yield from examine_detector(build(), trained=name is not None, part=part.title)
+    yield from builders.THRESHOLD.examine(build, part=part.title)
 
 
 def _weights_at_hand(detector: str) -> str | None:
@@ -183,31 +179,25 @@ def _weights_at_hand(detector: str) -> str | None:
     return entry.name if catalogue.is_cached(entry) else None
 
 
-def _seeded(build: Callable[[], Any]) -> Any:
-    """What `build` makes, the same at every run."""
+def _seeded(build: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Calls `build` so that random values are the same in every run."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build()
+        return build(*arguments, **options)
 
 
 def _examine_head(part: Part) -> Iterator[Finding]:
-    channels, strides = CHANNELS, STRIDES
-    if part.name in registry.backbones.names():  # a head that goes with one backbone has its name
+    features = {}
+    if part.name in registry.backbones.names():  # a head made for one backbone has its name
         backbone = registry.backbones.build(part.name)
-        channels, strides = tuple(backbone.channels), tuple(backbone.strides)
-    build = _build(part)
-    yield from examine_head(
-        lambda **options: _seeded(lambda: build(**options)), channels=channels, strides=strides, part=part.title
-    )
-
-
-def _examine_decoder(part: Part) -> Iterator[Finding]:
-    yield from examine_decoder(_build(part), part=part.title)
+        features = {"channels": tuple(backbone.channels), "strides": tuple(backbone.strides)}
+    build = part.builder
+    yield from examine_head(lambda **options: _seeded(build, **options), part=part.title, **features)
 
 
 def _examine_dataset(part: Part) -> Iterator[Finding]:
-    build = _build(part)
-    yield from examine_dataset_builder(build, part=part.title)
+    build = part.builder
+    yield from builders.DATASET.examine(build, part=part.title)
     place = [] if part.path is None else [part.path]
     for split in ("train", "val"):
         try:
@@ -222,35 +212,22 @@ def _examine_dataset(part: Part) -> Iterator[Finding]:
         reason = f"it wants a path; name a place: --part {part.name}:PATH"
         yield Finding(part.title, "it is built", "not judged", reason)
     else:
-        yield Finding(part.title, "it is built", "wrong", raised(problem), "take a path, if any, and split by keyword")
+        yield part.not_built(problem, "take a path, if any, and split by keyword")
 
 
 def _examine_runtime(part: Part) -> Iterator[Finding]:
-    own = part.entry.plugin.startswith(f"{OWN}.")
-    needs = PACKAGES.get(part.name.partition(":")[0], ()) if own else ()
-    yield from examine_runtime(_build(part), needs=needs, part=part.title)
-
-
-def _examine_engine(part: Part) -> Iterator[Finding]:
-    yield from examine_engine(_build(part), part=part.title)
-
-
-def _examine_command(part: Part) -> Iterator[Finding]:
-    yield from examine_command(part.entry.value, part=part.title)
-
-
-def _examine_weights(part: Part) -> Iterator[Finding]:
-    yield from examine_weights(part.entry.value, part=part.title)
+    needs = PACKAGES.get(part.name.partition(":")[0], ()) if part.own else ()
+    yield from examine_runtime(part.builder, needs=needs, part=part.title)
 
 
 EXAMINE: Mapping[str, Callable[[Part], Iterator[Finding]]] = {
     "backbones": _examine_backbone,
     "detectors": _examine_detector,
     "heads": _examine_head,
-    "decoders": _examine_decoder,
+    "decoders": lambda part: examine_decoder(part.builder, part=part.title),
     "datasets": _examine_dataset,
     "runtimes": _examine_runtime,
-    "weights": _examine_weights,
-    "engines": _examine_engine,
-    "commands": _examine_command,
+    "weights": lambda part: examine_weights(part.entry.value, part=part.title),
+    "engines": lambda part: examine_engine(part.builder, part=part.title),
+    "commands": lambda part: examine_command(part.entry.value, part=part.title),
 }

@@ -1,34 +1,33 @@
-"""What a check says: findings, and how they are made and shown."""
+"""Findings: what checks say about a part, how they are made and shown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Any, Literal  # Any: a part may be of any type before it is checked
 
 from attrs import field, frozen
 
 from hrkit.errors import one_line
 
 Verdict = Literal["ok", "wrong", "not judged"]
-Trial = TypeVar("Trial")
 
 
 class Wrong(Exception):  # noqa: N818
-    """A check found something wrong; the message is what."""
+    """A check found something wrong; the message says what."""
 
 
 class NotJudged(Exception):  # noqa: N818
-    """A check had nothing to judge; the message is why."""
+    """A check had nothing to judge; the message says why."""
 
 
 @frozen(repr=False)
 class Finding:
-    """What one check of one part came to."""
+    """The result of one check of one part."""
 
     part: str
-    """As "detector backdrop"."""
+    """Such as "detector backdrop"."""
     check: str
-    """What was looked at, in words."""
+    """What was checked, in words."""
     verdict: Verdict
     problem: str = ""
     """What was wrong, or why nothing could be judged."""
@@ -43,45 +42,64 @@ class Finding:
 
 
 @frozen
-class Check(Generic[Trial]):
-    """One thing to look at: `run(trial)` raises `Wrong`, `NotJudged`, or whatever the part itself raises."""
+class Check:
+    """One thing to check: `run` raises `Wrong`, `NotJudged`, or whatever the part itself raises."""
 
     name: str
-    run: Callable[[Trial], None]
+    run: Callable[[Any], None]
     advice: str
     vital: bool = field(default=False, kw_only=True)
-    """Whether the checks that follow have nothing to look at where this one fails."""
+    """Whether the checks after it are pointless if it fails."""
 
 
-def examine(part: str, trial: Trial, checks: Iterable[Check[Trial]]) -> Iterator[Finding]:
-    """One finding a check, in order, each as soon as it is there; none after a vital check that failed."""
-    for check in checks:
-        try:
-            check.run(trial)
-        except NotJudged as reason:
-            yield Finding(part, check.name, "not judged", str(reason))
-        except Wrong as problem:
-            yield Finding(part, check.name, "wrong", str(problem), check.advice)
-        except (Exception, SystemExit) as error:  # a stranger's code: whatever it raises is a finding
-            yield Finding(part, check.name, "wrong", raised(error), check.advice)
-        else:
-            yield Finding(part, check.name, "ok")
-            continue
-        if check.vital:
-            return
+def _itself(given: Any) -> Any:
+    return given
+
+
+@frozen
+class Contract:
+    """What a hook asks for, as checks of one kind of part.
+
+    `check` and `examine` take the part, the options that `trial` takes, and `part`, its name in findings.
+    """
+
+    kind: str
+    checks: Sequence[Check]
+    trial: Callable[..., Any] = _itself
+    """Makes what the checks are run with from the part and options."""
+
+    def examine(self, given: Any, *, part: str = "", **options: Any) -> Iterator[Finding]:
+        """One finding per check, in order, each as soon as it is known; none after a vital check that failed."""
+        part, trial = part or self.kind, self.trial(given, **options)
+        for check in self.checks:
+            try:
+                check.run(trial)
+            except NotJudged as reason:
+                yield Finding(part, check.name, "not judged", str(reason))
+            except (Exception, SystemExit) as error:  # code of others may raise anything
+                problem = str(error) if isinstance(error, Wrong) else raised(error)
+                yield Finding(part, check.name, "wrong", problem, check.advice)
+            else:
+                yield Finding(part, check.name, "ok")
+                continue
+            if check.vital:
+                return
+
+    def check(self, given: Any, *, part: str = "", **options: Any) -> list[Finding]:
+        """The findings of what is wrong; an empty list if nothing is."""
+        return wrong(self.examine(given, part=part, **options))
 
 
 def wrong(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that found something wrong."""
+    """The findings of something wrong."""
     return [finding for finding in findings if finding.verdict == "wrong"]
 
 
 def describe(findings: Sequence[Finding]) -> str:
-    """One line a finding, for people: `assert not findings, describe(findings)`."""
+    """One line per finding, for people: `assert not findings, describe(findings)`."""
     return "\n".join(f"{finding.part}: {finding}" for finding in findings)
 
 
 def raised(error: BaseException) -> str:
-    """In words: that a part raised `error`."""
-    text = one_line(error)
-    return f"raises {type(error).__name__}: {text[:300]}"
+    """Says that a part raised `error`."""
+    return f"raises {type(error).__name__}: {one_line(error)[:300]}"

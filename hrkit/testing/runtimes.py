@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any  # the builder under test may build anything
 
 import torch
 from attrs import field, frozen
@@ -12,34 +12,18 @@ from torch import Tensor, nn
 
 from hrkit.testing import modules
 from hrkit.testing.builders import ONE_LINE, refusal
-from hrkit.testing.report import Check, Finding, NotJudged, Wrong, examine, wrong
+from hrkit.testing.report import Check, Contract, NotJudged, Wrong
 
-PRECISIONS = {"float32": 1e-3, "auto": 0.05, "bfloat16": 0.05}
-"""How far from PyTorch's float32 a result may be, as a share of the largest value, by precision. The first that can be
-built is looked at in full."""
+TOLERANCES = {"float32": 1e-3, "auto": 0.05, "bfloat16": 0.05}
+"""By precision: how far a result may be from PyTorch's float32, as a share of the largest value. All checks look at the
+first precision that can be built."""
 
 SIZE = (64, 48)
 """(height, width) of the inputs, px."""
 
 
-def check_runtime(build: Callable[..., Any], *, needs: Sequence[str] = (), part: str = "runtime") -> list[Finding]:
-    """What is wrong with a builder of runtimes; an empty list if nothing is.
-
-    `build` is called with `network`, `example` and `precision`; the network is a small one of convolutions. `needs` are
-    the modules that it cannot do without, by the names they are imported by. `part` is what findings call it.
-    """
-    return wrong(examine_runtime(build, needs=needs, part=part))
-
-
-def examine_runtime(
-    build: Callable[..., Any], *, needs: Sequence[str] = (), part: str = "runtime"
-) -> Iterator[Finding]:
-    """As `check_runtime`, with what is right too, each as soon as it is known."""
-    yield from examine(part, _Trial(build, tuple(needs)), CHECKS)
-
-
 class _Network(nn.Module):
-    """(N,3,H,W) -> (N,17,H/4,W/4), with values of about 1: what runtimes fold and fuse is in it."""
+    """(N,3,H,W) -> (N,17,H/4,W/4), with values of about 1, and layers that runtimes fold and fuse."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,10 +46,10 @@ class _Network(nn.Module):
 
 @frozen(eq=False)
 class _Trial:
-    """A runtime's builder, what it built by precision, and the networks that it was lent, all alike."""
+    """A builder of runtimes, what it built by precision, and the networks that it received, all alike."""
 
     build: Callable[..., Any]
-    needs: tuple[str, ...]
+    needs: Sequence[str] = ()
     built: dict[str, Any] = field(factory=dict)
     lent: list[nn.Module] = field(factory=list)
 
@@ -78,24 +62,21 @@ class _Trial:
 
     def call(self, module: Any, given: list[Tensor]) -> list[Tensor]:
         with torch.inference_mode():
-            result = module(*given)
-        if not torch.is_tensor(result):
-            raise Wrong(f"it makes {type(result).__name__}, not a tensor")
-        return [result]
+            return [modules.tensor(module(*given))]
 
-    def attempt(self, precision: str, without: str = "") -> str | None:
-        """Builds it; what it says where it does not want to."""
+    def attempt(self, precision: str, given: str) -> str | None:
+        """Builds the runtime; the message if it refuses."""
+        self.lent.append(_Network())
+        network, example = self.lent[-1], torch.zeros(1, 3, *SIZE)
 
         def make() -> None:
-            example = torch.zeros(1, 3, *SIZE)
-            self.built[precision] = self.build(network=self.lent[-1], example=example, precision=precision)
+            self.built[precision] = self.build(network=network, example=example, precision=precision)
 
-        self.lent.append(_Network())
-        return refusal(make, without or f"the precision {precision!r}")
+        return refusal(make, given)
 
 
 def _builds(trial: _Trial) -> None:
-    refusals = [trial.attempt(precision) for precision in PRECISIONS]
+    refusals = [trial.attempt(precision, f"the precision {precision!r}") for precision in TOLERANCES]
     if not trial.built:
         raise NotJudged(f"it cannot be built here: {refusals[0]}")
     for module in trial.built.values():
@@ -113,14 +94,14 @@ def _same(trial: _Trial) -> None:
                 if found[0].dtype != torch.float32:
                     raise Wrong(f"in {precision} it makes {found[0].dtype}")
                 when = f"by PyTorch and here, {people} in a batch, {precision}"
-                modules.same(wanted, found, when, PRECISIONS[precision])
+                modules.same(wanted, found, when, TOLERANCES[precision])
 
 
 def _results_stay(trial: _Trial) -> None:
     first = trial.call(trial.module, trial.given(2))
     before = [result.clone() for result in first]
     trial.call(trial.module, trial.given(2, seed=1))
-    modules.same(before, first, "of one batch, before and after the next is computed")
+    modules.same(before, first, "a result, before and after the next is computed")
 
 
 def _network_stays(trial: _Trial) -> None:
@@ -131,33 +112,42 @@ def _network_stays(trial: _Trial) -> None:
         after = network.state_dict()
         for name, values in before.items():
             if name not in after or after[name].dtype != values.dtype or not torch.equal(after[name], values):
-                raise Wrong(f"its {name} is another afterwards")
+                raise Wrong(f"the network's {name} is changed")
 
 
 def _missing(trial: _Trial) -> None:
     if not trial.needs:
-        raise NotJudged("not known what it needs; name modules: check_runtime(build, needs=[...])")
+        raise NotJudged("the modules it needs are not known: check_runtime(build, needs=[...])")
+    missing = ", ".join(trial.needs)
     there = {name: sys.modules[name] for name in trial.needs if name in sys.modules}
-    sys.modules.update(dict.fromkeys(trial.needs))  # type: ignore[arg-type]  # None: cannot be imported
+    sys.modules.update(dict.fromkeys(trial.needs))  # type: ignore[arg-type]  # None makes an import fail
     try:
-        said = trial.attempt("auto", f"no {', '.join(trial.needs)}")
+        said = trial.attempt("auto", f"no {missing}")
     finally:
         for name in trial.needs:
-            sys.modules.pop(name, None)
+            del sys.modules[name]
         sys.modules.update(there)
     if said is None:
-        raise NotJudged(f"it is built without {', '.join(trial.needs)} too")
+        raise NotJudged(f"it is built without {missing} too")
 
 
-CHECKS: tuple[Check[_Trial], ...] = (
-    Check("it is built", _builds, f"build a torch.nn.Module; where that cannot be, {ONE_LINE}", vital=True),
-    Check("it gives what the network gives", _same, "take any N and memory format; make float32", vital=True),
-    Check("finite float32", modules.finite, "make float32 of float32, and nothing that is NaN"),
-    Check("nobody", modules.nobody, "0 people are an ordinary batch"),
-    Check("images are not modified", modules.not_modified, "let no in-place operation touch what is given"),
-    Check("same result twice", modules.twice, "keep nothing between calls, and nothing by chance"),
-    Check("results stay", _results_stay, "give each result memory of its own"),
-    Check("a batch is its people alone", modules.batch, "let no person depend on the others"),
-    Check("the network stays as it is", _network_stays, "work on a copy of the network"),
-    Check("what it needs is missing", _missing, ONE_LINE),
+CONTRACT = Contract(
+    "runtime",
+    (
+        Check("it is built", _builds, f"build a torch.nn.Module; if that is impossible, {ONE_LINE}", vital=True),
+        Check("it gives what the network gives", _same, "take any N and memory format; make float32", vital=True),
+        *modules.RESULTS,
+        Check("results stay", _results_stay, "give each result memory of its own"),
+        Check("the network stays as it is", _network_stays, "work on a copy of the network"),
+        Check("what it needs is missing", _missing, ONE_LINE),
+    ),
+    _Trial,
 )
+
+check_runtime = CONTRACT.check
+"""`check_runtime(build, *, needs=(), part="runtime")`: what is wrong with a builder of runtimes.
+
+`build` is called with `network`, a small one of convolutions, `example` and `precision`. `needs` names the modules that
+the runtime imports and cannot do without.
+"""
+examine_runtime = CONTRACT.examine

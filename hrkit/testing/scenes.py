@@ -1,4 +1,4 @@
-"""Frames to look at: a photo with two people, a painted person, noise, nobody, and sizes that nobody thinks of."""
+"""Frames to look at: a photo with two people, a painted person, noise, nobody, and awkward sizes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hrkit.structures import Frame
 from hrkit.synthetic import paint_people
 
 PHOTO = Path(__file__).parents[1] / "assets" / "basketball.jpg"
-"""640x480, two people playing ball; NOTICE says whose."""
+"""640x480, two people playing ball; see NOTICE for its source."""
 
 PHOTO_PEOPLE = np.array([[37, 80, 160, 480], [435, 22, 640, 480]], np.float32)
-"""(2,4) xyxy, frame px of `photo()`: by eye."""
+"""(2,4) xyxy, frame px of `photo()`, measured by eye."""
 
 
 def photo() -> Frame:
@@ -29,21 +29,20 @@ def player() -> Frame:
 
 
 def painted() -> Frame:
-    """(240,320,3) BGR: one painted person on black, wider and higher than the way to the upper left corner."""
+    """(240,320,3) BGR: one painted person on black, wider and higher than their distance from the upper left corner."""
     joints = np.array([[k % 3 / 2, k // 3 / 5] for k in range(17)])
     return paint_people((240, 320), [joints * [110, 130] + [30, 40]], radius=4)
 
 
 def noise(height: int, width: int, seed: int = 0) -> Frame:
-    """(height,width,3): every value by chance."""
+    """(height,width,3): random values."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def nobody() -> dict[str, Frame]:
-    """Frames without anything in them, by name."""
-    return {
-        f"a frame all {name}": np.full((96, 128, 3), grey, np.uint8) for name, grey in (("black", 0), ("grey", 128))
-    }
+    """Empty frames, by name."""
+    greys = {"black": 0, "grey": 128}
+    return {f"a frame all {name}": np.full((96, 128, 3), grey, np.uint8) for name, grey in greys.items()}
 
 
 def awkward() -> dict[str, Frame]:
@@ -53,11 +52,11 @@ def awkward() -> dict[str, Frame]:
 
 
 def placed(frame: Frame, left: int, top: int, width: int, height: int) -> Frame:
-    """The frame with its corner at (left, top) of a larger one, whose rest repeats its border."""
+    """The frame with its corner at (left, top) of a larger one, whose rest repeats the frame's border."""
     below, right = height - top - frame.shape[0], width - left - frame.shape[1]
     return cv2.copyMakeBorder(frame, top, below, left, right, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
 
 
 def twice_as_large(frame: Frame) -> Frame:
-    """Every pixel four times."""
+    """Each pixel repeated twice in both directions."""
     return np.ascontiguousarray(frame.repeat(2, axis=0).repeat(2, axis=1))

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeVar  # Any: what sys.settrace passes
 
 Result = TypeVar("Result")
 
@@ -16,10 +16,10 @@ PATIENCE = 0.1
 
 
 def side_by_side(calls: Sequence[Callable[[], Result]]) -> list[Result]:
-    """What each call gives when all run at once; raises what the first that fails raises.
+    """The results of calls that all run at once. Raises what the first failing call raises.
 
-    Left to themselves, threads rarely meet in the few lines where they could harm each other. Here each runs a line and
-    lets the next go ahead, so that what can go wrong does.
+    Left alone, threads rarely meet in the few lines where they could harm each other. Here each thread runs one line
+    and lets the next go ahead, so that such lines do meet.
     """
     turns = _Turns()
     start = threading.Barrier(len(calls))
@@ -44,7 +44,7 @@ def side_by_side(calls: Sequence[Callable[[], Result]]) -> list[Result]:
 
 
 class _Turns:
-    """Whose turn it is among the threads that are at their lines."""
+    """Whose turn it is among the threads that are between two lines."""
 
     def __init__(self) -> None:
         self._there: list[int] = []
@@ -63,14 +63,14 @@ class _Turns:
                 self._there.remove(me)
 
     def pass_on(self) -> None:
-        """Lets the next go ahead, and waits for one's own turn."""
+        """Lets the next thread go ahead, and waits for the turn of this one."""
         me = threading.get_ident()
         with self._condition:
             if me not in self._there:
                 self._there.append(me)
             self._give_to_the_next(me)
             if not self._condition.wait_for(lambda: self._turn == me, PATIENCE):
-                self._there = [one for one in self._there if one != self._turn]  # until it is at a line again
+                self._there = [one for one in self._there if one != self._turn]  # until it reaches a line again
                 self._turn = me
 
     def _give_to_the_next(self, me: int) -> None:

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from hrkit import registry
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import create_pose_model
-from hrkit.testing.report import Check, Finding, NotJudged, Wrong, examine, wrong
+from hrkit.testing.report import Check, Contract, NotJudged, Wrong
 from hrkit.weights import catalogue
 from hrkit.weights.catalogue import WeightsEntry
 from hrkit.weights.downloads import digest
 
 
-def check_weights(entry: Any, *, part: str = "weights") -> list[Finding]:
-    """What is wrong with a `hrkit.weights.catalogue.WeightsEntry`; an empty list if nothing is.
-
-    Nothing is downloaded; a file that the plugin carries is loaded. `part` is what findings call it.
-    """
-    return wrong(examine_weights(entry, part=part))
-
-
-def examine_weights(entry: Any, *, part: str = "weights") -> Iterator[Finding]:
-    """As `check_weights`, with what is right too, each as soon as it is known."""
-    yield from examine(part, entry, CHECKS)
-
-
-def _is_an_entry(entry: Any) -> None:
+def _is_an_entry(entry: object) -> None:
     if not isinstance(entry, WeightsEntry):
         raise Wrong(f"{type(entry).__name__} is no WeightsEntry")
 
@@ -35,18 +19,18 @@ def _is_an_entry(entry: Any) -> None:
 def _model(entry: WeightsEntry) -> None:
     names = registry.detectors if entry.kind == "detector" else registry.backbones
     if entry.model not in names:
-        raise Wrong(f"nobody registered the {names.kind.removesuffix('s')} {entry.model!r}")
+        raise Wrong(f"the {names.kind.removesuffix('s')} {entry.model!r} is not registered")
     if entry.kind != "pose":
         return
     if entry.head is not None and entry.head not in registry.heads:
-        raise Wrong(f"nobody registered the head {entry.head!r}")
+        raise Wrong(f"the head {entry.head!r} is not registered")
     if entry.codec not in registry.decoders:
-        raise Wrong(f"nobody registered the decoder {entry.codec!r}")
+        raise Wrong(f"the decoder {entry.codec!r} is not registered")
 
 
 def _checksum(entry: WeightsEntry) -> None:
     if entry.file is None and not entry.checksum:
-        raise NotJudged("it has none: what is downloaded cannot be checked; give one if the publisher does")
+        raise NotJudged("it has none, so a download cannot be checked; give one if the publisher does")
     if entry.file is None or not entry.file.is_file():
         return
     size = entry.file.stat().st_size
@@ -61,7 +45,7 @@ def _checksum(entry: WeightsEntry) -> None:
 
 def _loads(entry: WeightsEntry) -> None:
     if entry.file is None:
-        raise NotJudged("nothing is downloaded for this")
+        raise NotJudged("the kit downloads nothing")
     if not catalogue.cache_path(entry).is_file():
         raise Wrong(f"{entry.file} is not there")
     if entry.kind == "detector":
@@ -72,9 +56,19 @@ def _loads(entry: WeightsEntry) -> None:
         create_pose_model(entry.model, backbone_weights=entry.name)
 
 
-CHECKS: tuple[Check[Any], ...] = (
-    Check("it is a weights entry", _is_an_entry, "give hrkit.weights.catalogue.WeightsEntry objects", vital=True),
-    Check("its names are registered", _model, "name a model, head and decoder that hrkit or the plugin registers"),
-    Check("checksum", _checksum, "give the sha256 of the file, and its bytes as size"),
-    Check("the carried file loads", _loads, "ship the file as package data; it must fit the network exactly"),
+CONTRACT = Contract(
+    "weights",
+    (
+        Check("it is a weights entry", _is_an_entry, "give hrkit.weights.catalogue.WeightsEntry objects", vital=True),
+        Check("its names are registered", _model, "name a model, head and decoder that hrkit or the plugin registers"),
+        Check("checksum", _checksum, "give the sha256 of the file, and its bytes as size"),
+        Check("the carried file loads", _loads, "ship the file as package data; it must fit the network exactly"),
+    ),
 )
+
+check_weights = CONTRACT.check
+"""`check_weights(entry, *, part="weights")`: what is wrong with a `hrkit.weights.catalogue.WeightsEntry`.
+
+Nothing is downloaded; a file that the plugin carries is loaded.
+"""
+examine_weights = CONTRACT.examine

@@ -132,7 +132,7 @@ FAULTS = {
     HalfResults: SAME,
     Lists: SAME,
     NobodyThere: "nobody",
-    InPlace: "images are not modified",
+    InPlace: "inputs are not modified",
     OneBuffer: "results stay",
     TakesTheNetwork: STAYS,
     Trains: STAYS,
