@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from hrkit.version import __version__
 
 if TYPE_CHECKING:
     from hrkit.errors import HrkitError
@@ -62,6 +62,7 @@ _MOVED = {
     "bottom_up": "pose_model",
     "bulk": "extraction.many_inputs",
     "config": "training.config",
+    "distributed": "runtimes.distributed",
     "detected_boxes": "evaluation.detected_boxes",
     "following": "tracking.follower",
     "inputs": "extraction.inputs",

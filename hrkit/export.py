@@ -15,7 +15,6 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from hrkit import __version__
 from hrkit.datasets.augmentation import PersonCrops
 from hrkit.datasets.base import KeypointDataset
 from hrkit.detectors.base import Detector
@@ -25,6 +24,7 @@ from hrkit.pose_model import PoseModel
 from hrkit.runtimes.conversion import INPUT, quantise, require, to_onnx, to_openvino, to_program
 from hrkit.runtimes.onnx_runtime import OnnxNetwork
 from hrkit.runtimes.openvino_runtime import OpenvinoNetwork
+from hrkit.version import __version__
 
 TOLERANCE = 1e-3
 """How far an exported network may be from PyTorch."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar, overload
 
 import numpy as np
-import torch
 from attrs import frozen
 from numpy.typing import ArrayLike
 
@@ -19,7 +17,7 @@ from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.profiling import section
 from hrkit.registry import decoders, detectors
 from hrkit.runtimes.devices import Replicas, check_precision, parse_devices
-from hrkit.runtimes.prepare import check_runtime
+from hrkit.runtimes.prepare import check_runtime, prepared
 from hrkit.structures import Detections, Frame, Poses, check_boxes
 from hrkit.weights import catalogue
 
@@ -84,11 +82,11 @@ class Pipeline:
         self.codec = pose_model.create_codec(decoder)
         self.flip_test = flip_test
         self.max_batch_size = max_batch_size
-        self._pose = Replicas(lambda one: pose_model.prepared(one, precision, runtime), devices)
-        own = "auto" if ":" in runtime else runtime  # an exported file replaces the pose network only
-        self._detect = (
-            None if detector is None else Replicas(lambda one: _prepared(detector, one, precision, own), devices)
-        )
+        self._pose = Replicas(lambda one: prepared(pose_model, one, precision, runtime), devices)
+        self._detect = None
+        if detector is not None:
+            own = "auto" if ":" in runtime else runtime  # an exported file replaces the pose network only
+            self._detect = Replicas(lambda one: prepared(detector, one, precision, own), devices)
 
     @classmethod
     def from_names(
@@ -341,13 +339,6 @@ def _as_frames(images: Sequence[ImageSource]) -> list[Frame]:
 def _check_needs_detector(pose_model: PoseModel) -> None:
     if not pose_model.needs_boxes:
         raise HrkitError(f"{pose_model.describe()} finds people by itself; leave the detector out")
-
-
-def _prepared(detector: Detector, device: torch.device, precision: str, runtime: str) -> Detector:
-    """The detector made fast, if it can be; a module is at least copied to the device, any other object is kept."""
-    if hasattr(detector, "prepared"):
-        return detector.prepared(device, precision, runtime)
-    return copy.deepcopy(detector).eval().to(device) if isinstance(detector, torch.nn.Module) else detector
 
 
 def _share(count: int, devices: int) -> int:

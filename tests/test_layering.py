@@ -13,10 +13,10 @@ PACKAGE = ROOT / "hrkit"
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/hrkit_*/__init__.py"))
 
 LAYERS = (
-    ("errors", "profiling"),
+    ("errors", "version", "profiling"),
     ("structures", "skeletons", "pose_spec", "geometry", "images", "files"),
     ("hookspecs", "registry"),
-    ("ops", "drawing", "video", "weights", "runtimes", "distributed", "synthetic", "warping"),
+    ("ops", "drawing", "video", "weights", "runtimes", "synthetic", "warping"),
     ("backbones", "heads", "detectors", "datasets"),
     ("pose_model", "tracking"),
     ("pipeline",),

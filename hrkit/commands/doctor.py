@@ -36,7 +36,7 @@ def command() -> None:
 
 
 def _packages(advice: list[str]) -> Iterator[tuple[str, str]]:
-    from hrkit import __version__
+    from hrkit.version import __version__
 
     yield "hrkit-pose", __version__
     yield "python", f"{platform.python_version()} on {platform.platform()}"

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from hrkit.datasets.base import KeypointDataset
     from hrkit.datasets.loading import DatasetSpec
-    from hrkit.distributed import World
     from hrkit.evaluation.coco import Evaluation
     from hrkit.pose_model import PoseModel
+    from hrkit.runtimes.distributed import World
 
 
 @click.command(
@@ -87,9 +87,9 @@ def command(
     """
     import torch
 
-    from hrkit.distributed import joined_world
     from hrkit.evaluation.report import Subject, check_folder, write_report
     from hrkit.runtimes.devices import check_precision
+    from hrkit.runtimes.distributed import joined_world
 
     check_precision(precision)
     with joined_world(torch.device("cpu")) as world:  # what ranks tell each other is not on a device
@@ -135,7 +135,7 @@ def command(
 
 def _say(line: str) -> None:
     """Prints it, on the first rank."""
-    from hrkit.distributed import current_world
+    from hrkit.runtimes.distributed import current_world
 
     if current_world().is_first:
         click.echo(line)

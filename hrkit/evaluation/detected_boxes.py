@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from hrkit.datasets.base import KeypointDataset, read_frame
 from hrkit.detectors.base import Detector
-from hrkit.distributed import current_world, gather_lists
 from hrkit.errors import DatasetError, PluginError
 from hrkit.files import read_json
 from hrkit.geometry import xywh_to_xyxy
+from hrkit.runtimes.distributed import current_world, gather_lists
 from hrkit.structures import Detections
 
 PERSON = 1

@@ -14,9 +14,9 @@ from hrkit import geometry
 from hrkit.datasets.augmentation import MARGIN, PersonCrops
 from hrkit.datasets.base import KeypointDataset, read_frame
 from hrkit.datasets.loading import batches_in_order, load_batches
-from hrkit.distributed import current_world, gather_lists
 from hrkit.pose_model import PoseModel
 from hrkit.profiling import network_seconds
+from hrkit.runtimes.distributed import current_world, gather_lists
 from hrkit.structures import Poses
 
 

@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hrkit import __version__
 from hrkit.errors import HrkitError, UnknownNameError
 from hrkit.extraction.part_file import FrameRows, Meta, plain, read_part
 from hrkit.files import atomic_path, plain_stem
 from hrkit.skeletons import coco17
+from hrkit.version import __version__
 
 Frames = Iterable[FrameRows]
 

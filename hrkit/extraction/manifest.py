@@ -19,10 +19,10 @@ from typing import BinaryIO
 from attrs import asdict, frozen
 from filelock import FileLock, Timeout
 
-from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
 from hrkit.extraction.part_file import Meta, as_json, difference
 from hrkit.files import atomic_path
+from hrkit.version import __version__
 
 FAILURES = "failures.csv"
 _HEADER = ("input", "reason")

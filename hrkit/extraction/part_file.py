@@ -25,9 +25,9 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
 from hrkit.structures import Poses
+from hrkit.version import __version__
 
 Meta = Mapping[str, Any]  # the values are those of JSON
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,8 @@ from hrkit.runtimes.folding import folded
 from hrkit.runtimes.precision import choose_precision
 
 logger = logging.getLogger("hrkit")
+
+Part = TypeVar("Part")
 
 OWN = ("auto", "eager")
 """Runtimes that are no more than what is done to the network here; all others are registered."""
@@ -54,6 +58,17 @@ def _made_fast(network: nn.Module, example: Tensor, device: torch.device, dtype:
 
 def _placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     return network.to(device, dtype).to(memory_format=torch.channels_last)
+
+
+def prepared(part: Part, device: torch.device, precision: str, runtime: str) -> Part:
+    """A pose model or detector made fast for `device` by its own `prepared`, if it has one.
+
+    Otherwise a module is copied to the device, and any other object is used as it is.
+    """
+    own: Callable[..., Part] | None = getattr(part, "prepared", None)
+    if own is not None:
+        return own(device, precision, runtime)
+    return copy.deepcopy(part).eval().to(device) if isinstance(part, nn.Module) else part
 
 
 def check_runtime(name: str) -> None:

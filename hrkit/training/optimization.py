@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hrkit.distributed import World
 from hrkit.errors import HrkitError
+from hrkit.runtimes.distributed import World
 from hrkit.training.config import TrainConfig
 
 

@@ -24,12 +24,12 @@ from tqdm import tqdm
 
 from hrkit.datasets.base import KeypointDataset, concatenate
 from hrkit.datasets.loading import DatasetSpec, epoch_batches, epoch_rows, load_batches
-from hrkit.distributed import World, any_rank, gather_lists, joined_world
 from hrkit.errors import HrkitError
 from hrkit.evaluation.coco import evaluate
 from hrkit.evaluation.pck import pck_heatmaps
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.runtimes.devices import parse_devices
+from hrkit.runtimes.distributed import World, any_rank, gather_lists, joined_world
 from hrkit.training.config import TrainConfig
 from hrkit.training.objective import objective_for, samples_for
 from hrkit.training.optimization import (

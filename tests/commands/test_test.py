@@ -161,7 +161,7 @@ def test_two_processes_give_the_report_of_one(tmp_path: Path) -> None:
     kinds = ("gt", "synthetic")
     commands = [_command(*common, "--boxes", boxes, "--output", tmp_path / f"two-{boxes}") for boxes in kinds]
     (tmp_path / "both.py").write_text(
-        "import torch\nfrom hrkit.cli import main\nfrom hrkit.distributed import joined_world\n"
+        "import torch\nfrom hrkit.cli import main\nfrom hrkit.runtimes.distributed import joined_world\n"
         'with joined_world(torch.device("cpu")):\n'
         f"    for command in {commands}:\n        main(command, standalone_mode=False)\n"
     )
