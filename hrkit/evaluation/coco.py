@@ -1,7 +1,8 @@
-"""AP of keypoints as COCO measures it, from predictions to figures.
+"""AP of keypoints as COCO measures it.
 
-`coco_results` makes COCO's result rows of predictions as the official HRNet code does (lib/dataset/coco.py: rescoring,
-OKS-NMS), `coco_ap` measures such rows against annotations with pycocotools. PCK and PCKh are in `metrics`.
+`coco_results` turns predictions into COCO's result rows as the official HRNet code does (lib/dataset/coco.py:
+rescoring, OKS-NMS). `coco_ap` measures such rows against annotations with pycocotools. `evaluate` runs a network and
+does both. PCK and PCKh are in `pck`.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ Suppression = Literal["oks", "soft-oks"] | None
 StrPath = str | os.PathLike[str]
 
 PICTURES_AT_ONCE = 8
-"""How many whole pictures go through a network together."""
+"""Largest number of whole pictures in a batch."""
 
 FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-"""What `coco_ap` measures, in pycocotools' order."""
+"""The figures of `coco_ap`, in pycocotools' order."""
 
 SIZES = ("small", "medium", "large")
-"""COCO's sizes of people: area up to 32^2, 96^2 px, and above."""
+"""COCO's sizes of people: areas up to 32^2 px, up to 96^2 px, and above."""
 
 _SUPPRESS = {"oks": ops.oks_nms, "soft-oks": ops.soft_oks_nms}
 
@@ -57,16 +58,19 @@ def coco_results(
     sigmas: ArrayLike | None = None,
     category_id: int = 1,
 ) -> list[dict[str, Any]]:
-    """Predictions as COCO's result rows: `image_id`, `category_id`, `keypoints` (3K numbers), `score`.
+    """COCO's result rows of N predictions: `image_id`, `category_id`, `keypoints` (3K numbers) and `score`.
 
     `image_ids` (N,); `keypoints` (N,K,3) x, y in frame px and score; `box_scores` (N,) of the detector, 1 for
-    ground-truth boxes; `areas` (N,) of the boxes as cropped (margin and aspect included), frame px squared. A person's
-    score becomes its box score times the mean of its keypoint scores above `score_threshold`, 0 if none is. Then
-    doubles within an image go: `"oks"` drops people of lower score with OKS above `nms_threshold`, `"soft-oks"` keeps
-    the 20 best an image, lowering scores only to choose, None keeps all. `sigmas` (K,) are COCO's if not given.
+    ground-truth boxes; `areas` (N,) of the crops (margin and aspect included) in frame px squared. `sigmas` (K,) are
+    COCO's by default.
 
-    Rows come image by image in the order in which images first appear, by falling score within one (as given for
-    None). As `evaluate` in lib/dataset/coco.py of the official HRNet code. Nobody is an empty list.
+    The score of a person is the box score times the mean of the keypoint scores above `score_threshold`, or 0 if none
+    is above. Then duplicates in an image are removed: `"oks"` drops people of lower score with an OKS above
+    `nms_threshold`; `"soft-oks"` keeps the 20 best people per image, and lowers scores only to choose them; None keeps
+    everybody.
+
+    Images are in the order of their first appearance, the rows of an image in the order of falling score (for None,
+    as given). This is `evaluate` in lib/dataset/coco.py of the official HRNet code.
 
     Raises `HrkitError` for shapes that do not fit, values that are not finite, or an unknown `nms`.
     """
@@ -81,11 +85,10 @@ def coco_results(
     if nms is not None and spread.shape != (poses.shape[1],):
         raise _sigmas_error(poses.shape[1], spread)
     scores = rescore(boxes, poses[..., 2], score_threshold)
-    kept = []
-    for rows in _rows_by_image(ids):
-        if nms is not None:
-            rows = rows[_SUPPRESS[nms](poses[rows], scores[rows], area[rows], nms_threshold, spread)]
-        kept.append(rows)
+    kept = _rows_by_image(ids)
+    if nms is not None:
+        suppress = _SUPPRESS[nms]
+        kept = [rows[suppress(poses[rows], scores[rows], area[rows], nms_threshold, spread)] for rows in kept]
     order = np.concatenate(kept)
     return _result_rows(ids[order], poses[order], scores[order], category_id)
 
@@ -93,15 +96,15 @@ def coco_results(
 def _result_rows(
     ids: NDArray[Any], poses: NDArray[np.float64], scores: NDArray[np.floating[Any]], category_id: int
 ) -> list[dict[str, Any]]:
-    columns = (ids.tolist(), [triples.ravel().tolist() for triples in poses], scores.tolist())
+    triples = poses.reshape(len(poses), -1)
     return [
-        {"image_id": image_id, "category_id": category_id, "keypoints": triples, "score": score}
-        for image_id, triples, score in zip(*columns, strict=True)
+        {"image_id": image_id, "category_id": category_id, "keypoints": keypoints, "score": score}
+        for image_id, keypoints, score in zip(ids.tolist(), triples.tolist(), scores.tolist(), strict=True)
     ]
 
 
 def rescore(box_scores: ArrayLike, keypoint_scores: ArrayLike, threshold: float = 0.2) -> NDArray[np.float64]:
-    """(N,) box scores times the mean of each person's (N,K) keypoint scores above `threshold`, 0 if none is."""
+    """(N,) box scores times the mean of each person's (N,K) keypoint scores above `threshold`, or 0."""
     points = np.asarray(keypoint_scores, np.float64)
     counted = points > threshold
     mean = np.where(counted, points, 0.0).sum(1) / np.maximum(counted.sum(1), 1)
@@ -110,18 +113,18 @@ def rescore(box_scores: ArrayLike, keypoint_scores: ArrayLike, threshold: float 
 
 @frozen(eq=False)
 class CocoMeasures:
-    """What COCO's evaluation finds; -1 says that there is nobody to measure on."""
+    """The measures of COCO's evaluation; -1 stands for nobody to measure on."""
 
     figures: dict[str, float]
-    """Its ten figures, as `coco_ap` gives them."""
+    """The ten figures of `coco_ap`."""
     ap_by_size: dict[str, float] = field(factory=lambda: dict.fromkeys(SIZES, 0.0))
-    """AP of people of `SIZES`; medium and large are APM and APL, small is what COCO leaves out of its table."""
+    """AP of people of each of `SIZES`. Medium and large are APM and APL; COCO's own table leaves out small."""
     thresholds: NDArray[np.float64] = field(factory=lambda: np.linspace(0.5, 0.95, 10))
-    """(T,) OKS above which a person is found."""
+    """(T,) OKS above which a person counts as found."""
     recall: NDArray[np.float64] = field(factory=lambda: np.linspace(0, 1, 101))
-    """(R,) points at which the precision is read."""
+    """(R,) points at which precision is read."""
     precision: NDArray[np.float64] = field(factory=lambda: np.zeros((10, 101)))
-    """(T,R), its mean over R is the AP at each threshold."""
+    """(T,R) precision; its mean over R is the AP at each threshold."""
 
 
 def coco_ap(
@@ -130,18 +133,18 @@ def coco_ap(
     *,
     sigmas: ArrayLike | None = None,
 ) -> dict[str, float]:
-    """COCO's ten figures, to the last digit those of pycocotools: AP, AP50, AP75, APM, APL and AR alike.
+    """COCO's ten figures, equal to those of pycocotools to the last digit: AP, AP50, AP75, APM, APL and AR alike.
 
-    `annotations` is a json in COCO's format, its content, or pycocotools' `COCO`; `results` are rows as `coco_results`
-    makes them, or a json of them. `sigmas` (K,) are COCO's if not given, and must be for another number of joints. M
-    and L are people of 32^2 to 96^2 px and above; -1 says that there is nobody of that size. Without results
-    everything is 0. Nothing that is given is changed.
+    `annotations` is a json in COCO's format, its content, or pycocotools' `COCO`; `results` are the rows of
+    `coco_results` or a json of them. Both are left unchanged. `sigmas` (K,) are COCO's by default and have to be given
+    for another number of joints. M and L are people of 32^2 to 96^2 px and above; -1 stands for nobody of that size.
+    Without results every figure is 0.
 
-    Missing `iscrowd` (0) and `num_keypoints` (counted) are filled in. Ids of annotations may start at 0, where
-    pycocotools by itself takes such a person for one never found.
+    A missing `iscrowd` counts as 0, a missing `num_keypoints` is counted. Annotation ids may start at 0; pycocotools
+    alone never counts such a person as found.
 
     Raises `HrkitError`, one line with place and count, for a file that cannot be read, annotations without area, box
-    or keypoints, and results of images, categories or skeletons that the annotations do not know.
+    or keypoints, and results with unknown images, unknown categories or another number of joints.
     """
     return coco_measures(annotations, results, sigmas=sigmas).figures
 
@@ -152,7 +155,7 @@ def coco_measures(
     *,
     sigmas: ArrayLike | None = None,
 ) -> CocoMeasures:
-    """The figures of `coco_ap`, with AP by size and the curves behind them. Takes and raises what `coco_ap` does."""
+    """The figures of `coco_ap` with AP by size and curves. Takes and raises the same as `coco_ap`."""
     from pycocotools.cocoeval import COCOeval
 
     content = _content(annotations)
@@ -166,7 +169,7 @@ def coco_measures(
         return CocoMeasures(dict.fromkeys(FIGURES, 0.0))
     with contextlib.redirect_stdout(io.StringIO()):
         truth = _as_coco(content)
-        # loadRes and COCOeval write into the rows they are given
+        # loadRes and COCOeval write into the rows
         measured = COCOeval(truth, truth.loadRes([dict(row) for row in rows]), "keypoints")
         if sigmas is not None:
             measured.params.kpt_oks_sigmas = spread
@@ -188,16 +191,16 @@ def coco_measures(
 
 @frozen(eq=False)
 class Evaluation:
-    """What `evaluate` found."""
+    """The outcome of `evaluate` or `evaluate_pckh`."""
 
     metrics: dict[str, float]
-    """The ten figures of `coco_ap`, or the rows of `metrics.pckh`."""
+    """The ten figures of `coco_ap`, or those of `pckh`."""
     results: list[dict[str, Any]]
     """COCO's result rows, rescored and suppressed."""
     predictions: Predictions
-    """Of every box, in the order of the rows of `boxed`."""
+    """One row per person of `boxed`."""
     boxed: KeypointDataset
-    """The pictures with the boxes that the network was given, or those around whom it found by itself."""
+    """The pictures with the boxes that the network was given, or those of the people that it found by itself."""
     measures: CocoMeasures | None = None
     """AP by size and curves; None for PCKh."""
 
@@ -216,39 +219,33 @@ def evaluate(
     workers: int = 2,
     progress: bool = True,
 ) -> Evaluation:
-    """Runs `model` on the boxes of `dataset`, with their scores, and measures AP against its annotations.
+    """Runs `model` on the boxes of `dataset` and measures AP against its annotations.
 
-    `annotated` are the people to measure against where `dataset` holds detected boxes: the same pictures as annotated.
-    A network that finds people by itself (`needs_boxes` False) sees the pictures of `dataset` alone. Its people and
-    their scores are measured as they are, neither rescored nor suppressed, as the official codes of such networks do.
-    With annotated boxes AP is about 2 points higher than with detected ones; say which when you quote it. Under
-    torchrun the ranks share the work and all get the result. Raises `HrkitError` as `coco_ap`, for annotations before
-    anything is run.
+    If `dataset` holds detected boxes, `annotated` are the same pictures with annotated people. AP with annotated boxes
+    is about 2 points higher than with detected ones, so say which it is when you quote it. A network that finds people
+    by itself (`needs_boxes` False) sees only the pictures of `dataset`; its people and scores are measured unchanged,
+    as the official codes of such networks do.
+
+    Under torchrun the ranks share the work and all get the result. Raises `HrkitError` as `coco_ap`; annotations are
+    checked before the network runs.
     """
     truth = _truth(dataset if annotated is None else annotated)
-    if not model.needs_boxes:
+    category = _keypoint_category(truth)
+    if model.needs_boxes:
+        how: dict[str, Any] = {"decoder": decoder, "flip_test": flip_test, "batch_size": batch_size}
+        rescoring = {"nms": nms, "nms_threshold": nms_threshold, "score_threshold": score_threshold}
+        boxed, predictions = dataset, predict_dataset(model, dataset, workers=workers, progress=progress, **how)
+        results = _rescored(model, dataset, predictions, category_id=category, **rescoring)
+    else:
         if decoder is not None:
-            model.create_codec(decoder)  # which refuses what is not its own
-        found, predictions = find_in_dataset(
-            model, dataset, flip_test=flip_test, batch_size=min(batch_size, PICTURES_AT_ONCE), progress=progress
+            model.create_codec(decoder)  # raises if the network has another
+        batch_size = min(batch_size, PICTURES_AT_ONCE)
+        boxed, predictions = find_in_dataset(
+            model, dataset, flip_test=flip_test, batch_size=batch_size, progress=progress
         )
-        ids = found.image_ids[found.image_index]
-        results = _result_rows(ids, predictions.keypoints, found.scores, _keypoint_category(truth))
-        measures = coco_measures(truth, results, sigmas=dataset.skeleton.sigmas)
-        return Evaluation(measures.figures, results, predictions, found, measures)
-    rescoring = {"nms": nms, "nms_threshold": nms_threshold, "score_threshold": score_threshold}
-    predictions, results = _predict(
-        model,
-        dataset,
-        {**rescoring, "category_id": _keypoint_category(truth)},
-        decoder=decoder,
-        flip_test=flip_test,
-        batch_size=batch_size,
-        workers=workers,
-        progress=progress,
-    )
+        results = _result_rows(boxed.image_ids[boxed.image_index], predictions.keypoints, boxed.scores, category)
     measures = coco_measures(truth, results, sigmas=dataset.skeleton.sigmas)
-    return Evaluation(measures.figures, results, predictions, dataset, measures)
+    return Evaluation(measures.figures, results, predictions, boxed, measures)
 
 
 def evaluate_pckh(
@@ -264,29 +261,23 @@ def evaluate_pckh(
 ) -> Evaluation:
     """Runs `model` on the boxes of MPII people and measures PCKh, in percent, against `truth` of the same rows.
 
-    Raises `HrkitError` as `metrics.pckh`.
+    Raises `HrkitError` as `pck.pckh`.
     """
-    predictions, results = _predict(
-        model,
-        dataset,
-        {"nms": None},
-        decoder=decoder,
-        flip_test=flip_test,
-        batch_size=batch_size,
-        workers=workers,
-        progress=progress,
-    )
+    how: dict[str, Any] = {"decoder": decoder, "flip_test": flip_test, "batch_size": batch_size}
+    predictions = predict_dataset(model, dataset, workers=workers, progress=progress, **how)
+    results = _rescored(model, dataset, predictions, nms=None)
     names = dataset.skeleton.keypoint_names
     figures = pckh(predictions.keypoints, truth.keypoints, truth.missing, truth.head_boxes, names)
     return Evaluation(figures, results, predictions, dataset)
 
 
-def _predict(
-    model: PoseModel, dataset: KeypointDataset, rescoring: Mapping[str, Any], **how: Any
-) -> tuple[Predictions, list[dict[str, Any]]]:
-    """What `predict_dataset` gives for `how`, and the result rows that `coco_results` makes of it by `rescoring`."""
-    predictions = predict_dataset(model, dataset, **how)
-    results = coco_results(
+def _rescored(
+    model: PoseModel,
+    dataset: KeypointDataset,
+    predictions: Predictions,
+    **rescoring: Any,  # those of coco_results
+) -> list[dict[str, Any]]:
+    return coco_results(
         dataset.image_ids[dataset.image_index],
         predictions.keypoints,
         dataset.scores,
@@ -294,11 +285,10 @@ def _predict(
         sigmas=dataset.skeleton.sigmas,
         **rescoring,
     )
-    return predictions, results
 
 
 def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:
-    """The people of a dataset in COCO's format, for datasets that do not come from such a file."""
+    """The people of a dataset in COCO's format."""
     triples = np.concatenate([dataset.keypoints, 2 * dataset.visible[..., None]], axis=2)
     boxes = xyxy_to_xywh(dataset.boxes)
     return {
@@ -306,7 +296,7 @@ def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:
         "categories": [{"id": 1, "name": "person", "keypoints": list(dataset.skeleton.keypoint_names)}],
         "annotations": [
             {
-                "id": number,
+                "id": row + 1,
                 "image_id": int(dataset.image_ids[dataset.image_index[row]]),
                 "category_id": 1,
                 "iscrowd": 0,
@@ -315,13 +305,13 @@ def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:
                 "num_keypoints": int(dataset.visible[row].sum()),
                 "keypoints": triples[row].ravel().tolist(),
             }
-            for number, row in enumerate(range(len(dataset)), 1)
+            for row in range(len(dataset))
         ],
     }
 
 
 def _truth(people: KeypointDataset) -> Mapping[str, Any]:
-    """In COCO's format, checked: the json that the people are from, with their joints; else they themselves."""
+    """The people's json with their joints, or the people in COCO's format if they do not come from a json; checked."""
     content = _content(people.annotations or coco_annotations(people))
     _check_annotations(content["annotations"])
     if people.annotations is None or people.annotated_joints is None:
@@ -331,20 +321,19 @@ def _truth(people: KeypointDataset) -> Mapping[str, Any]:
 
 
 def _with_joints(person: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
-    """An annotation with the joints at `places` of its own; -1 is one without a label."""
+    """An annotation with some of its joints, in another order; -1 stands for a joint without a label."""
     triples = np.array([*person["keypoints"], 0, 0, 0]).reshape(-1, 3)[list(places)]
     return {**person, "keypoints": triples.ravel().tolist(), "num_keypoints": int((triples[:, 2] > 0).sum())}
 
 
 def _mean_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of what is not -1 along the last axis; -1 where nothing is."""
+    """The mean over the last axis of the values that are not -1; -1 if there are none."""
     known = values > -1
     mean = np.where(known, values, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
     return np.where(known.any(-1), mean, -1.0)
 
 
 def _keypoint_category(content: Mapping[str, Any]) -> int:
-    """The id of the first category with keypoints."""
     return next((category["id"] for category in content["categories"] if category.get("keypoints")), 1)
 
 
@@ -355,7 +344,7 @@ def _check_predictions(
         raise HrkitError(f"keypoints have shape {poses.shape}, wanted (N, K, 3): x, y, score")
     for name, values in (("image_ids", ids), ("box_scores", boxes), ("areas", areas)):
         if values.shape != (len(poses),):
-            raise HrkitError(f"{name} has shape {values.shape}, wanted ({len(poses)},) as there are keypoints")
+            raise HrkitError(f"{name} has shape {values.shape}, wanted ({len(poses)},), one per row of keypoints")
     finite = np.isfinite(poses).all((1, 2)) & np.isfinite(boxes) & np.isfinite(areas)
     if not finite.all():
         row = int(np.argmin(finite))
@@ -368,14 +357,14 @@ def _sigmas_error(joints: int, sigmas: NDArray[np.float64]) -> HrkitError:
 
 
 def _rows_by_image(ids: NDArray[Any]) -> list[NDArray[np.int64]]:
-    """The rows of each image, images in the order in which they first appear."""
+    """The rows of each image; images are in the order of their first appearance."""
     _, first, place, counts = np.unique(ids, return_index=True, return_inverse=True, return_counts=True)
     rows = np.split(np.argsort(place.ravel(), kind="stable"), np.cumsum(counts)[:-1])
     return [rows[image] for image in np.argsort(first)]
 
 
 def _content(annotations: Any) -> Mapping[str, Any]:
-    """The dict of a COCO json; raises `HrkitError` if one of its three lists is missing."""
+    """The content of a COCO json. Raises `HrkitError` if one of its three lists is missing."""
     given = getattr(annotations, "dataset", annotations)
     content = read_json(given) if isinstance(given, str | os.PathLike) else given
     lists = ("images", "annotations", "categories")
@@ -385,7 +374,7 @@ def _content(annotations: Any) -> Mapping[str, Any]:
 
 
 def _check_annotations(people: Sequence[Mapping[str, Any]]) -> int:
-    """How many joints the annotations have; 0 if there are none."""
+    """Checks the annotations and returns their number of joints, or 0 without annotations."""
     for key in ("image_id", "category_id", "keypoints", "bbox", "area"):
         lacking = [person for person in people if key not in person]
         if lacking:
@@ -393,7 +382,7 @@ def _check_annotations(people: Sequence[Mapping[str, Any]]) -> int:
             raise HrkitError(f"{len(lacking)} of {len(people)} annotations have no {key!r}, first id {first}")
     lengths = {len(person["keypoints"]) for person in people}
     if len(lengths) > 1 or any(length % 3 for length in lengths):
-        raise HrkitError(f"annotations must have 3 numbers a keypoint, all alike; found {sorted(lengths)} numbers")
+        raise HrkitError(f"annotations must have equally many keypoints, 3 numbers each; found {sorted(lengths)}")
     return max(lengths, default=0) // 3
 
 
@@ -414,18 +403,18 @@ def _check_results(rows: Any, content: Mapping[str, Any], joints: int) -> None:
         refuse(unknown, f"name {name} that are not in the annotations ({rows[unknown[0]][key]!r})" if unknown else "")
     wrong = [place for place, row in enumerate(rows) if len(row["keypoints"]) != 3 * joints]
     refuse(wrong, f"have not {joints} keypoints")
-    # COCOeval takes an OKS of NaN for a match
+    # COCOeval counts an OKS of NaN as a match
     numbers = np.array([[*row["keypoints"], row["score"]] for row in rows], np.float64)
     finite = np.isfinite(numbers.reshape(len(rows), 3 * joints + 1)).all(1)
     refuse(np.flatnonzero(~finite).tolist(), "have numbers that are not finite")
 
 
 def _as_coco(content: Mapping[str, Any]) -> COCO:
-    """A `COCO` on copies of the annotations, since COCOeval writes into them."""
+    """pycocotools' `COCO` of copied annotations, because COCOeval writes into them."""
     from pycocotools.coco import COCO
 
     people = [
-        # COCOeval takes a match with id 0 for none, so ids count from 1
+        # COCOeval takes a match with id 0 for no match, so ids count from 1
         {"iscrowd": 0, "num_keypoints": sum(flag > 0 for flag in person["keypoints"][2::3]), **person, "id": number}
         for number, person in enumerate(content["annotations"], 1)
     ]

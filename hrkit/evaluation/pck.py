@@ -1,7 +1,7 @@
-"""Measures of keypoints against ground truth: PCK, PCKh, OKS a person.
+"""Measures of keypoints against ground truth: PCK, PCKh and the OKS of each person.
 
-Shapes: N people, K joints, heatmaps (h, w). A figure of -1 says that there was nothing to measure, as in COCO's and in
-the official HRNet code. AP is in `evaluation`, OKS of all pairs of poses in `ops`.
+Shapes: N people, K joints, heatmaps (h, w). A figure of -1 means that there was nothing to measure, as in COCO's and
+the official HRNet code. AP is in `coco`, the OKS of all pairs of poses in `hrkit.ops`.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ PCKH_GROUPS = {
     "Knee": ("left_knee", "right_knee"),
     "Ankle": ("left_ankle", "right_ankle"),
 }
-"""Rows of MPII's table and the joints that each averages."""
+"""The rows of MPII's table, each with the joints that it averages."""
 
 
 class PCK(NamedTuple):
     """Shares of correct keypoints."""
 
     per_joint: NDArray[np.float64]
-    """(K,) share of correct ones, 0..1; -1 for a joint that nobody has."""
+    """(K,) 0 to 1; -1 for a joint without labels."""
     mean: float
-    """Mean over the joints that somebody has, each with the same weight; 0 if there are none."""
+    """Unweighted mean over the joints with labels; 0 if there are none."""
     num_joints: int
-    """How many joints somebody has."""
+    """The number of joints with labels."""
 
 
 def pck_heatmaps(heatmaps: ArrayOrTensor, targets: ArrayOrTensor, threshold: float = 0.5) -> PCK:
-    """How many peaks of (N,K,h,w) heatmaps lie near those of the targets (N,K,h,w): the figure to watch in training.
+    """The share of heatmap peaks near those of the targets, (N,K,h,w) each: the figure to watch during training.
 
-    As `accuracy` in lib/core/evaluate.py of the official HRNet code, so that logs can be compared: distances in x are
-    divided by h/10 and in y by w/10 (its order), near is below `threshold`, and a target counts only where its peak is
-    above 0 and more than one cell from the left and from the upper border. One transfer from the device.
+    As `accuracy` in lib/core/evaluate.py of the official HRNet code, so logs can be compared: distances in x are
+    divided by h/10 and those in y by w/10 (its order), and a peak is near below `threshold`. A target counts if its
+    peak is above 0 and more than one cell from the left and the upper border. There is one transfer from the device.
 
     Raises `HrkitError` for shapes that differ.
     """
@@ -57,7 +57,10 @@ def pck_heatmaps(heatmaps: ArrayOrTensor, targets: ArrayOrTensor, threshold: flo
     if ours.shape != wanted.shape or ours.ndim != 4:
         shapes = f"{tuple(ours.shape)} and {tuple(wanted.shape)}"
         raise HrkitError(f"heatmaps and targets have shapes {shapes}, wanted one shape (N, K, h, w)")
-    found, aim = torch.stack([_peaks_above_zero(maps) for maps in (ours, wanted)]).cpu().double().numpy()
+    located = []
+    for points, scores in (peaks(ours), peaks(wanted)):
+        located.append(points * (scores > 0)[..., None])  # (0, 0) if no cell is above 0
+    found, aim = torch.stack(located).cpu().double().numpy()
     unit = np.array(ours.shape[2:]) / 10
     counted = (aim > 1).all(-1)
     near = np.linalg.norm(found / unit - aim / unit, axis=-1) < threshold
@@ -67,13 +70,13 @@ def pck_heatmaps(heatmaps: ArrayOrTensor, targets: ArrayOrTensor, threshold: flo
 def pck(
     predictions: ArrayLike, ground_truth: ArrayLike, visible: ArrayLike, scale: ArrayLike, threshold: float = 0.2
 ) -> PCK:
-    """How many joints lie within `threshold` times the person's size of where they should: PCK of LSP-style sets.
+    """The share of joints within `threshold` times the person's size of their label: PCK of LSP-style datasets.
 
-    `predictions` (N,K,2 or more) and `ground_truth` (N,K,2 or more) are frame px, further columns are ignored;
-    `visible` (N,K) is above 0 where there is a label. `scale` (N,) is the person's size in frame px: the torso
-    (`torso_scale`: PCK@0.2 of LSP; Yang and Ramanan, Articulated Human Detection with Flexible Mixtures of Parts,
-    PAMI 2013), the diagonal or the longer side of the box, or a head (Andriluka et al., CVPR 2014). People whose scale
-    is not above 0, or NaN, are left out; a predicted NaN is wrong.
+    `predictions` and `ground_truth` (N,K,2 or more) are in frame px, further columns are ignored; a joint is labelled
+    if `visible` (N,K) is above 0. `scale` (N,) is the person's size in frame px: the torso (`torso_scale`: PCK@0.2 of
+    LSP; Yang and Ramanan, Articulated Human Detection with Flexible Mixtures of Parts, PAMI 2013), the diagonal or
+    longer side of the box, or the head (Andriluka et al., CVPR 2014). People whose scale is NaN or not above 0 are left
+    out. A predicted NaN is wrong.
 
     Raises `HrkitError` for shapes that do not fit.
     """
@@ -83,7 +86,7 @@ def pck(
 
 
 def torso_scale(ground_truth: ArrayLike, visible: ArrayLike, skeleton: Skeleton) -> NDArray[np.float64]:
-    """(N,) torso of (N,K,2 or more) people: left shoulder to right hip, frame px; NaN without a label of both.
+    """(N,) torsos of people (N,K,2 or more), left shoulder to right hip, frame px; NaN without both labels.
 
     Raises `HrkitError` for a skeleton without these joints.
     """
@@ -104,13 +107,13 @@ def pckh(
 ) -> dict[str, float]:
     """MPII's PCKh in percent: Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle, Mean, Mean@0.1.
 
-    `predictions` and `ground_truth` (N,K,2 or more) are in the same frame px (MPII's own files count from 1, hrkit
-    from 0), `missing` (N,K) is true where there is no label, `head_boxes` (N,4) are xyxy in the same frame px. A joint
-    is right within `threshold` times 0.6 of the head box's diagonal. The rows of a left and a right joint are the mean
-    of both shares; Mean is over all labels but pelvis and thorax. As lib/dataset/mpii.py of the official HRNet code,
-    whose Mean@0.1 is in truth measured at 0.11; so is this one, to be comparable. -1: nobody has the joint.
+    `predictions` and `ground_truth` (N,K,2 or more) and `head_boxes` (N,4) xyxy are in the same frame px (MPII's own
+    files count from 1, hrkit from 0); `missing` (N,K) is true for joints without a label. A joint is correct within
+    `threshold` times 0.6 of the head box's diagonal. A row for left and right joints is the mean of both shares; Mean
+    is over all labels except pelvis and thorax. -1 stands for a row without labels. This is lib/dataset/mpii.py of the
+    official HRNet code, whose Mean@0.1 is measured at 0.11.
 
-    Raises `HrkitError` for shapes that do not fit, or names that lack one of the rows' joints.
+    Raises `HrkitError` for shapes that do not fit, or if `joint_names` lacks a joint of the rows.
     """
     distance, counted = _distances(predictions, ground_truth, 1 - np.asarray(missing, np.float64))
     boxes = np.asarray(head_boxes, np.float64)
@@ -132,12 +135,12 @@ def pckh(
 def person_oks(
     keypoints: ArrayLike, ground_truth: ArrayLike, visible: ArrayLike, areas: ArrayLike, sigmas: ArrayLike
 ) -> NDArray[np.float64]:
-    """(N,) object keypoint similarity of each person with its own ground truth, 0..1.
+    """(N,) object keypoint similarity of each person with their own ground truth, 0 to 1.
 
-    `keypoints` and `ground_truth` (N,K,2 or more) are frame px; joints count where `visible` (N,K) is above 0; `areas`
-    (N,) are those of the ground truth, frame px squared; `sigmas` (K,) the joints' spreads. As COCO's keypoint
-    evaluation (cocodataset.org/#keypoints-eval). NaN for a person without a label, which sorts last; a predicted NaN
-    counts 0.
+    `keypoints` and `ground_truth` (N,K,2 or more) are in frame px; a joint counts if `visible` (N,K) is above 0;
+    `areas` (N,) are those of the ground truth in frame px squared; `sigmas` (K,) are the joints' spreads. As COCO's
+    keypoint evaluation (cocodataset.org/#keypoints-eval). NaN for a person without labels, so they sort last; a
+    predicted NaN counts 0.
 
     Raises `HrkitError` for shapes that do not fit.
     """
@@ -152,7 +155,7 @@ def person_oks(
 
 
 def _distances(predictions: Any, ground_truth: Any, visible: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(N,K) distances in px, infinite for a predicted NaN, and which of them count."""
+    """(N,K) distances in px, infinite for a predicted NaN, and whether each joint is labelled."""
     ours, theirs = (np.asarray(points, np.float64) for points in (predictions, ground_truth))
     counted = np.asarray(visible) > 0
     if counted.ndim != 2:
@@ -167,7 +170,7 @@ def _distances(predictions: Any, ground_truth: Any, visible: Any) -> tuple[NDArr
 def _by_scale(
     distance: NDArray[np.float64], counted: NDArray[np.bool_], scale: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(N,K) distances in units of each person's scale (N,), and what counts without those who have none."""
+    """(N,K) distances divided by each person's scale (N,), and which labels count: not those without a scale."""
     size = np.asarray(scale, np.float64)
     _expect("scale", size, distance.shape[:1])
     known = size > 0
@@ -180,7 +183,7 @@ def _expect(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
 
 
 def _share(correct: Any, counted: Any) -> NDArray[np.float64]:
-    """`correct` of `counted`; -1 for none of none."""
+    """`correct` divided by `counted`; -1 if nothing was counted."""
     return np.where(np.asarray(counted) > 0, correct / np.maximum(counted, 1), -1.0)
 
 
@@ -200,9 +203,3 @@ def _indices(names: Sequence[str], choices: Sequence[str]) -> list[int]:
     if absent:
         raise HrkitError(f"no joint {absent[0]!r} among {', '.join(choices)}")
     return [list(choices).index(name) for name in names]
-
-
-def _peaks_above_zero(heatmaps: torch.Tensor) -> torch.Tensor:
-    """(N,K,2) x, y of the highest cell, (0, 0) where none is above 0."""
-    points, scores = peaks(heatmaps)
-    return points * (scores > 0)[..., None]

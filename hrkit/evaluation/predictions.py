@@ -1,4 +1,4 @@
-"""What a pose network says of the people of a dataset."""
+"""The predictions of a pose network on a dataset."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from tqdm import tqdm
 
 from hrkit import geometry
 from hrkit.datasets.augmentation import MARGIN, PersonCrops
-from hrkit.datasets.base import KeypointDataset, read_frame
+from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import batches_in_order, load_batches
+from hrkit.evaluation.detected_boxes import map_pictures, with_detections
 from hrkit.pose_model import PoseModel
 from hrkit.profiling import network_seconds
 from hrkit.runtimes.distributed import current_world, gather_lists
-from hrkit.structures import Poses
+from hrkit.structures import Frame, Poses
 
 
 @frozen(eq=False)
 class Predictions:
-    """Keypoints of N people of a dataset, in the order of its rows."""
+    """Keypoints of N people, in the order of the dataset's rows."""
 
     keypoints: NDArray[np.float64]
     """(N,K,3) x, y in frame px and score."""
     network_seconds: float
-    """Spent in the network, on the rank that spent most."""
+    """Time in the network, on the slowest rank."""
     total_seconds: float
 
 
@@ -42,9 +43,9 @@ def predict_dataset(
     workers: int = 2,
     progress: bool = True,
 ) -> Predictions:
-    """Runs `model` on the crop of every box; under torchrun each rank takes its part, and all get everything.
+    """Runs `model` on the crop of every box, with its own codec or the one that `decoder` names.
 
-    `decoder` None is the model's own codec. The model is left in the mode it was in.
+    Under torchrun each rank takes a part of the boxes and gets all results. The model stays in its mode.
     """
     world = current_world()
     codec = model.create_codec(decoder)
@@ -87,41 +88,35 @@ def find_in_dataset(
     batch_size: int = 8,
     progress: bool = True,
 ) -> tuple[KeypointDataset, Predictions]:
-    """The pictures of a dataset, those without people too, with the boxes around whom `model` finds; and its keypoints.
+    """Runs a network that finds people by itself on all pictures, also those without people.
 
-    Under torchrun each rank takes its part of the pictures, and all get everything. The model is left in the mode it
-    was in.
+    Returns the pictures with the boxes of the people found, and their keypoints. Under torchrun each rank takes a part
+    of the pictures and gets all results. The model stays in its mode.
     """
-    world, count = current_world(), len(dataset.image_paths)
     was_training = model.training
     model.eval()
-    parts: list[tuple[int, list[Poses]]] = []
 
     def clock() -> float:
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
         return time.perf_counter()
 
+    def work(frames: list[Frame]) -> list[Poses]:
+        return model.poses(frames, flip_test=flip_test)
+
     started = time.perf_counter()
-    bar = tqdm(total=count, unit="pictures", disable=not (progress and world.is_first), dynamic_ncols=True)
-    with bar, network_seconds(model, clock=clock) as in_network:
-        for start in range(world.rank * batch_size, count, world.size * batch_size):
-            frames = [read_frame(path) for path in dataset.image_paths[start : start + batch_size]]
-            parts.append((start, model.poses(frames, flip_test=flip_test)))
-            bar.update(min(len(frames) * world.size, count - bar.n))
+    with network_seconds(model, clock=clock) as in_network:
+        found = map_pictures(work, dataset, batch_size, progress)
     model.train(was_training)
-    found = [one for _, here in sorted(gather_lists(parts), key=lambda part: part[0]) for one in here]
-    boxes = np.concatenate([np.zeros((0, 4)), *(one.detections.xyxy for one in found)])
-    scores = np.concatenate([np.zeros(0), *(one.detections.scores for one in found)])
-    ids = np.repeat(dataset.image_ids, [len(one) for one in found])
     triples = (np.concatenate([one.keypoints, one.keypoint_scores[..., None]], axis=2) for one in found)
     keypoints = np.concatenate([np.zeros((0, len(model.skeleton), 3)), *triples])
     seconds = max(gather_lists([sum(in_network)]))
-    return dataset.with_boxes(ids, boxes, scores), Predictions(keypoints, seconds, time.perf_counter() - started)
+    boxed = with_detections(dataset, [one.detections for one in found])
+    return boxed, Predictions(keypoints, seconds, time.perf_counter() - started)
 
 
 def crop_areas(dataset: KeypointDataset, input_size: tuple[int, int]) -> NDArray[np.float64]:
-    """(N,) areas of the boxes as cropped, margin and aspect included, frame px squared: what OKS-NMS scales with."""
+    """(N,) areas of the crops, margin and aspect included, in frame px squared; OKS-NMS scales with them."""
     height, width = input_size
     xywh = geometry.xyxy_to_xywh(dataset.boxes)
     grown = np.maximum(xywh[:, 2], xywh[:, 3] * width / height) * MARGIN

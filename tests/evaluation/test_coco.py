@@ -240,5 +240,5 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         coco.coco_ap(_annotations(), {"image_id": 1})
     uneven = _annotations()
     uneven["annotations"][0]["keypoints"] = [0] * 12
-    with pytest.raises(HrkitError, match=r"all alike; found \[12, 51\] numbers"):
+    with pytest.raises(HrkitError, match=r"equally many keypoints, 3 numbers each; found \[12, 51\]"):
         coco.coco_ap(uneven, [])
