@@ -1,4 +1,4 @@
-"""Networks as files for other runtimes, with all that is needed to use them, checked against PyTorch."""
+"""Networks as files for other runtimes, with everything needed to use them, and compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ from hrkit.pose_model import PoseModel
 from hrkit.runtimes.conversion import INPUT, quantise, require, to_onnx, to_openvino, to_program
 from hrkit.runtimes.onnx_runtime import OnnxNetwork
 from hrkit.runtimes.openvino_runtime import OpenvinoNetwork
+from hrkit.structures import Size
 from hrkit.version import __version__
 
 TOLERANCE = 1e-3
-"""How far an exported network may be from PyTorch."""
+"""Largest accepted difference between an exported network and PyTorch."""
 
 BATCHES = (1, 3)
-"""Sizes of the batches on which both are compared."""
+"""Batch sizes for the comparison."""
 
 CALIBRATION_PEOPLE = 300
-"""How many crops int8 is fitted to."""
+"""Number of crops that int8 is calibrated with."""
 
 
 @frozen(eq=False)
 class Exportable:
-    """A network, and what whoever has nothing but the file must know."""
+    """A network, and what a user of the file must know about it."""
 
     name: str
     network: nn.Module
-    input_size: tuple[int, int]
+    input_size: Size
     """(height, width) px."""
     output: str
-    """What the output is called."""
+    """Name of the output."""
     metadata: Mapping[str, Any]
     """Texts, numbers and lists of them, by name."""
 
@@ -55,9 +56,9 @@ class Exportable:
         return torch.zeros(1, 3, *self.input_size)
 
     def outputs(self) -> list[tuple[Tensor, Tensor]]:
-        """Random inputs in batches of `BATCHES`, and what the network gives for them.
+        """Random inputs in batches of `BATCHES`, each with the output of the network.
 
-        Raises `HrkitError` for a network that does not run, or that gives something else than one tensor.
+        Raises `HrkitError` if the network does not run, or if its output is not one tensor.
         """
         generator, height, width = torch.Generator().manual_seed(0), *self.input_size
         pairs = []
@@ -68,7 +69,7 @@ class Exportable:
                     expected = self.network(images)
             except (HrkitError, OSError):
                 raise
-            except Exception as error:  # perhaps a stranger's network, which may raise anything
+            except Exception as error:  # the network of a plugin may raise anything
                 raise HrkitError(f"{self.name} does not run at {height}x{width} ({one_line(error)})") from error
             if not isinstance(expected, Tensor):
                 raise HrkitError(f"{self.name} gives {type(expected).__name__}; only one tensor can be exported")
@@ -77,7 +78,7 @@ class Exportable:
 
 
 def exportable_pose_model(model: PoseModel, weights: str) -> Exportable:
-    """A pose network as it can be exported; `weights` is the name or file of what fills it."""
+    """A pose network as it can be exported; `weights` is the name or the file of its weights."""
     spec, skeleton = model.spec, model.skeleton
     metadata = {
         "kind": "pose",
@@ -94,18 +95,13 @@ def exportable_pose_model(model: PoseModel, weights: str) -> Exportable:
     return Exportable(model.name, model, model.input_size, "heatmaps", metadata)
 
 
-def exportable_detector(
-    detector: Detector, name: str, weights: str, input_size: tuple[int, int] | None = None
-) -> Exportable:
-    """The network of a detector as it can be exported, for frames of `input_size`, by default its own.
+def exportable_detector(detector: Detector, name: str, weights: str, input_size: Size | None = None) -> Exportable:
+    """The network of a detector as it can be exported, for frames of `input_size` or else its own size.
 
-    Raises `HrkitError` for a detector without a network that takes batches of one size, as Darknet's do: (N,3,H,W) RGB
-    in 0..1 -> (N,A,5+C).
+    Raises `HrkitError` as `detector_network` does.
     """
-    network, side = getattr(detector, "network", None), getattr(detector, "input_size", None)
-    if not isinstance(network, nn.Module) or not isinstance(side, int):
-        raise HrkitError(f"the detector {name!r} cannot be exported: it has no network of one input size")
-    size = input_size or (side, side)
+    network, size = detector_network(detector, name)
+    size = input_size or size
     metadata = {
         "kind": "detector",
         "detector": name,
@@ -117,7 +113,19 @@ def exportable_detector(
     return Exportable(name, network, size, "predictions", metadata)
 
 
-def _input(size: tuple[int, int], mean: Sequence[float], std: Sequence[float], channel_order: str) -> dict[str, Any]:
+def detector_network(detector: Detector, name: str) -> tuple[nn.Module, Size]:
+    """The network of a detector, and the (height, width) of its input.
+
+    Raises `HrkitError` unless the network takes batches of one size, as Darknet's do: (N,3,H,W) RGB in 0..1 ->
+    (N,A,5+C).
+    """
+    network, side = getattr(detector, "network", None), getattr(detector, "input_size", None)
+    if not isinstance(network, nn.Module) or not isinstance(side, int):
+        raise HrkitError(f"the detector {name!r} cannot be exported or counted: it has no network of one input size")
+    return network, (side, side)
+
+
+def _input(size: Size, mean: Sequence[float], std: Sequence[float], channel_order: str) -> dict[str, Any]:
     return {
         "hrkit_version": __version__,
         "input_size": list(size),
@@ -128,17 +136,17 @@ def _input(size: tuple[int, int], mean: Sequence[float], std: Sequence[float], c
 
 
 def calibration_crops(model: PoseModel, people: KeypointDataset) -> list[Tensor]:
-    """The crops of `CALIBRATION_PEOPLE` people drawn at random, as the network takes them: (1,3,H,W) each."""
+    """The crops of `CALIBRATION_PEOPLE` random people, normalised for the network, (1,3,H,W) each."""
     crops = PersonCrops(people, model.input_size, model.create_codec().udp)
     rows = np.random.default_rng(0).permutation(len(people))[:CALIBRATION_PEOPLE]
     return [model.normalise(torch.from_numpy(crops[0, 0, row].crop)[None]) for row in rows.tolist()]
 
 
 def checked_format(path: str | os.PathLike[str], name: str | None = None, *, int8: bool = False) -> str:
-    """The format `name`, or where that is None, the one that the ending of `path` says.
+    """The format `name`, or that of the ending of `path` if None.
 
-    Raises `UnknownNameError` for an unknown format, `HrkitError` for a file of another ending, for int8 in another
-    format than OpenVINO's, and where packages are missing.
+    Raises `UnknownNameError` for an unknown format, and `HrkitError` for an ending that does not fit the format, for
+    int8 in another format than OpenVINO's, and if packages are missing.
     """
     endings = {kind: known.ending for kind, known in FORMATS.items()}
     name = name or next((kind for kind, ending in endings.items() if ending == Path(path).suffix), None)
@@ -163,25 +171,25 @@ def export(
     *,
     calibration: Sequence[Tensor] | None = None,
 ) -> float:
-    """Writes the file, runs it, and returns the largest difference to PyTorch: of values above 1 relative to them.
+    """Writes the file, runs it, and returns the largest difference to PyTorch, relative for values above 1.
 
-    `format` is one of `FORMATS`, by default what the ending of `path` says; OpenVINO puts a `.bin` beside its `.xml`.
-    `calibration`, inputs of (1,3,H,W), makes an OpenVINO file compute in int8. Raises as `checked_format` does, and
-    `HrkitError` where the network cannot be exported and, but for int8, for a difference above `TOLERANCE`. There is
-    no new file then, and an old one stays as it was.
+    `format` is one of `FORMATS`, by default that of the ending of `path`. OpenVINO puts a `.bin` beside its `.xml`.
+    With `calibration`, inputs of (1,3,H,W), an OpenVINO file computes in int8.
+
+    Raises as `checked_format` does, and `HrkitError` if the network cannot be exported or, except for int8, if the
+    difference is above `TOLERANCE`. Then no file is written, and an old one stays as it was.
     """
     name = checked_format(path, format, int8=calibration is not None)
-    kind, write = FORMATS[name], FORMATS[name].write
-    if calibration is not None:
-        write = functools.partial(_write_openvino, calibration=calibration)
+    kind = FORMATS[name]
+    write = kind.write if calibration is None else functools.partial(_write_openvino, calibration=calibration)
     with _files(Path(path), name) as temporary:
         pairs = subject.outputs()
         write(subject, temporary)
         run = kind.load(temporary)
         with torch.no_grad():
             difference = max(_difference(run(images), expected) for images, expected in pairs)
-        del run  # which keeps the file open
-        if calibration is None and not difference <= TOLERANCE:  # which NaN is not
+        del run  # closes the file
+        if calibration is None and not difference <= TOLERANCE:  # also for NaN
             raise HrkitError(f"{subject.name} as {name} differs from PyTorch by {difference:.1e}; no file was written")
     return difference
 
@@ -201,7 +209,7 @@ def _files(target: Path, kind: str) -> Iterator[Path]:
             yield temporary
             return
         weights = stack.enter_context(atomic_path(target.with_suffix(".bin")))
-        beside = temporary.with_suffix(".bin")  # the only name that OpenVINO takes
+        beside = temporary.with_suffix(".bin")  # the only name that OpenVINO accepts
         try:
             yield temporary
             os.replace(beside, weights)
@@ -232,19 +240,15 @@ def _write_program(subject: Exportable, path: Path) -> None:
     torch.export.save(program, path, extra_files={"hrkit.json": json.dumps(_texts(subject), indent=1)})
 
 
-def _load_program(path: Path) -> Callable[[Tensor], Tensor]:
-    return torch.export.load(path).module()
-
-
 def _texts(subject: Exportable) -> dict[str, str]:
-    """The metadata as texts; what is none is JSON."""
+    """The metadata as texts; other values are written as JSON."""
     everything = {"input": INPUT, "output": subject.output, **subject.metadata}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in everything.items()}
 
 
 @frozen
 class Format:
-    """A kind of file: how its name ends, the extra of hrkit that it needs, how it is written and run."""
+    """A kind of file: the ending, the extra of hrkit it needs, and how it is written and loaded."""
 
     ending: str
     extra: str | None
@@ -255,6 +259,6 @@ class Format:
 FORMATS = {
     "onnx": Format(".onnx", "onnx", _write_onnx, OnnxNetwork),
     "openvino": Format(".xml", "openvino", _write_openvino, lambda path: OpenvinoNetwork(path, "float32")),
-    "torch-export": Format(".pt2", None, _write_program, _load_program),
+    "torch-export": Format(".pt2", None, _write_program, lambda path: torch.export.load(path).module()),
 }
-"""What networks can be exported to."""
+"""The formats that networks can be exported to."""

@@ -197,5 +197,5 @@ def test_a_network_of_several_outputs(tmp_path: Path) -> None:
 
 def test_a_detector_without_a_network() -> None:
     detector = SimpleNamespace(detect=lambda images: [])
-    with pytest.raises(HrkitError, match="the detector 'theirs' cannot be exported: it has no network of one input"):
+    with pytest.raises(HrkitError, match="'theirs' cannot be exported or counted: it has no network of one input"):
         exportable_detector(detector, "theirs", "none")

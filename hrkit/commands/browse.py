@@ -1,18 +1,23 @@
-"""`hrkit browse`: what the network sees of a dataset, before a run is begun on it."""
+"""`hrkit browse`: a sheet of what the network sees of a dataset."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from hrkit.datasets.augmentation import PersonCrops
-    from hrkit.heads.codecs import Codec
+from hrkit.datasets.augmentation import Augmentation, PersonCrops
+from hrkit.datasets.loading import DatasetSpec
+from hrkit.drawing.contact_sheet import captioned, contact_sheet, draw_joints, heatmap_overlay
+from hrkit.errors import HrkitError, ImageError
+from hrkit.heads.base import Codec
+from hrkit.heads.codecs import create_codec
+from hrkit.images import WRITABLE, write_image
+from hrkit.pose_model import default_sigma
+from hrkit.structures import Frame
+from hrkit.training.config import build_config, read_config
 
 
 @click.command(
@@ -22,30 +27,19 @@ Examples:
   hrkit browse --dataset coco:data/coco --output samples.jpg
   hrkit browse --config lite.toml --count 8 --seed 1""",
 )
-@click.option("--dataset", help="NAME[:PATH], as for `hrkit train`.  [default: the config's first, else coco]")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Of `hrkit train`: its augmentation.")
-@click.option("--split", default="train", show_default=True, help="Of the dataset.")
-@click.option("--count", type=click.IntRange(1), default=24, show_default=True, help="How many people.")
-@click.option("--input-size", type=(int, int), metavar="HEIGHT WIDTH", help="[default: the config's, else 256 192]")
-@click.option("--codec", help="Of the targets: msra, dark, udp.  [default: the config's, else msra]")
-@click.option("--sigma", type=float, help="Of the targets, heatmap px.  [default: the config's, else by size]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Which people, and how they vary.")
+@click.option("--dataset", help="NAME[:PATH], as for `hrkit train`.  [default: from the config, or coco]")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Config of `hrkit train`.")
+@click.option("--split", default="train", show_default=True, help="Part of the dataset.")
+@click.option("--count", type=click.IntRange(1), default=24, show_default=True, help="Number of people.")
+@click.option("--input-size", type=(int, int), metavar="HEIGHT WIDTH", help="[default: from the config, or 256 192]")
+@click.option("--codec", help="Targets: msra, dark, udp.  [default: from the config, or msra]")
+@click.option("--sigma", type=float, help="Width of the targets, heatmap px.  [default: from the config, or by size]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Selects the people and how they vary.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("browse.jpg"), show_default=True)
 def command(
     dataset: str | None, config_file: Path | None, split: str, count: int, seed: int, output: Path, **given: Any
 ) -> None:
-    """Draws samples of a dataset on one sheet: each person as cut out, as augmented, and with the targets."""
-    import numpy as np
-
-    from hrkit.datasets.augmentation import PersonCrops
-    from hrkit.datasets.loading import DatasetSpec
-    from hrkit.drawing.contact_sheet import contact_sheet
-    from hrkit.errors import HrkitError, ImageError
-    from hrkit.heads.codecs import create_codec
-    from hrkit.images import WRITABLE, write_image
-    from hrkit.pose_model import default_sigma
-    from hrkit.training.config import Augmentation, build_config, read_config
-
+    """Draws samples of a dataset on one sheet: each person as cropped, as augmented, and with the targets."""
     if output.suffix.lower() not in WRITABLE:
         raise ImageError(f"{output}: cannot write such a picture; endings are {', '.join(WRITABLE)}")
     recipe = {} if config_file is None else read_config(config_file)
@@ -72,16 +66,12 @@ def command(
     click.echo(f"drawn: {click.format_filename(output)}")
 
 
-def _tiles(plain: PersonCrops, varied: PersonCrops, codec: Codec, place: int, row: int) -> list[NDArray[np.uint8]]:
-    """A person plain, augmented, and with the targets the augmented one is trained on."""
-    import numpy as np
-
-    from hrkit.drawing.contact_sheet import captioned, draw_joints, heatmap_overlay
-
+def _tiles(plain: PersonCrops, varied: PersonCrops, codec: Codec, place: int, row: int) -> list[Frame]:
+    """A person as cropped, as augmented, and with the targets of the augmented crop."""
     skeleton, name = plain.dataset.skeleton, f"id {plain.dataset.ids[row]}"
     before, after = plain[0, place, row], varied[0, place, row]
     targets, weights = codec.encode(after.keypoints[None], after.visible[None])
-    shrink = 1 if codec.udp else 0  # UDP's cells span the centres of the outer pixels
+    shrink = 1 if codec.udp else 0  # cells of UDP span the centres of the outer pixels
     (height, width), (h, w) = codec.input_size, codec.heatmap_size
     to_crop = np.array([[(width - shrink) / (w - shrink), 0, 0], [0, (height - shrink) / (h - shrink), 0]], np.float64)
     overlay = heatmap_overlay(after.crop, np.asarray(targets[0]), to_crop)

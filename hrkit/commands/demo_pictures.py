@@ -1,44 +1,36 @@
-"""The part of `hrkit demo` that draws people on pictures."""
+"""The part of `hrkit demo` for pictures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from hrkit.commands.model_options import Options, create_pipeline
+from hrkit.drawing.overlay import Drawing
 from hrkit.errors import ImageError
 from hrkit.files import atomic_path
 from hrkit.images import WRITABLE, find_images, read_image, write_image
-from hrkit.structures import best
-
-if TYPE_CHECKING:
-    from hrkit.drawing.overlay import Drawing
-    from hrkit.pipeline import Pipeline
-    from hrkit.structures import Poses
+from hrkit.pipeline import Pipeline
+from hrkit.structures import Poses, best
 
 
 def draw_pictures(
-    make_pipeline: Callable[[], Pipeline],
-    patterns: Sequence[str],
-    output: Path,
-    drawing: Drawing,
-    write_json: bool,
-    max_people: int | None = None,
+    model: Options, patterns: Sequence[str], output: Path, drawing: Drawing, write_json: bool, max_people: int | None
 ) -> None:
-    """Writes every picture that `patterns` stand for with its people drawn to the folder `output`.
+    """Draws the people of each picture that `patterns` stand for, and writes it to the folder `output`.
 
-    Of more than `max_people` in a picture the best are taken.
-    Exits with 1 if some of several pictures failed, with 2 if the only one did.
+    Of each picture at most the `max_people` best people are taken. Exits with 1 if some of several pictures failed, and
+    with 2 if the only one did.
     """
     if output.exists() and not output.is_dir():
         raise ImageError(f"{output} is a file; pictures go to a folder")
     paths = [path for pattern in patterns for path in find_images(pattern)]
-    pipeline = make_pipeline()
+    pipeline = create_pipeline(model)
     drawing.udp = pipeline.codec.udp
-    taken = {_place(path) for path in paths}  # no input is ever written over
+    taken = {_place(path) for path in paths}  # so no input is replaced
     failed = 0
     for path in paths:
         target = _free_name(output, path, taken)
@@ -80,15 +72,12 @@ def _lines(poses: Poses) -> list[str]:
 
 
 def _place(path: Path) -> str:
-    """Where a file is, without its ending: one for names that differ in case only, which some file systems mix up."""
+    """The path without its ending, and the same for names that differ in case only, as on some file systems."""
     return str(path.resolve().with_suffix("")).casefold()
 
 
 def _free_name(output: Path, path: Path, taken: set[str]) -> Path:
-    """`<stem>_poses` with the picture's ending; numbered where `taken` has it, with any ending, as jsons would clash.
-
-    What is given is added to `taken`.
-    """
+    """`STEM_poses` with the picture's ending, numbered if its place is in `taken`. The place is added to `taken`."""
     ending = path.suffix if path.suffix.lower() in WRITABLE else ".png"
     names = (f"{path.stem}_poses{number}" for number in ("", *range(2, len(taken) + 3)))
     target = next(output / (name + ending) for name in names if _place(output / (name + ending)) not in taken)

@@ -1,4 +1,4 @@
-"""`hrkit doctor`: what this machine offers, and what is missing."""
+"""`hrkit doctor`: what is installed, and what is missing."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ import sys
 from collections.abc import Iterator
 
 import click
+import torch
+
+from hrkit import registry
+from hrkit.errors import PluginError, one_line, plugin_hint
+from hrkit.files import cache_dir
+from hrkit.version import __version__
+from hrkit.video.sinks import display_available
 
 _OPTIONAL = ["pandas", "pyarrow", "supervision", "onnxruntime", "openvino"]
 
 
 @click.command("doctor", epilog="Example: hrkit doctor")
 def command() -> None:
-    """Shows what is installed, devices, compilers and caches, and says what would be slow or fail."""
+    """Shows packages, devices, compilers, cache and plugins, with advice on what would be slow or fail."""
     advice: list[str] = []
     for title, rows in (
         ("packages", _packages(advice)),
@@ -30,14 +37,12 @@ def command() -> None:
         click.echo(title)
         for name, value in rows:
             click.echo(f"  {name:16} {value}")
-    click.echo("advice" if advice else "nothing to complain about")
+    click.echo("advice" if advice else "no problems found")
     for line in advice:
         click.echo(f"  - {line}")
 
 
 def _packages(advice: list[str]) -> Iterator[tuple[str, str]]:
-    from hrkit.version import __version__
-
     yield "hrkit-pose", __version__
     yield "python", f"{platform.python_version()} on {platform.platform()}"
     for package in _required(advice):
@@ -73,10 +78,6 @@ def _version(distribution: str) -> str | None:
 
 
 def _devices(advice: list[str]) -> Iterator[tuple[str, str]]:
-    import torch
-
-    from hrkit.video.sinks import display_available
-
     yield "cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     for index in range(torch.cuda.device_count()):
         yield f"cuda:{index}", torch.cuda.get_device_name(index)
@@ -98,8 +99,6 @@ def _compilers(advice: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _cache(advice: list[str]) -> Iterator[tuple[str, str]]:
-    from hrkit.files import cache_dir
-
     folder = cache_dir()
     files = [path for path in folder.glob("*") if path.is_file()] if folder.is_dir() else []
     yield "folder", f"{folder} (HRKIT_HOME moves it)"
@@ -112,15 +111,13 @@ def _cache(advice: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _plugins(advice: list[str]) -> Iterator[tuple[str, str]]:
-    from hrkit.errors import PluginError, one_line, plugin_hint
-    from hrkit.registry import KINDS, plugins
-
+    plugins = registry.plugins
     for name in plugins.names():
         if name in plugins.versions:
             yield name, plugins.versions[name]
     if not plugins.versions:
         yield "none", f"{plugin_hint('hrkit-lite')} brings small weights that work offline"
-    for kind in KINDS:  # failing hooks and clashes show only when names are asked for
+    for kind in registry.KINDS:  # failing hooks and clashes show only when names are asked for
         try:
             plugins.collect(kind)
         except PluginError as error:

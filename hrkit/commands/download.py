@@ -18,22 +18,21 @@ Examples:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(names: tuple[str, ...], quiet: bool) -> None:
-    """Fetch the weights called NAME (see `hrkit models`) and print where each file is.
+    """Downloads the weights called NAME (see `hrkit models`) and prints the path of each file.
 
-    What is in the cache already is checked and not fetched again; a download that broke off goes on. The cache is the
+    A file in the cache is checked and not downloaded again, and an interrupted download goes on. The cache is the
     folder of the environment variable HRKIT_HOME, or else the user's cache folder. A NAME may also be
-    hf-hub:owner/name[@revision], which goes into the cache of huggingface_hub.
+    hf-hub:owner/name[@revision], which goes to the cache of huggingface_hub.
     """
-    # all names first: no typo is found after a long download
+    # all names are checked first, so that a typo is not found after a long download
     entries = [hub.Address.parse(name) if hub.is_address(name) else catalogue.find(name) for name in names]
     failed = 0
     for entry in entries:
         try:
             if isinstance(entry, hub.Address):
-                path = hub.fetch(str(entry))
+                click.echo(hub.fetch(str(entry)))
             else:
-                path = catalogue.fetch(entry, progress=not quiet)
-            click.echo(path)
+                click.echo(catalogue.fetch(entry, progress=not quiet))
         except (HrkitError, OSError) as error:
             if len(entries) == 1:
                 raise

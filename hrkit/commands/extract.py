@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from tqdm import tqdm
 
-from hrkit.commands.model_options import following_options, model_options, pipeline_settings
+from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options, pipeline_arguments
 from hrkit.errors import HrkitError
 from hrkit.extraction import Job, Progress, extract, extract_all, find_inputs
 from hrkit.extraction.formats import FORMATS, check_format
@@ -19,7 +19,6 @@ from hrkit.extraction.inputs import read_list
 from hrkit.extraction.manifest import FAILURES
 from hrkit.extraction.one_video import keypoint_meta
 from hrkit.extraction.part_file import part_path
-from hrkit.pipeline import Pipeline
 from hrkit.profiling import profiled
 from hrkit.tracking.follower import Follower
 from hrkit.video.cameras import open_source
@@ -66,8 +65,8 @@ def command(
     inputs: Path | None,
     workers: int | None,
     address: str | None,
-    make_pipeline: functools.partial[Pipeline],
-    following: dict[str, Any],
+    model: Options,
+    following: Options,
 ) -> None:
     """Writes the keypoints of all people in SOURCES to files.
 
@@ -84,7 +83,6 @@ def command(
             raise click.UsageError("--profile is for a single video; leave it out for several inputs")
         names = [*sources, *(read_list(inputs) if inputs is not None else ())]
         job = functools.partial(Job, format=kind or "csv", following=following, max_frames=max_frames)
-        model = pipeline_settings(**make_pipeline.keywords)
         _extract_all(names, output, job, model, engine=engine or "local", overwrite=overwrite, **engine_options)
     elif not sources:
         raise click.UsageError("Missing argument 'SOURCES...'.")
@@ -92,9 +90,7 @@ def command(
         raise click.UsageError(f"--{next(iter(engine_options))} is for an engine; name it with --engine")
     elif _wanted(output, kind, resume, overwrite):
         with profiled(profile) as times:
-            frames = _extract(
-                sources[0], output, make_pipeline, following, format=kind, resume=resume, max_frames=max_frames
-            )
+            frames = _extract(sources[0], output, model, following, format=kind, resume=resume, max_frames=max_frames)
         if times is not None:
             click.echo(times.table(frames))
 
@@ -113,18 +109,12 @@ def _wanted(output: Path, kind: str | None, resume: bool, overwrite: bool) -> bo
     return True
 
 
-def _extract(
-    source: str,
-    output: Path,
-    make_pipeline: functools.partial[Pipeline],
-    following: Mapping[str, Any],
-    **options: Any,
-) -> int:
+def _extract(source: str, output: Path, model: Options, following: Options, **options: Any) -> int:
     """Extracts one video, with a progress bar. Returns how many frames the file holds."""
-    pipeline = make_pipeline()
+    pipeline = create_pipeline(model)
     with open_source(source) as opened:
         info, limit = opened.info, options["max_frames"]
-        meta = keypoint_meta(info, pipeline, {**make_pipeline.keywords, **following})
+        meta = keypoint_meta(info, pipeline, {**model, **following})
         total = info.frames if limit is None else min(limit, info.frames or limit)
         with tqdm(total=total, unit="frame", desc=info.name, dynamic_ncols=True, disable=None) as bar:
             follower = Follower(pipeline, **following)
@@ -137,11 +127,7 @@ def _extract(
 
 
 def _extract_all(
-    sources: Sequence[str],
-    output: Path,
-    make_job: functools.partial[Job],
-    model: Mapping[str, Any],
-    **options: Any,
+    sources: Sequence[str], output: Path, make_job: functools.partial[Job], model: Options, **options: Any
 ) -> None:
     """Extracts many inputs, with a progress bar. Exits with 1 if any of them failed."""
     if output.suffix[1:] in FORMATS and not output.is_dir():
@@ -150,12 +136,11 @@ def _extract_all(
     if streams:
         raise HrkitError(f"{streams[0]}: streams are extracted one at a time, without --engine")
     inputs = find_inputs(sources)
-    weights = {
-        name: os.path.abspath(model[name])  # workers may have another working folder
-        for name in ("weights", "detector_weights")
-        if model[name] is not None and os.path.isfile(model[name])
-    }
-    job = make_job(inputs.root, os.path.abspath(output), model={**model, **weights})
+    arguments = pipeline_arguments(model)
+    for name in ("weights", "detector_weights"):
+        if arguments[name] is not None and os.path.isfile(arguments[name]):
+            arguments[name] = os.path.abspath(arguments[name])  # workers may have another working folder
+    job = make_job(inputs.root, os.path.abspath(output), model=arguments)
     with tqdm(total=len(inputs.names), unit="input", dynamic_ncols=True, disable=None) as bar:
 
         def progress(now: Progress) -> None:

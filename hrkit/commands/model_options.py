@@ -1,17 +1,30 @@
-"""The options that say which networks a command runs and how people are followed, and what they ask for."""
+"""Options that several commands share: which networks run, and how people are followed."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from hrkit.pipeline import Pipeline
+from hrkit import registry
+from hrkit.errors import UnknownNameError
+from hrkit.pipeline import Pipeline
 
-Command = Callable[..., Any]
+Command = Callable[..., Any]  # whatever options it takes
+Options = dict[str, Any]  # values of options by name
+
+weights_option = click.option(
+    "--weights",
+    default="auto",
+    show_default=True,
+    help="auto, an entry, a file, hf-hub:owner/name, none.",
+)
+head_option = click.option("--head", help="Head of a pose network.  [default: that of the weights]")
+input_size_option = click.option(
+    "--input-size", type=(int, int), metavar="HEIGHT WIDTH", help="[default: that of the weights]"
+)
 
 _MODEL = {
     "backbone": click.option(
@@ -19,88 +32,98 @@ _MODEL = {
     ),
     "detector": click.option(
         "--detector",
-        help='Person detector; "none": the whole picture is one person.  [default: lite_person, where one is needed]',
+        help='Person detector; with "none" the whole picture is one person.  [default: lite_person if one is needed]',
     ),
-    "weights": click.option(
-        "--weights",
-        default="auto",
-        show_default=True,
-        help="Of the pose network: auto, an entry, a file, hf-hub:owner/name, none.",
-    ),
+    "weights": weights_option,
     "detector_weights": click.option(
-        "--detector-weights", default="auto", show_default=True, help='The same; "none": as initialised.'
+        "--detector-weights", default="auto", show_default=True, help="The same for the detector."
     ),
-    "decoder": click.option("--decoder", help="msra, dark or udp.  [default: the weights' own]"),
-    "threshold": click.option("--threshold", type=click.FloatRange(0, 1), help="Of the detector.  [default: its own]"),
+    "decoder": click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]"),
+    "threshold": click.option(
+        "--threshold", type=click.FloatRange(0, 1), help="Lowest score of a detection.  [default: the detector's own]"
+    ),
     "flip_test": click.option(
-        "--flip-test", is_flag=True, help="Average with the mirrored picture: better, twice the time."
+        "--flip-test", is_flag=True, help="Average with the mirrored picture: more accurate, twice the time."
     ),
-    "device": click.option("--device", default="auto", show_default=True, help="cpu, cpu,cpu, cuda:0, cuda:0,1, mps."),
+    "device": click.option(
+        "--device", default="auto", show_default=True, help="Where networks run: cpu, cpu,cpu, cuda:0, cuda:0,1, mps."
+    ),
     "precision": click.option(
-        "--precision", default="auto", show_default=True, help="Of the networks: float32, bfloat16, float16."
+        "--precision", default="auto", show_default=True, help="Precision of the networks: float32, bfloat16, float16."
     ),
     "runtime": click.option(
-        "--runtime", default="auto", show_default=True, help="auto: made fast; eager: as it is; onnx; openvino."
+        "--runtime", default="auto", show_default=True, help="auto (made fast), eager (as built), onnx or openvino."
     ),
 }
 _FOLLOWING = {
     "detect_every": click.option(
-        "--detect-every", type=click.IntRange(1), default=1, show_default=True, help="Frames from one detection on."
+        "--detect-every",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Run the detector on every Nth frame.",
     ),
-    "track": click.option("--track/--no-track", default=True, show_default=True, help="Ids that stay with people."),
-    "smooth": click.option("--smooth", is_flag=True, help="Less jitter."),
+    "track": click.option(
+        "--track/--no-track", default=True, show_default=True, help="Give people ids that stay from frame to frame."
+    ),
+    "smooth": click.option("--smooth", is_flag=True, help="Reduce jitter."),
     "smoothing": click.option(
-        "--smoothing", type=click.FloatRange(0), help="How much less: under 1 there is less lag, over 1 less jitter."
+        "--smoothing", type=click.FloatRange(0), help="Strength: below 1 there is less lag, above 1 less jitter."
     ),
-    "max_people": click.option("--max-people", type=click.IntRange(1), help="Take only the best boxes of a frame."),
+    "max_people": click.option("--max-people", type=click.IntRange(1), help="Keep only the best boxes of a frame."),
 }
 
 
 def model_options(command: Command) -> Command:
-    """Adds the options of the networks; the command gets `make_pipeline`, which builds what they ask for."""
-
-    @functools.wraps(command)
-    def with_pipeline(*args: Any, **options: Any) -> Any:
-        chosen = {name: options.pop(name) for name in _MODEL}
-        return command(*args, make_pipeline=functools.partial(_build_pipeline, **chosen), **options)
-
-    return _add(with_pipeline, _MODEL)
+    """Adds the options of the networks. The command gets them as `model`, for `create_pipeline`."""
+    return _with_options(command, _MODEL, "model", lambda model: model)
 
 
 def following_options(command: Command) -> Command:
-    """Adds the options of videos; the command gets `following`, the settings of a `Follower`."""
+    """Adds the options of videos. The command gets the arguments of a `Follower` as `following`."""
 
+    def arguments(options: Options) -> Options:
+        smooth, strength = options.pop("smooth"), options.pop("smoothing")
+        return {**options, "smoothing": strength if strength is not None else float(smooth)}
+
+    return _with_options(command, _FOLLOWING, "following", arguments)
+
+
+def _with_options(
+    command: Command,
+    options: Mapping[str, Callable[[Command], Command]],
+    name: str,
+    convert: Callable[[Options], Options],
+) -> Command:
     @functools.wraps(command)
-    def with_following(*args: Any, **options: Any) -> Any:
-        chosen = {name: options.pop(name) for name in _FOLLOWING}
-        smooth, strength = chosen.pop("smooth"), chosen.pop("smoothing")
-        chosen["smoothing"] = strength if strength is not None else float(smooth)
-        return command(*args, following=chosen, **options)
+    def with_options(**given: Any) -> Any:
+        chosen = {option: given.pop(option) for option in options}
+        return command(**given, **{name: convert(chosen)})
 
-    return _add(with_following, _FOLLOWING)
-
-
-def _add(command: Command, options: Mapping[str, Callable[[Command], Command]]) -> Command:
+    extended: Command = with_options
     for option in reversed(list(options.values())):
-        command = option(command)
-    return command
+        extended = option(extended)
+    return extended
 
 
-def pipeline_settings(
-    *, backbone: str, detector: str | None, weights: str, detector_weights: str, threshold: float | None, **others: Any
-) -> dict[str, Any]:
-    """The keyword arguments of `Pipeline.from_names` that the options ask for."""
-    return {
-        "backbone": backbone,
-        "detector": None if detector == "none" else detector or "auto",
-        "weights": None if weights == "none" else weights,
-        "detector_weights": None if detector_weights == "none" else detector_weights,
-        "detection_threshold": threshold,
-        **others,
-    }
+def pipeline_arguments(model: Mapping[str, Any]) -> Options:
+    """The arguments of `Pipeline.from_names` for the options of the networks."""
+    renamed = {"detection_threshold" if name == "threshold" else name: value for name, value in model.items()}
+    no_weights = {name: None for name in ("weights", "detector_weights") if model[name] == "none"}
+    detector = None if model["detector"] == "none" else model["detector"] or "auto"
+    return {**renamed, **no_weights, "detector": detector}
 
 
-def _build_pipeline(**options: Any) -> Pipeline:
-    from hrkit.pipeline import Pipeline
+def create_pipeline(model: Mapping[str, Any]) -> Pipeline:
+    """The detector and the pose network that the options ask for."""
+    return Pipeline.from_names(**pipeline_arguments(model))
 
-    return Pipeline.from_names(**pipeline_settings(**options))
+
+def is_detector(name: str) -> bool:
+    """Whether a network is a registered detector or a registered backbone. Raises `UnknownNameError` for any other."""
+    if name in registry.backbones:
+        return False
+    if name in registry.detectors:
+        return True
+    choices = [*registry.backbones.entries(), *registry.detectors.entries()]
+    raise UnknownNameError("backbone or detector", name, choices, hint=registry.where_else(name))

@@ -1,4 +1,4 @@
-"""`hrkit models`: which weights there are."""
+"""`hrkit models`: the published weights."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from hrkit.errors import WeightsError
 from hrkit.weights import catalogue
 
 _COLUMNS = ("name", "model", "input", "joints", "codec", "score", "licence", "size", "cached", "default")
-_SCORES = ("AP", "PCKh")
-"""How the names of metrics begin that are shown; a name may say more, as "AP (own split)" does."""
+_SCORES = ("AP", "PCKh")  # metrics with names that begin like this are shown, "AP (own split)" too
 
 
 @click.command(
@@ -24,13 +23,13 @@ Examples:
   hrkit models hrnet_w48
   hrkit models --json mpii
 
-Entries marked in the column "default" are what weights="auto" takes. "cached" says whether a file is on this
+The column "default" marks the entries that weights="auto" takes, and "cached" says whether the file is on this
 machine: yes, no, or carried by a plugin.""",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print every field of the entries as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print all fields of the entries as JSON.")
 @click.argument("text", required=False)
 def command(as_json: bool, text: str | None) -> None:
-    """List the published weights; with TEXT, those with it in their name, model, kind, codec or source."""
+    """Lists the published weights. With TEXT, lists those with it in their name, model, kind, codec or source."""
     found = [entry for entry in catalogue.entries() if text is None or _mentions(entry, text)]
     if as_json:
         click.echo(json.dumps([_fields(entry) for entry in found], indent=1))
@@ -46,12 +45,12 @@ def _mentions(entry: catalogue.WeightsEntry, text: str) -> bool:
 
 
 def _fields(entry: catalogue.WeightsEntry) -> dict[str, Any]:
-    fields = asdict(entry) | {"num_joints": entry.num_joints, "cached": catalogue.is_cached(entry)}
-    return fields | {"file": None if entry.file is None else str(entry.file)}
+    fields = {**asdict(entry, recurse=False), "num_joints": entry.num_joints, "cached": catalogue.is_cached(entry)}
+    return {**fields, "skeleton": entry.skeleton.name, "file": None if entry.file is None else str(entry.file)}
 
 
 def _row(entry: catalogue.WeightsEntry) -> tuple[str, ...]:
-    pose = entry.kind == "pose"  # joints and codec say nothing about the others
+    pose = entry.kind == "pose"  # detectors and backbones have neither joints nor codec
     cached = catalogue.is_cached(entry)
     size = entry.file.stat().st_size if entry.file and cached else entry.size
     return (

@@ -1,4 +1,4 @@
-"""A video, camera or stream with its people drawn as it comes: shown in a window, recorded, or both."""
+"""The part of `hrkit demo` for videos, cameras and streams: each frame drawn, then shown, recorded, or both."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 from hrkit.drawing.annotators import draw_status
 from hrkit.drawing.overlay import Drawing
@@ -21,34 +21,21 @@ from hrkit.video.prefetch import in_background
 from hrkit.video.sinks import Sink, WindowSink
 
 RATE_FRAMES = 30
-"""How many frames the rate that is shown is a mean of."""
+"""The rate that is shown is the mean over this many frames."""
 
 
 @frozen
 class Played:
-    """What was played."""
+    """Counts of what was played."""
 
     frames: int
     people: int
-    """Of all frames."""
+    """Summed over all frames."""
     ids: int
-    """How many different people they were taken for."""
+    """Number of different people."""
     dropped: int
-    """Frames of a live source that were too many."""
+    """Frames of a live source that came too fast."""
     seconds: float
-
-
-@define
-class _Meter:
-    """How fast it goes."""
-
-    _times: deque[float] = field(factory=lambda: deque(maxlen=RATE_FRAMES + 1))
-
-    def tick(self, now: float) -> float:
-        """Counts a frame; frames a second by now."""
-        self._times.append(now)
-        passed = self._times[-1] - self._times[0]
-        return (len(self._times) - 1) / passed if passed > 0 else 0.0
 
 
 def play(
@@ -61,16 +48,16 @@ def play(
     snapshots: Path = Path(),
     clock: Callable[[], float] = time.perf_counter,
 ) -> Played:
-    """Draws on every frame of the source, hands it to `sink`, and shows it in `window` with its rate.
+    """Draws each frame of the source, writes it to `sink`, and shows it in `window` with the rate.
 
-    A file is shown no faster than it was taken, also after it was slow. Keys in the window: q or Esc ends, space
-    pauses, s writes what is shown to the folder `snapshots`, h turns heatmaps on and off, b boxes. Ends with the
-    source; raises what that raises. `clock` tells seconds.
+    A file is shown no faster than its own rate. Keys in the window: q or Esc ends, space pauses, s saves the picture to
+    the folder `snapshots`, h turns heatmaps on and off, b boxes. It ends with the source, and raises the errors of the
+    source and of the sink. `clock` gives the time in seconds.
     """
-    meter = _Meter()
     begun = started = clock()
     frames = people = 0
     ids: set[int] = set()
+    times: deque[float] = deque(maxlen=RATE_FRAMES + 1)
 
     def drawn(item: tuple[VideoFrame, Poses]) -> tuple[VideoFrame, Poses, Frame]:
         frame, poses = item
@@ -86,10 +73,12 @@ def play(
     with contextlib.closing(in_background(drawn, found)) as results:
         for frame, poses, image in results:
             frames, people = frames + 1, people + len(poses)
-            ids |= {number for number in ([] if poses.track_ids is None else poses.track_ids.tolist()) if number >= 0}
+            ids.update(() if poses.track_ids is None else poses.track_ids[poses.track_ids >= 0].tolist())
             if window is None:
                 continue
-            rate = meter.tick(clock())
+            times.append(clock())
+            passed = times[-1] - times[0]
+            rate = (len(times) - 1) / passed if passed > 0 else 0.0
             lost = f", {source.dropped} dropped" if source.info.live else ""
             status = f"{rate:.1f} fps, {len(poses)} {'person' if len(poses) == 1 else 'people'}{lost}"
             early = 0.0 if source.info.live else frame.time - (clock() - started)
@@ -102,7 +91,7 @@ def play(
 
 
 def _obey(window: WindowSink, drawing: Drawing, image: Frame, snapshot: Path) -> bool:
-    """Does what keys say, and waits while it is paused; whether to go on."""
+    """Does what the pressed keys ask for, and waits during a pause. Returns whether to go on."""
     paused = False
     while True:
         key = window.key()

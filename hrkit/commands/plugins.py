@@ -1,4 +1,4 @@
-"""`hrkit plugins`: who brought what, whether it is sound, and a start for one's own."""
+"""`hrkit plugins`: what each plugin brings, whether it keeps the contract, and a template for a new one."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from pathlib import Path
 
 import click
 
+from hrkit import registry
+from hrkit.errors import PluginError, one_line
+
 KINDS = ("detector", "backbone", "head", "decoder", "dataset", "command")
-"""What `hrkit plugins new` can write."""
+"""The kinds that `hrkit plugins new` can write."""
 
 
 @click.group("plugins", invoke_without_command=True, epilog="Example: HRKIT_PLUGINS=lite hrkit plugins")
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Lists plugins, what each brought, and which failed and why.
+    """Lists plugins with what each brings, and those that failed with the reason.
 
-    HRKIT_PLUGINS=name,name allows only those; HRKIT_PLUGINS= (empty) allows none.
+    HRKIT_PLUGINS=name,name allows only these plugins; HRKIT_PLUGINS= (empty) allows none.
     """
     if context.invoked_subcommand is None:
         _list()
@@ -26,12 +29,12 @@ def command(context: click.Context) -> None:
 @click.argument("name")
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="What the plugin brings.")
 @click.option(
-    "--output", type=click.Path(path_type=Path), default=Path(), help="Where the folder is made.  [default: here]"
+    "--output", type=click.Path(path_type=Path), default=Path(), help="Parent of the folder.  [default: this folder]"
 )
 def new(name: str, kind: str, output: Path) -> None:
-    """Writes a plugin that works, with a test of its own.
+    """Writes a working plugin with a test.
 
-    The folder NAME becomes a distribution called NAME; what it registers is called NAME without "hrkit-".
+    The folder NAME holds a distribution called NAME. What it registers is called NAME without "hrkit-".
     """
     from hrkit.testing.distributions import write_distribution
 
@@ -50,14 +53,14 @@ Examples:
 )
 @click.argument("name")
 @click.option(
-    "--part", "parts", metavar="PART", multiple=True, help="Only this part, by its full name.  [default: all]"
+    "--part", "parts", metavar="PART", multiple=True, help="Check only this part, by its full name.  [default: all]"
 )
 def check(name: str, parts: tuple[str, ...]) -> None:
-    """Holds the parts of a plugin against the contract.
+    """Checks the parts of a plugin against the contract.
 
-    Says what is wrong and what to do. NAME is a plugin as `hrkit plugins` lists it, its distribution, or "hrkit" for
-    hrkit's own parts. Where a pattern is registered, PART is a name of its kind; for a dataset it is NAME:PATH. Nothing
-    is downloaded. Exit code 1 if anything is wrong.
+    Prints what is wrong and how to mend it. NAME is a plugin as `hrkit plugins` lists it, its distribution, or "hrkit"
+    for hrkit's own parts. For a registered pattern, PART is a name that matches it; for a dataset it is NAME:PATH.
+    Nothing is downloaded. The exit code is 1 if anything is wrong.
     """
     from hrkit.testing import examine_plugin
 
@@ -76,12 +79,10 @@ def check(name: str, parts: tuple[str, ...]) -> None:
 
 
 def _list() -> None:
-    from hrkit.errors import PluginError, one_line
-    from hrkit.registry import KINDS, plugins
-
+    plugins = registry.plugins
     brought: dict[str, list[str]] = {name: [] for name in plugins.names()}
     clashes = []
-    for kind in KINDS:
+    for kind in registry.KINDS:
         try:
             entries = plugins.collect(kind).values()
         except PluginError as error:

@@ -1,22 +1,32 @@
-"""`hrkit test`: a network measured on a dataset, and a report."""
+"""`hrkit test`: a pose network measured on a dataset, with a report."""
 
 from __future__ import annotations
 
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import torch
+from attrs import evolve
 
-if TYPE_CHECKING:
-    import torch
-
-    from hrkit.datasets.base import KeypointDataset
-    from hrkit.datasets.loading import DatasetSpec
-    from hrkit.evaluation.coco import Evaluation
-    from hrkit.pose_model import PoseModel
-    from hrkit.runtimes.distributed import World
+from hrkit import registry
+from hrkit.commands.model_options import head_option, input_size_option, weights_option
+from hrkit.datasets.base import KeypointDataset
+from hrkit.datasets.loading import DatasetSpec
+from hrkit.datasets.mpii import read_mpii_truth
+from hrkit.errors import DatasetError, HrkitError, UnknownNameError
+from hrkit.evaluation.coco import Evaluation, evaluate, evaluate_pckh
+from hrkit.evaluation.detected_boxes import detect_people, read_detections
+from hrkit.evaluation.report import Subject, check_folder, write_report
+from hrkit.pipeline import create_detector
+from hrkit.pose_model import PoseModel, create_pose_model, split_hub_address
+from hrkit.runtimes.devices import check_precision, parse_devices
+from hrkit.runtimes.distributed import World, current_world, joined_world
+from hrkit.skeletons import mpii16, skeleton_of
+from hrkit.weights import catalogue
+from hrkit.weights.hub import is_address
 
 
 @click.command(
@@ -30,40 +40,48 @@ Examples:
   hrkit test --backbone hrnet_w32 --weights runs/mine/best.safetensors --dataset custom:mine.toml
   torchrun --nproc-per-node=4 -m hrkit test --backbone hrnet_w48 --dataset coco:data/coco
 
-The report is a folder: report.md to read, report.json with every figure, predictions.json in COCO's results format,
-curves.png and worst.jpg. For mpii the figure is PCKh, for everything else COCO's AP.""",
+The report is a folder: report.md to read, report.json with all figures, predictions.json in COCO's results format,
+curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any other dataset.""",
 )
 @click.option("--backbone", required=True, help="Pose network, as in `hrkit models`.")
-@click.option("--weights", default="auto", show_default=True, help="auto, an entry, a file, hf-hub:owner/name, none.")
-@click.option("--head", help="[default: the weights' own]")
-@click.option("--input-size", type=(int, int), metavar="HEIGHT WIDTH", help="[default: the weights' own]")
+@weights_option
+@head_option
+@input_size_option
 @click.option("--dataset", default="coco", show_default=True, help="NAME[:PATH]: coco, mpii, custom, or a plugin's.")
-@click.option("--split", default="val", show_default=True, help="Of the dataset.")
-@click.option("--annotations", help="A json in COCO's format, in place of the dataset's PATH.")
-@click.option("--images", help="Folder or zip of the pictures, where it is not beside the annotations.")
+@click.option("--split", default="val", show_default=True, help="Part of the dataset.")
+@click.option("--annotations", help="JSON file in COCO's format, in place of the dataset's PATH.")
+@click.option("--images", help="Folder or zip file of the pictures if they are not beside the annotations.")
 @click.option(
     "--boxes",
     default="gt",
     show_default=True,
-    help="gt (annotated), a COCO detection json, or a registered detector, which sees every picture.",
+    help="gt (annotated), a JSON file of COCO detections, or a registered detector, which is run on each picture.",
 )
-@click.option("--box-threshold", type=float, help="Boxes that score less go.  [default: 0 in files; a detector's own]")
+@click.option("--box-threshold", type=float, help="Lowest score of a box.  [default: 0 for files, the detector's own]")
 @click.option("--detector-weights", default="auto", show_default=True, help="auto, an entry, a file, none.")
-@click.option("--flip-test/--no-flip-test", help="Average with the mirrored crop: better, twice the time.")
-@click.option("--decoder", help="msra, dark or udp.  [default: the weights' own]")
+@click.option("--flip-test/--no-flip-test", help="Average with the mirrored crop: more accurate, twice the time.")
+@click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]")
 @click.option("--nms", type=click.Choice(["oks", "soft-oks", "none"]), default="oks", show_default=True)
-@click.option("--nms-threshold", type=click.FloatRange(0, 1), default=0.9, show_default=True, help="OKS of doubles.")
+@click.option(
+    "--nms-threshold",
+    type=click.FloatRange(0, 1),
+    default=0.9,
+    show_default=True,
+    help="OKS above which two poses count as the same person.",
+)
 @click.option(
     "--score-threshold",
     type=float,
     default=0.2,
     show_default=True,
-    help="A person's score is the box's times the mean of its joints above this.",
+    help="A person's score is the box's times the mean of the joints above this.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Processes that read and warp.")
+@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Processes that load crops.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, mps.")
-@click.option("--precision", default="float32", show_default=True, help="float16, bfloat16; auto: what is fast here.")
+@click.option(
+    "--precision", default="float32", show_default=True, help="float32, float16, bfloat16; auto: the fastest here."
+)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("test-output"), show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace a report that is in the folder.")
 def command(
@@ -79,20 +97,14 @@ def command(
     precision: str,
     output: Path,
     overwrite: bool,
-    **how: Any,
+    **how: Any,  # the options that the report records as they are
 ) -> None:
     """Measures a pose network on a dataset: AP as COCO does, or MPII's PCKh, with a report.
 
-    Run it under torchrun for several devices: they share the pictures, and the report is that of one.
+    Run it under torchrun for several devices. They share the pictures and write one report.
     """
-    import torch
-
-    from hrkit.evaluation.report import Subject, check_folder, write_report
-    from hrkit.runtimes.devices import check_precision
-    from hrkit.runtimes.distributed import joined_world
-
     check_precision(precision)
-    with joined_world(torch.device("cpu")) as world:  # what ranks tell each other is not on a device
+    with joined_world(torch.device("cpu")) as world:  # ranks exchange their results on the CPU
         if world.is_first:
             check_folder(output, overwrite)
         own_device = _device(device, world)
@@ -100,15 +112,15 @@ def command(
         _check_boxes(how["boxes"], spec.name)
         annotated = spec.load(split, **({} if images is None else {"images": images}))
         model, taken, annotated = _model(backbone, weights, head, input_size, annotated)
-        model.create_codec(how["decoder"])  # a wrong name is found before anything runs
+        model.create_codec(how["decoder"])  # finds a wrong name before anything runs
         fast = model.prepared(own_device, precision)
         if world.is_first:
-            output.mkdir(parents=True, exist_ok=True)  # if that fails, then now
+            output.mkdir(parents=True, exist_ok=True)  # fails before anything runs
         if not model.needs_boxes:
             how |= {"boxes": _own_boxes(model, how["boxes"], spec.name), "nms": "none"}
-            boxed, in_words = annotated, "those that the network finds by itself"
+            boxed, in_words = annotated, "found by the network itself"
         else:
-            boxed, in_words = _boxes(annotated, own_device, **how)
+            boxed, in_words = _boxes(annotated, own_device, how)
         _say(f"{annotated}, boxes: {in_words}")
         started = time.perf_counter()
         evaluation = _evaluate(fast, boxed, annotated, spec, split, how)
@@ -134,18 +146,13 @@ def command(
 
 
 def _say(line: str) -> None:
-    """Prints it, on the first rank."""
-    from hrkit.runtimes.distributed import current_world
-
+    """Prints a line on the first rank."""
     if current_world().is_first:
         click.echo(line)
 
 
 def _device(name: str, world: World) -> torch.device:
-    """The one device of this process; of several with CUDA, each has its own."""
-    from hrkit.errors import HrkitError
-    from hrkit.runtimes.devices import parse_devices
-
+    """The device of this process. With several ranks on CUDA, each has its own."""
     devices = parse_devices(name)
     if len(devices) > 1:
         raise HrkitError(f"a test runs on one device, not on {name!r}; for several run it under torchrun")
@@ -155,10 +162,6 @@ def _device(name: str, world: World) -> torch.device:
 
 
 def _spec(dataset: str, annotations: str | None, images: str | None) -> DatasetSpec:
-    from attrs import evolve
-
-    from hrkit.datasets.loading import DatasetSpec
-
     spec = DatasetSpec.parse(dataset)
     if spec.weight != 1:
         raise click.UsageError(f"--dataset {dataset}: a weight is for training only")
@@ -173,17 +176,10 @@ def _model(
     backbone: str, weights: str, head: str | None, input_size: tuple[int, int] | None, annotated: KeypointDataset
 ) -> tuple[PoseModel, str, KeypointDataset]:
     """The network, the name or path of its weights, and the people with its joints, matched by name."""
-    import torch
-
-    from hrkit.pose_model import create_pose_model, split_hub_address
-    from hrkit.skeletons import skeleton_of
-    from hrkit.weights import catalogue
-    from hrkit.weights.hub import is_address
-
     named = backbone if is_address(backbone) else weights
     backbone, found = split_hub_address(backbone, weights)
     own = annotated.skeleton
-    torch.manual_seed(0)  # without weights too all ranks have the same network
+    torch.manual_seed(0)  # all ranks have the same network, also without weights
     if weights == "none":
         model = create_pose_model(backbone, head=head, num_joints=len(own), input_size=input_size, skeleton=own)
         return model, "none", annotated
@@ -200,10 +196,7 @@ def _model(
 
 
 def _check_boxes(boxes: str, dataset: str) -> None:
-    """Raises before anything is loaded for what can be no source of boxes."""
-    from hrkit import registry
-    from hrkit.errors import HrkitError, UnknownNameError
-
+    """Raises before anything is loaded if `boxes` names no source of boxes."""
     if boxes == "gt":
         return
     if dataset == "mpii":
@@ -216,38 +209,25 @@ def _check_boxes(boxes: str, dataset: str) -> None:
 
 
 def _own_boxes(model: PoseModel, boxes: str, dataset: str) -> str:
-    """What the settings say of a network that finds people by itself. Raises `HrkitError` for what does not fit it."""
-    from hrkit.errors import HrkitError
-
+    """The word in the report for a network that takes no boxes. Raises `HrkitError` if boxes are needed."""
     if boxes != "gt":
         raise HrkitError(f"{model.describe()} finds people by itself; leave --boxes out")
     if dataset == "mpii":
-        raise HrkitError(f"MPII's PCKh is of people whose boxes are given, which {model.describe()} does not take")
+        raise HrkitError(f"MPII's PCKh is for people with given boxes, which {model.describe()} does not take")
     return "own"
 
 
-def _boxes(
-    annotated: KeypointDataset,
-    device: torch.device,
-    boxes: str,
-    box_threshold: float | None,
-    detector_weights: str,
-    **_: Any,
-) -> tuple[KeypointDataset, str]:
-    """The pictures with the boxes that are asked for, and those in words."""
-    from hrkit import registry
-    from hrkit.evaluation.detected_boxes import detect_people, read_detections
-    from hrkit.pipeline import create_detector
-
+def _boxes(annotated: KeypointDataset, device: torch.device, how: dict[str, Any]) -> tuple[KeypointDataset, str]:
+    """The pictures with the boxes asked for, and a description of the boxes."""
+    boxes, threshold, weights = how["boxes"], how["box_threshold"], how["detector_weights"]
     if boxes == "gt":
         return annotated, f"{len(annotated)} annotated ones (ground truth)"
     if boxes not in registry.detectors:
-        found = read_detections(boxes, annotated, threshold=box_threshold or 0.0)
-        return found, f"{len(found)} of {boxes}, scores from {box_threshold or 0.0:g}"
-    weights = None if detector_weights == "none" else detector_weights
-    detector = create_detector(boxes, weights=weights, threshold=box_threshold)
+        found = read_detections(boxes, annotated, threshold=threshold or 0.0)
+        return found, f"{len(found)} of {boxes}, scores from {threshold or 0.0:g}"
+    detector = create_detector(boxes, weights=None if weights == "none" else weights, threshold=threshold)
     found = detect_people(detector, annotated, device=device)
-    least = "its own threshold" if box_threshold is None else f"threshold {box_threshold:g}"
+    least = "its own threshold" if threshold is None else f"threshold {threshold:g}"
     return found, f"{len(found)} of the detector {boxes}, {least}"
 
 
@@ -259,11 +239,6 @@ def _evaluate(
     split: str,
     how: dict[str, Any],
 ) -> Evaluation:
-    from hrkit.datasets.mpii import read_mpii_truth
-    from hrkit.errors import DatasetError, HrkitError
-    from hrkit.evaluation.coco import evaluate, evaluate_pckh
-    from hrkit.skeletons import mpii16
-
     common = {name: how[name] for name in ("decoder", "flip_test", "batch_size", "workers")}
     if spec.name == "mpii":
         if model.skeleton.keypoint_names != mpii16.keypoint_names:
@@ -272,20 +247,12 @@ def _evaluate(
         if len(truth.keypoints) != len(boxed):
             raise DatasetError(f"{boxed.name}: {len(boxed)} people, but {len(truth.keypoints)} in gt_{split}.mat")
         return evaluate_pckh(model, boxed, truth, **common)
-    return evaluate(
-        model,
-        boxed,
-        annotated=annotated,
-        nms=None if how["nms"] == "none" else how["nms"],
-        nms_threshold=how["nms_threshold"],
-        score_threshold=how["score_threshold"],
-        **common,
-    )
+    nms = None if how["nms"] == "none" else how["nms"]
+    thresholds = {name: how[name] for name in ("nms_threshold", "score_threshold")}
+    return evaluate(model, boxed, annotated=annotated, nms=nms, **thresholds, **common)
 
 
 def _device_name(device: torch.device, world: World) -> str:
-    import torch
-
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return name if world.size == 1 else f"{world.size} x {name}"
 

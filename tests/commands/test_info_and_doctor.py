@@ -55,7 +55,7 @@ def test_info_of_a_detector() -> None:
         (("info", "hrnet_w23x"), "positive number"),
         (("info", "hrnt_w32"), "unknown backbone or detector 'hrnt_w32'; did you mean hrnet_w32"),
         (("info", "yolov3_tin"), "did you mean yolov3_tiny"),
-        (("info", "yolov3", "--head", "fpn"), "yolov3 is a detector; --joints and --head are of pose networks"),
+        (("info", "yolov3", "--head", "fpn"), "yolov3 is a detector; --joints and --head are for pose networks"),
         (("info", "yolov3", "--joints", "17"), "yolov3 is a detector"),
         (("info", "yolov3_tiny", "--input-size", "100", "99"), "multiples of 32"),
         (("modles",), "unknown command 'modles'; did you mean models"),
@@ -128,7 +128,7 @@ def test_info_of_a_detector_whose_network_takes_no_batch() -> None:
         output = _run("info", "theirs", code=2)
     finally:
         registry.plugins.unregister("theirs")
-    assert output == "error: the cost of detector 'theirs' cannot be counted: it has no network of one input size\n"
+    assert output == "error: the detector 'theirs' cannot be exported or counted: it has no network of one input size\n"
 
 
 def test_info_of_a_network_that_fails() -> None:
