@@ -56,7 +56,7 @@ from hrkit.profiling import network_seconds
 from hrkit.runtimes.allocator import keep_freed_memory
 from hrkit.runtimes.complexity import layer_groups
 from hrkit.runtimes.conversion import to_onnx
-from hrkit.runtimes.onnx_runtime import OnnxNetwork
+from hrkit.runtimes.exported import OnnxNetwork
 from hrkit.runtimes.prepare import placement
 from hrkit.skeletons import coco17
 from hrkit.structures import Detections, Frame

@@ -22,8 +22,7 @@ from hrkit.errors import HrkitError, UnknownNameError, one_line
 from hrkit.files import atomic_path
 from hrkit.pose_model import PoseModel
 from hrkit.runtimes.conversion import INPUT, quantise, require, to_onnx, to_openvino, to_program
-from hrkit.runtimes.onnx_runtime import OnnxNetwork
-from hrkit.runtimes.openvino_runtime import OpenvinoNetwork
+from hrkit.runtimes.exported import OnnxNetwork, OpenvinoNetwork
 from hrkit.structures import Size
 from hrkit.version import __version__
 

@@ -16,8 +16,8 @@ from hrkit.images import ImageSource, as_frame
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.profiling import section
 from hrkit.registry import decoders, detectors
-from hrkit.runtimes.devices import Replicas, check_precision, parse_devices
-from hrkit.runtimes.prepare import check_runtime, prepared
+from hrkit.runtimes.devices import Replicas, parse_devices
+from hrkit.runtimes.prepare import check_precision, check_runtime, prepared
 from hrkit.structures import Detections, Frame, Poses, check_boxes
 from hrkit.weights import catalogue
 

@@ -22,8 +22,9 @@ from hrkit.evaluation.detected_boxes import detect_people, read_detections
 from hrkit.evaluation.report import Subject, check_folder, write_report
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import PoseModel, create_pose_model, split_hub_address
-from hrkit.runtimes.devices import check_precision, parse_devices
+from hrkit.runtimes.devices import parse_devices
 from hrkit.runtimes.distributed import World, current_world, joined_world
+from hrkit.runtimes.prepare import check_precision
 from hrkit.skeletons import mpii16, skeleton_of
 from hrkit.weights import catalogue
 from hrkit.weights.hub import is_address

@@ -1,4 +1,4 @@
-"""Runtimes: what computes a network in place of PyTorch. Each is imported when it is first built."""
+"""How a network is made fast: folded and fused layers, precision, CUDA graphs, several devices, ONNX and OpenVINO."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_runtimes() -> Mapping[str, Callable[..., nn.Module]]:
-    """hrkit's own runtimes; `onnx:FILE` and `openvino:FILE` run what `hrkit export` wrote."""
-    onnx, openvino = (lazy(f"hrkit.runtimes.{name}_runtime:build") for name in ("onnx", "openvino"))
+    """The runtimes `onnx` and `openvino`; `onnx:FILE` and `openvino:FILE` run a file of `hrkit export`."""
+    onnx, openvino = (lazy(f"hrkit.runtimes.exported:build_{name}") for name in ("onnx", "openvino"))
     return {"onnx": onnx, "onnx:*": onnx, "openvino": openvino, "openvino:*": openvino}

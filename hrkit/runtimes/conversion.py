@@ -1,7 +1,7 @@
-"""A network in the forms that other runtimes read: an exported program, an ONNX model, an OpenVINO model.
+"""Networks in the forms that other runtimes read: an exported program, an ONNX model, an OpenVINO model.
 
-All take (N,3,H,W) float32 of any N; H and W are those of the example. Batch norms are folded into the convolutions
-before them. The network is left as it is.
+All take (N,3,H,W) float32 for any N; H and W are those of the example. Batch norms are folded into the convolutions
+before them. The network itself does not change.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     import openvino
 
 INPUT = "images"
-"""What the input is called."""
+"""The name of the input."""
 
 PACKAGES = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "int8": ("openvino", "nncf"),
 }
-"""What each extra of hrkit installs."""
+"""The packages that each extra of hrkit installs."""
 
 
 def require(extra: str) -> None:
-    """Raises `HrkitError`, which says how to get them, if a package of one of `PACKAGES` is missing."""
+    """Raises `HrkitError` with the install command if a package of an extra, one of `PACKAGES`, is missing."""
     missing = [package for package in PACKAGES[extra] if importlib.util.find_spec(package) is None]
     if missing:
         raise HrkitError(f"not installed: {', '.join(missing)}; pip install 'hrkit-pose[{extra}]'")
@@ -45,41 +45,44 @@ def require(extra: str) -> None:
 def to_program(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     """The program of a network in evaluation mode; `example` is (1,3,H,W).
 
-    Raises `HrkitError` for a network that torch.export cannot follow.
+    Raises `HrkitError` if torch.export cannot trace the network.
     """
-    batch = example.expand(2, *example.shape[1:]).clone()  # with a batch of one, one it would stay
-    with contextlib.suppress(HrkitError):  # who cannot be folded is exported with its batch norms
+    batch = example.expand(2, *example.shape[1:]).clone()  # a batch of one would make one the only size
+    with contextlib.suppress(HrkitError):  # a network that cannot be folded keeps its batch norms
         network = folded(network)
-    with _quiet(network), torch.no_grad():
+    with _one_line_errors(network), torch.no_grad():
         return torch.export.export(network, (batch,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
 def to_onnx(network: nn.Module, example: Tensor, *, output: str = "output") -> onnx.ModelProto:
-    """An ONNX model with the input `INPUT` and one output.
-
-    Raises `HrkitError` as `to_program`, and without the extra.
-    """
+    """An ONNX model with the input `INPUT` and one output. Raises as `to_program` and `require`."""
     require("onnx")
     program = to_program(network, example)
-    with _quiet(network):
+    with _one_line_errors(network):
         exported = torch.onnx.export(
             program, input_names=[INPUT], output_names=[output], dynamo=True, external_data=False, verbose=False
         )
     assert exported is not None
     model = exported.model_proto
     _check_outputs(network, len(model.graph.output))
-    _name_batch(model)
-    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info):
-        del part.metadata_props[:]  # where in whose source each step comes from
+    graph = model.graph
+    (value,) = graph.input
+    symbol = value.type.tensor_type.shape.dim[0].dim_param
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param == symbol:
+                size.dim_param = "batch"  # instead of a name of torch.export's choice
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info):
+        del part.metadata_props[:]  # source files and lines
     return model
 
 
 def to_openvino(network: nn.Module, example: Tensor, *, output: str = "output") -> openvino.Model:
-    """The same for OpenVINO; raises as `to_onnx`."""
+    """An OpenVINO model with the input `INPUT` and one output. Raises as `to_onnx`."""
     require("openvino")
     import openvino
 
-    with _quiet(network), torch.no_grad():
+    with _one_line_errors(network), torch.no_grad():
         model = openvino.convert_model(network, example_input=example, input=[-1, *example.shape[1:]])
     _check_outputs(network, len(model.outputs))
     model.input(0).set_names({INPUT})
@@ -88,15 +91,15 @@ def to_openvino(network: nn.Module, example: Tensor, *, output: str = "output") 
 
 
 def quantise(model: openvino.Model, inputs: Sequence[Tensor]) -> openvino.Model:
-    """The model in int8, fitted to `inputs`, (1,3,H,W) each, by NNCF (https://github.com/openvinotoolkit/nncf).
+    """The model in int8, calibrated with `inputs` of (1,3,H,W) by NNCF (https://github.com/openvinotoolkit/nncf).
 
-    Raises `HrkitError` without the extra.
+    Raises as `require`.
     """
     require("int8")
     import nncf
 
     nncf.set_log_level(logging.WARNING)
-    with contextlib.redirect_stdout(sys.stderr):  # where it shows how far it is
+    with contextlib.redirect_stdout(sys.stderr):  # for the progress bars
         return nncf.quantize(
             model,
             nncf.Dataset(inputs, lambda images: images.numpy()),
@@ -107,15 +110,15 @@ def quantise(model: openvino.Model, inputs: Sequence[Tensor]) -> openvino.Model:
 
 
 @contextlib.contextmanager
-def _quiet(network: nn.Module) -> Iterator[None]:
-    """Whatever exporters have to say is an error of one line, or nothing."""
+def _one_line_errors(network: nn.Module) -> Iterator[None]:
+    """Turns whatever an exporter raises into a `HrkitError` of one line, and hides its warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except HrkitError:
         raise
-    except Exception as error:  # each exporter has errors of its own, and passes on those of the network
+    except Exception as error:  # exporters have their own classes of errors, and pass on those of the network
         reason = one_line(error).split(". ")[0][:200]
         raise HrkitError(f"{type(network).__name__} cannot be exported ({reason})") from error
 
@@ -123,13 +126,3 @@ def _quiet(network: nn.Module) -> Iterator[None]:
 def _check_outputs(network: nn.Module, count: int) -> None:
     if count != 1:
         raise HrkitError(f"{type(network).__name__} has {count} outputs; only networks with one can be exported")
-
-
-def _name_batch(model: onnx.ModelProto) -> None:
-    """Calls the first size "batch", whatever symbol torch.export chose."""
-    (value,) = model.graph.input
-    symbol = value.type.tensor_type.shape.dim[0].dim_param
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        for size in value.type.tensor_type.shape.dim:
-            if size.dim_param == symbol:
-                size.dim_param = "batch"

@@ -1,4 +1,4 @@
-"""A network replayed from CUDA graphs: one launch a batch instead of one for each of its hundreds of kernels."""
+"""Networks replayed from CUDA graphs: one launch per batch instead of one for each of hundreds of kernels."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from torch import Tensor, nn
 logger = logging.getLogger("hrkit")
 
 Replay = Callable[[], Tensor]
-"""Runs what was captured on what is in its input now, and gives the output, which the next run writes over."""
+"""Runs a captured network on the present content of its input; the next run overwrites the output."""
 
 Capture = Callable[[nn.Module, Tensor], Replay]
-"""A network and its input -> what runs the one on the other, again and again."""
+"""Captures a network that reads its input from the given tensor."""
 
 WARM_UPS = 3
-"""Runs before a capture, in which libraries choose their kernels and take their memory."""
+"""Runs before a capture, in which libraries choose kernels and allocate memory."""
 
 _one_at_a_time = threading.Lock()
-"""A process captures one graph at a time, whatever the device."""
+"""A process captures one graph at a time, on whatever device."""
 
 
 class CudaCapture:
-    """Captures graphs on one device, with one pool of memory for all, as they never run side by side.
+    """Captures graphs on one device. They share one memory pool, as they never run at the same time.
 
-    Warm-up and capture as in pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
+    Warm-up and capture follow pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -36,7 +36,7 @@ class CudaCapture:
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, network: nn.Module, images: Tensor) -> Replay:
-        """A graph of `network(images)`, which reads `images` anew in every replay."""
+        """A graph of `network(images)`, which reads `images` again in each replay."""
         with _one_at_a_time, torch.cuda.device(images.device):
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
@@ -44,24 +44,24 @@ class CudaCapture:
                     network(images)
             torch.cuda.current_stream().wait_stream(self._stream)
             graph = torch.cuda.CUDAGraph()
-            # other threads go on working on this device and on others meanwhile
+            # thread_local: other threads keep using this device and others during the capture
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                heatmaps = network(images)
+                outputs = network(images)
 
         def replay() -> Tensor:
             graph.replay()
-            return heatmaps
+            return outputs
 
         return replay
 
 
 class CudaGraphs(nn.Module):
-    """What `network`, (N,3,H,W) -> (N,K,h,w), gives, from one CUDA graph for each of `sizes`: 1, 2, 4, 8 and so on.
+    """A network, (N,3,H,W) -> (N,K,h,w), run by one CUDA graph for each batch size of `sizes`: 1, 2, 4, 8 and so on.
 
-    A batch goes into the smallest graph that holds it. A graph is captured when first needed; the first batch says for
-    which H, W, dtype and device. Other batches, those of more than `max_batch_size` rows, training and gradients go to
-    `network` itself, and everything does if it cannot be captured. Graphs follow changes of weights in place; moving or
-    copying the module forgets them. One call at a time: graphs share their input. `capture` makes them for a device.
+    A batch goes into the smallest graph that holds it. Each graph is captured when it is first needed; the first batch
+    fixes H, W, dtype and device. The network itself runs other batches, batches above `max_batch_size`, training and
+    gradients, and everything if a capture fails. Graphs follow in-place changes of weights; moving or copying the
+    module drops them. Graphs share their input, so calls must not overlap. `capture` makes a `Capture` for a device.
     """
 
     _capture: Capture
@@ -83,7 +83,7 @@ class CudaGraphs(nn.Module):
         self._forget()
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N,3,H,W) -> (N,K,h,w), which is the caller's own."""
+        """(N,3,H,W) -> (N,K,h,w), in memory that no later call overwrites."""
         if not self._fits(images):
             return self.network(images)
         size = next(size for size in self.sizes if size >= len(images))
@@ -91,7 +91,7 @@ class CudaGraphs(nn.Module):
             self._record(size, images)
         if self._images is None:
             return self.network(images)
-        self._images[: len(images)].copy_(images)  # below are people of earlier batches, and nobody looks at them
+        self._images[: len(images)].copy_(images)  # the rows below are left over from earlier batches
         return self._replays[size]()[: len(images)].clone()
 
     def _fits(self, images: Tensor) -> bool:
@@ -102,15 +102,15 @@ class CudaGraphs(nn.Module):
 
     def _record(self, size: int, images: Tensor) -> None:
         try:
-            with torch.inference_mode(False), torch.no_grad():  # else nobody outside inference mode could write to it
+            with torch.inference_mode(False), torch.no_grad():  # an inference tensor could not be written to elsewhere
                 if self._images is None:
                     self._capture = self._capture_on(images.device)
+                    channels_last = images.is_contiguous(memory_format=torch.channels_last)
+                    layout = torch.channels_last if channels_last else torch.contiguous_format
                     room = images.new_zeros((self.sizes[-1], *images.shape[1:]))
-                    if images.is_contiguous(memory_format=torch.channels_last):
-                        room = room.contiguous(memory_format=torch.channels_last)
-                    self._images = room
+                    self._images = room.contiguous(memory_format=layout)
                 self._replays[size] = self._capture(self.network, self._images[:size])
-        except (RuntimeError, ValueError) as error:  # also of a network that asks its tensors for numbers on the way
+        except (RuntimeError, ValueError) as error:  # also from a network that reads values of its tensors
             reason = str(error).split("\n")[0]
             logger.warning("%s runs without CUDA graphs: %s", type(self.network).__name__, reason)
             self._forget()
@@ -119,11 +119,11 @@ class CudaGraphs(nn.Module):
     def _forget(self) -> None:
         self._images, self._replays, self._failed = None, {}, False
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        self._forget()  # graphs have the addresses of the weights in them
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:  # Any: as in nn.Module
+        self._forget()  # graphs hold the addresses of the weights
         return super()._apply(fn, recurse)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:  # Any: attributes of a module
         state = {**self.__dict__, "_images": None, "_replays": {}}
         state.pop("_capture", None)
         return state

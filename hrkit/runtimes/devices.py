@@ -1,8 +1,7 @@
-"""Which devices to run on, and replicas of a network on several of them."""
+"""Names of devices, and replicas of a network on several devices."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
 from collections import deque
@@ -15,17 +14,15 @@ import torch
 
 from hrkit.errors import HrkitError
 
-Part = TypeVar("Part")
+Network = TypeVar("Network")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _EXAMPLES = "auto, cpu, mps, cuda, cuda:1 or cuda:0,1"
 
-PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
 
 def parse_devices(device: str | torch.device | Sequence[str | torch.device]) -> list[torch.device]:
-    """ "auto", "cpu", "mps", "cuda:1", "cuda:0,1" or "cpu,cpu" -> devices; "auto" takes CUDA, else MPS, else the CPU.
+    """The devices of "auto", "cpu", "mps", "cuda:1", "cuda:0,1" or "cpu,cpu"; "auto" is CUDA, else MPS, else the CPU.
 
     Raises `HrkitError` for a device that does not exist or that this torch cannot use.
     """
@@ -42,12 +39,6 @@ def parse_devices(device: str | torch.device | Sequence[str | torch.device]) -> 
     return [_checked(f"{kind}:{part}" if part.isdecimal() else part) for part in parts]
 
 
-def check_precision(precision: str) -> None:
-    """Raises `HrkitError` for what is neither "auto" nor one of `PRECISIONS`."""
-    if precision != "auto" and precision not in PRECISIONS:
-        raise HrkitError(f"unknown precision {precision!r}; choices: auto, {', '.join(PRECISIONS)}")
-
-
 def _checked(name: str) -> torch.device:
     try:
         device = torch.device(name)
@@ -60,32 +51,27 @@ def _checked(name: str) -> torch.device:
             raise HrkitError(f"device {name!r}: there are only {torch.cuda.device_count()} CUDA devices")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise HrkitError("device 'mps' is not available here; use device='cpu'")
-    if device.type not in ("cpu", "cuda", "mps"):
-        _try(device)
+    if device.type not in ("cpu", "cuda", "mps"):  # a kind of device that torch knows may work all the same
+        try:
+            torch.ones(1, device=device).cpu()
+        except Exception as error:  # each kind of device has its own classes of errors
+            reason = str(error).split(". ")[0].split("\n")[0] or type(error).__name__
+            raise HrkitError(f"device {name!r} does not work here ({reason}); use {_EXAMPLES}") from None
     return device
 
 
-def _try(device: torch.device) -> None:
-    """Kinds of device that this page does not know may work all the same; see whether one does."""
-    try:
-        torch.ones(1, device=device).cpu()
-    except Exception as error:
-        reason = str(error).split(". ")[0].split("\n")[0] or type(error).__name__
-        raise HrkitError(f"device {str(device)!r} does not work here ({reason}); use {_EXAMPLES}") from None
+class Replicas(Generic[Network]):
+    """The same network on several devices. Each job goes to a free one; a device runs one job at a time.
 
-
-class Replicas(Generic[Part]):
-    """The same network on several devices; jobs are dealt to whichever is free, one at a time a device.
-
-    Callers queue. Their jobs run in threads of their own, one a device, so that what a thread keeps for calculating is
-    kept once. Jobs of the thread that made the one network run in it, a fifth faster where cores are few. Where the CPU
-    is named more than once, each takes its share of torch's threads, and a job that comes alone takes them all.
+    Jobs run in one thread per device, whichever thread calls, so thread-local buffers are allocated once per device.
+    With a single device, jobs of the thread that made the network run in that thread: a fifth faster on few cores.
+    Replicas on the CPU share torch's threads evenly; a job that runs alone gets all of them.
     """
 
-    def __init__(self, make: Callable[[torch.device], Part], devices: Sequence[torch.device]) -> None:
+    def __init__(self, make: Callable[[torch.device], Network], devices: Sequence[torch.device]) -> None:
         self.devices = tuple(devices)
         self.networks = [make(device) for device in devices]
-        self._free: SimpleQueue[Part] = SimpleQueue()
+        self._free: SimpleQueue[Network] = SimpleQueue()
         for network in self.networks:
             self._free.put(network)
         self._home = threading.get_ident()
@@ -93,14 +79,14 @@ class Replicas(Generic[Part]):
         self._pool = ThreadPoolExecutor(len(self.networks), "hrkit-device")
 
     @property
-    def first(self) -> Part:
+    def first(self) -> Network:
         """The network on the first device."""
         return self.networks[0]
 
-    def run(self, function: Callable[[Part, Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
-        """`function(network, job)` for every job, in order; side by side where there are several devices.
+    def run(self, function: Callable[[Network, Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+        """`function(network, job)` for each job, in order. Several devices run jobs at the same time.
 
-        At most twice as many jobs as devices are under way, so that memory stays bounded.
+        At most twice as many jobs as devices are in progress, which bounds the memory.
         """
         if len(self.networks) == 1 and threading.get_ident() == self._home:
             for job in jobs:
@@ -108,7 +94,8 @@ class Replicas(Generic[Part]):
             return
         jobs = iter(jobs)
         first = list(itertools.islice(jobs, len(self.networks)))
-        threads = self._threads_each(len(first))
+        sharing = sum(device.type == "cpu" for device in self.devices)
+        threads = max(1, self._threads // min(len(first), sharing)) if first and sharing > 1 else None
         waiting: deque[Future[Result]] = deque()
         try:
             for job in itertools.chain(first, jobs):
@@ -121,25 +108,13 @@ class Replicas(Generic[Part]):
             for future in waiting:
                 future.cancel()
 
-    def _threads_each(self, jobs: int) -> int | None:
-        """Of torch's, for each of so many jobs at one time; None where they need not share."""
-        sharing = sum(device.type == "cpu" for device in self.devices)
-        return max(1, self._threads // min(jobs, sharing)) if jobs and sharing > 1 else None
-
-    def _run_one(self, function: Callable[[Part, Job], Result], job: Job, threads: int | None = None) -> Result:
+    def _run_one(self, function: Callable[[Network, Job], Result], job: Job, threads: int | None = None) -> Result:
         network = self._free.get()
+        if threads is not None:
+            torch.set_num_threads(threads)  # of this thread, and the default of threads to come
         try:
-            with contextlib.nullcontext() if threads is None else _torch_threads(threads, self._threads):
-                return function(network, job)
+            return function(network, job)
         finally:
+            if threads is not None:
+                torch.set_num_threads(self._threads)
             self._free.put(network)
-
-
-@contextlib.contextmanager
-def _torch_threads(count: int, after: int) -> Iterator[None]:
-    """So many for what this thread calculates; `after` is put back, since threads to come take the number set last."""
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(after)

@@ -1,4 +1,4 @@
-"""The graph of a network, as torch.fx sees it, with batch norm folded into the convolutions."""
+"""Networks as torch.fx graphs, with batch norms folded into the convolutions before them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from hrkit.errors import HrkitError
 
 Node = Any
-"""A step of a graph; fx types what one holds so widely that little could be asked of it."""
+"""A step of a graph. Any: the fields of fx.Node are typed too widely for type checkers."""
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
 
 def folded(network: nn.Module) -> fx.GraphModule:
-    """A copy of the network for evaluation: same results, fewer steps, none of them in place.
+    """A copy of the network for evaluation, with the same results: fewer steps, none of them in place.
 
-    Raises `HrkitError` for a network that cannot be traced, or that changes in place what is used later.
+    Raises `HrkitError` if the network cannot be traced, or modifies in place a value that it uses later.
     """
     graph = _traced(network)
     _take_away_no_ops(graph)
@@ -34,19 +34,19 @@ def folded(network: nn.Module) -> fx.GraphModule:
 
 
 def steps(graph: fx.GraphModule) -> list[Node]:
-    """The steps there are now, in order."""
+    """The steps in order, as a list that later changes of the graph do not affect."""
     return list(graph.graph.nodes)
 
 
 def modules(graph: fx.GraphModule, kind: type[nn.Module] = nn.Module) -> Iterator[tuple[Node, Any]]:
-    """The steps that are modules of some kind, in order."""
+    """The steps that call a module of a kind, in order, each with its module."""
     for node in steps(graph):
         if node.op == "call_module" and isinstance(graph.get_submodule(node.target), kind):
             yield node, graph.get_submodule(node.target)
 
 
 def put(graph: fx.GraphModule, node: Node, module: nn.Module, *inputs: Node) -> Node:
-    """A new step in the place of `node`, which loses its users to it."""
+    """Replaces a step by one that calls a module."""
     name = f"{node.name}_{len(graph._modules)}"
     graph.add_submodule(name, module)
     with graph.graph.inserting_before(node):
@@ -57,7 +57,7 @@ def put(graph: fx.GraphModule, node: Node, module: nn.Module, *inputs: Node) -> 
 
 
 def tidy(graph: fx.GraphModule) -> None:
-    """Takes out what is not used, and makes the code of the rest."""
+    """Removes unused steps and modules, and recompiles the graph."""
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
     graph.graph.lint()
@@ -65,7 +65,7 @@ def tidy(graph: fx.GraphModule) -> None:
 
 
 class _Tracer(fx.Tracer):
-    """Looks into what holds convolutions; all else is a step of the graph as it is."""
+    """Traces into modules that contain convolutions; each other module is one step."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, nn.Sequential) or type(m).forward is nn.Module.forward:
@@ -77,7 +77,7 @@ def _traced(network: nn.Module) -> fx.GraphModule:
     copied = copy.deepcopy(network).eval()
     try:
         return fx.GraphModule(copied, _Tracer().trace(copied))
-    except Exception as error:  # whatever the code of the network does with what is no tensor
+    except Exception as error:  # from whatever the network does with a value that is no tensor while traced
         raise HrkitError(f"{type(network).__name__} cannot be traced ({error})") from None
 
 
@@ -89,7 +89,7 @@ def _take_away_no_ops(graph: fx.GraphModule) -> None:
 
 
 def _make_pure(graph: fx.GraphModule) -> None:
-    """Nothing happens in place, so that the order of steps is free."""
+    """Replaces in-place steps, so that steps can be moved."""
     order = {node: index for index, node in enumerate(steps(graph))}
     for node in steps(graph):
         module: Any = graph.get_submodule(node.target) if node.op == "call_module" else None
@@ -111,7 +111,7 @@ _IN_PLACE = {operator.iadd: operator.add, operator.imul: operator.mul, torch.rel
 
 
 def _make_modules(graph: fx.GraphModule) -> None:
-    """Calls of `conv2d` on weights of the network become modules, as the others are."""
+    """Replaces calls of `conv2d` with weights of the network by modules."""
     for node in steps(graph):
         if node.op != "call_function" or node.target is not torch.conv2d or node.kwargs:
             continue
@@ -134,7 +134,7 @@ _CONV_DEFAULTS = (None, 1, 0, 1, 1)
 
 
 def _after_norm(norm: nn.BatchNorm2d) -> nn.Module | None:
-    """What a batch norm does after it: nothing, or, in timm, an activation; None where that is not known."""
+    """The activation inside a batch norm of timm, an identity for torch's, None for an unknown kind."""
     parts = dict(norm.named_children())
     if type(norm) is nn.BatchNorm2d or (set(parts) == {"drop", "act"} and isinstance(parts["drop"], nn.Identity)):
         return parts.get("act", nn.Identity())
@@ -142,7 +142,7 @@ def _after_norm(norm: nn.BatchNorm2d) -> nn.Module | None:
 
 
 def _fold_batch_norm(graph: fx.GraphModule) -> None:
-    """Into the convolution before, where that has no other use. What timm's norms do besides becomes a step."""
+    """Folds each norm into the convolution before it, if nothing else uses that; activations of timm's norms stay."""
     for node, norm in modules(graph, nn.BatchNorm2d):
         before = node.args[0]
         if before.op != "call_module" or len(before.users) > 1:

@@ -1,7 +1,7 @@
-"""Networks for the CPU: convolutions fused with the sum and the activation that follow, weights packed.
+"""Networks for the CPU: each convolution fused with the sum and activation after it, its weights packed.
 
-What torch.compile does to convolutions on CPUs (torch/_inductor/fx_passes/mkldnn_fusion.py), by oneDNN's fused
-primitives, without a compiler and without waiting for one.
+This uses oneDNN's fused primitives as torch.compile does (torch/_inductor/fx_passes/mkldnn_fusion.py), without the time
+to compile.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch.fx.passes.shape_prop import ShapeProp
 from hrkit.runtimes.folding import Node, folded, modules, put, steps, tidy
 
 _Activation = tuple[str, list[float], str]
-"""As oneDNN calls it, its parameters, and which formula is used."""
+"""oneDNN's name, parameters and formula."""
 
 _NONE: _Activation = ("none", [], "")
 
 
 def available(dtype: torch.dtype = torch.float32) -> bool:
-    """Whether this torch has oneDNN and its fused convolutions, and this CPU what they need in `dtype`."""
+    """Whether this torch has oneDNN's fused convolutions, and this CPU can run them in `dtype`."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         return False
     asks = _CPU_CAN.get(dtype)
@@ -36,10 +36,7 @@ _CPU_CAN = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkl
 
 
 class Fused(nn.Module):
-    """(N,3,H,W) -> what the network gives, computed in `dtype`.
-
-    `network` is left as it is; `example` is an input of (1,3,H,W). Raises `HrkitError` as `folding.folded`.
-    """
+    """A copy of a network that computes in `dtype`; `example` is an input of (1,3,H,W). Raises as `folding.folded`."""
 
     def __init__(self, network: nn.Module, example: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
@@ -51,12 +48,12 @@ class Fused(nn.Module):
         self.dtype = dtype
 
     def forward(self, images: Tensor) -> Any:
-        """Of any N; in any floating type and memory format."""
+        """(N,3,H,W), in any floating type and memory format -> what the network gives."""
         return self.graph(images.to(self.dtype, memory_format=torch.channels_last))
 
 
 class FusedConv2d(nn.Module):
-    """A convolution, the sum with another tensor of the same shape where one is given, and an activation."""
+    """A convolution, the sum with another tensor of the same shape if one is given, and an activation."""
 
     weight: Tensor
     bias: Tensor | None
@@ -79,7 +76,7 @@ class FusedConv2d(nn.Module):
         return run(x, other, weight, self.bias, *self.geometry, "add", 1.0, last, numbers, formula)
 
     def _weight(self, x: Tensor) -> Tensor:
-        """Packed as oneDNN wants it, which for a single picture is another way than for several."""
+        """The weight packed for oneDNN, which uses one layout for a single picture and another for several."""
         single = len(x) == 1
         if single not in self._packed:
             reorder = torch.ops.mkldnn._reorder_convolution_weight
@@ -87,11 +84,11 @@ class FusedConv2d(nn.Module):
         return self._packed[single]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": {}}  # what is packed cannot be copied
+        return {**self.__dict__, "_packed": {}}  # packed weights cannot be copied
 
 
 def _shapes(graph: fx.GraphModule, example: Tensor) -> dict[Node, torch.Size]:
-    """Of what each step gives, found without computing."""
+    """The shape of each step's output, found without computing."""
     empty = copy.deepcopy(graph).to("meta")
     ShapeProp(empty).propagate(example.to("meta"))
     shapes = {}
@@ -123,7 +120,7 @@ def _fuse(graph: fx.GraphModule, shapes: dict[Node, torch.Size]) -> None:
 
 
 def _reuse_memory(graph: fx.GraphModule, shapes: dict[Node, torch.Size]) -> None:
-    """Sums and ReLUs that no convolution took in are written over what they alone use."""
+    """Lets sums and ReLUs that are not fused overwrite an input that nothing else uses."""
     spare = {node for kind in (FusedConv2d, nn.Upsample) for node, _ in modules(graph, kind) if len(node.users) == 1}
     for node in steps(graph):
         given = node.args
@@ -149,7 +146,7 @@ def _only_user(node: Node) -> Node | None:
 
 
 def _activation(graph: fx.GraphModule, node: Node) -> _Activation | None:
-    """The activation that a step is, if oneDNN knows it."""
+    """The activation that a step computes, if oneDNN has it."""
     if node.op == "call_module":
         module: Any = graph.get_submodule(node.target)
         known = _ACTIVATIONS.get(type(module))

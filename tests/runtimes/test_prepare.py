@@ -21,7 +21,7 @@ from hrkit.hookspecs import hookimpl
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import create_pose_model
 from hrkit.registry import plugins
-from hrkit.runtimes import precision, prepare
+from hrkit.runtimes import prepare
 from hrkit.runtimes.folding import folded
 from hrkit.runtimes.fused import Fused, FusedConv2d, available
 
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 needs_onednn = pytest.mark.skipif(not available(), reason="this torch has no oneDNN")
 
 
-def lively(network: nn.Module) -> nn.Module:
+def randomised(network: nn.Module) -> nn.Module:
     """With weights and statistics that let something through."""
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -54,11 +54,11 @@ def images(count: int, side: int = 64) -> Tensor:
 
 
 def pose_network(name: str) -> Callable[[], nn.Module]:
-    return lambda: lively(create_pose_model(name, input_size=(64, 64)))
+    return lambda: randomised(create_pose_model(name, input_size=(64, 64)))
 
 
 def yolo() -> nn.Module:
-    return lively(DarknetNetwork(read_cfg(CFG_FOLDER / "yolov3-tiny.cfg")))
+    return randomised(DarknetNetwork(read_cfg(CFG_FOLDER / "yolov3-tiny.cfg")))
 
 
 NETWORKS = {
@@ -138,7 +138,7 @@ class Layers(nn.Module):
 )
 @torch.inference_mode()
 def test_what_looks_like_it_and_what_does_not(kind: str) -> None:
-    network = lively(Layers(kind))
+    network = randomised(Layers(kind))
     fused = Fused(network, images(1, 8), torch.float32)
     for count in (1, 2):
         torch.testing.assert_close(fused(images(count, 8)), network(images(count, 8)), rtol=1e-4, atol=1e-4)
@@ -180,17 +180,17 @@ def test_what_cannot_be_made_fast_works_as_it_is(kind: type[nn.Module]) -> None:
 
 def test_the_precision_fits_processor_and_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def choose(name: str) -> torch.dtype:
-        return precision.choose_precision(create_pose_model(name, input_size=(64, 64)), CPU)
+        return prepare.choose_precision(create_pose_model(name, input_size=(64, 64)), CPU)
 
-    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(prepare, "_cpu_has_bfloat16", lambda: True)
     assert choose("hrnet_w4") == choose("pose_resnet_18") == torch.bfloat16
     assert choose("timm/mobilenetv3_small_050") == choose("synthetic") == torch.float32
-    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(prepare, "_cpu_has_bfloat16", lambda: False)
     assert choose("hrnet_w4") == torch.float32
     network = create_pose_model("hrnet_w4", input_size=(64, 64))
-    assert precision.choose_precision(network, CPU, "float16") == torch.float16
+    assert prepare.choose_precision(network, CPU, "float16") == torch.float16
     with pytest.raises(HrkitError, match="unknown precision 'int4'"):
-        precision.choose_precision(network, CPU, "int4")
+        prepare.choose_precision(network, CPU, "int4")
 
 
 @torch.inference_mode()
@@ -242,7 +242,7 @@ def test_a_registered_runtime_takes_over() -> None:
 @needs_onednn
 def test_a_fast_detector_finds_the_same() -> None:
     detector = create_detector("yolov3_tiny", weights=None, threshold=0.0, input_size=96)
-    lively(detector.network)
+    randomised(detector.network)
     fast = detector.prepared(CPU, "float32")
     frame = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
     slow_found, found = detector.detect([frame])[0], fast.detect([frame])[0]

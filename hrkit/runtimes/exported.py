@@ -1,0 +1,136 @@
+"""Networks computed on the CPU by ONNX Runtime (https://onnxruntime.ai) or by OpenVINO (https://docs.openvino.ai).
+
+Their modules take (N,3,H,W) float32, for any N and in any memory format, and give the model's output in float32. They
+use as many threads as torch has when they are made, and raise `HrkitError` if a package is missing.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hrkit.errors import HrkitError, one_line
+from hrkit.runtimes.conversion import require, to_onnx, to_openvino
+from hrkit.runtimes.prepare import choose_precision
+
+if TYPE_CHECKING:
+    import openvino
+
+Runtime = TypeVar("Runtime", bound=nn.Module)
+
+_HINTS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}
+"""OpenVINO's INFERENCE_PRECISION_HINT and OPTIMIZATION_CAPABILITIES by precision."""
+
+
+class OnnxNetwork(nn.Module):
+    """A model run by ONNX Runtime; `model` is a file or its content."""
+
+    def __init__(self, model: str | os.PathLike[str] | bytes) -> None:
+        super().__init__()
+        require("onnx")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        source = model if isinstance(model, bytes) else os.fspath(model)
+        self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N,3,H,W) -> (N,...)."""
+        array = images.detach().to("cpu", torch.float32).contiguous().numpy()
+        return torch.from_numpy(self._session.run(None, {self._input: array})[0])
+
+    def __deepcopy__(self, memo: object) -> OnnxNetwork:
+        return self  # it has no mutable state, and threads may share it
+
+
+class OpenvinoNetwork(nn.Module):
+    """A model run by OpenVINO; `model` is a file or an `openvino.Model`.
+
+    With the precision "auto", OpenVINO computes in bfloat16 if the CPU has instructions for it. Raises `HrkitError` for
+    a precision that the CPU does not have.
+    """
+
+    def __init__(self, model: str | os.PathLike[str] | openvino.Model, precision: str = "auto") -> None:
+        super().__init__()
+        require("openvino")
+        import openvino
+
+        core = openvino.Core()
+        config: dict[str, object] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        if precision != "auto":
+            if precision not in _HINTS:
+                choices = ", ".join(["auto", *_HINTS])
+                raise HrkitError(f"the runtime openvino has no precision {precision!r}; choices: {choices}")
+            config["INFERENCE_PRECISION_HINT"], capability = _HINTS[precision]
+            if capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+                raise HrkitError(f"this CPU does not compute in {precision}; leave precision at auto")
+        self._compiled = core.compile_model(model, "CPU", config)
+        self._request = self._compiled.create_infer_request()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N,3,H,W) -> (N,...)."""
+        if not len(images):  # OpenVINO accepts no empty batch
+            return self(images.new_zeros(1, *images.shape[1:]))[:0]
+        array = images.detach().to("cpu", torch.float32).contiguous().numpy()
+        return torch.from_numpy(self._request.infer({0: array}, share_inputs=True)[0])
+
+    def __deepcopy__(self, memo: object) -> OpenvinoNetwork:
+        """The same model with its own request, for another thread."""
+        other = copy.copy(self)
+        other._request = self._compiled.create_infer_request()
+        return other
+
+
+def build_onnx(file: str | None = None, *, network: nn.Module, example: Tensor, precision: str = "auto") -> OnnxNetwork:
+    """The runtime `onnx` for the network, or for an exported file.
+
+    Raises `HrkitError` for a precision other than float32, and for a file that does not fit the network.
+    """
+    if precision not in ("auto", "float32"):
+        raise HrkitError(f"the runtime onnx computes in float32, not in {precision}; leave precision at auto")
+    if file is not None:
+        return _load_fitting(OnnxNetwork, file, network, example)
+    return OnnxNetwork(to_onnx(network, example).SerializeToString())
+
+
+def build_openvino(
+    file: str | None = None, *, network: nn.Module, example: Tensor, precision: str = "auto"
+) -> OpenvinoNetwork:
+    """The runtime `openvino` for the network, or for an exported file; "auto" is resolved by `choose_precision`.
+
+    Raises `HrkitError` as `OpenvinoNetwork`, and for a file that does not fit the network.
+    """
+    precision = str(choose_precision(network, torch.device("cpu"), precision)).removeprefix("torch.")
+    if file is not None:
+        return _load_fitting(lambda path: OpenvinoNetwork(path, precision), file, network, example)
+    return OpenvinoNetwork(to_openvino(network, example), precision)
+
+
+def _load_fitting(load: Callable[[str], Runtime], file: str, network: nn.Module, example: Tensor) -> Runtime:
+    """Loads a file whose outputs have the shape of the network's; it may hold other weights."""
+    if not Path(file).is_file():
+        raise HrkitError(f"there is no file {file}; `hrkit export` writes it")
+    with torch.inference_mode():
+        expected = network(example).shape
+        try:
+            loaded = load(file)
+            found = loaded(example).shape
+        except HrkitError:
+            raise
+        except Exception as error:  # each runtime has its own classes of errors
+            reason = one_line(error)[:200]
+            raise HrkitError(f"{file} does not run with inputs of {tuple(example.shape)} ({reason})") from error
+    if found != expected:
+        raise HrkitError(f"{file} gives {tuple(found)}, the network {tuple(expected)}; export this network")
+    return loaded
