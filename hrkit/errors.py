@@ -1,7 +1,7 @@
-"""What hrkit raises when the caller can do something about it.
+"""The errors that hrkit raises for problems that a caller can solve.
 
-Every message is one line: what was wrong, and what to do. All of them are `ValueError`s, so that code which does not
-know hrkit can still catch them; the command line prints the line and exits with 2.
+Each message is one line: what is wrong, and what to do. All errors are `ValueError`s, so code that does not know hrkit
+can catch them. The command line prints the message and exits with status 2.
 """
 
 import difflib
@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 
 class HrkitError(ValueError):
-    """Base of all of hrkit's own errors."""
+    """Base of all errors of hrkit."""
 
 
 class ImageError(HrkitError):
-    """A picture cannot be read, or an array is no picture."""
+    """A picture cannot be read, or an array is not a picture."""
 
 
 class VideoError(HrkitError):
@@ -21,7 +21,7 @@ class VideoError(HrkitError):
 
 
 class BoxError(HrkitError):
-    """Boxes are no boxes: NaN, inverted, without area, or of the wrong shape."""
+    """Boxes are invalid: NaN, inverted, without area, or of the wrong shape."""
 
 
 class WeightsError(HrkitError):
@@ -29,18 +29,22 @@ class WeightsError(HrkitError):
 
 
 class DownloadError(HrkitError):
-    """A file could not be fetched, or is not what was published."""
+    """A file cannot be downloaded, or is not the one that was published."""
+
+
+class DatasetError(HrkitError):
+    """A dataset is missing, damaged or inconsistent. The message names the file, the id and how many there are."""
 
 
 class PluginError(HrkitError):
-    """A plugin breaks the contract: a name taken twice, an unknown hook, a part of the wrong kind."""
+    """A plugin breaks the contract: a name that is taken, an unknown hook, a part of the wrong kind."""
 
 
 class UnknownNameError(HrkitError, LookupError):
-    """A name that nobody registered.
+    """A name that is not registered.
 
-    Close ones are offered of `names` (None: of `choices`); patterns, which are no names, are only among the choices.
-    `hint` is what else may help.
+    The message lists `choices`, the closest of `names` (by default of the choices) and a `hint`. Patterns may be
+    choices but are never suggested.
     """
 
     def __init__(
@@ -53,19 +57,15 @@ class UnknownNameError(HrkitError, LookupError):
 
 
 def close_names(name: str, names: Iterable[str]) -> list[str]:
-    """At most three of `names` that look like `name`, the closest first; patterns are left out."""
+    """At most three of `names` that are similar to `name`, the closest first. Patterns are left out."""
     return difflib.get_close_matches(name, sorted(n for n in names if "*" not in n), n=3)
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line; its type where it says nothing."""
+    """The message of an error in one line, or its type if it has none."""
     return " ".join(line.strip() for line in str(error).splitlines() if line.strip()) or type(error).__name__
 
 
 def plugin_hint(distribution: str) -> str:
-    """One of hrkit's own plugins, and how to install it, to stand in a message."""
+    """A plugin of hrkit and how to install it, for a message."""
     return f"{distribution} (in a clone: pip install ./plugins/{distribution})"
-
-
-class DatasetError(HrkitError):
-    """A dataset is missing, damaged or breaks its own rules; says the file, the id and how many."""

@@ -27,15 +27,15 @@ def _umask() -> int:
     return umask
 
 
-_UMASK = _umask()  # once, at import: while it is 0, files of other threads would be open to everybody
+_UMASK = _umask()  # once at import, because files that other threads make meanwhile are open to everyone
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`, with the same ending, to write to; moved onto `path` if the block succeeds.
+    """A temporary path beside `path` with the same ending. It is moved to `path` if the block succeeds.
 
-    If the block raises, the temporary file is removed and whatever stood at `path` is untouched. The folder is made
-    where it is missing. Raises `OSError` as the file system does.
+    If the block raises, the temporary file is removed and `path` is left untouched. The folder is created if it is
+    missing. Raises `OSError` as the file system does.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,11 +44,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_UMASK)  # 0600, as mkstemp and safetensors make files, is for secrets
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp and safetensors make files that only their owner can read
         os.replace(temporary, target)
     except OSError as error:
         if error.errno is not None and error.filename is None:
-            error.filename = str(target)  # a failed write does not say of which file
+            error.filename = str(target)  # a failed write does not name the file
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -106,15 +106,12 @@ def _below(folder: str, counts: Callable[[str], bool], deep: bool) -> Iterator[s
 
 
 def plain_stem(name: str | os.PathLike[str]) -> str:
-    """The name without folder and ending, in letters, digits, dots and dashes alone; what else is in it becomes `_`."""
+    """The name without folder and ending. Anything but letters, digits, dots and dashes becomes `_`."""
     return re.sub(r"[^\w.-]+", "_", Path(name).stem)
 
 
 def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> Any:
-    """What a JSON file in UTF-8 holds.
-
-    Raises `error` in one line: the file, and the line and column of what is damaged.
-    """
+    """The content of a JSON file. Raises `error` in one line: the file, and the line and column of the damage."""
     try:
         text = Path(path).read_text(encoding="utf-8")
         return json.loads(text)
@@ -123,7 +120,7 @@ def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError
         hint = "; the file is cut short" if ends else ""
         where = f"line {damage.lineno}, column {damage.colno}"
         raise error(f"{path}: damaged at {where}: {damage.msg}{hint}") from None
-    except (OSError, ValueError, RecursionError) as damage:  # ValueError: no UTF-8, or an integer without end
+    except (OSError, ValueError, RecursionError) as damage:  # ValueError: not UTF-8, or an integer with too many digits
         raise error(f"{path}: cannot be read ({damage})") from None
 
 

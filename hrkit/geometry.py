@@ -1,8 +1,8 @@
-"""Boxes, affine crops and the letterbox.
+"""Boxes, affine maps, crops and the letterbox.
 
-The pixel convention, stated once: points are (x, y); the *centre* of the upper left pixel is (0, 0), as in OpenCV and
-in the official HRNet code; sizes are (height, width); boxes are float x1, y1, x2, y2 in frame px, right and bottom
-exclusive (width = x2 - x1), unless the name says `xywh`.
+The pixel convention: points are (x, y), and the *centre* of the upper left pixel is (0, 0), as in OpenCV and in the
+official HRNet code. Sizes are (height, width). Boxes are float x1, y1, x2, y2 in frame px, right and bottom exclusive
+(width = x2 - x1), unless the name says `xywh`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hrkit.errors import BoxError, ImageError
 from hrkit.structures import Size
 
 MAX_SIDE = 32766
-"""The longest side of a picture that OpenCV's warp can address."""
+"""Longest side of a picture that OpenCV can warp, px."""
 
 
 def xyxy_to_xywh(xyxy: ArrayLike) -> NDArray[np.float64]:
@@ -33,7 +33,7 @@ def xywh_to_xyxy(xywh: ArrayLike) -> NDArray[np.float64]:
 
 
 def clip_boxes(xyxy: NDArray[Any], frame_size: Size) -> NDArray[Any]:
-    """(N,4) boxes clipped to a frame of `frame_size`; a box wholly outside loses its area."""
+    """(N,4) boxes clipped to a frame of `frame_size`. A box outside the frame loses its area."""
     height, width = frame_size
     return np.clip(xyxy, 0, np.array([width, height, width, height], xyxy.dtype))
 
@@ -41,12 +41,12 @@ def clip_boxes(xyxy: NDArray[Any], frame_size: Size) -> NDArray[Any]:
 def crop_transform(
     box_xywh: ArrayLike, input_size: Size, rotation: float = 0.0, margin: float = 1.25, udp: bool = False
 ) -> NDArray[np.float64]:
-    """The official crop: (2,3) float64, frame px -> crop px, for a (4,) box; (N,2,3) for (N,4) boxes.
+    """The affine map of the official crop: (2,3) float64, frame px -> crop px, for a (4,) box; (N,2,3) for (N,4) boxes.
 
-    The box grows about its centre to the aspect ratio of `input_size`, then by `margin`, and is scaled onto the crop;
-    `rotation` (degrees) turns the person clockwise about the box's centre. Without `udp` the centre lands on (W/2, H/2)
-    and width on W, as in the official HRNet code (lib/utils/transforms.py); with `udp` on ((W-1)/2, (H-1)/2) and W-1,
-    which makes flips exact (Huang et al., The Devil Is in the Details, CVPR 2020).
+    The box grows about its centre to the aspect ratio of `input_size`, then by `margin`, and is scaled to the crop.
+    `rotation` (degrees) turns the person clockwise about the centre of the box. Without `udp` the centre is mapped to
+    (W/2, H/2) and the width to W, as in the official HRNet code (lib/utils/transforms.py). With `udp` they are mapped
+    to ((W-1)/2, (H-1)/2) and W-1, which makes flips exact (Huang et al., The Devil Is in the Details, CVPR 2020).
 
     Raises `BoxError` for a box without area.
     """
@@ -57,7 +57,7 @@ def crop_transform(
     center = boxes[..., :2] + boxes[..., 2:] / 2
     grown_width = np.maximum(boxes[..., 2], boxes[..., 3] * width / height) * margin
     shrink = 1 if udp else 0
-    # both axes share one scale but under UDP, where W-1 over w and H-1 over h differ by a hair
+    # one scale for both axes, except with UDP, where (W-1)/w and (H-1)/h differ slightly
     scale = np.stack([(width - shrink) / grown_width, (height - shrink) / (grown_width * height / width)], axis=-1)
     angle = np.deg2rad(rotation)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -77,14 +77,14 @@ def invert_affine(transform: ArrayLike) -> NDArray[np.float64]:
 
 
 def apply_affine(transform: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
-    """(...,2,3) affine maps on (...,K,2) points."""
+    """(...,K,2) points mapped by (...,2,3) affine maps."""
     transform = np.asarray(transform, np.float64)
     linear, offset = transform[..., :2], transform[..., None, :, 2]
     return np.asarray(points, np.float64) @ np.swapaxes(linear, -1, -2) + offset
 
 
 def warp_crops(frame: NDArray[np.uint8], transforms: NDArray[np.float64], input_size: Size) -> NDArray[np.uint8]:
-    """(N,H,W,3) crops of a (H,W,3) frame by (N,2,3) maps (frame px -> crop px): bilinear, black outside."""
+    """(N,H,W,3) crops of a (H,W,3) frame by (N,2,3) maps (frame px -> crop px): bilinear, black outside the frame."""
     if max(frame.shape[:2]) > MAX_SIDE:
         raise ImageError(f"picture of {frame.shape[1]}x{frame.shape[0]} is too large: sides of at most {MAX_SIDE} px")
     height, width = input_size
@@ -95,7 +95,7 @@ def warp_crops(frame: NDArray[np.uint8], transforms: NDArray[np.float64], input_
 
 
 def letterbox_transform(frame_size: Size, input_size: Size) -> tuple[float, float, float, float]:
-    """How a frame fits into a letterbox, as Darknet does it (src/image.c, letterbox_image).
+    """The place of a frame in a letterbox, as in Darknet (src/image.c, letterbox_image).
 
     Returns scale_x, scale_y, left, top: letterbox px = frame px * scale + (left, top).
     """
@@ -109,7 +109,7 @@ def letterbox_transform(frame_size: Size, input_size: Size) -> tuple[float, floa
 
 
 def letterbox(frame: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Resizes a (H,W,3) frame into the middle of `out` (H',W',3), bilinear, aspect kept; grey 128 around it."""
+    """Resizes a (H,W,3) frame into the middle of `out` (H',W',3): bilinear, same aspect ratio, grey 128 around it."""
     input_size = (out.shape[0], out.shape[1])
     scale_x, scale_y, left, top = letterbox_transform((frame.shape[0], frame.shape[1]), input_size)
     width, height = round(scale_x * frame.shape[1]), round(scale_y * frame.shape[0])

@@ -1,4 +1,4 @@
-"""Pictures in: files, arrays and PIL images as (H,W,3) uint8 BGR. What cannot be shown faithfully is refused."""
+"""Reads and writes pictures as (H,W,3) uint8 BGR frames. Pictures that cannot be shown faithfully are refused."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from numpy.typing import NDArray
 
 from hrkit.errors import ImageError
 from hrkit.files import atomic_path, find_files
+from hrkit.structures import Frame
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-"""Endings that count as pictures in a folder."""
+"""Endings of pictures in a folder."""
 
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Endings that `write_image` knows."""
+"""Endings of pictures that `write_image` can write."""
 
 ImageSource = str | os.PathLike[str] | NDArray[Any] | PIL.Image.Image
 
 
-def as_frame(image: ImageSource) -> NDArray[np.uint8]:
+def as_frame(image: ImageSource) -> Frame:
     """A path, PIL image or array as a (H,W,3) uint8 BGR frame.
 
-    Arrays: (H,W), (H,W,1), (H,W,3) BGR or (H,W,4) BGRA (alpha is dropped); uint8, uint16 (its high byte), or floats
-    from 0 to 1. Raises `ImageError` for anything else, and for files that are missing, damaged or no picture.
+    Arrays are (H,W), (H,W,1), (H,W,3) BGR or (H,W,4) BGRA, whose alpha is dropped. Their values are uint8, uint16 (the
+    high byte is kept) or floats from 0 to 1. Raises `ImageError` for anything else, and if a file cannot be read.
     """
     if isinstance(image, np.ndarray):
         return _from_array(image)
@@ -42,7 +43,7 @@ def as_frame(image: ImageSource) -> NDArray[np.uint8]:
     raise ImageError(f"a picture must be a path, an array (H,W,3) BGR or a PIL image, not {type(image).__name__}")
 
 
-def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def read_image(path: str | os.PathLike[str]) -> Frame:
     """The picture in a file, upright (EXIF orientation applied), as (H,W,3) uint8 BGR.
 
     Raises `ImageError` if the file is missing, empty, truncated, too large or no picture.
@@ -52,11 +53,11 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         return _from_pil(picture, name)
 
 
-def write_image(path: str | os.PathLike[str], frame: NDArray[np.uint8]) -> None:
-    """Writes a (H,W,3) BGR frame, in the format of the ending, whole or not at all.
+def write_image(path: str | os.PathLike[str], frame: Frame) -> None:
+    """Writes a (H,W,3) BGR frame in the format of the ending. The file appears whole or not at all.
 
-    Raises `ImageError` for an ending that is not in `WRITABLE`, for what is no such frame, and for one that is larger
-    than the format allows; `OSError` as the file system does.
+    Raises `ImageError` for an ending that is not in `WRITABLE`, for an array that is no such frame, and for a frame
+    that is too large for the format; `OSError` as the file system does.
     """
     if Path(path).suffix.lower() not in WRITABLE:
         raise ImageError(f"{path}: cannot write such a picture; endings are {', '.join(WRITABLE)}")
@@ -99,25 +100,25 @@ def _picture_errors(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: is no picture, or of a kind that cannot be read") from None
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(f"{name}: is too large ({error}); make it smaller first") from None
-    except Exception as error:  # on damaged files the decoders raise all sorts
+    except Exception as error:  # decoders raise errors of any kind for damaged files
         raise ImageError(f"{name}: cannot be read ({error})") from None
 
 
-def _from_pil(picture: PIL.Image.Image, name: str) -> NDArray[np.uint8]:
+def _from_pil(picture: PIL.Image.Image, name: str) -> Frame:
     upright = PIL.ImageOps.exif_transpose(picture)
     if upright.mode.startswith("I;16"):
         return _from_array(np.asarray(upright).astype(np.uint16))
     if upright.mode in ("I", "F"):
         values = np.asarray(upright)
         if upright.mode == "I" and values.size and values.min() >= 0 and values.max() <= 65535:
-            return _from_array(values.astype(np.uint16))  # 16-bit grey PNGs, in some versions of Pillow
+            return _from_array(values.astype(np.uint16))  # 16-bit grey PNGs in some versions of Pillow
         raise ImageError(f"{name}: 32-bit pictures have no fixed range of values; save it with 8 or 16 bits")
     if upright.mode == "P":
-        upright = upright.convert("RGBA")  # a palette may hold transparency, which Pillow wants to keep at first
+        upright = upright.convert("RGBA")  # first, since a palette may have transparency
     return _from_array(np.asarray(upright.convert("RGB"))[:, :, ::-1])
 
 
-def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+def _from_array(array: NDArray[Any]) -> Frame:
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
@@ -125,16 +126,14 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     if 0 in array.shape:
         raise ImageError(f"an array of shape {array.shape} has no pixels")
     array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
-    return np.ascontiguousarray(_to_uint8(array))
-
-
-def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
-    if array.dtype == np.uint8:
-        return array
     if array.dtype == np.uint16:
-        return (array >> 8).astype(np.uint8)
-    if np.issubdtype(array.dtype, np.floating):
+        array = (array >> 8).astype(np.uint8)
+    elif np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
             raise ImageError("a float picture must hold values from 0 to 1; divide by its range, or pass uint8")
-        return np.round(array * 255).astype(np.uint8)
-    raise ImageError(f"a picture of {array.dtype} has no fixed range of values; pass uint8, uint16 or floats in 0..1")
+        array = np.round(array * 255).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise ImageError(
+            f"a picture of {array.dtype} has no fixed range of values; pass uint8, uint16 or floats in 0..1"
+        )
+    return np.ascontiguousarray(array)

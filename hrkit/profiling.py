@@ -1,4 +1,4 @@
-"""Where the time goes: named sections of the way through, added up while a profile is on."""
+"""Profiling: the time spent in named sections while a profile is active."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 @define
 class Profile:
-    """Seconds and calls of each section, in the order in which they were first entered."""
+    """Seconds and calls per section, in the order of their first call."""
 
     seconds: dict[str, float] = field(factory=dict)
     calls: dict[str, int] = field(factory=dict)
     _lock: threading.Lock = field(factory=threading.Lock, repr=False)
 
     def add(self, name: str, seconds: float) -> None:
-        """Counts one call of a section."""
+        """Adds one call of a section."""
         with self._lock:
             self.seconds[name] = self.seconds.get(name, 0.0) + seconds
             self.calls[name] = self.calls.get(name, 0) + 1
 
     def table(self, frames: int) -> str:
-        """A line a section: ms a frame of `frames`, and ms a call."""
+        """One line per section: ms per frame, out of `frames`, and ms per call."""
         width = max((len(name) for name in self.seconds), default=0)
         return "\n".join(
             f"{name:<{width}}  {1000 * spent / max(frames, 1):8.2f} ms a frame  "
@@ -43,7 +43,7 @@ _active: Profile | None = None
 
 @contextlib.contextmanager
 def profiled(wanted: bool = True) -> Iterator[Profile | None]:
-    """A profile of all that the process does within the block, in whatever thread; None where none is `wanted`."""
+    """A profile of what all threads of the process do in the block; None if it is not `wanted`."""
     global _active
     if not wanted:
         yield None
@@ -57,7 +57,7 @@ def profiled(wanted: bool = True) -> Iterator[Profile | None]:
 
 @contextlib.contextmanager
 def section(name: str) -> Iterator[None]:
-    """What runs in the block counts as `name` in the profile that is on, if one is."""
+    """Counts the block as a call of section `name` in the active profile, if there is one."""
     profile = _active
     if profile is None:
         yield
@@ -71,7 +71,7 @@ def section(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def network_seconds(*networks: nn.Module, clock: Callable[[], float] = time.perf_counter) -> Iterator[list[float]]:
-    """Seconds of each pass of the networks within the block, in a list that grows; none may be part of another."""
+    """A list to which each pass of the networks in the block adds its seconds. No network may contain another."""
     begun = 0.0
     seconds: list[float] = []
 
@@ -82,10 +82,8 @@ def network_seconds(*networks: nn.Module, clock: Callable[[], float] = time.perf
     def leave(network: nn.Module, images: object, result: object) -> None:
         seconds.append(clock() - begun)
 
-    hooks = [network.register_forward_pre_hook(enter) for network in networks]
-    hooks += [network.register_forward_hook(leave) for network in networks]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for network in networks:
+            hooks.callback(network.register_forward_pre_hook(enter).remove)
+            hooks.callback(network.register_forward_hook(leave).remove)
         yield seconds
-    finally:
-        for hook in hooks:
-            hook.remove()

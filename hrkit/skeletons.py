@@ -1,18 +1,13 @@
-"""Skeletons as data: COCO's 17 joints, MPII's 16, LSP's 14."""
+"""The skeletons of COCO (17 joints), MPII (16) and LSP (14)."""
 
 from hrkit.errors import UnknownNameError
 from hrkit.structures import Skeleton
 
 _SIDES = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 _LIMBS = (
-    ("left_ankle", "left_knee"),
-    ("left_knee", "left_hip"),
-    ("right_ankle", "right_knee"),
-    ("right_knee", "right_hip"),
-    ("left_shoulder", "left_elbow"),
-    ("right_shoulder", "right_elbow"),
-    ("left_elbow", "left_wrist"),
-    ("right_elbow", "right_wrist"),
+    *(("left_ankle", "left_knee"), ("left_knee", "left_hip"), ("right_ankle", "right_knee")),
+    *(("right_knee", "right_hip"), ("left_shoulder", "left_elbow"), ("right_shoulder", "right_elbow")),
+    *(("left_elbow", "left_wrist"), ("right_elbow", "right_wrist")),
 )
 
 
@@ -25,17 +20,10 @@ coco17 = Skeleton(
     keypoint_names=("nose", *(f"{side}_{part}" for part in _SIDES for side in ("left", "right"))),
     edges=(
         *_LIMBS,
-        ("left_hip", "right_hip"),
-        ("left_shoulder", "left_hip"),
-        ("right_shoulder", "right_hip"),
-        ("left_shoulder", "right_shoulder"),
-        ("left_eye", "right_eye"),
-        ("nose", "left_eye"),
-        ("nose", "right_eye"),
-        ("left_eye", "left_ear"),
-        ("right_eye", "right_ear"),
-        ("left_ear", "left_shoulder"),
-        ("right_ear", "right_shoulder"),
+        *(("left_hip", "right_hip"), ("left_shoulder", "left_hip"), ("right_shoulder", "right_hip")),
+        *(("left_shoulder", "right_shoulder"), ("left_eye", "right_eye"), ("nose", "left_eye")),
+        *(("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear")),
+        *(("left_ear", "left_shoulder"), ("right_ear", "right_shoulder")),
     ),
     flip_pairs=_pairs(*_SIDES),
     # COCO's keypoint evaluation, cocodataset.org/#keypoints-eval
@@ -51,16 +39,11 @@ mpii16 = Skeleton(
     ),
     edges=(
         *_LIMBS,
-        ("left_hip", "pelvis"),
-        ("right_hip", "pelvis"),
-        ("pelvis", "thorax"),
-        ("thorax", "upper_neck"),
-        ("upper_neck", "head_top"),
-        ("thorax", "left_shoulder"),
-        ("thorax", "right_shoulder"),
+        *(("left_hip", "pelvis"), ("right_hip", "pelvis"), ("pelvis", "thorax"), ("thorax", "upper_neck")),
+        *(("upper_neck", "head_top"), ("thorax", "left_shoulder"), ("thorax", "right_shoulder")),
     ),
     flip_pairs=_pairs("shoulder", "elbow", "wrist", "hip", "knee", "ankle"),
-    # MPII publishes none; the limbs follow COCO, the rest MMPose (configs/_base_/datasets/mpii.py)
+    # MPII publishes no sigmas; the limbs follow COCO, the rest MMPose (configs/_base_/datasets/mpii.py)
     sigmas=[
         *(0.089, 0.087, 0.107, 0.107, 0.087, 0.089, 0.107, 0.079),
         *(0.026, 0.026, 0.062, 0.072, 0.079, 0.079, 0.072, 0.062),
@@ -76,12 +59,8 @@ lsp14 = Skeleton(
     ),
     edges=(
         *_LIMBS,
-        ("left_hip", "right_hip"),
-        ("left_shoulder", "left_hip"),
-        ("right_shoulder", "right_hip"),
-        ("left_shoulder", "neck"),
-        ("right_shoulder", "neck"),
-        ("neck", "head_top"),
+        *(("left_hip", "right_hip"), ("left_shoulder", "left_hip"), ("right_shoulder", "right_hip")),
+        *(("left_shoulder", "neck"), ("right_shoulder", "neck"), ("neck", "head_top")),
     ),
     flip_pairs=_pairs("shoulder", "elbow", "wrist", "hip", "knee", "ankle"),
     # the limbs follow COCO, neck and head top as in mpii16
@@ -92,14 +71,14 @@ SKELETONS = {skeleton.name: skeleton for skeleton in (coco17, mpii16, lsp14)}
 
 
 def get_skeleton(name: str) -> Skeleton:
-    """The skeleton `name`; raises `UnknownNameError` with the choices."""
+    """The skeleton `name`. Raises `UnknownNameError` with the choices."""
     if name not in SKELETONS:
         raise UnknownNameError("skeleton", name, SKELETONS)
     return SKELETONS[name]
 
 
 def skeleton_of(num_joints: int) -> Skeleton:
-    """What `num_joints` channels mean where nothing else says it: 17 COCO, 16 MPII, 14 LSP, else unnamed joints."""
+    """The default skeleton for a number of joints: COCO for 17, MPII for 16, LSP for 14, else unnamed joints."""
     for skeleton in SKELETONS.values():
         if len(skeleton) == num_joints:
             return skeleton

@@ -1,8 +1,8 @@
-"""People made of paint, and a detector and a pose network that see them exactly.
+"""Painted people, and a detector and a pose network that see them exactly.
 
-For tests and first steps: `Pipeline.from_names("synthetic", "synthetic", weights=None)` runs the whole way through,
-crops, codec and all, without weights, and the truth is known to a fraction of a pixel. That is with the decoders `msra`
-and `dark` and without the flip test: paint has no mirror image, and cell i lies at crop px 4 i, not where `udp` has it.
+For tests and first steps. `Pipeline.from_names("synthetic", "synthetic", weights=None)` runs the whole pipeline without
+weights and finds keypoints within a fraction of a pixel. This holds for the decoders `msra` and `dark` and without the
+flip test: painted people have no mirror image, and heatmap px i lies at crop px 4 i, unlike with `udp`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from torch import nn
 from hrkit.structures import Detections
 
 BODY_GREY = 60
-"""What fills a painted person between the joints: dark enough not to be taken for one."""
+"""Grey level of a painted body; too dark to be taken for a joint."""
 
 
 def joint_colors(num_joints: int) -> NDArray[np.uint8]:
-    """(K,3) BGR, full hues around the colour circle."""
+    """(K,3) BGR, evenly spaced saturated hues."""
     hues = np.arange(num_joints) * 180 / num_joints
     hsv = np.stack([hues, np.full(num_joints, 255), np.full(num_joints, 255)], axis=1).astype(np.uint8)
     return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2BGR)[0]
 
 
 def paint_people(frame_size: tuple[int, int], keypoints: ArrayLike, radius: float = 3.0) -> NDArray[np.uint8]:
-    """A black (H,W,3) BGR frame with people (N,K,2), frame px: a grey hull with a coloured disc at every joint."""
+    """A black (H,W,3) BGR frame with people (N,K,2), frame px: grey hulls with a coloured disc at each joint."""
     people = np.asarray(keypoints, np.float64)
     frame = np.zeros((*frame_size, 3), np.uint8)
-    bits = 4  # OpenCV draws at fractions of a pixel when given fixed-point numbers
+    bits = 4  # of the fixed-point numbers with which OpenCV draws at fractions of a pixel
     fixed = np.round(people * 2**bits).astype(np.int32)
     for person in fixed:
         hull = cv2.convexHull(person.reshape(-1, 1, 2))
@@ -45,7 +45,7 @@ def paint_people(frame_size: tuple[int, int], keypoints: ArrayLike, radius: floa
 
 
 class SyntheticDetector:
-    """Every connected patch that is not black is a person of score 1."""
+    """Detects each connected area that is not black as a person with score 1."""
 
     def __init__(
         self,
@@ -58,13 +58,13 @@ class SyntheticDetector:
         self.min_area = min_area
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """One `Detections` a frame, largest first."""
+        """One `Detections` per frame, the largest person first."""
         return [self._detect(image) for image in images]
 
     def _detect(self, image: NDArray[np.uint8]) -> Detections:
         mask = (image.max(axis=2) > BODY_GREY // 3).astype(np.uint8)
         _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
-        boxes = np.asarray(stats)[1:]  # the first is the background
+        boxes = np.asarray(stats)[1:]  # the first area is the background
         boxes = boxes[boxes[:, cv2.CC_STAT_AREA] >= self.min_area]
         boxes = boxes[np.argsort(-boxes[:, cv2.CC_STAT_AREA], kind="stable")]
         xyxy = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:4]], axis=1)
@@ -72,7 +72,7 @@ class SyntheticDetector:
 
 
 class SyntheticBackbone(nn.Module):
-    """Hands the crop on as it is."""
+    """Passes the crop on."""
 
     channels = (3,)
     strides = (1,)
@@ -86,7 +86,7 @@ class SyntheticBackbone(nn.Module):
 
 
 class SyntheticHead(nn.Module):
-    """Heatmaps of how much each place looks like the colour of each joint, blurred to deviation `sigma` cells."""
+    """Heatmaps of the similarity to the colour of each joint, blurred with a deviation of `sigma` heatmap px."""
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], num_joints: int, sigma: float = 2.0) -> None:
         super().__init__()
@@ -96,13 +96,13 @@ class SyntheticHead(nn.Module):
         self.register_buffer("taps", torch.exp(-(taps**2) / (2 * (4 * sigma) ** 2)), persistent=False)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """[(N,3,H,W)] -> (N,K,H/4,W/4), each map's peak 1, or 0 where the joint is nowhere."""
+        """[(N,3,H,W)] -> (N,K,H/4,W/4) with a peak of 1, or all 0 if the joint is not in the crop."""
         distance = (features[0][:, None] - self.colors[None, :, :, None, None]).square().sum(2)  # type: ignore[index]
         response = torch.exp(-distance / (2 * 0.1**2)) * (distance < 0.03)  # neighbouring hues are 0.07 apart
         taps: torch.Tensor = self.taps  # type: ignore[assignment]
         maps = response.flatten(0, 1)[:, None]
         maps = F.conv2d(maps, taps.view(1, 1, 1, -1), padding=(0, len(taps) // 2))
         maps = F.conv2d(maps, taps.view(1, 1, -1, 1), padding=(len(taps) // 2, 0))
-        maps = maps.view_as(response)[:, :, ::4, ::4]  # cell i lies at crop px 4 i
+        maps = maps.view_as(response)[:, :, ::4, ::4]  # heatmap px i lies at crop px 4 i
         peak = maps.amax((2, 3), keepdim=True)
         return torch.where(peak > 1, maps / peak.clamp(min=1e-6), 0.0)
