@@ -69,11 +69,7 @@ def test_imports_point_downward(room: str) -> None:
     assert [name for name in ROOMS[room] if RANK[name] > RANK[room]] == []
 
 
-@pytest.mark.parametrize(
-    "package",
-    [pytest.param(PACKAGE, marks=pytest.mark.xfail(reason="extraction and weights have one each")), *PLUGINS],
-    ids=lambda package: package.name,
-)
+@pytest.mark.parametrize("package", [PACKAGE, *PLUGINS], ids=lambda package: package.name)
 def test_there_is_no_circle(package: Path) -> None:
     """Among modules, and among rooms; an error names the modules of a circle."""
     modules = _imports(package)

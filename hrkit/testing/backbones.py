@@ -119,7 +119,7 @@ CONTRACT = Contract(
             "make (N, channels[i], H / strides[i], W / strides[i]), finest first",
             vital=True,
         ),
-        *modules.RESULTS,
+        *modules.results(),
         Check("it can be trained", _trainable, "detach and freeze nothing in forward, and use every parameter"),
         *modules.MOVES,
     ),

@@ -65,7 +65,7 @@ CONTRACT = Contract(
     (
         Check("it is a head", _builds, "build a torch.nn.Module from channels, strides and num_joints", vital=True),
         Check("heatmaps (N,K,H/4,W/4)", _shapes, "make num_joints heatmaps, each a quarter of the input", vital=True),
-        *modules.RESULTS,
+        *modules.results(),
         *modules.MOVES,
     ),
     _Trial,

@@ -1,8 +1,9 @@
-"""Checks that backbones, heads and runtimes share, as each is a network."""
+"""Checks that backbones, heads, codecs and runtimes share: each computes something for a batch of people."""
 
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any, Protocol  # Any: a module of any type before it is checked
 
 import torch
@@ -41,9 +42,10 @@ def _finite(trial: Network) -> None:
 
 
 def _nobody(trial: Network) -> None:
-    for result in trial.call(trial.module, trial.given(0)):
-        if len(result):
-            raise Wrong(f"for 0 people it makes {tuple(result.shape)}")
+    somebody = trial.call(trial.module, trial.given(2))
+    for result, other in zip(trial.call(trial.module, trial.given(0)), somebody, strict=True):
+        if result.shape != (0, *other.shape[1:]):
+            raise Wrong(f"for 0 people it makes {tuple(result.shape)}, and for 2 {tuple(other.shape)}")
 
 
 def _not_modified(trial: Network) -> None:
@@ -65,13 +67,12 @@ def _twice(trial: Network) -> None:
     same(first, trial.call(trial.module, given), "before and after another input")
 
 
-def _batch(trial: Network) -> None:
-    given = trial.given(3)
+def _batch(trial: Network, share: float) -> None:
+    given = trial.given(12)
     together = trial.call(trial.module, given)
-    for person in range(3):
-        row = slice(person, person + 1)
+    for row in (slice(0, 1), slice(5, 6), slice(11, 12)):
         alone = trial.call(trial.module, [values[row] for values in given])
-        same(alone, [result[row] for result in together], "alone and in a batch of 3", 1e-3)
+        same(alone, [result[row] for result in together], "alone and in a batch of 12", share)
 
 
 def _dtypes(trial: Network) -> None:
@@ -104,16 +105,19 @@ def same(one: list[Tensor], other: list[Tensor], when: str, share: float = 1e-5)
             raise Wrong(f"{when}: values of at most {largest:.3g} differ by up to {most:.3g}")
 
 
-_BUFFERS = "make every tensor a parameter or a buffer, so that .to({}) takes it along"
+def results(share: float = 1e-3) -> tuple[Check, ...]:
+    """Checks of the results. Alone and in a batch they may differ by `share` of the largest value."""
+    batch = functools.partial(_batch, share=share)
+    return (
+        Check("finite float32", _finite, "make float32 for float32 input, without NaN"),
+        Check("nobody", _nobody, "treat 0 people as an ordinary batch"),
+        Check("inputs are not modified", _not_modified, "let no in-place operation touch the inputs"),
+        Check("same result twice", _twice, "keep nothing between calls, and let chance decide nothing"),
+        Check("a batch is its people alone", batch, "let no person depend on the others"),
+    )
 
-RESULTS = (
-    Check("finite float32", _finite, "make float32 for float32 input, without NaN"),
-    Check("nobody", _nobody, "treat 0 people as an ordinary batch"),
-    Check("inputs are not modified", _not_modified, "let no in-place operation touch the inputs"),
-    Check("same result twice", _twice, "keep nothing between calls, and let chance decide nothing in evaluation mode"),
-    Check("a batch is its people alone", _batch, "let no person depend on the others in evaluation mode"),
-)
-"""For any network."""
+
+_BUFFERS = "make every tensor a parameter or a buffer, so that .to({}) takes it along"
 
 MOVES = (
     Check("other precisions", _dtypes, _BUFFERS.format("dtype")),

@@ -136,7 +136,7 @@ CONTRACT = Contract(
     (
         Check("it is built", _builds, f"build a torch.nn.Module; if that is impossible, {ONE_LINE}", vital=True),
         Check("it gives what the network gives", _same, "take any N and memory format; make float32", vital=True),
-        *modules.RESULTS,
+        *modules.results(),
         Check("results stay", _results_stay, "give each result memory of its own"),
         Check("the network stays as it is", _network_stays, "work on a copy of the network"),
         Check("what it needs is missing", _missing, ONE_LINE),
