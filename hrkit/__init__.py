@@ -4,7 +4,7 @@
 >>> pipeline = Pipeline.from_names("lite", "lite_person")
 >>> poses = pipeline("photo.jpg")
 
-Importing hrkit loads nothing but this page; each name is imported when it is first used.
+Importing hrkit loads no other module; each name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -28,18 +28,14 @@ if TYPE_CHECKING:
     from hrkit.structures import Crops, Detections, Poses, Skeleton
 
 _HOME = {
-    "Crops": "structures",
-    "Detections": "structures",
+    **dict.fromkeys(("Crops", "Detections", "Poses", "Skeleton"), "structures"),
+    **dict.fromkeys(("Pipeline", "create_detector"), "pipeline"),
+    **dict.fromkeys(("PoseModel", "create_pose_model"), "pose_model"),
     "HrkitError": "errors",
-    "Pipeline": "pipeline",
-    "PoseModel": "pose_model",
-    "Poses": "structures",
-    "Skeleton": "structures",
-    "create_detector": "pipeline",
-    "create_pose_model": "pose_model",
     "hookimpl": "hookspecs",
     "list_names": "registry",
 }
+"""The module of each public name."""
 
 __all__ = [
     "Crops",
@@ -79,7 +75,7 @@ _MOVED = {
     "zoo": "weights.catalogue",
     "zoo_entries": "weights.published",
 }
-"""Modules that were at the top level, by their old name. The old name imports the same module."""
+"""Modules that moved, by their old name, which still imports them."""
 
 
 class _MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -101,7 +97,7 @@ sys.meta_path.append(_MovedModules())
 
 
 def __getattr__(name: str) -> Any:
-    """Looks a public name up in the module it lives in, once."""
+    """Imports a public name, or a module, when it is first used."""
     if name not in _HOME:
         try:
             return importlib.import_module(f"hrkit.{name}")

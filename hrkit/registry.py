@@ -40,15 +40,8 @@ BUILT_INS = (
 """Modules of hrkit that implement hooks; named by strings, so that the registry imports none of them."""
 
 KINDS = (
-    "backbones",
-    "detectors",
-    "heads",
-    "decoders",
-    "datasets",
-    "runtimes",
-    "weights",
-    "engines",
-    "commands",
+    *("backbones", "detectors", "heads", "decoders", "datasets"),
+    *("runtimes", "weights", "engines", "commands"),
 )
 """What can be registered; the hook of each is `register_<kind>`."""
 
@@ -330,10 +323,8 @@ commands = Registry("commands")
 def list_names(kind: str) -> list[str]:
     """The registered names of one kind.
 
-    Kinds are "backbones", "heads", "detectors", "decoders", "datasets", "runtimes", "weights", "engines" and
-    "commands".
-
-    Raises `UnknownNameError` for another kind.
+    Kinds are "backbones", "detectors", "heads", "decoders", "datasets", "runtimes", "weights", "engines" and
+    "commands". Raises `UnknownNameError` for another kind.
     """
     if kind not in KINDS:
         raise UnknownNameError("kind", kind, KINDS)

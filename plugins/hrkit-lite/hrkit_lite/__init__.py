@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hrkit.hookspecs import hookimpl
+from hrkit.hookspecs import hookimpl, lazy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,19 +20,20 @@ FOLDER = Path(__file__).parent
 @hookimpl
 def register_detectors() -> Mapping[str, Callable[..., Detector]]:
     """`lite_person`."""
-    return {"lite_person": _lite_person}
+    return {"lite_person": lazy("hrkit_lite.person_detector:lite_person")}
 
 
 @hookimpl
 def register_backbones() -> Mapping[str, Callable[..., nn.Module]]:
     """`lite`, and `lite_plus`, which is wider."""
-    return {"lite": _lite_backbone, "lite_plus": _lite_plus_backbone}
+    backbone = "hrkit_lite.pose_network:LiteBackbone"
+    return {"lite": lazy(backbone), "lite_plus": lazy(backbone, width=1.75)}
 
 
 @hookimpl
 def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
     """`lite`."""
-    return {"lite": _lite_head}
+    return {"lite": lazy("hrkit_lite.pose_network:LiteHead")}
 
 
 @hookimpl
@@ -86,27 +87,3 @@ def register_weights() -> Sequence[WeightsEntry]:
             default=True,
         ),
     ]
-
-
-def _lite_person(**options: Any) -> Detector:
-    from hrkit_lite.person_detector import lite_person
-
-    return lite_person(**options)
-
-
-def _lite_backbone(**options: Any) -> nn.Module:
-    from hrkit_lite.pose_network import LiteBackbone
-
-    return LiteBackbone(**options)
-
-
-def _lite_plus_backbone(**options: Any) -> nn.Module:
-    from hrkit_lite.pose_network import LiteBackbone
-
-    return LiteBackbone(**{"width": 1.75, **options})
-
-
-def _lite_head(**options: Any) -> nn.Module:
-    from hrkit_lite.pose_network import LiteHead
-
-    return LiteHead(**options)
