@@ -263,15 +263,15 @@ def build_model(config: TrainConfig, people: KeypointDataset) -> PoseModel:
 
 
 def build_teacher(config: TrainConfig, model: PoseModel) -> PoseModel | None:
-    """The network that labels too, on the device of `model`; None if the config names none.
+    """The teacher of a run on the device of `model`, or None if the config names no teacher.
 
-    Raises `HrkitError` if it has other joints, crops or heatmaps than `model`.
+    Raises `HrkitError` if its joints, crops or heatmaps differ from those of `model`.
     """
     if config.teacher is None:
         return None
     teacher = create_pose_model(config.teacher, weights=config.teacher_weights, num_joints=None, input_size=None)
     if not teacher.needs_boxes:
-        raise HrkitError(f"the teacher {config.teacher!r} sees whole pictures, not people one by one")
+        raise HrkitError(f"the teacher {config.teacher!r} sees whole pictures, not crops of people")
     for what, own, theirs in (
         ("joints", model.skeleton.keypoint_names, teacher.skeleton.keypoint_names),
         ("input size", model.input_size, teacher.input_size),
@@ -304,8 +304,10 @@ def _signals_caught() -> Iterator[list[int]]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        for number in before:
+            signal.signal(number, note)
         yield caught
     finally:
         restore()
