@@ -65,7 +65,7 @@ def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
 
 @hookspec
 def register_decoders() -> Mapping[str, Callable[..., object]]:
-    """Codecs: name -> builder of a `hrkit.heads.codecs.Codec`.
+    """Codecs: name -> builder of a `hrkit.heads.base.Codec`.
 
     It is called with `input_size` and `heatmap_size` ((height, width)) and `sigma` (heatmap px).
     """

@@ -1,4 +1,4 @@
-"""The start of a plugin: a distribution that works, with a test of its own."""
+"""Writes a new plugin: a working distribution with a test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hrkit.registry import Registry, plugins
 from hrkit.testing import commands
 
 TEMPLATES = Path(__file__).with_name("templates")
-"""Files for every kind, and in a folder each those of one: `test.py` is its test, the others are its package."""
+"""Files for every kind, and a folder per kind: `test.py` is its test, the other files are its package."""
 
 USE = {
     "detector": "hrkit demo --image photo.jpg --detector $part",
@@ -25,17 +25,17 @@ USE = {
     "dataset": "hrkit browse --dataset $part:path/of/the/folder",
     "command": "hrkit $part photo.jpg",
 }
-"""What to do with a part of each kind that `write_distribution` knows."""
+"""The kinds that `write_distribution` knows, and a command that uses such a part."""
 
 _NAME = re.compile(r"[a-z0-9]|[a-z0-9][a-z0-9._-]*[a-z0-9]", re.IGNORECASE)
-"""As PEP 508 has it."""
+"""A valid name of a distribution (PEP 508)."""
 
 
 def write_distribution(name: str, kind: str, parent: str | os.PathLike[str] = ".") -> Path:
-    """Writes the distribution `name`, with one part of a kind of `USE`, to a folder of that name in `parent`.
+    """Writes the distribution `name`, with one part of a kind of `USE`, to the folder `name` in `parent`.
 
-    The part and the plugin are called `name` without "hrkit-". The folder appears whole or not at all; it is the
-    result. Raises `HrkitError` for a name that is none or is taken, and where the folder is there already.
+    The part and the plugin are called `name` without "hrkit-". Returns the folder, which appears whole or not at all.
+    Raises `HrkitError` if the name is invalid or taken, or the folder exists.
     """
     words = _words(name, kind)
     target = Path(parent) / name
@@ -57,7 +57,7 @@ def write_distribution(name: str, kind: str, parent: str | os.PathLike[str] = ".
 
 
 def _words(name: str, kind: str) -> dict[str, str]:
-    """What stands in the templates; raises `HrkitError` for a name that cannot be used."""
+    """The words that the templates leave open. Raises `HrkitError` for a name that cannot be used."""
     package = re.sub(r"[-_.]+", "_", name).lower()
     if not _NAME.fullmatch(name) or not package.isidentifier() or keyword.iskeyword(package):
         raise HrkitError(f"{name!r} is no name for a distribution; take letters, digits and dashes, a letter first")
@@ -67,7 +67,7 @@ def _words(name: str, kind: str) -> dict[str, str]:
     part = plugin.replace("_", "-") if kind == "command" else plugin
     if kind == "command" and not commands.NAME.fullmatch(part):
         raise HrkitError(f"{part!r} is no name for a command, which begins with a letter; take another than {name!r}")
-    if kind == "detector" and part == "none":  # of which `--detector` says that there is to be none
+    if kind == "detector" and part == "none":  # `--detector none` asks for no detector
         raise HrkitError(f"{part!r} is no name for a detector, as it stands for none; take another than {name!r}")
     if plugin in plugins.names():
         raise HrkitError(f"there is a plugin {plugin!r} already; take another name than {name!r}")
