@@ -54,6 +54,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes text in UTF-8, whole or not at all. Raises as `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def cache_dir() -> Path:
     """The folder for downloaded files: the environment variable HRKIT_HOME, else the user's cache folder."""
     home = os.environ.get("HRKIT_HOME")

@@ -31,8 +31,11 @@ from hrkit.skeletons import coco17
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
 
-Suppression = Literal["oks", "soft-oks"] | None
+Row = Mapping[str, Any]
+"""A row, or the whole content, of a json in COCO's format."""
 StrPath = str | os.PathLike[str]
+Suppression = Literal["oks", "soft-oks"] | None
+Floats = NDArray[np.float64]
 
 PICTURES_AT_ONCE = 8
 """Largest number of whole pictures in a batch."""
@@ -81,9 +84,7 @@ def coco_results(
     if len(poses) == 0 and len(ids) == 0:
         return []
     _check_predictions(ids, poses, boxes, area)
-    spread = coco17.sigmas if sigmas is None else np.asarray(sigmas, np.float64)
-    if nms is not None and spread.shape != (poses.shape[1],):
-        raise _sigmas_error(poses.shape[1], spread)
+    spread = _spreads(sigmas, 0 if nms is None else poses.shape[1])
     scores = rescore(boxes, poses[..., 2], score_threshold)
     kept = _rows_by_image(ids)
     if nms is not None:
@@ -94,7 +95,7 @@ def coco_results(
 
 
 def _result_rows(
-    ids: NDArray[Any], poses: NDArray[np.float64], scores: NDArray[np.floating[Any]], category_id: int
+    ids: NDArray[Any], poses: Floats, scores: NDArray[np.floating[Any]], category_id: int
 ) -> list[dict[str, Any]]:
     triples = poses.reshape(len(poses), -1)
     return [
@@ -103,7 +104,7 @@ def _result_rows(
     ]
 
 
-def rescore(box_scores: ArrayLike, keypoint_scores: ArrayLike, threshold: float = 0.2) -> NDArray[np.float64]:
+def rescore(box_scores: ArrayLike, keypoint_scores: ArrayLike, threshold: float = 0.2) -> Floats:
     """(N,) box scores times the mean of each person's (N,K) keypoint scores above `threshold`, or 0."""
     points = np.asarray(keypoint_scores, np.float64)
     counted = points > threshold
@@ -119,19 +120,16 @@ class CocoMeasures:
     """The ten figures of `coco_ap`."""
     ap_by_size: dict[str, float] = field(factory=lambda: dict.fromkeys(SIZES, 0.0))
     """AP of people of each of `SIZES`. Medium and large are APM and APL; COCO's own table leaves out small."""
-    thresholds: NDArray[np.float64] = field(factory=lambda: np.linspace(0.5, 0.95, 10))
+    thresholds: Floats = field(factory=lambda: np.linspace(0.5, 0.95, 10))
     """(T,) OKS above which a person counts as found."""
-    recall: NDArray[np.float64] = field(factory=lambda: np.linspace(0, 1, 101))
+    recall: Floats = field(factory=lambda: np.linspace(0, 1, 101))
     """(R,) points at which precision is read."""
-    precision: NDArray[np.float64] = field(factory=lambda: np.zeros((10, 101)))
+    precision: Floats = field(factory=lambda: np.zeros((10, 101)))
     """(T,R) precision; its mean over R is the AP at each threshold."""
 
 
 def coco_ap(
-    annotations: StrPath | Mapping[str, Any] | COCO,
-    results: StrPath | Sequence[Mapping[str, Any]],
-    *,
-    sigmas: ArrayLike | None = None,
+    annotations: StrPath | Row | COCO, results: StrPath | Sequence[Row], *, sigmas: ArrayLike | None = None
 ) -> dict[str, float]:
     """COCO's ten figures, equal to those of pycocotools to the last digit: AP, AP50, AP75, APM, APL and AR alike.
 
@@ -150,10 +148,7 @@ def coco_ap(
 
 
 def coco_measures(
-    annotations: StrPath | Mapping[str, Any] | COCO,
-    results: StrPath | Sequence[Mapping[str, Any]],
-    *,
-    sigmas: ArrayLike | None = None,
+    annotations: StrPath | Row | COCO, results: StrPath | Sequence[Row], *, sigmas: ArrayLike | None = None
 ) -> CocoMeasures:
     """The figures of `coco_ap` with AP by size and curves. Takes and raises the same as `coco_ap`."""
     from pycocotools.cocoeval import COCOeval
@@ -161,9 +156,7 @@ def coco_measures(
     content = _content(annotations)
     rows = read_json(results) if isinstance(results, str | os.PathLike) else results
     joints = _check_annotations(content["annotations"])
-    spread = coco17.sigmas if sigmas is None else np.asarray(sigmas, np.float64)
-    if joints and spread.shape != (joints,):
-        raise _sigmas_error(joints, spread)
+    spread = _spreads(sigmas, joints)
     _check_results(rows, content, len(spread))
     if len(rows) == 0:
         return CocoMeasures(dict.fromkeys(FIGURES, 0.0))
@@ -310,7 +303,7 @@ def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:
     }
 
 
-def _truth(people: KeypointDataset) -> Mapping[str, Any]:
+def _truth(people: KeypointDataset) -> Row:
     """The people's json with their joints, or the people in COCO's format if they do not come from a json; checked."""
     content = _content(people.annotations or coco_annotations(people))
     _check_annotations(content["annotations"])
@@ -320,26 +313,24 @@ def _truth(people: KeypointDataset) -> Mapping[str, Any]:
     return {**content, "annotations": annotations}
 
 
-def _with_joints(person: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
+def _with_joints(person: Row, places: Sequence[int]) -> dict[str, Any]:
     """An annotation with some of its joints, in another order; -1 stands for a joint without a label."""
     triples = np.array([*person["keypoints"], 0, 0, 0]).reshape(-1, 3)[list(places)]
     return {**person, "keypoints": triples.ravel().tolist(), "num_keypoints": int((triples[:, 2] > 0).sum())}
 
 
-def _mean_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mean_known(values: Floats) -> Floats:
     """The mean over the last axis of the values that are not -1; -1 if there are none."""
     known = values > -1
     mean = np.where(known, values, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
     return np.where(known.any(-1), mean, -1.0)
 
 
-def _keypoint_category(content: Mapping[str, Any]) -> int:
+def _keypoint_category(content: Row) -> int:
     return next((category["id"] for category in content["categories"] if category.get("keypoints")), 1)
 
 
-def _check_predictions(
-    ids: NDArray[Any], poses: NDArray[np.float64], boxes: NDArray[np.float64], areas: NDArray[np.float64]
-) -> None:
+def _check_predictions(ids: NDArray[Any], poses: Floats, boxes: Floats, areas: Floats) -> None:
     if poses.ndim != 3 or poses.shape[2] != 3:
         raise HrkitError(f"keypoints have shape {poses.shape}, wanted (N, K, 3): x, y, score")
     for name, values in (("image_ids", ids), ("box_scores", boxes), ("areas", areas)):
@@ -352,8 +343,12 @@ def _check_predictions(
         raise HrkitError(f"{count} people have numbers that are not finite, first row {row}, image {ids[row]}")
 
 
-def _sigmas_error(joints: int, sigmas: NDArray[np.float64]) -> HrkitError:
-    return HrkitError(f"{joints} keypoints, but {sigmas.size} sigmas; give `sigmas` for this skeleton")
+def _spreads(sigmas: ArrayLike | None, joints: int) -> Floats:
+    """(K,) the given sigmas, or COCO's; checked against the number of joints if that is not 0."""
+    spreads = coco17.sigmas if sigmas is None else np.asarray(sigmas, np.float64)
+    if joints and spreads.shape != (joints,):
+        raise HrkitError(f"{joints} keypoints, but {spreads.size} sigmas; give `sigmas` for this skeleton")
+    return spreads
 
 
 def _rows_by_image(ids: NDArray[Any]) -> list[NDArray[np.int64]]:
@@ -363,7 +358,7 @@ def _rows_by_image(ids: NDArray[Any]) -> list[NDArray[np.int64]]:
     return [rows[image] for image in np.argsort(first)]
 
 
-def _content(annotations: Any) -> Mapping[str, Any]:
+def _content(annotations: Any) -> Row:
     """The content of a COCO json. Raises `HrkitError` if one of its three lists is missing."""
     given = getattr(annotations, "dataset", annotations)
     content = read_json(given) if isinstance(given, str | os.PathLike) else given
@@ -373,7 +368,7 @@ def _content(annotations: Any) -> Mapping[str, Any]:
     return content
 
 
-def _check_annotations(people: Sequence[Mapping[str, Any]]) -> int:
+def _check_annotations(people: Sequence[Row]) -> int:
     """Checks the annotations and returns their number of joints, or 0 without annotations."""
     for key in ("image_id", "category_id", "keypoints", "bbox", "area"):
         lacking = [person for person in people if key not in person]
@@ -386,7 +381,7 @@ def _check_annotations(people: Sequence[Mapping[str, Any]]) -> int:
     return max(lengths, default=0) // 3
 
 
-def _check_results(rows: Any, content: Mapping[str, Any], joints: int) -> None:
+def _check_results(rows: Any, content: Row, joints: int) -> None:
     if isinstance(rows, str | Mapping) or not isinstance(rows, Sequence):
         raise HrkitError("results must be a list of COCO result rows")
 
@@ -409,7 +404,7 @@ def _check_results(rows: Any, content: Mapping[str, Any], joints: int) -> None:
     refuse(np.flatnonzero(~finite).tolist(), "have numbers that are not finite")
 
 
-def _as_coco(content: Mapping[str, Any]) -> COCO:
+def _as_coco(content: Row) -> COCO:
     """pycocotools' `COCO` of copied annotations, because COCOeval writes into them."""
     from pycocotools.coco import COCO
 

@@ -18,6 +18,9 @@ from hrkit.heads.codecs import peaks
 from hrkit.skeletons import mpii16
 from hrkit.structures import ArrayOrTensor, Skeleton, as_tensor
 
+Floats = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+
 HEAD_SHARE = 0.6
 """PCKh's unit is this share of the head box's diagonal."""
 
@@ -36,7 +39,7 @@ PCKH_GROUPS = {
 class PCK(NamedTuple):
     """Shares of correct keypoints."""
 
-    per_joint: NDArray[np.float64]
+    per_joint: Floats
     """(K,) 0 to 1; -1 for a joint without labels."""
     mean: float
     """Unweighted mean over the joints with labels; 0 if there are none."""
@@ -85,7 +88,7 @@ def pck(
     return _pck(((normed <= threshold) & counted).sum(0), counted.sum(0))
 
 
-def torso_scale(ground_truth: ArrayLike, visible: ArrayLike, skeleton: Skeleton) -> NDArray[np.float64]:
+def torso_scale(ground_truth: ArrayLike, visible: ArrayLike, skeleton: Skeleton) -> Floats:
     """(N,) torsos of people (N,K,2 or more), left shoulder to right hip, frame px; NaN without both labels.
 
     Raises `HrkitError` for a skeleton without these joints.
@@ -134,7 +137,7 @@ def pckh(
 
 def person_oks(
     keypoints: ArrayLike, ground_truth: ArrayLike, visible: ArrayLike, areas: ArrayLike, sigmas: ArrayLike
-) -> NDArray[np.float64]:
+) -> Floats:
     """(N,) object keypoint similarity of each person with their own ground truth, 0 to 1.
 
     `keypoints` and `ground_truth` (N,K,2 or more) are in frame px; a joint counts if `visible` (N,K) is above 0;
@@ -154,7 +157,7 @@ def person_oks(
     return np.where(labels > 0, similarity / np.maximum(labels, 1), np.nan)
 
 
-def _distances(predictions: Any, ground_truth: Any, visible: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _distances(predictions: ArrayLike, ground_truth: ArrayLike, visible: ArrayLike) -> tuple[Floats, Booleans]:
     """(N,K) distances in px, infinite for a predicted NaN, and whether each joint is labelled."""
     ours, theirs = (np.asarray(points, np.float64) for points in (predictions, ground_truth))
     counted = np.asarray(visible) > 0
@@ -167,9 +170,7 @@ def _distances(predictions: Any, ground_truth: Any, visible: Any) -> tuple[NDArr
     return np.where(np.isnan(distance), np.inf, distance), counted
 
 
-def _by_scale(
-    distance: NDArray[np.float64], counted: NDArray[np.bool_], scale: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _by_scale(distance: Floats, counted: Booleans, scale: ArrayLike) -> tuple[Floats, Booleans]:
     """(N,K) distances divided by each person's scale (N,), and which labels count: not those without a scale."""
     size = np.asarray(scale, np.float64)
     _expect("scale", size, distance.shape[:1])
@@ -182,12 +183,12 @@ def _expect(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
         raise HrkitError(f"{name} has shape {array.shape}, wanted {shape}")
 
 
-def _share(correct: Any, counted: Any) -> NDArray[np.float64]:
+def _share(correct: Any, counted: Any) -> Floats:
     """`correct` divided by `counted`; -1 if nothing was counted."""
     return np.where(np.asarray(counted) > 0, correct / np.maximum(counted, 1), -1.0)
 
 
-def _mean_of_known(shares: NDArray[np.float64]) -> float:
+def _mean_of_known(shares: Floats) -> float:
     known = shares[shares >= 0]
     return float(known.mean()) if len(known) else -1.0
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from attrs import frozen
-from numpy.typing import NDArray
 
 from hrkit import geometry
 from hrkit.datasets.base import KeypointDataset
@@ -20,11 +19,12 @@ from hrkit.errors import HrkitError
 from hrkit.evaluation.coco import FIGURES as FIGURE_NAMES
 from hrkit.evaluation.coco import CocoMeasures, Evaluation
 from hrkit.evaluation.detected_boxes import match_boxes
-from hrkit.evaluation.pck import pck, person_oks, torso_scale
-from hrkit.files import atomic_path
+from hrkit.evaluation.pck import Floats, pck, person_oks, torso_scale
+from hrkit.files import write_text
 from hrkit.images import write_image
 from hrkit.pose_model import PoseModel
 from hrkit.runtimes.complexity import layer_groups
+from hrkit.structures import Frame, Size
 from hrkit.version import __version__
 
 PREDICTIONS, FIGURES, PAGE, CURVES, WORST = "predictions.json", "report.json", "report.md", "curves.png", "worst.jpg"
@@ -94,7 +94,7 @@ def write_report(folder: Path, subject: Subject, evaluation: Evaluation) -> Cont
         ],
         "hrkit": __version__,
     }
-    _write_text(folder / PREDICTIONS, json.dumps(evaluation.results))
+    write_text(folder / PREDICTIONS, json.dumps(evaluation.results))
     for name, drawing in (
         (CURVES, None if measures is None else draw_curves(measures)),
         (WORST, draw_people(people, keypoints, oks, worst, subject.model.input_size) if worst else None),
@@ -103,12 +103,12 @@ def write_report(folder: Path, subject: Subject, evaluation: Evaluation) -> Cont
             (folder / name).unlink(missing_ok=True)
         else:
             write_image(folder / name, drawing)
-    _write_text(folder / PAGE, report_page(content))
-    _write_text(folder / FIGURES, json.dumps(content, indent=1))
+    write_text(folder / PAGE, report_page(content))
+    write_text(folder / FIGURES, json.dumps(content, indent=1))
     return content
 
 
-def joint_shares(people: KeypointDataset, keypoints: NDArray[np.float64]) -> Content:
+def joint_shares(people: KeypointDataset, keypoints: Floats) -> Content:
     """PCK of N people with predictions (N,K,3) in frame px: per joint and its mean; -1 for a joint without labels.
 
     Distances are measured in torsos, left shoulder to right hip, if the skeleton has one; people without both labels
@@ -168,7 +168,7 @@ def _description(subject: Subject, evaluation: Evaluation, matched: int) -> Cont
     }
 
 
-def draw_curves(measures: CocoMeasures) -> NDArray[np.uint8]:
+def draw_curves(measures: CocoMeasures) -> Frame:
     """(H,W,3) BGR: AP at each OKS threshold beside precision over recall."""
     by_threshold = Curve("AP", measures.thresholds, measures.precision.mean(1), dots=True)
     chosen = [int(np.abs(measures.thresholds - at).argmin()) for at in (0.5, 0.75, 0.9)]
@@ -184,12 +184,8 @@ def draw_curves(measures: CocoMeasures) -> NDArray[np.uint8]:
 
 
 def draw_people(
-    people: KeypointDataset,
-    keypoints: NDArray[np.float64],
-    oks: NDArray[np.float64],
-    rows: Sequence[int],
-    input_size: tuple[int, int],
-) -> NDArray[np.uint8]:
+    people: KeypointDataset, keypoints: Floats, oks: Floats, rows: Sequence[int], input_size: Size
+) -> Frame:
     """A contact sheet of some rows of `people`: ground truth in white, predictions (N,K,3) in colour, OKS as caption.
 
     Tiles have the aspect of `input_size`. A predicted joint is drawn if it is labelled or scores 0.2 or more.
@@ -295,8 +291,3 @@ def _settings(content: Content) -> list[tuple[str, str]]:
 def _shown(value: float, digits: int = 3, factor: float = 1) -> str:
     """The number, or a dash for -1, which stands for nothing measured."""
     return "-" if value < 0 else f"{factor * value:.{digits}f}"
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from hrkit.datasets.augmentation import Augmentation, setting
 from hrkit.errors import HrkitError
-from hrkit.files import atomic_path, read_json, read_toml
+from hrkit.files import read_json, read_toml, write_text
 
 Config = TypeVar("Config")
 
@@ -160,8 +160,7 @@ def config_to_dict(config: Any) -> dict[str, Any]:
 
 def save_config(config: Any, path: str | Path) -> None:
     """Writes the config as JSON, whole or not at all; `load_config` reads it back."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(config_to_dict(config), indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(config_to_dict(config), indent=1) + "\n")
 
 
 def _convert(value: Any, kind: Any, where: str) -> Any:
