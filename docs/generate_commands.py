@@ -31,7 +31,7 @@ def command_reference() -> str:
     """The help of `hrkit` and of every command of its own, as one page."""
     parts = [
         "# Commands\n\nWritten by `docs/generate_commands.py` from what `--help` prints. Exit codes: 0 done; 1 some of "
-        "several inputs failed;\n2 a mistake that the message explains; 130 interrupted, 143 where SIGTERM stopped a "
+        "several inputs failed;\n2 an error that the message explains; 130 interrupted, 143 if SIGTERM stopped a "
         "training run. Plugins add\ncommands, as hrkit-web does `hrkit web`; `hrkit --help` lists all that are there.\n"
     ]
     for command in sorted(register_commands(), key=lambda command: command.name or ""):

@@ -1,4 +1,4 @@
-"""`python -m hrkit`: the program, where it is not on the PATH."""
+"""`python -m hrkit` runs the program, also if it is not on the PATH."""
 
 from hrkit.cli import main
 

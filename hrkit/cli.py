@@ -1,7 +1,7 @@
 """The `hrkit` program: commands from the registry, errors in one line.
 
-Exit codes: 0 done; 1 some of several inputs failed; 2 a mistake that the message explains; 130 interrupted (143 where
-SIGTERM stopped a run of training).
+Exit codes: 0 done; 1 some of several inputs failed; 2 an error that the message explains; 130 interrupted (143 if
+SIGTERM stopped a training run).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from hrkit.errors import HrkitError, UnknownNameError, one_line
 from hrkit.runtimes.allocator import keep_freed_memory
 from hrkit.version import __version__
 
-_HELP_ERRORS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # newer versions of click raise what they show
+_HELP_ERRORS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # newer versions of click raise the help
 
 
 class Program(click.Group):
-    """A group whose commands are whatever is registered."""
+    """A group of the registered commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return registry.commands.names()
@@ -63,19 +63,19 @@ class Program(click.Group):
             sys.exit(2)
 
     def invoke(self, ctx: click.Context) -> None:
-        """Without the command's result, which `main` would take for an exit code."""
+        """Runs the command and drops its result, which `main` would take for an exit code."""
         try:
             told = _warn(set())
             try:
                 super().invoke(ctx)
             finally:
-                _warn(told)  # a hook may fail when the command asks for it
+                _warn(told)  # some hooks fail only when the command asks for them
         except KeyboardInterrupt as stop:  # click would print an empty line first
             sys.exit(_stopped(stop))
 
 
 def _warn(told: set[str]) -> set[str]:
-    """Names the plugins that failed, apart from those in `told`; gives all that are told now."""
+    """Warns about failed plugins that are not in `told`. Returns all that were warned about so far."""
     failed = {name: error for name, error in registry.plugins.failed.items() if name not in told}
     for name, error in failed.items():
         click.echo(f"warning: plugin {name!r} is left out: {one_line(error)} (see `hrkit plugins`)", err=True)
@@ -83,19 +83,19 @@ def _warn(told: set[str]) -> set[str]:
 
 
 def _stopped(stop: BaseException) -> int:
-    """Says what ended the command, in the words of the error if it has any; gives the exit code."""
+    """Prints the message of the error that ended the command, if it has one, and returns the exit code."""
     click.echo(" ".join(str(stop).split()) or "interrupted", err=True)
     return 128 + int(getattr(stop, "signal_number", signal.SIGINT))
 
 
 def _with_help(error: click.ClickException) -> str:
-    """A mistake on the command line in one line, and where the help is."""
+    """The message of a usage error in one line, with the command that prints the help."""
     message = " ".join(error.format_message().split())
     context = getattr(error, "ctx", None)
     return message if context is None else f"{message.rstrip('.')} (see `{context.command_path} --help`)"
 
 
-@click.command(cls=Program, context_settings={"max_content_width": 100})
+@click.command(cls=Program, context_settings={"max_content_width": 100, "show_default": True})
 @click.version_option(__version__, prog_name="hrkit")
 def main() -> None:
     """People and their keypoints in pictures and videos.

@@ -1,18 +1,17 @@
-"""`SimpleHRNet`: the class of simple-HRNet, with its arguments and its results, on top of `Pipeline`.
+"""`SimpleHRNet`: the class of simple-HRNet with its arguments and results, on top of `Pipeline`.
 
-What a caller sees is the same: the same arguments in the same order, the same order of results, joints as (y, x,
-confidence). What is inside is hrkit's, so the numbers differ, for the better:
+Arguments and results have the same order as before, and joints are (y, x, confidence). The numbers differ, because the
+work is hrkit's:
 
-- Crops are the official ones (the box grown to the input's aspect, a margin of 1.25, the picture's own content around
-  it), the same for one picture and for many, and in single-person mode; `interpolation` has no effect.
-- Joints are read with the official quarter-cell shift, and lie where they are also when a person reaches outside the
-  frame.
-- Boxes are the detector's, clipped to the frame, not the enlarged ones of the crops.
-- Detectors have hrkit's thresholds: 0.25 on objectness times class probability, 0.45 for suppression.
-- Where nobody is found, shapes stay: joints (0,J,3), heatmaps (0,J,h,w), boxes (0,4); of several pictures everything is
-  a list with one array a picture.
-- Official `pose_resnet` weights are given BGR, as they were trained.
-- Weights are loaded strictly, and nothing in the file is executed; errors are `HrkitError`s, which are `ValueError`s.
+- Crops are the official ones: the box, grown to the aspect of the input with a margin of 1.25, filled with the picture
+  around it. They are the same for one picture, for many, and in single-person mode. `interpolation` has no effect.
+- Joints have the official quarter-cell shift, and are right for people who reach outside the frame.
+- Boxes are those of the detector, clipped to the frame, not the enlarged ones of the crops.
+- Detectors have hrkit's thresholds: 0.25 for objectness times class probability, 0.45 for suppression.
+- Without people, shapes stay: joints (0,J,3), heatmaps (0,J,h,w), boxes (0,4). For several pictures each result is a
+  list with one array per picture.
+- Official `pose_resnet` weights get BGR input, as in their training.
+- Weights are loaded strictly, and nothing in the file is executed. Errors are `HrkitError`s, which are `ValueError`s.
 """
 
 from __future__ import annotations
@@ -38,24 +37,24 @@ _BACKBONES = {
     **dict.fromkeys(("HRNet", "hrnet"), "hrnet_w{}"),
     **dict.fromkeys(("PoseResNet", "poseresnet", "ResNet", "resnet"), "pose_resnet_{}"),
 }
-"""`model_name` -> the backbone's name, to be filled with `c`."""
+"""`model_name` -> name of the backbone, with a place for `c`."""
 
 _OLD_FOLDER = ("models_", "detectors", "yolo")
-"""Where simple-HRNet kept the files of its detector; what is named there and is not, hrkit has itself."""
+"""simple-HRNet's folder of detector files. hrkit has its own version of those that are missing there."""
 
 
 class SimpleHRNet:
-    """People and their joints in pictures, called as simple-HRNet's class of that name.
+    """Finds people and their joints in pictures. It is called as simple-HRNet's class of the same name.
 
     `c` is the width of HRNet or the depth of PoseResNet; `resolution` is (height, width). `checkpoint_path` is an
-    official file, a checkpoint of simple-HRNet's training (`{"model": ...}`), or anything else that hrkit's `weights`
-    takes. `multiperson=False` takes the whole picture for one person. `max_batch_size` holds for people and for
-    frames. `yolo_model_def` picks YOLOv3, or YOLOv3-tiny where its name says `yolov3-tiny`; paths into simple-HRNet's
-    own folder that are not there mean hrkit's files (weights are fetched once), and `yolo_weights_path=None` leaves
-    the detector as initialised. `device` is a `torch.device` or a name; "cuda" is all GPUs.
+    official file, a checkpoint of simple-HRNet's training (`{"model": ...}`), or any other value of hrkit's `weights`.
+    With `multiperson=False` the whole picture is one person. `max_batch_size` limits people and frames.
+    `yolo_model_def` selects YOLOv3-tiny if its name contains `yolov3-tiny`, else YOLOv3. Missing paths in
+    simple-HRNet's own folder stand for hrkit's files (weights are downloaded once); with `yolo_weights_path=None` the
+    detector stays untrained. `device` is a `torch.device` or a name; "cuda" means all GPUs.
 
-    Raises `HrkitError` for an unknown `model_name` or `yolo_version`, for YOLOv5 and TensorRT, which hrkit does
-    without, for a file that is missing or does not fit, and for a device that is not there.
+    Raises `HrkitError` for an unknown `model_name` or `yolo_version`, for YOLOv5 and TensorRT, which hrkit lacks, for a
+    file that is missing or does not fit, and for a missing device.
     """
 
     def __init__(
@@ -89,70 +88,56 @@ class SimpleHRNet:
         self.return_bounding_boxes = return_bounding_boxes
         detector = None
         if multiperson:
-            _check_yolo_version(yolo_version)
-            detector = _create_yolo(yolo_model_def, yolo_class_path, yolo_weights_path, max_batch_size)
+            detector = _create_yolo(yolo_version, yolo_model_def, yolo_class_path, yolo_weights_path, max_batch_size)
         pose_model = create_pose_model(
             _BACKBONES[model_name].format(c), weights=checkpoint_path, num_joints=nof_joints, input_size=resolution
         )
-        self.pipeline = Pipeline(  # in the precision of old, so that results are the same
+        self.pipeline = Pipeline(  # float32 as before, for the same results
             pose_model, detector, max_batch_size=max_batch_size, device=_device_names(device), precision="float32"
         )
 
     def predict(self, image: NDArray[np.uint8]) -> Any:
         """The people of a (H,W,3) BGR picture, or of each of (N,H,W,3).
 
-        Gives the joints, or the list `[heatmaps,] [boxes,] joints` where more is asked for. For P people, J joints:
+        Returns the joints, or the list `[heatmaps,] [boxes,] joints` if more is asked for. For P people, J joints:
 
-        - joints float32, (y, x, confidence) in px of the picture: (P,J,3); of N pictures a list of such, with
+        - joints float32, (y, x, confidence) in px of the picture: (P,J,3). For N pictures a list of these, or with
           `multiperson=False` one array (N,1,J,3);
-        - heatmaps float32: (P,J,h,w); a list of such, with `multiperson=False` one array (N,J,h,w);
-        - boxes x1, y1, x2, y2: (P,4) int32; a list of such. With `multiperson=False` the whole picture, float32: (1,4)
-          for one, (N,4) for N.
+        - heatmaps float32: (P,J,h,w). A list of these, or with `multiperson=False` one array (N,J,h,w);
+        - boxes x1, y1, x2, y2: (P,4) int32, or a list of these. With `multiperson=False` the whole picture, float32:
+          (1,4) for one, (N,4) for N.
 
-        Raises `ImageError` for anything but such an array.
+        Raises `ImageError` for any other value.
         """
         if not isinstance(image, np.ndarray) or image.ndim not in (3, 4) or image.shape[-1] != 3:
             got = f"one of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise ImageError(f"wrong image format: wanted an array (H,W,3) or (N,H,W,3) BGR, not {got}")
         frames = [image] if image.ndim == 3 else list(image)
         people = self.pipeline.predict_batch(frames, return_heatmaps=self.return_heatmaps)
-        parts = [
-            *([[_heatmaps(poses) for poses in people]] if self.return_heatmaps else []),
+        parts: list[Any] = [
+            *([[poses.heatmaps for poses in people]] if self.return_heatmaps else []),
             *([[self._boxes(poses) for poses in people]] if self.return_bounding_boxes else []),
-            [_joints(poses) for poses in people],
+            [np.dstack([poses.keypoints[..., ::-1], poses.keypoint_scores]) for poses in people],
         ]
-        results: list[Any] = parts
         if image.ndim == 3:
-            results = [part[0] for part in parts]
-        elif not self.multiperson:
-            results = self._stacked(parts, frames)
-        return results if len(results) > 1 else results[0]
+            parts = [part[0] for part in parts]
+        elif not self.multiperson:  # one array per part
+            joints, size = len(self.pipeline.skeleton), self.pipeline.pose_model.heatmap_size
+            shapes = [(joints, *size)] * self.return_heatmaps + [(4,)] * self.return_bounding_boxes + [(1, joints, 3)]
+            parts = [
+                np.reshape(np.array(part, np.float32), (len(frames), *shape))
+                for part, shape in zip(parts, shapes, strict=True)
+            ]
+        return parts if len(parts) > 1 else parts[0]
 
-    def _boxes(self, poses: Poses) -> NDArray[Any]:
+    def _boxes(self, poses: Poses) -> NDArray[Any]:  # integers, or floats for a whole picture
         boxes = poses.detections.xyxy
         return np.round(boxes).astype(np.int32) if self.multiperson else boxes
 
-    def _stacked(self, parts: list[list[NDArray[Any]]], frames: list[NDArray[np.uint8]]) -> list[NDArray[Any]]:
-        """One array a part, for one person a frame: heatmaps and boxes without the axis of people, joints with it."""
-        if not frames:
-            joints, size = len(self.pipeline.skeleton), self.pipeline.pose_model.heatmap_size
-            nothing = [(0, joints, *size)] * self.return_heatmaps + [(0, 4)] * self.return_bounding_boxes
-            return [np.zeros(shape, np.float32) for shape in [*nothing, (0, 1, joints, 3)]]
-        *others, joints_of = parts
-        return [*(np.concatenate(part) for part in others), np.stack(joints_of)]
 
-
-def _joints(poses: Poses) -> NDArray[np.float32]:
-    """(P,J,3) y, x, confidence."""
-    return np.concatenate([poses.keypoints[..., ::-1], poses.keypoint_scores[..., None]], axis=2)
-
-
-def _heatmaps(poses: Poses) -> NDArray[np.float32]:
-    assert poses.heatmaps is not None
-    return poses.heatmaps
-
-
-def _check_yolo_version(version: str) -> None:
+def _create_yolo(
+    version: str, cfg: StrPath, class_names: StrPath, weights: StrPath | None, max_batch_size: int
+) -> Detector:
     if version == "v5":
         raise HrkitError(
             "yolo_version 'v5': hrkit has no YOLOv5; take yolo_version='v3', or hrkit.Pipeline with any detector "
@@ -160,24 +145,18 @@ def _check_yolo_version(version: str) -> None:
         )
     if version != "v3":
         raise HrkitError(f"unknown yolo_version {version!r}; take 'v3'")
-
-
-def _create_yolo(cfg: StrPath, class_names: StrPath, weights: StrPath | None, max_batch_size: int) -> Detector:
     name = "yolov3_tiny" if "yolov3-tiny" in Path(cfg).name else "yolov3"
-    options: dict[str, Any] = {"cfg": _file(cfg), "class_names": _file(class_names)}
+    files = {"cfg": _file(cfg), "class_names": _file(class_names)}
     return create_detector(
         name,
         weights=None if weights is None else _file(weights) or "auto",
         max_batch_size=max_batch_size,
-        **{option: value for option, value in options.items() if value is not None},
+        **{option: file for option, file in files.items() if file is not None},
     )
 
 
 def _file(path: StrPath) -> Path | None:
-    """The path, or None where simple-HRNet had the file in its own folder and it is not there.
-
-    Raises `HrkitError` for another file that is missing.
-    """
+    """The path; None for a missing file in simple-HRNet's own folder. Raises `HrkitError` for any other missing one."""
     file = Path(path)
     if file.is_file():
         return file
@@ -187,6 +166,6 @@ def _file(path: StrPath) -> Path | None:
 
 
 def _device_names(device: torch.device | str) -> str:
-    """ "cuda" was every GPU; any other device is the one it says."""
+    """The name of the device. "cuda" stands for all GPUs, as in simple-HRNet."""
     count = torch.cuda.device_count() if str(device) == "cuda" else 0
     return f"cuda:{','.join(map(str, range(count)))}" if count > 1 else str(device)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from hrkit.datasets.augmentation import PersonCrops
 from hrkit.datasets.base import KeypointDataset
 from hrkit.detectors.base import Detector
 from hrkit.errors import HrkitError, UnknownNameError, one_line
-from hrkit.files import atomic_path
 from hrkit.pose_model import PoseModel
 from hrkit.runtimes.conversion import INPUT, quantise, require, to_onnx, to_openvino, to_program
 from hrkit.runtimes.exported import OnnxNetwork, OpenvinoNetwork
@@ -181,7 +180,10 @@ def export(
     name = checked_format(path, format, int8=calibration is not None)
     kind = FORMATS[name]
     write = kind.write if calibration is None else functools.partial(_write_openvino, calibration=calibration)
-    with _files(Path(path), name) as temporary:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent) as folder:
+        temporary = Path(folder, target.name)
         pairs = subject.outputs()
         write(subject, temporary)
         run = kind.load(temporary)
@@ -190,6 +192,8 @@ def export(
         del run  # closes the file
         if calibration is None and not difference <= TOLERANCE:  # also for NaN
             raise HrkitError(f"{subject.name} as {name} differs from PyTorch by {difference:.1e}; no file was written")
+        for written in Path(folder).iterdir():  # OpenVINO writes two
+            os.replace(written, target.with_name(written.name))
     return difference
 
 
@@ -197,23 +201,6 @@ def _difference(found: Tensor, expected: Tensor) -> float:
     if found.shape != expected.shape:
         raise HrkitError(f"the file gives {tuple(found.shape)}, PyTorch {tuple(expected.shape)}; no file was written")
     return float(((found - expected).abs() / expected.abs().clamp(min=1)).max())
-
-
-@contextlib.contextmanager
-def _files(target: Path, kind: str) -> Iterator[Path]:
-    """A temporary path for the file; OpenVINO's second file moves with it."""
-    with contextlib.ExitStack() as stack:
-        temporary = stack.enter_context(atomic_path(target))
-        if kind != "openvino":
-            yield temporary
-            return
-        weights = stack.enter_context(atomic_path(target.with_suffix(".bin")))
-        beside = temporary.with_suffix(".bin")  # the only name that OpenVINO accepts
-        try:
-            yield temporary
-            os.replace(beside, weights)
-        finally:
-            beside.unlink(missing_ok=True)
 
 
 def _write_onnx(subject: Exportable, path: Path) -> None:

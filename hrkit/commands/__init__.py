@@ -1,4 +1,4 @@
-"""The commands of `hrkit`: one file each, which parses, calls the library and prints."""
+"""The commands of `hrkit`, one module each. A command parses options, calls the library and prints the results."""
 
 from __future__ import annotations
 

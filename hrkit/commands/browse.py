@@ -29,13 +29,13 @@ Examples:
 )
 @click.option("--dataset", help="NAME[:PATH], as for `hrkit train`.  [default: from the config, or coco]")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Config of `hrkit train`.")
-@click.option("--split", default="train", show_default=True, help="Part of the dataset.")
-@click.option("--count", type=click.IntRange(1), default=24, show_default=True, help="Number of people.")
+@click.option("--split", default="train", help="Part of the dataset.")
+@click.option("--count", type=click.IntRange(1), default=24, help="Number of people.")
 @click.option("--input-size", type=(int, int), metavar="HEIGHT WIDTH", help="[default: from the config, or 256 192]")
 @click.option("--codec", help="Targets: msra, dark, udp.  [default: from the config, or msra]")
 @click.option("--sigma", type=float, help="Width of the targets, heatmap px.  [default: from the config, or by size]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Selects the people and how they vary.")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("browse.jpg"), show_default=True)
+@click.option("--seed", type=int, default=0, help="Selects the people and how they vary.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("browse.jpg"))
 def command(
     dataset: str | None, config_file: Path | None, split: str, count: int, seed: int, output: Path, **given: Any
 ) -> None:

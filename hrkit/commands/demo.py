@@ -41,8 +41,8 @@ Examples:
 @click.option("--show/--no-show", default=None, help="Show a window.  [default: for cameras]")
 @click.option("--json", "write_json", is_flag=True, help="Also write the keypoints of each picture.")
 @click.option("--heatmaps", is_flag=True, help="Draw the heatmaps of the network.")
-@click.option("--boxes/--no-boxes", default=True, show_default=True, help="Draw boxes and labels.")
-@click.option("--color-by", type=click.Choice(["side", "person"]), default="side", show_default=True)
+@click.option("--boxes/--no-boxes", default=True, help="Draw boxes and labels.")
+@click.option("--color-by", type=click.Choice(["side", "person"]), default="side")
 @click.option("--profile", is_flag=True, help="Print where the time of a video goes.")
 @following_options
 @model_options

@@ -18,7 +18,6 @@ Options = dict[str, Any]  # values of options by name
 weights_option = click.option(
     "--weights",
     default="auto",
-    show_default=True,
     help="auto, an entry, a file, hf-hub:owner/name, none.",
 )
 head_option = click.option("--head", help="Head of a pose network.  [default: that of the weights]")
@@ -27,17 +26,13 @@ input_size_option = click.option(
 )
 
 _MODEL = {
-    "backbone": click.option(
-        "--backbone", default="lite", show_default=True, help="Pose network, as in `hrkit models`."
-    ),
+    "backbone": click.option("--backbone", default="lite", help="Pose network, as in `hrkit models`."),
     "detector": click.option(
         "--detector",
         help='Person detector; with "none" the whole picture is one person.  [default: lite_person if one is needed]',
     ),
     "weights": weights_option,
-    "detector_weights": click.option(
-        "--detector-weights", default="auto", show_default=True, help="The same for the detector."
-    ),
+    "detector_weights": click.option("--detector-weights", default="auto", help="The same for the detector."),
     "decoder": click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]"),
     "threshold": click.option(
         "--threshold", type=click.FloatRange(0, 1), help="Lowest score of a detection.  [default: the detector's own]"
@@ -45,27 +40,20 @@ _MODEL = {
     "flip_test": click.option(
         "--flip-test", is_flag=True, help="Average with the mirrored picture: more accurate, twice the time."
     ),
-    "device": click.option(
-        "--device", default="auto", show_default=True, help="Where networks run: cpu, cpu,cpu, cuda:0, cuda:0,1, mps."
-    ),
+    "device": click.option("--device", default="auto", help="Where networks run: cpu, cpu,cpu, cuda:0, cuda:0,1, mps."),
     "precision": click.option(
-        "--precision", default="auto", show_default=True, help="Precision of the networks: float32, bfloat16, float16."
+        "--precision", default="auto", help="Precision of the networks: float32, bfloat16, float16."
     ),
-    "runtime": click.option(
-        "--runtime", default="auto", show_default=True, help="auto (made fast), eager (as built), onnx or openvino."
-    ),
+    "runtime": click.option("--runtime", default="auto", help="auto (made fast), eager (as built), onnx or openvino."),
 }
 _FOLLOWING = {
     "detect_every": click.option(
         "--detect-every",
         type=click.IntRange(1),
         default=1,
-        show_default=True,
         help="Run the detector on every Nth frame.",
     ),
-    "track": click.option(
-        "--track/--no-track", default=True, show_default=True, help="Give people ids that stay from frame to frame."
-    ),
+    "track": click.option("--track/--no-track", default=True, help="Give people ids that stay from frame to frame."),
     "smooth": click.option("--smooth", is_flag=True, help="Reduce jitter."),
     "smoothing": click.option(
         "--smoothing", type=click.FloatRange(0), help="Strength: below 1 there is less lag, above 1 less jitter."

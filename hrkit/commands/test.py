@@ -48,42 +48,37 @@ curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any othe
 @weights_option
 @head_option
 @input_size_option
-@click.option("--dataset", default="coco", show_default=True, help="NAME[:PATH]: coco, mpii, custom, or a plugin's.")
-@click.option("--split", default="val", show_default=True, help="Part of the dataset.")
+@click.option("--dataset", default="coco", help="NAME[:PATH]: coco, mpii, custom, or a plugin's.")
+@click.option("--split", default="val", help="Part of the dataset.")
 @click.option("--annotations", help="JSON file in COCO's format, in place of the dataset's PATH.")
 @click.option("--images", help="Folder or zip file of the pictures if they are not beside the annotations.")
 @click.option(
     "--boxes",
     default="gt",
-    show_default=True,
     help="gt (annotated), a JSON file of COCO detections, or a registered detector, which is run on each picture.",
 )
 @click.option("--box-threshold", type=float, help="Lowest score of a box.  [default: 0 for files, the detector's own]")
-@click.option("--detector-weights", default="auto", show_default=True, help="auto, an entry, a file, none.")
+@click.option("--detector-weights", default="auto", help="auto, an entry, a file, none.")
 @click.option("--flip-test/--no-flip-test", help="Average with the mirrored crop: more accurate, twice the time.")
 @click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]")
-@click.option("--nms", type=click.Choice(["oks", "soft-oks", "none"]), default="oks", show_default=True)
+@click.option("--nms", type=click.Choice(["oks", "soft-oks", "none"]), default="oks")
 @click.option(
     "--nms-threshold",
     type=click.FloatRange(0, 1),
     default=0.9,
-    show_default=True,
     help="OKS above which two poses count as the same person.",
 )
 @click.option(
     "--score-threshold",
     type=float,
     default=0.2,
-    show_default=True,
     help="A person's score is the box's times the mean of the joints above this.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Processes that load crops.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, mps.")
-@click.option(
-    "--precision", default="float32", show_default=True, help="float32, float16, bfloat16; auto: the fastest here."
-)
-@click.option("--output", type=click.Path(path_type=Path), default=Path("test-output"), show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=32)
+@click.option("--workers", type=click.IntRange(0), default=2, help="Processes that load crops.")
+@click.option("--device", default="auto", help="cpu, cuda:0, mps.")
+@click.option("--precision", default="float32", help="float32, float16, bfloat16; auto: the fastest here.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("test-output"))
 @click.option("--overwrite", is_flag=True, help="Replace a report that is in the folder.")
 def command(
     backbone: str,
