@@ -256,3 +256,8 @@ def test_a_distributions_name_stands_for_its_plugins(
     monkeypatch.setitem(registry.plugins.versions, "mine", "Hrkit_Mine 0.1.0")
     for name in ("mine", "hrkit-mine", "Hrkit_Mine"):
         assert next(examine_plugin(name)).part == "detector good"
+
+
+@pytest.mark.parametrize("name", ["hrkit", "hrkit-pose"])
+def test_hrkits_own_parts_have_the_names_of_the_package_and_of_the_distribution(name: str) -> None:
+    assert next(examine_plugin(name, ["doctor"])).part == "command doctor"
