@@ -93,24 +93,24 @@ FAULTS: dict[str, tuple[Callable[[KeypointDataset], Any], str]] = {
     "tables to write to": (lambda people: altered(people, boxes=people.boxes.copy()), "tables fit each other"),
     "an index too high": (
         lambda people: altered(people, image_index=frozen_array(people.image_index + 1)),
-        "people point at pictures",
+        "tables fit each other",
     ),
     "a picture's id twice": (
         lambda people: altered(people, image_ids=frozen_array(people.image_ids * 0)),
-        "people point at pictures",
+        "ids are unique",
     ),
     "a person's id twice": (
         lambda people: altered(people, ids=frozen_array(people.ids * 0)),
-        "people point at pictures",
+        "ids are unique",
     ),
     "boxes xywh": (
         lambda people: altered(
             people,
             boxes=frozen_array(np.concatenate([people.boxes[:, :2], people.boxes[:, 2:] - people.boxes[:, :2]], 1)),
         ),
-        "values make sense",
+        "tables fit each other",
     ),
-    "boxes NaN": (lambda people: altered(people, boxes=frozen_array(people.boxes * np.nan)), "values make sense"),
+    "boxes NaN": (lambda people: altered(people, boxes=frozen_array(people.boxes * np.nan)), "tables fit each other"),
     "COCO's visibility": (
         lambda people: altered(people, visible=frozen_array(people.visible * 2)),
         "values make sense",
