@@ -116,7 +116,7 @@ def plain_stem(name: str | os.PathLike[str]) -> str:
     return re.sub(r"[^\w.-]+", "_", Path(name).stem)
 
 
-def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> Any:
+def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> Any:  # Any: any value
     """The content of a JSON file. Raises `error` in one line: the file, and the line and column of the damage."""
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -130,7 +130,7 @@ def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError
         raise error(f"{path}: cannot be read ({damage})") from None
 
 
-def read_toml(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> dict[str, Any]:
+def read_toml(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> dict[str, Any]:  # Any: any value
     """The content of a TOML file. Raises `error` in one line: the file, and where it is damaged."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))

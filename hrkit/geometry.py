@@ -32,7 +32,7 @@ def xywh_to_xyxy(xywh: ArrayLike) -> NDArray[np.float64]:
     return np.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-1)
 
 
-def clip_boxes(xyxy: NDArray[Any], frame_size: Size) -> NDArray[Any]:
+def clip_boxes(xyxy: NDArray[Any], frame_size: Size) -> NDArray[Any]:  # Any: numbers of any kind
     """(N,4) boxes clipped to a frame of `frame_size`. A box outside the frame loses its area."""
     height, width = frame_size
     return np.clip(xyxy, 0, np.array([width, height, width, height], xyxy.dtype))

@@ -23,7 +23,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Endings of pictures that `write_image` can write."""
 
-ImageSource = str | os.PathLike[str] | NDArray[Any] | PIL.Image.Image
+ImageSource = str | os.PathLike[str] | NDArray[Any] | PIL.Image.Image  # Any: numbers of several kinds
 
 
 def as_frame(image: ImageSource) -> Frame:
@@ -118,7 +118,7 @@ def _from_pil(picture: PIL.Image.Image, name: str) -> Frame:
     return _from_array(np.asarray(upright.convert("RGB"))[:, :, ::-1])
 
 
-def _from_array(array: NDArray[Any]) -> Frame:
+def _from_array(array: NDArray[Any]) -> Frame:  # Any: numbers of several kinds
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):

@@ -30,6 +30,8 @@ Frame = NDArray[np.uint8]
 
 Index = int | slice | Sequence[int] | NDArray[Any]  # Any: integers of any kind, or a mask
 
+Row = dict[str, Any]  # Any: plain values, as JSON has them
+
 ArrayOrTensor = TypeVar("ArrayOrTensor", NDArray[Any], "torch.Tensor")  # Any: numbers of any kind
 """A numpy array or a tensor; a function returns the kind it was given."""
 
@@ -93,7 +95,7 @@ def _name_pairs(pairs: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
     return tuple((a, b) for a, b in pairs)
 
 
-def _expect(name: str, array: NDArray[Any] | None, *shape: int | None) -> None:
+def _expect(name: str, array: NDArray[np.generic] | None, *shape: int | None) -> None:
     if array is None:
         return
     fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
@@ -102,7 +104,7 @@ def _expect(name: str, array: NDArray[Any] | None, *shape: int | None) -> None:
         raise ValueError(f"{name} has shape {array.shape}, wanted ({wanted})")
 
 
-def check_boxes(xyxy: NDArray[Any], name: str = "boxes", area: bool = False) -> None:
+def check_boxes(xyxy: NDArray[np.floating], name: str = "boxes", area: bool = False) -> None:
     """Raises `BoxError` unless `xyxy` is (N,4), finite, and not inverted. The message names the first wrong row.
 
     With `area` each box must also have an area.
@@ -175,12 +177,12 @@ class Detections:
         """(N,) box areas, frame px squared."""
         return (self.xyxy[:, 2] - self.xyxy[:, 0]) * (self.xyxy[:, 3] - self.xyxy[:, 1])
 
-    def to_dict(self) -> list[dict[str, Any]]:
+    def to_dict(self) -> list[Row]:
         """One dict per box, ready for JSON: `box` (x1, y1, x2, y2), `score`, `class_id`."""
         rows = zip(self.xyxy.tolist(), self.scores.tolist(), self.class_ids.tolist(), strict=True)
         return [{"box": box, "score": score, "class_id": class_id} for box, score, class_id in rows]
 
-    def to_coco(self, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int, category_id: int = 1) -> list[Row]:
         """COCO detection results, one dict per box, with boxes as x, y, width, height."""
         sides = np.concatenate([self.xyxy[:, :2], self.xyxy[:, 2:] - self.xyxy[:, :2]], axis=1)
         return [
@@ -351,7 +353,7 @@ class Poses:
         """A copy with other values in some fields."""
         return evolve(self, **changes)
 
-    def to_dict(self) -> list[dict[str, Any]]:
+    def to_dict(self) -> list[Row]:
         """One dict per person, ready for JSON.
 
         `id` (or None), `score`, `box` (x1, y1, x2, y2 frame px), `box_score`, `keypoints`: name -> [x, y, score].
@@ -370,7 +372,7 @@ class Poses:
             for track_id, score, box, box_score, triples in zip(*columns, strict=True)
         ]
 
-    def to_coco(self, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int, category_id: int = 1) -> list[Row]:
         """COCO keypoint results, one dict per person: x, y, score of each joint, in the skeleton's order."""
         return [
             {"image_id": image_id, "category_id": category_id, "keypoints": triples.ravel().tolist(), "score": score}

@@ -8,7 +8,6 @@ flip test: painted people have no mirror image, and heatmap px i lies at crop px
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -50,7 +49,7 @@ class SyntheticDetector:
     def __init__(
         self,
         *,
-        weights: Any = None,
+        weights: object = None,
         threshold: float | None = None,
         nms_threshold: float | None = None,
         min_area: int = 9,
@@ -88,6 +87,9 @@ class SyntheticBackbone(nn.Module):
 class SyntheticHead(nn.Module):
     """Heatmaps of the similarity to the colour of each joint, blurred with a deviation of `sigma` heatmap px."""
 
+    colors: torch.Tensor
+    taps: torch.Tensor
+
     def __init__(self, channels: Sequence[int], strides: Sequence[int], num_joints: int, sigma: float = 2.0) -> None:
         super().__init__()
         colors = torch.from_numpy(joint_colors(num_joints)).float() / 255
@@ -97,12 +99,11 @@ class SyntheticHead(nn.Module):
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """[(N,3,H,W)] -> (N,K,H/4,W/4) with a peak of 1, or all 0 if the joint is not in the crop."""
-        distance = (features[0][:, None] - self.colors[None, :, :, None, None]).square().sum(2)  # type: ignore[index]
+        distance = (features[0][:, None] - self.colors[None, :, :, None, None]).square().sum(2)
         response = torch.exp(-distance / (2 * 0.1**2)) * (distance < 0.03)  # neighbouring hues are 0.07 apart
-        taps: torch.Tensor = self.taps  # type: ignore[assignment]
         maps = response.flatten(0, 1)[:, None]
-        maps = F.conv2d(maps, taps.view(1, 1, 1, -1), padding=(0, len(taps) // 2))
-        maps = F.conv2d(maps, taps.view(1, 1, -1, 1), padding=(len(taps) // 2, 0))
+        maps = F.conv2d(maps, self.taps.view(1, 1, 1, -1), padding=(0, len(self.taps) // 2))
+        maps = F.conv2d(maps, self.taps.view(1, 1, -1, 1), padding=(len(self.taps) // 2, 0))
         maps = maps.view_as(response)[:, :, ::4, ::4]  # heatmap px i lies at crop px 4 i
         peak = maps.amax((2, 3), keepdim=True)
         return torch.where(peak > 1, maps / peak.clamp(min=1e-6), 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -13,6 +13,9 @@ from hrkit import geometry
 from hrkit.drawing.colors import INK, MIDDLE, Color, joint_sides, person_colors, side_colors, text_color
 from hrkit.errors import HrkitError
 from hrkit.structures import Frame, Poses, Size
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.int64]
 
 ColorBy = Literal["side", "person"]
 """Colour by the person's left and right, or one colour per track id (per row if there are no ids)."""
@@ -73,7 +76,7 @@ class SkeletonAnnotator:
                 style = widths[person, rows], colors[person, rows]
                 _draw_strokes(canvas, points[person, rows], *style, self.outline, level / LEVELS)
 
-    def _levels(self, frame: Frame, poses: Poses) -> NDArray[np.int64]:
+    def _levels(self, frame: Frame, poses: Poses) -> Ints:
         """(N,K) opacities from 1 to `LEVELS`; 0 for joints that are not drawn."""
         scores = poses.keypoint_scores
         span = max(self.sure - self.threshold, 1e-6)
@@ -83,7 +86,7 @@ class SkeletonAnnotator:
         near = (np.abs(poses.keypoints - np.array([frame.shape[1], frame.shape[0]]) / 2) <= 1.5 * size).all(2)
         return np.where((scores >= self.threshold) & near, levels, 0)
 
-    def _widths(self, frame: Frame, poses: Poses, points: NDArray[Any], levels: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _widths(self, frame: Frame, poses: Poses, points: Floats, levels: Ints) -> Ints:
         """(N,S) px, limbs first, then joints. Short limbs and their joints are thin so that they do not hide a face."""
         edges = poses.skeleton.edge_indices
         short = min(frame.shape[:2])
@@ -100,8 +103,8 @@ class SkeletonAnnotator:
 
 def _draw_strokes(
     canvas: Frame,
-    points: NDArray[Any],
-    widths: NDArray[np.int64],
+    points: Floats,
+    widths: Ints,
     colors: NDArray[np.uint8],
     outline: Color | None,
     opacity: float,
@@ -129,7 +132,7 @@ def _draw_strokes(
         cv2.addWeighted(layer, opacity, region, 1 - opacity, 0, dst=region)
 
 
-def _outlines(points: NDArray[Any], widths: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[int]]:
+def _outlines(points: Floats, widths: Ints) -> tuple[NDArray[np.int32], list[int]]:
     """Corners (S,4,2) of strokes (S,2,2) and the radii of those of length 0, which are dots; in fixed-point px.
 
     The ends of limbs are square, since the wider joints cover them.
@@ -179,7 +182,7 @@ class BoxAnnotator:
                 _draw_text(canvas, text, place, color)
 
 
-def place_labels(boxes: ArrayLike, sizes: ArrayLike, frame_size: Size) -> NDArray[np.int64]:
+def place_labels(boxes: ArrayLike, sizes: ArrayLike, frame_size: Size) -> Ints:
     """Places a label of `sizes` (N,2), width and height, at each box (N,4) xyxy, so that they do not overlap; frame px.
 
     Returns the upper left corners (N,2). Row by row, a label goes above its box if that is free, else inside, below or
@@ -207,7 +210,7 @@ def place_labels(boxes: ArrayLike, sizes: ArrayLike, frame_size: Size) -> NDArra
     return placed
 
 
-def _wishes(boxes: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+def _wishes(boxes: NDArray[np.float64], sizes: Ints) -> NDArray[np.float64]:
     """(N,C,2) upper left corners for labels (N,2), best first."""
     (x1, y1, x2, y2), (width, height) = boxes.T, sizes.T
     from_right, from_bottom = x2 - width, y2 - height
@@ -220,7 +223,7 @@ def _wishes(boxes: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.
 
 
 def _overlaps(
-    corners: NDArray[np.int64], size: NDArray[np.int64], others: NDArray[np.int64], ends: NDArray[np.int64]
+    corners: Ints, size: Ints, others: Ints, ends: Ints
 ) -> NDArray[np.bool_]:
     """(C,) whether a rectangle of `size` at each corner (C,2) overlaps one from `others` (P,2) to `ends` (P,2)."""
     meets: NDArray[np.bool_] = (corners[:, None] < ends) & (others < corners[:, None] + size)

@@ -9,23 +9,24 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import ArrayLike, NDArray
 
-from hrkit.structures import Frame, Size
+from hrkit.structures import Frame
 
 COLORS = ((180, 90, 20), (40, 80, 220), (60, 150, 50), (150, 60, 150), (60, 60, 60))
 """BGR, in the order of the curves."""
+
+HEIGHT, WIDTH = 360, 480
+"""Size of a plot, px."""
 
 _SHARP = 2  # plots are drawn this much larger, then reduced, which makes text and lines smooth
 
 
 @frozen(eq=False)
 class Curve:
-    """A curve of a plot."""
+    """A curve of a plot through (P,) points."""
 
     name: str
     x: NDArray[np.float64]
-    """(P,)"""
     y: NDArray[np.float64]
-    """(P,)"""
     dots: bool = False
     """Whether to mark the points."""
 
@@ -38,15 +39,13 @@ def plot(
     x_range: tuple[float, float] = (0.0, 1.0),
     y_range: tuple[float, float] = (0.0, 1.0),
     x_ticks: int = 6,
-    size: Size = (360, 480),
 ) -> Frame:
-    """(H,W,3) BGR of `size` (height, width) px: curves on white, with a grid and, for several curves, a legend.
+    """(`HEIGHT`,`WIDTH`,3) BGR: curves on white, with a grid and, for several curves, a legend.
 
     The x axis has `x_ticks` numbers, including both ends. Curves are clipped to the ranges.
     """
-    height, width = size[0] * _SHARP, size[1] * _SHARP
-    canvas = np.full((height, width, 3), 255, np.uint8)
-    left, right, top, bottom = 48 * _SHARP, width - 16 * _SHARP, 32 * _SHARP, height - 44 * _SHARP
+    canvas = np.full((HEIGHT * _SHARP, WIDTH * _SHARP, 3), 255, np.uint8)
+    left, right, top, bottom = (side * _SHARP for side in (48, WIDTH - 16, 32, HEIGHT - 44))
 
     def place(x: ArrayLike, y: ArrayLike) -> NDArray[np.int32]:
         along = (np.asarray(x, np.float64) - x_range[0]) / (x_range[1] - x_range[0])
@@ -55,28 +54,29 @@ def plot(
         return np.round(across).astype(np.int32)
 
     for x in np.linspace(*x_range, x_ticks):
-        cv2.line(canvas, place(x, y_range[0]).tolist(), place(x, y_range[1]).tolist(), (225, 225, 225), 1, cv2.LINE_AA)
-        _text(canvas, f"{x:.2f}", (int(place(x, y_range[0])[0]), bottom + 14 * _SHARP), "middle")
+        start, end = place([x, x], y_range).tolist()
+        cv2.line(canvas, start, end, (225, 225, 225), 1, cv2.LINE_AA)
+        _text(canvas, f"{x:.2f}", (start[0], bottom + 14 * _SHARP), "middle")
     for y in np.linspace(*y_range, 6):
-        cv2.line(canvas, place(x_range[0], y).tolist(), place(x_range[1], y).tolist(), (225, 225, 225), 1, cv2.LINE_AA)
-        _text(canvas, f"{y:.2f}", (left - 6 * _SHARP, int(place(x_range[0], y)[1]) + 4 * _SHARP), "right")
+        start, end = place(x_range, [y, y]).tolist()
+        cv2.line(canvas, start, end, (225, 225, 225), 1, cv2.LINE_AA)
+        _text(canvas, f"{y:.2f}", (left - 6 * _SHARP, start[1] + 4 * _SHARP), "right")
     inside = canvas[top : bottom + 1, left : right + 1]  # clips the curves
     for number, curve in enumerate(curves):
         color = COLORS[number % len(COLORS)]
-        points = place(curve.x, curve.y) - [left, top]
-        cv2.polylines(inside, [points.astype(np.int32)], False, color, 2 * _SHARP, cv2.LINE_AA)
+        points = place(curve.x, curve.y) - np.array([left, top], np.int32)
+        cv2.polylines(inside, [points], False, color, 2 * _SHARP, cv2.LINE_AA)
         for point in points.tolist() if curve.dots else ():
             cv2.circle(inside, point, 3 * _SHARP, color, -1, cv2.LINE_AA)
     cv2.rectangle(canvas, (left, top), (right, bottom), (90, 90, 90), _SHARP)
-    _legend(canvas, curves, left + 12 * _SHARP, bottom - 10 * _SHARP)
+    if len(curves) > 1:
+        _legend(canvas, curves, left + 12 * _SHARP, bottom - 10 * _SHARP)
     _text(canvas, title, (left, top - 12 * _SHARP), "left", 0.5)
-    _text(canvas, x_label, ((left + right) // 2, height - 10 * _SHARP), "middle")
-    return cv2.resize(canvas, (size[1], size[0]), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    _text(canvas, x_label, ((left + right) // 2, (HEIGHT - 10) * _SHARP), "middle")
+    return cv2.resize(canvas, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _legend(canvas: Frame, curves: Sequence[Curve], left: int, bottom: int) -> None:
-    if len(curves) < 2:
-        return
     far = (left + 160 * _SHARP, bottom + 6 * _SHARP)
     near = (left - 6 * _SHARP, bottom - (len(curves) - 1) * 16 * _SHARP - 14 * _SHARP)
     cv2.rectangle(canvas, near, far, (255, 255, 255), -1)

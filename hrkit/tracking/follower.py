@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from hrkit.errors import HrkitError, VideoError
 from hrkit.profiling import section
 from hrkit.structures import Detections, Frame, Poses, Size, Skeleton, best
 from hrkit.tracking.smoother import PoseSmoother
-from hrkit.tracking.tracker import PoseTracker
+from hrkit.tracking.tracker import PoseTracker, State
 from hrkit.video.files import FrameSource, VideoFrame
 from hrkit.video.prefetch import prefetched
 
@@ -146,7 +146,7 @@ class Follower:
                 poses = poses if part is None else part.update(poses, time)
             return poses
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The state as plain values, ready for JSON. `load_state_dict` continues from it with the same numbers."""
         return {
             "since_detection": self._since_detection,
@@ -156,7 +156,7 @@ class Follower:
             "smoother": None if self._smoother is None else self._smoother.state_dict(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restores a state that a follower with the same settings gave."""
         self._since_detection = state["since_detection"]
         self._last, self._detected = (
@@ -229,7 +229,7 @@ def _inside(boxes: NDArray[np.float32], frame_size: Size) -> NDArray[np.bool_]:
     return np.logical_and((boxes[:, :2] < [width, height]).all(1), (boxes[:, 2:] > 0).all(1))
 
 
-def _to_plain(poses: Poses) -> dict[str, Any]:
+def _to_plain(poses: Poses) -> State:
     found = poses.detections
     return {
         "keypoints": poses.keypoints.tolist(),
@@ -240,7 +240,7 @@ def _to_plain(poses: Poses) -> dict[str, Any]:
     }
 
 
-def _from_plain(plain: Mapping[str, Any], skeleton: Skeleton) -> Poses:
+def _from_plain(plain: State, skeleton: Skeleton) -> Poses:
     joints = len(skeleton)
     return Poses(
         np.reshape(plain["keypoints"], (-1, joints, 2)),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import HrkitError
 from hrkit.structures import Poses
-from hrkit.tracking.tracker import from_plain, to_plain
+from hrkit.tracking.tracker import State, from_plain, to_plain
 
 Floats = NDArray[np.float64]
 People = NDArray[np.void]  # a table with the columns of `_blank`
@@ -112,11 +110,11 @@ class PoseSmoother:
         now["known"] |= seen
         return now
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The state as plain values, ready for JSON. `load_state_dict` continues from it with the same numbers."""
         return {"joints": self._memory["points"].shape[1], **to_plain(self._memory)}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restores a state of `state_dict`. Raises `HrkitError` for anything else."""
         try:
             self._memory = from_plain(state, _blank([], int(state["joints"])).dtype)

@@ -12,7 +12,6 @@ longer side of their box in frame px. Constants of motion are in sizes, so that 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from hrkit.structures import Poses
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+State = dict[str, Any]  # Any: plain values, as JSON has them
 People = NDArray[np.void]  # a table with the columns of `_person`
 
 # Walking people cover 0.8 sizes per second and keep their course for seconds.
@@ -192,7 +192,7 @@ class PoseTracker:
         self._tracks = np.concatenate([present, _lost(tracks[np.setdiff1d(np.arange(len(tracks)), owners)], now)])
         return poses.replace(track_ids=track_ids)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The state as plain values, ready for JSON. A tracker with the same options continues from it exactly."""
         return {
             "time": self._time,
@@ -202,7 +202,7 @@ class PoseTracker:
             "tracks": to_plain(self._tracks),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restores a state of `state_dict`. Raises `HrkitError` for anything else and then changes nothing."""
         try:
             time = None if state["time"] is None else float(state["time"])
@@ -341,12 +341,12 @@ def _assign(worth: Floats) -> Ints:
     return owners
 
 
-def to_plain(table: NDArray[np.void]) -> dict[str, Any]:
+def to_plain(table: NDArray[np.void]) -> State:
     """The columns of a table as lists."""
     return {name: table[name].tolist() for name in table.dtype.names or ()}
 
 
-def from_plain(columns: Mapping[str, Any], kind: np.dtype[np.void]) -> NDArray[np.void]:
+def from_plain(columns: State, kind: np.dtype[np.void]) -> NDArray[np.void]:
     """A table from its columns as lists. Raises `KeyError`, `TypeError` or `ValueError` if they do not fit."""
     table = np.zeros(len(columns["ids"]), kind)
     for name in table.dtype.names or ():
