@@ -48,6 +48,7 @@ from hrkit.detectors.yolov3 import Yolov3
 from hrkit.drawing.overlay import Drawing
 from hrkit.drawing.plots import Curve, plot
 from hrkit.errors import HrkitError
+from hrkit.evaluation.report import markdown_table
 from hrkit.images import find_images, read_image, write_image
 from hrkit.ops import reference
 from hrkit.pipeline import Pipeline, create_detector
@@ -283,9 +284,8 @@ def main(
         figures += [*operators(rounds), *detectors(rounds)]
     if plot_path is not None:
         write_image(plot_path, curves(cost))
-    click.echo(f"On {machine()}.\n\n| of | what | | |\n| --- | --- | --- | --- |")
-    for figure in figures:
-        click.echo(f"| {figure.of} | {figure.what} | {figure.value:.2f} | {figure.unit} |")
+    rows = [[figure.of, figure.what, f"{figure.value:.2f}", figure.unit] for figure in figures]
+    click.echo(f"On {machine()}.\n\n{markdown_table(['of', 'what', '', ''], rows)}")
 
 
 if __name__ == "__main__":

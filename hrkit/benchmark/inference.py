@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from hrkit.detectors.base import Detector
 from hrkit.drawing.overlay import Drawing
+from hrkit.evaluation.report import markdown_table
 from hrkit.images import read_image
 from hrkit.pipeline import Pipeline, create_detector
 from hrkit.pose_model import PoseModel, create_pose_model
@@ -169,19 +170,15 @@ def machine() -> str:
 
 def page(speed: Speed, command: str) -> str:
     """The results as Markdown."""
-    lines = ["# Speed\n", f"`{command}` on {speed.machine}.\n"]
+    parts = ["# Speed", f"`{command}` on {speed.machine}."]
     for of, cost in speed.per_person.items():
-        parts = [part for part in speed.parts if part.of == of]
-        lines += [f"## {of}\n", "Milliseconds per frame of 1280x720, median (lowest to highest), by people in it.\n"]
-        rows = [[name, *(str(part.seconds[name]) for part in parts)] for name in parts[0].seconds]
+        measured = [part.seconds for part in speed.parts if part.of == of]
+        rows = [[name, *(seconds[name] for seconds in measured)] for name in measured[0]]
         rows.append(["pose per person", *(f"{1e3 * seconds:.2f}" for seconds in cost.values())])
-        lines += _table(["", *(f"{count} people" if count > 1 else "1 person" for count in cost)], rows)
+        parts += [f"## {of}", "Milliseconds per frame of 1280x720, median (lowest to highest), by people in it."]
+        parts.append(markdown_table(["", *(f"{count} people" if count > 1 else "1 person" for count in cost)], rows))
     figures = [[figure.of, figure.what, f"{figure.value:.2f}", figure.unit] for figure in speed.figures]
-    return "\n".join([*lines, "## Figures\n", *_table(["of", "what", "", ""], figures)])
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *rows)] + [""]
+    return "\n\n".join([*parts, "## Figures", markdown_table(["of", "what", "", ""], figures)]) + "\n"
 
 
 @torch.inference_mode()

@@ -23,6 +23,8 @@ from hrkit.errors import HrkitError
 from hrkit.ops import native, reference
 from hrkit.structures import ArrayOrTensor, as_tensor, like
 
+Rows = NDArray[np.int64]
+
 
 def nms(boxes: ArrayOrTensor, scores: ArrayOrTensor, iou_threshold: float) -> ArrayOrTensor:
     """Rows of the (N,4) xyxy boxes that remain when each drops those of lower score with IoU above the threshold.
@@ -155,22 +157,12 @@ def _batched_nms(boxes: Tensor, scores: Tensor, classes: Tensor, iou_threshold: 
 def _soft_nms(
     boxes: Tensor, scores: Tensor, iou_threshold: float, sigma: float, score_threshold: float, method: str
 ) -> tuple[Tensor, Tensor]:
-    rows = _not_nan(scores)
-    left, kept, kept_scores = scores[rows].double(), [], []
-    while len(rows):
-        best = int(left.argmax())
-        if not left[best] >= score_threshold:
-            break
-        kept.append(rows[best])
-        kept_scores.append(left[best])
-        others = torch.arange(len(rows), device=rows.device) != best
-        overlap = torchvision.ops.box_iou(boxes[rows[best]][None], boxes[rows[others]])[0].double().nan_to_num(0)
-        rows, left = rows[others], left[others]
-        lowered = 1 - overlap * (overlap > iou_threshold) if method == "linear" else torch.exp(-(overlap**2) / sigma)
-        left = left * lowered
-    if not kept:
-        return rows[:0], scores[:0]
-    return torch.stack(kept), torch.stack(kept_scores).to(scores.dtype)
+    def factors(best: int, others: Rows) -> NDArray[np.float64]:
+        overlap = torchvision.ops.box_iou(boxes[best][None], boxes[others])[0].double().nan_to_num(0).cpu().numpy()
+        return 1 - overlap * (overlap > iou_threshold) if method == "linear" else np.exp(-(overlap**2) / sigma)
+
+    rows, left = _picked_softly(scores, factors, score_threshold, len(scores))
+    return rows, left.to(scores.dtype)
 
 
 def _oks(ours: Tensor, theirs: Tensor, areas: Tensor, other_areas: Tensor, sigmas: Tensor) -> Tensor:
@@ -194,16 +186,29 @@ def _oks_nms(keypoints: Tensor, scores: Tensor, areas: Tensor, threshold: float,
 def _soft_oks_nms(
     keypoints: Tensor, scores: Tensor, areas: Tensor, threshold: float, sigmas: Tensor, max_poses: int
 ) -> Tensor:
-    remaining = scores.cpu().numpy().copy()
     similarity = _similarity(keypoints, areas, sigmas)
+
+    def factors(best: int, others: Rows) -> NDArray[np.float64]:
+        return np.exp(-(similarity[best, others] ** 2) / threshold)
+
+    return _picked_softly(scores, factors, -np.inf, max_poses)[0]
+
+
+def _picked_softly(
+    scores: Tensor, factors: Callable[[int, Rows], NDArray[np.float64]], least: float, most: int
+) -> tuple[Tensor, Tensor]:
+    """At most `most` rows and their scores, all at least `least`; each pick multiplies the scores left by `factors`."""
+    remaining = scores.double().cpu().numpy().copy()
     left = np.flatnonzero(~np.isnan(remaining))
     kept: list[int] = []
-    while len(left) and len(kept) < max_poses:
-        best = left[remaining[left].argmax()]
-        kept.append(int(best))
+    while len(left) and len(kept) < most:
+        best = int(left[remaining[left].argmax()])
+        if not remaining[best] >= least:
+            break
+        kept.append(best)
         left = left[left != best]
-        remaining[left] *= np.exp(-(similarity[best, left] ** 2) / threshold)
-    return torch.tensor(kept, dtype=torch.int64)
+        remaining[left] *= factors(best, left)
+    return torch.tensor(kept, dtype=torch.int64), torch.tensor([remaining[row] for row in kept], dtype=torch.float64)
 
 
 def _similarity(keypoints: Tensor, areas: Tensor, sigmas: Tensor) -> NDArray[np.float64]:

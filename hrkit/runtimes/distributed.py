@@ -1,4 +1,4 @@
-"""Several processes as torchrun starts them; everything here also works in one."""
+"""The processes that torchrun starts. Without torchrun, each function does what is right for one process."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from attrs import frozen
 
 LINGER = 10.0
-"""Seconds that a rank waits to be ended, after another one has failed."""
+"""Seconds that a failed rank waits to be ended by torchrun if another rank failed first."""
+
+Item = TypeVar("Item")
 
 
 @frozen
 class World:
-    """This process among the others."""
+    """The place of this process among all processes."""
 
     rank: int = 0
     size: int = 1
@@ -26,21 +28,21 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
 
 @contextlib.contextmanager
 def joined_world(device: torch.device) -> Iterator[World]:
-    """Joins the processes of torchrun (NCCL on CUDA, else gloo); a process of its own where there is no torchrun.
+    """Joins the processes of torchrun: by NCCL on CUDA, else by gloo.
 
-    Of several ranks that fail, the first raises its error. The others, which made the same mistake or see no more than
-    that somebody is gone, keep quiet until torchrun ends them.
+    If several ranks fail, only the first raises its error; the others exit silently, as they made the same mistake or
+    lost their peers.
     """
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         yield current_world()
         return
-    if device.type == "cuda":  # NCCL wants a device a rank, and gathers objects on the current one
+    if device.type == "cuda":  # NCCL needs one device per rank, and gathers objects on the current device
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     store, rank, size = next(iter(dist.rendezvous("env://")))
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
@@ -48,7 +50,7 @@ def joined_world(device: torch.device) -> Iterator[World]:
         yield current_world()
     except Exception:
         if store.add("failed", 1) > 1:
-            time.sleep(LINGER)  # torchrun ends it as soon as the first is gone; before that it would end the first
+            time.sleep(LINGER)  # exiting before the first rank would make torchrun report this one
             raise SystemExit(2) from None
         raise
     finally:
@@ -56,26 +58,25 @@ def joined_world(device: torch.device) -> Iterator[World]:
 
 
 def current_world() -> World:
-    """Who this process is."""
+    """The place of this process in the world that `joined_world` joined."""
     if not dist.is_initialized():
         return World()
     return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def gather_lists(own: list[Any]) -> list[Any]:
-    """The lists of all ranks, one after another, on every rank."""
+def gather_lists(own: list[Item]) -> list[Item]:
+    """The lists of all ranks joined in order, on each rank."""
     if not dist.is_initialized():
         return own
-    everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, own)
-    return [item for part in everyone for item in part]
+    lists: list[list[Item]] = [[]] * dist.get_world_size()
+    dist.all_gather_object(lists, own)
+    return [item for part in lists for item in part]
 
 
 def any_rank(flag: bool) -> bool:
     """Whether the flag is set on any rank."""
     if not dist.is_initialized():
         return flag
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    value = torch.tensor(float(flag), device=device)
+    value = torch.tensor(float(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
     dist.all_reduce(value, dist.ReduceOp.MAX)
-    return bool(value.item())
+    return bool(value)
