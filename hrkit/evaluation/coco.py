@@ -97,7 +97,7 @@ def coco_results(
 def _result_rows(
     ids: NDArray[Any], poses: Floats, scores: NDArray[np.floating[Any]], category_id: int
 ) -> list[dict[str, Any]]:
-    triples = poses.reshape(len(poses), -1)
+    triples = poses.reshape(len(poses), 3 * poses.shape[1])
     return [
         {"image_id": image_id, "category_id": category_id, "keypoints": keypoints, "score": score}
         for image_id, keypoints, score in zip(ids.tolist(), triples.tolist(), scores.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Training: the loop, its settings, what it optimises, and the folder in which a run is kept and resumed."""
+"""Training: the loop, its settings, its objective and losses, and the folder that a run is kept in and resumed from."""
 
 from hrkit.training.config import Augmentation, TrainConfig, load_config
 from hrkit.training.run import TrainResult, train

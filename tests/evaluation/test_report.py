@@ -22,7 +22,7 @@ from hrkit.evaluation.detected_boxes import detect_people, match_boxes, read_det
 from hrkit.evaluation.report import Subject, check_folder, joint_shares, write_report
 from hrkit.images import read_image
 from hrkit.skeletons import coco17
-from hrkit.structures import Detections, Skeleton
+from hrkit.structures import Detections, Poses, Skeleton
 from made_coco import make_coco, write_json
 
 
@@ -253,6 +253,13 @@ def test_nobody_found_is_a_report_too(people: KeypointDataset, tmp_path: Path) -
     assert (content["AP"], content["people_matched"], content["worst"]) == (0, 0, [])
     assert not (tmp_path / "worst.jpg").exists()
     assert "0 of 6 annotated people have a box" in (tmp_path / "report.md").read_text()
+
+
+def test_a_network_that_finds_nobody_by_itself(people: KeypointDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = create_pose_model("synthetic", head="left_and_right")
+    monkeypatch.setattr(model, "poses", lambda frames, **_: [Poses.empty(model.skeleton) for _ in frames])
+    evaluation = evaluate(model, people, progress=False)
+    assert (evaluation.metrics["AP"], evaluation.results, len(evaluation.boxed)) == (0, [], 0)
 
 
 def test_folders(tmp_path: Path) -> None:
