@@ -256,7 +256,8 @@ def test_nobody_found_is_a_report_too(people: KeypointDataset, tmp_path: Path) -
 
 
 def test_a_network_that_finds_nobody_by_itself(people: KeypointDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = create_pose_model("synthetic", head="left_and_right")
+    model = create_pose_model("synthetic")
+    monkeypatch.setattr(model, "needs_boxes", False)
     monkeypatch.setattr(model, "poses", lambda frames, **_: [Poses.empty(model.skeleton) for _ in frames])
     evaluation = evaluate(model, people, progress=False)
     assert (evaluation.metrics["AP"], evaluation.results, len(evaluation.boxed)) == (0, [], 0)
