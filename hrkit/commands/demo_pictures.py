@@ -11,7 +11,7 @@ import click
 from hrkit.commands.model_options import Options, create_pipeline
 from hrkit.drawing.overlay import Drawing
 from hrkit.errors import ImageError
-from hrkit.files import atomic_path
+from hrkit.files import write_text
 from hrkit.images import WRITABLE, find_images, read_image, write_image
 from hrkit.pipeline import Pipeline
 from hrkit.structures import Poses, best
@@ -55,10 +55,9 @@ def _draw(
     write_image(target, drawing(frame, poses))
     click.echo(f"  drawn:     {click.format_filename(target)}")
     if write_json:
-        with atomic_path(target.with_suffix(".json")) as temporary:
-            height, width = frame.shape[:2]
-            content = {"image": str(path), "width": width, "height": height, "people": poses.to_dict()}
-            temporary.write_text(json.dumps(content, indent=1))
+        height, width = frame.shape[:2]
+        content = {"image": str(path), "width": width, "height": height, "people": poses.to_dict()}
+        write_text(target.with_suffix(".json"), json.dumps(content, indent=1))
         click.echo(f"  keypoints: {click.format_filename(target.with_suffix('.json'))}")
 
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from hrkit.errors import HrkitError, UnknownNameError
 from hrkit.extraction.part_file import FrameRows, Meta, plain, read_part
-from hrkit.files import atomic_path, plain_stem
+from hrkit.files import atomic_path, plain_stem, write_text
 from hrkit.skeletons import coco17
 from hrkit.version import __version__
 
@@ -48,26 +48,19 @@ OPENPOSE_18 = (
 """The joints of OpenPose's COCO model, in its order (Cao et al., OpenPose, TPAMI 2019; its doc/02_output.md)."""
 
 
-def format_of(target: str | os.PathLike[str], format: str | None = None) -> str:
-    """The named format, or that of the target's ending if None. Raises `HrkitError` with the choices."""
-    if format is not None:
-        if format not in FORMATS:
-            raise UnknownNameError("keypoint format", format, FORMATS)
-        return format
-    ending = Path(target).suffix.lower()[1:]
-    if ending not in FORMATS:
+def check_format(target: str | os.PathLike[str], format: str | None = None) -> str:
+    """The named format, or that of the target's ending if None. Call it before the work to find mistakes early.
+
+    Raises `HrkitError` for an unknown format or ending, if the format's library is missing, for a folder in place of a
+    file, and, for openpose, for a folder that is not empty.
+    """
+    path = Path(target)
+    kind = path.suffix.lower()[1:] if format is None else format
+    if kind not in FORMATS and format is not None:
+        raise UnknownNameError("keypoint format", format, FORMATS)
+    if kind not in FORMATS:
         endings = ", ".join(f".{name}" for name in FORMATS)
         raise HrkitError(f"{target}: keypoint files end in {endings} (a folder); for any other name give the format")
-    return ending
-
-
-def check_format(target: str | os.PathLike[str], format: str | None = None) -> str:
-    """The format that `write_keypoints` would write. Call it before the work to find mistakes early.
-
-    Raises `HrkitError` as `format_of` does, if the format's library is missing, for a folder in place of a file, and,
-    for openpose, for a folder that is not empty.
-    """
-    kind, path = format_of(target, format), Path(target)
     if kind == "parquet":
         _pyarrow()
     if kind != "openpose" and path.is_dir():
@@ -110,8 +103,7 @@ def meta_path(target: str | os.PathLike[str]) -> Path:
 
 def write_meta(path: Path, meta: Meta) -> None:
     """Writes meta to a file of its own, with the version of hrkit."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps({"hrkit": __version__, **meta}, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps({"hrkit": __version__, **meta}, indent=1) + "\n")
 
 
 # formats: each function writes to the path that it is given

@@ -55,10 +55,7 @@ class FrameRows:
         return len(self.scores)
 
 
-@frozen
-class _State:
-    next_frame: int = 0
-    state: Any = None  # JSON values of the follower
+State = tuple[int, Any]  # the next frame, and JSON values of the follower
 
 
 class PartFile:
@@ -69,13 +66,12 @@ class PartFile:
     writing fails, because the disk is full say, `HrkitError` is raised and the earlier lines stay whole.
     """
 
-    def __init__(self, path: Path, file: FileIO, meta: Meta, last: _State, header: bool) -> None:
+    def __init__(self, path: Path, file: FileIO, meta: Meta, last: State) -> None:
         self.path = path
-        self.next_frame = last.next_frame
-        self.state = last.state
+        self.next_frame, self.state = last
         self._file = file
         self._names = tuple(meta["keypoint_names"])
-        if header:
+        if file.tell() == 0:
             try:
                 self._append({"hrkit": __version__, "meta": meta}, to_disk=True)
             except HrkitError:
@@ -98,7 +94,7 @@ class PartFile:
             else:
                 message = f"{target}: cannot be written ({one_line(error)})"
             raise HrkitError(message) from None
-        return cls(target, file, meta, _State(), header=True)
+        return cls(target, file, meta, (0, None))
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str], meta: Meta) -> PartFile:
@@ -115,7 +111,7 @@ class PartFile:
             raise HrkitError(f"{target}: cannot be resumed ({one_line(error)})") from None
         file.truncate(end)
         file.seek(end)
-        return cls(target, file, meta, last, header=end == 0)
+        return cls(target, file, meta, last)
 
     def write_frame(self, index: int, time: float, poses: Poses) -> None:
         """Adds the people of frame `index`, at `time` seconds.
@@ -210,7 +206,7 @@ def plain(values: NDArray[np.float64]) -> list[Any]:
     return list(objects.tolist())
 
 
-def _records(path: Path, start: int, joints: int) -> Iterator[tuple[int, int, FrameRows | _State | None]]:
+def _records(path: Path, start: int, joints: int) -> Iterator[tuple[int, int, FrameRows | State | None]]:
     """The number, the end and the content of each line after the header, which ends at `start`."""
     with path.open("rb") as lines:
         lines.seek(start)
@@ -230,34 +226,35 @@ def _frames(path: Path, start: int, joints: int) -> Iterator[FrameRows]:
             yield record
 
 
-def _last_state(path: Path, meta: Meta) -> tuple[int, _State]:
+def _last_state(path: Path, meta: Meta) -> tuple[int, State]:
     """The end of a part file's last state, and the state; 0 for a file with an incomplete header."""
     with path.open("rb") as lines:
         header = lines.readline()
     if not header.endswith(b"\n") and (header.startswith(_BEGINNING) or _BEGINNING.startswith(header)):
-        return 0, _State()
+        return 0, (0, None)
     changed = difference(_read_meta(header, path), meta)
     if changed:
         raise HrkitError(f"{path} was begun with other settings: {changed}; pass those again, or remove the file")
-    end, last, damaged = len(header), _State(), 0
+    end, damaged = len(header), 0
+    last: State = (0, None)
     for number, position, record in _records(path, end, len(meta["keypoint_names"])):
         if record is None:
             damaged = damaged or number
-        elif isinstance(record, _State):
+        elif isinstance(record, tuple):
             if damaged:
                 raise _damaged(path, damaged)
             end, last = position, record
     return end, last
 
 
-def _read(line: bytes, joints: int) -> FrameRows | _State | None:
+def _read(line: bytes, joints: int) -> FrameRows | State | None:
     """The content of a line after the header; None if it is incomplete or damaged."""
     if not line.endswith(b"\n"):
         return None
     try:
         record = json.loads(line)
         if "next" in record:
-            return _State(int(record["next"]), record["state"])
+            return int(record["next"]), record["state"]
         return _frame_rows(int(record["frame"]), float(record["time"]), record["people"], joints)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
         return None

@@ -20,7 +20,7 @@ from pycocotools.coco import COCO
 
 from hrkit import __version__
 from hrkit.errors import HrkitError
-from hrkit.extraction.formats import FORMATS, OPENPOSE_18, check_format, format_of, write_keypoints
+from hrkit.extraction.formats import FORMATS, OPENPOSE_18, check_format, write_keypoints
 from hrkit.extraction.part_file import PartFile
 from hrkit.skeletons import coco17
 from hrkit.structures import Detections, Poses, Skeleton
@@ -490,8 +490,11 @@ def test_memory_is_flat_however_long_the_video(tmp_path: Path, name: str) -> Non
         ("folder.openpose/", None, "openpose"),
     ],
 )
-def test_the_format_is_the_one_named_or_of_the_ending(target: Any, given_format: str | None, wanted: str) -> None:
-    assert format_of(target, given_format) == wanted
+def test_the_format_is_the_one_named_or_of_the_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Any, given_format: str | None, wanted: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert check_format(target, given_format) == wanted
 
 
 @pytest.mark.parametrize("target", ["a.txt", "a", "folder/", ".csv"])
