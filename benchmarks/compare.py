@@ -126,13 +126,13 @@ def naive_detector(pair: Pair, detector: Detector | None) -> Detector | None:
     return naive
 
 
-def compare(pair: Pair, photos: Sequence[Frame], rounds: int, **settings: Any) -> tuple[list[Figure], dict[int, float]]:
+def compare(pair: Pair, photos: Sequence[Frame], rounds: int) -> tuple[list[Figure], dict[int, float]]:
     """The figures of a pair, and its seconds per person by number of people in a frame.
 
-    `settings` are those of `Pipeline`. A network that finds people by itself has no naive baseline.
+    A network that finds people by itself has no naive baseline.
     """
     pair, model, detector, scenes = built(pair, photos)
-    pipeline = Pipeline(model, detector, **settings)
+    pipeline = Pipeline(model, detector)
     seconds = outside_networks(pipeline, 10 * rounds)
     figures = [Figure(str(pair), "outside both networks, 4 people in 1280x720", 1e3 * seconds, "ms per frame")]
     naive = NaiveBaseline(model, naive_detector(pair, detector))

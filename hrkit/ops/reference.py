@@ -1,7 +1,7 @@
-"""What `ops` must agree with: the definitions, written down plainly in numpy, one pair at a time.
+"""The definitions of the operations in plain numpy, one pair at a time; all implementations give the same results.
 
-Slow on purpose. Boxes are (N,4) xyxy, poses (N,K,2 or more), both in frame px; answers are int64 indices by falling
-score, equal scores in order, NaN scores left out.
+Boxes are (N,4) xyxy and poses (N,K,2 or more), both in frame px. Indices are int64, by falling score; equal scores keep
+their order, and rows with a NaN score are left out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+Array = NDArray[Any]  # Any: numbers of any kind
 
 
 def _by_falling_score(scores: Array) -> list[int]:
@@ -20,7 +20,7 @@ def _by_falling_score(scores: Array) -> list[int]:
 
 
 def iou(a: Array, b: Array) -> float:
-    """Intersection over union of two boxes; 0 where neither has area."""
+    """Intersection over union of two boxes; 0 if neither has any area."""
     width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
     height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
@@ -28,7 +28,7 @@ def iou(a: Array, b: Array) -> float:
 
 
 def nms(boxes: Array, scores: Array, iou_threshold: float) -> Array:
-    """A box stays unless one that stays, of higher score, overlaps it by more than the threshold."""
+    """Keeps each box that no kept box of higher score overlaps by more than the threshold."""
     kept: list[int] = []
     for i in _by_falling_score(scores):
         if all(iou(boxes[k], boxes[i]) <= iou_threshold for k in kept):
@@ -37,7 +37,7 @@ def nms(boxes: Array, scores: Array, iou_threshold: float) -> Array:
 
 
 def batched_nms(boxes: Array, scores: Array, idxs: Array, iou_threshold: float) -> Array:
-    """`nms` in which only boxes of the same class meet."""
+    """`nms` within each class."""
     kept: list[int] = []
     for i in _by_falling_score(scores):
         if all(idxs[k] != idxs[i] or iou(boxes[k], boxes[i]) <= iou_threshold for k in kept):
@@ -48,7 +48,7 @@ def batched_nms(boxes: Array, scores: Array, idxs: Array, iou_threshold: float) 
 def soft_nms(
     boxes: Array, scores: Array, iou_threshold: float, sigma: float, score_threshold: float, method: str
 ) -> tuple[Array, Array]:
-    """Pick the best, lower the others by how much they overlap it, and again while any scores enough."""
+    """Picks the best box and lowers the scores of overlapping ones, repeatedly, while a score reaches the threshold."""
     left = {i: float(scores[i]) for i in range(len(scores)) if not math.isnan(scores[i])}
     kept: list[int] = []
     kept_scores: list[float] = []
@@ -68,7 +68,7 @@ def soft_nms(
 
 
 def oks_pair(a: Array, b: Array, area_a: float, area_b: float, sigmas: Array) -> float:
-    """Object keypoint similarity of two poses; the scale is the mean of their areas."""
+    """Object keypoint similarity of two poses. The scale is the mean of their areas."""
     terms = []
     for (xa, ya), (xb, yb), sigma in zip(a[:, :2], b[:, :2], sigmas, strict=True):
         squared = (xa - xb) ** 2 + (ya - yb) ** 2
@@ -77,7 +77,7 @@ def oks_pair(a: Array, b: Array, area_a: float, area_b: float, sigmas: Array) ->
 
 
 def oks(keypoints: Array, others: Array, areas: Array, other_areas: Array, sigmas: Array) -> Array:
-    """(N,M) `oks_pair` of every pair."""
+    """(N,M): `oks_pair` of each pair."""
     rows = [
         [oks_pair(a, b, area_a, area_b, sigmas) for b, area_b in zip(others, other_areas, strict=True)]
         for a, area_a in zip(keypoints, areas, strict=True)
@@ -86,13 +86,13 @@ def oks(keypoints: Array, others: Array, areas: Array, other_areas: Array, sigma
 
 
 def _alike(i: int, j: int, keypoints: Array, areas: Array, sigmas: Array) -> float:
-    """OKS of two rows; a pose that is not finite is like no other."""
+    """OKS of two rows; 0 if one of the poses is not finite."""
     similarity = oks_pair(keypoints[i], keypoints[j], areas[i], areas[j], sigmas)
     return 0.0 if math.isnan(similarity) else similarity
 
 
 def oks_nms(keypoints: Array, scores: Array, areas: Array, threshold: float, sigmas: Array) -> Array:
-    """`nms` with OKS for IoU."""
+    """`nms` with OKS in place of IoU."""
     kept: list[int] = []
     for i in _by_falling_score(scores):
         if all(_alike(k, i, keypoints, areas, sigmas) <= threshold for k in kept):
@@ -103,7 +103,7 @@ def oks_nms(keypoints: Array, scores: Array, areas: Array, threshold: float, sig
 def soft_oks_nms(
     keypoints: Array, scores: Array, areas: Array, threshold: float, sigmas: Array, max_poses: int = 20
 ) -> Array:
-    """Pick the best, lower the others by exp(-OKS^2 / threshold), and again, `max_poses` times at most."""
+    """Picks the best pose and lowers the scores of others by exp(-OKS^2 / threshold), at most `max_poses` times."""
     left = {i: float(scores[i]) for i in range(len(scores)) if not math.isnan(scores[i])}
     kept: list[int] = []
     while left and len(kept) < max_poses:

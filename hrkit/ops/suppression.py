@@ -10,13 +10,14 @@ Each function has a torch implementation in this module and a plain one in `refe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torchvision
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hrkit.errors import HrkitError
@@ -24,6 +25,8 @@ from hrkit.ops import native, reference
 from hrkit.structures import ArrayOrTensor, as_tensor, like
 
 Rows = NDArray[np.int64]
+Values = ArrayLike | Tensor
+Implementation = Callable[..., Any]  # Any: a tensor or array, or a tuple of them
 
 
 def nms(boxes: ArrayOrTensor, scores: ArrayOrTensor, iou_threshold: float) -> ArrayOrTensor:
@@ -33,7 +36,7 @@ def nms(boxes: ArrayOrTensor, scores: ArrayOrTensor, iou_threshold: float) -> Ar
     if the shapes do not fit.
     """
     box, score = _boxes_and_scores(boxes, scores)
-    return like(_implementation("nms", box)(box, score, iou_threshold), boxes)
+    return like(_implementation(_nms, box)(box, score, iou_threshold), boxes)
 
 
 def batched_nms(
@@ -44,7 +47,7 @@ def batched_nms(
     group = _given(idxs).to(box.device).long().contiguous()
     if len(group) != len(box):
         raise HrkitError(f"{len(box)} boxes but {len(group)} classes")
-    return like(_implementation("batched_nms", box)(box, score, group, iou_threshold), boxes)
+    return like(_implementation(_batched_nms, box)(box, score, group, iou_threshold), boxes)
 
 
 def soft_nms(
@@ -67,7 +70,7 @@ def soft_nms(
         raise HrkitError(f"unknown method {method!r}; choices: 'linear', 'gaussian'")
     if not sigma > 0:
         raise HrkitError(f"sigma must be above 0, not {sigma}")
-    picked = _implementation("soft_nms", box)
+    picked = _implementation(_soft_nms, box)
     rows, left = picked(box, score, iou_threshold, sigma, score_threshold, method)
     return like(rows, boxes), like(left, scores)
 
@@ -77,7 +80,7 @@ def oks(
     others: ArrayOrTensor,
     areas: ArrayOrTensor,
     other_areas: ArrayOrTensor,
-    sigmas: Any,
+    sigmas: Values,
 ) -> ArrayOrTensor:
     """Object keypoint similarity (N,M) of poses (N,K,2 or more) and (M,K,2 or more), frame px.
 
@@ -90,19 +93,19 @@ def oks(
     area, other_area, spread = (_double(values).to(ours.device) for values in (areas, other_areas, spread))
     if (len(ours), len(theirs)) != (len(area), len(other_area)):
         raise HrkitError(f"{len(ours)} and {len(theirs)} poses but {len(area)} and {len(other_area)} areas")
-    similarity = _implementation("oks", ours)
+    similarity = _implementation(_oks, ours)
     return like(similarity(ours, theirs.to(ours.device), area, other_area, spread), keypoints)
 
 
 def oks_nms(
-    keypoints: ArrayOrTensor, scores: ArrayOrTensor, areas: ArrayOrTensor, threshold: float, sigmas: Any
+    keypoints: ArrayOrTensor, scores: ArrayOrTensor, areas: ArrayOrTensor, threshold: float, sigmas: Values
 ) -> ArrayOrTensor:
     """Rows of the (N,K,2 or more) poses that remain when each drops those of lower score with OKS above the threshold.
 
     `areas` and `sigmas` are those of `oks`.
     """
     points, score, area, spread = _poses(keypoints, scores, areas, sigmas)
-    return like(_implementation("oks_nms", points)(points, score, area, threshold, spread), keypoints)
+    return like(_implementation(_oks_nms, points)(points, score, area, threshold, spread), keypoints)
 
 
 def soft_oks_nms(
@@ -110,7 +113,7 @@ def soft_oks_nms(
     scores: ArrayOrTensor,
     areas: ArrayOrTensor,
     threshold: float,
-    sigmas: Any,
+    sigmas: Values,
     max_poses: int = 20,
 ) -> ArrayOrTensor:
     """Picks the best pose repeatedly, lowering the scores of similar ones by exp(-OKS^2 / threshold).
@@ -121,23 +124,20 @@ def soft_oks_nms(
     if not threshold > 0:
         raise HrkitError(f"threshold must be above 0, not {threshold}")
     points, score, area, spread = _poses(keypoints, scores, areas, sigmas)
-    return like(_implementation("soft_oks_nms", points)(points, score, area, threshold, spread, max_poses), keypoints)
+    return like(_implementation(_soft_oks_nms, points)(points, score, area, threshold, spread, max_poses), keypoints)
 
 
-def _implementation(name: str, given: Tensor) -> Callable[..., Any]:
-    """The implementation of an operation for the device of `given`."""
-    chosen = native.implementation(given.device.type)
+def _implementation(own: Implementation, given: Tensor) -> Implementation:
+    """The implementation to run on the device of `given` in place of one of this module."""
+    name, chosen = own.__name__.removeprefix("_"), native.implementation(given.device.type)
     if chosen == "native" and name in native.OPERATORS:
         return getattr(torch.ops.hrkit, name)
-    if chosen != "reference":
-        return _TORCH[name]
+    return functools.partial(_on_arrays, getattr(reference, name)) if chosen == "reference" else own
 
-    def on_arrays(*given: Any) -> Any:
-        arrays = (value.cpu().numpy() if torch.is_tensor(value) else value for value in given)
-        result = getattr(reference, name)(*arrays)
-        return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
 
-    return on_arrays
+def _on_arrays(function: Implementation, *given: object) -> Tensor | tuple[Tensor, ...]:
+    result = function(*(value.cpu().numpy() if isinstance(value, Tensor) else value for value in given))
+    return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
 
 
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -216,17 +216,7 @@ def _similarity(keypoints: Tensor, areas: Tensor, sigmas: Tensor) -> NDArray[np.
     return np.nan_to_num(_oks(keypoints, keypoints, areas, areas, sigmas).cpu().numpy(), nan=0.0)
 
 
-_TORCH: dict[str, Callable[..., Any]] = {
-    "nms": _nms,
-    "batched_nms": _batched_nms,
-    "soft_nms": _soft_nms,
-    "oks": _oks,
-    "oks_nms": _oks_nms,
-    "soft_oks_nms": _soft_oks_nms,
-}
-
-
-def _poses(keypoints: Any, scores: Any, areas: Any, sigmas: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _poses(keypoints: Values, scores: Values, areas: Values, sigmas: Values) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(N,K,2), (N,), (N,) and (K,), float64, on one device."""
     spread = _double(sigmas)
     points = _points(keypoints, spread)
@@ -236,7 +226,7 @@ def _poses(keypoints: Any, scores: Any, areas: Any, sigmas: Any) -> tuple[Tensor
     return points, score, area, spread
 
 
-def _points(keypoints: Any, sigmas: Tensor) -> Tensor:
+def _points(keypoints: Values, sigmas: Tensor) -> Tensor:
     """(N,K,2 or more) -> (N,K,2) float64."""
     points = _double(keypoints)
     points = points.reshape(0, len(sigmas), 2) if points.numel() == 0 else points[..., :2]
@@ -245,7 +235,7 @@ def _points(keypoints: Any, sigmas: Tensor) -> Tensor:
     return points.contiguous()
 
 
-def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[Tensor, Tensor]:
+def _boxes_and_scores(boxes: Values, scores: Values) -> tuple[Tensor, Tensor]:
     """(N,4) and (N,) in one floating dtype of at least 32 bits."""
     box, score = _given(boxes), _given(scores)
     box = box.reshape(0, 4) if box.numel() == 0 else box
@@ -255,13 +245,13 @@ def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[Tensor, Tensor]:
     return box.to(dtype).contiguous(), score.to(box.device, dtype).contiguous()
 
 
-def _double(values: Any) -> Tensor:
+def _double(values: Values) -> Tensor:
     """Contiguous float64 on the same device; on the CPU for MPS, which has no float64."""
     tensor = _given(values)
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double().contiguous()
 
 
-def _given(values: Any) -> Tensor:
+def _given(values: Values) -> Tensor:
     if torch.is_tensor(values) and values.requires_grad:
         raise HrkitError("gradients do not pass through suppression and OKS: give tensors without, as by .detach()")
     return as_tensor(values)

@@ -38,7 +38,7 @@ def steps(graph: fx.GraphModule) -> list[Node]:
     return list(graph.graph.nodes)
 
 
-def modules(graph: fx.GraphModule, kind: type[nn.Module] = nn.Module) -> Iterator[tuple[Node, Any]]:
+def modules(graph: fx.GraphModule, kind: type[nn.Module] = nn.Module) -> Iterator[tuple[Node, Any]]:  # Any: of `kind`
     """The steps that call a module of a kind, in order, each with its module."""
     for node in steps(graph):
         if node.op == "call_module" and isinstance(graph.get_submodule(node.target), kind):
@@ -92,7 +92,7 @@ def _make_pure(graph: fx.GraphModule) -> None:
     """Replaces in-place steps, so that steps can be moved."""
     order = {node: index for index, node in enumerate(steps(graph))}
     for node in steps(graph):
-        module: Any = graph.get_submodule(node.target) if node.op == "call_module" else None
+        module: Any = graph.get_submodule(node.target) if node.op == "call_module" else None  # Any: `inplace` is set
         in_place = getattr(module, "inplace", False) is True or node.kwargs.get("inplace", False)
         in_place = in_place or node.target in _IN_PLACE or (node.op == "call_method" and node.target[-1] == "_")
         if not in_place:
@@ -115,7 +115,7 @@ def _make_modules(graph: fx.GraphModule) -> None:
     for node in steps(graph):
         if node.op != "call_function" or node.target is not torch.conv2d or node.kwargs:
             continue
-        given: list[Any] = [*node.args, *_CONV_DEFAULTS[len(node.args) - 2 :]]
+        given: list[Node] = [*node.args, *_CONV_DEFAULTS[len(node.args) - 2 :]]
         x, weight, bias, stride, padding, dilation, groups = given
         if weight.op != "get_attr" or not (bias is None or bias.op == "get_attr") or isinstance(padding, str):
             continue
@@ -147,7 +147,7 @@ def _fold_batch_norm(graph: fx.GraphModule) -> None:
         before = node.args[0]
         if before.op != "call_module" or len(before.users) > 1:
             continue
-        conv: Any = graph.get_submodule(before.target)
+        conv: Any = graph.get_submodule(before.target)  # Any: a convolution, as is checked below
         act = _after_norm(norm)
         grouped = isinstance(conv, nn.ConvTranspose2d) and conv.groups > 1  # output channels in two dimensions
         if type(conv) not in CONVOLUTIONS or act is None or grouped:

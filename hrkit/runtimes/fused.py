@@ -47,7 +47,7 @@ class Fused(nn.Module):
         self.graph = graph.to(dtype).to(memory_format=torch.channels_last)
         self.dtype = dtype
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, images: Tensor) -> Any:  # Any: a tensor or several, as the network gives
         """(N,3,H,W), in any floating type and memory format -> what the network gives."""
         return self.graph(images.to(self.dtype, memory_format=torch.channels_last))
 
@@ -83,7 +83,7 @@ class FusedConv2d(nn.Module):
             self._packed[single] = reorder(self.weight, *self.geometry, list(x.shape))
         return self._packed[single]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:  # Any: attributes of a module
         return {**self.__dict__, "_packed": {}}  # packed weights cannot be copied
 
 
@@ -148,7 +148,7 @@ def _only_user(node: Node) -> Node | None:
 def _activation(graph: fx.GraphModule, node: Node) -> _Activation | None:
     """The activation that a step computes, if oneDNN has it."""
     if node.op == "call_module":
-        module: Any = graph.get_submodule(node.target)
+        module = graph.get_submodule(node.target)
         known = _ACTIVATIONS.get(type(module))
         return None if known is None else known(module)
     if node.op == "call_function" and len(node.args) == 1:
@@ -158,7 +158,7 @@ def _activation(graph: fx.GraphModule, node: Node) -> _Activation | None:
 
 _RELU: _Activation = ("relu", [], "")
 _RELU6: _Activation = ("hardtanh", [0.0, 6.0], "")
-_ACTIVATIONS: dict[type[nn.Module], Callable[[Any], _Activation]] = {
+_ACTIVATIONS: dict[type[nn.Module], Callable[[Any], _Activation]] = {  # Any: a module of the key's class
     nn.ReLU: lambda module: _RELU,
     nn.ReLU6: lambda module: _RELU6,
     nn.LeakyReLU: lambda module: ("leaky_relu", [module.negative_slope], ""),
@@ -167,4 +167,4 @@ _ACTIVATIONS: dict[type[nn.Module], Callable[[Any], _Activation]] = {
     nn.Sigmoid: lambda module: ("sigmoid", [], ""),
     nn.GELU: lambda module: ("gelu", [], module.approximate),
 }
-_FUNCTIONS: dict[Any, _Activation] = {F.relu: _RELU, torch.relu: _RELU, F.relu6: _RELU6}
+_FUNCTIONS: dict[Callable[..., Tensor], _Activation] = {F.relu: _RELU, torch.relu: _RELU, F.relu6: _RELU6}

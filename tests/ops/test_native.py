@@ -256,10 +256,10 @@ def test_tensors_go_to_the_kernels_of_their_device(built: Path, monkeypatch: pyt
     there = SimpleNamespace(device=torch.device("cuda", 1))
     native_kernel = torch.ops.hrkit.oks_nms
     monkeypatch.setattr(native, "loaded", lambda build: ("cpu",))
-    assert suppression._implementation("oks_nms", there) != native_kernel  # type: ignore[arg-type]
+    assert suppression._implementation(suppression._oks_nms, there) != native_kernel  # type: ignore[arg-type]
     monkeypatch.setattr(native, "loaded", lambda build: ("cpu", "cuda"))
-    assert suppression._implementation("oks_nms", there) == native_kernel  # type: ignore[arg-type]
-    assert suppression._implementation("oks_nms", torch.empty(0, device="meta")) != native_kernel
+    assert suppression._implementation(suppression._oks_nms, there) == native_kernel  # type: ignore[arg-type]
+    assert suppression._implementation(suppression._oks_nms, torch.empty(0, device="meta")) != native_kernel
 
 
 @pytest.mark.parametrize("name", ["nms", "batched_nms", "soft_nms", "oks", "oks_nms", "soft_oks_nms"])
