@@ -34,7 +34,7 @@ BUILT_INS = (
     "hrkit.datasets",
     "hrkit.runtimes",
     "hrkit.weights.catalogue",
-    "hrkit.extraction.worker",
+    "hrkit.extraction",
     "hrkit.commands",
 )
 """Modules of hrkit that implement hooks; named by strings, so that the registry imports none of them."""
@@ -54,7 +54,7 @@ KNOWN_PLUGINS = {
 }
 """The plugins of hrkit's own repository, and patterns of the names they register."""
 
-_ATTRIBUTES = {"weights": ("name", "model", "kind"), "commands": ("name", "params", "callback")}
+_ATTRIBUTES = {"weights": ("name", "model", "kind"), "commands": ("name", "make_context", "get_short_help_str")}
 """The attributes of values that come in a sequence and carry their own name; other kinds are mappings to builders."""
 
 

@@ -27,6 +27,13 @@ def test_the_pipeline_loads_no_plugin_and_no_heavy_package() -> None:
     assert not {"timm", "pycocotools", "pandas", "hrkit_lite", "torch.utils.cpp_extension"} & set(loaded)
 
 
+def test_the_list_of_commands_loads_no_network_and_no_torch() -> None:
+    code = "import sys, click.testing, hrkit.cli as c; r = click.testing.CliRunner().invoke(c.main, ['--help'])"
+    status, *loaded = _run(f"{code}; print(r.exit_code, *sys.modules)").split()
+    assert status == "0"
+    assert not {"torch", "cv2", "hrkit.pipeline"} & set(loaded)
+
+
 @pytest.mark.parametrize("name", hrkit.__all__)
 def test_public_names_are_there(name: str) -> None:
     assert getattr(hrkit, name) is not None

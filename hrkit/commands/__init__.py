@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
+import pkgutil
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from hrkit.hookspecs import hookimpl
 
-NAMES = (
-    *("demo", "extract", "train", "test", "browse", "models", "download", "info", "plugins", "doctor", "bench"),
-    *("build_ops", "export", "publish"),
-)
+NAMES = {
+    "demo": "Draws the skeletons of people in pictures, in a video or in front of a camera.",
+    "extract": "Writes the keypoints of all people in pictures and videos to files.",
+    "train": "Trains a pose network.",
+    "test": "Measures a pose network on a dataset.",
+    "browse": "Draws samples of a dataset as the network sees them.",
+    "models": "Lists the published weights.",
+    "download": "Downloads published weights.",
+    "info": "Shows parameters and multiply-adds of a network.",
+    "plugins": "Lists plugins with what each brings; checks and creates them.",
+    "doctor": "Shows packages, devices and plugins, with advice.",
+    "bench": "Measures speed on this machine.",
+    "build-ops": "Compiles the native operators.",
+    "export": "Writes a network to a file for another runtime.",
+    "publish": "Publishes the weights of a training run.",
+}
+"""What `hrkit --help` says of each command."""
+
+
+def _of_loaded(name: str) -> property:
+    """An attribute that click's constructor cannot set, because it is that of the loaded command."""
+    return property(lambda lazy: getattr(lazy.loaded, name), lambda lazy, value: None)
+
+
+class LazyCommand(click.Command):
+    """A command whose module is imported when it runs or is asked for its options, but not to list it."""
+
+    params, help, epilog, callback = (_of_loaded(name) for name in ("params", "help", "epilog", "callback"))
+
+    @functools.cached_property
+    def loaded(self) -> click.Command:
+        """The command itself."""
+        command = pkgutil.resolve_name(f"hrkit.commands.{str(self.name).replace('-', '_')}:command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:  # Any: as click's own
+        """The context of the command itself, which then runs in place of this one."""
+        return self.loaded.make_context(*args, **settings)
 
 
 @hookimpl
 def register_commands() -> Sequence[click.Command]:
     """hrkit's own commands."""
-    return [importlib.import_module(f"hrkit.commands.{name}").command for name in NAMES]
+    from hrkit.commands import plugins  # a group, whose commands click wants to know; it imports little
+
+    lazy = (LazyCommand(name, short_help=help_text) for name, help_text in NAMES.items())
+    return [plugins.command if command.name == "plugins" else command for command in lazy]

@@ -20,7 +20,6 @@ from hrkit.extraction.inputs import in_batches, is_picture
 from hrkit.extraction.manifest import META, Result, reason_of, unfinished_path
 from hrkit.extraction.one_video import extract, keypoint_meta
 from hrkit.extraction.part_file import frame_rows, part_path, read_part
-from hrkit.hookspecs import hookimpl
 from hrkit.images import read_image
 from hrkit.pipeline import Pipeline
 from hrkit.structures import Frame, Poses
@@ -30,12 +29,6 @@ from hrkit.video.prefetch import prefetched
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
-
-
-@hookimpl
-def register_engines() -> Mapping[str, Callable[..., Iterator[Result]]]:
-    """hrkit's own engine."""
-    return {"local": local}
 
 
 def local(inputs: Sequence[str], job: Job) -> Iterator[Result]:

@@ -5,6 +5,5 @@ strictly and without pickle.
 """
 
 from hrkit.weights.catalogue import WeightsEntry, entries, fetch, resolve, select
-from hrkit.weights.checkpoints import read_checkpoint
 
-__all__ = ["WeightsEntry", "entries", "fetch", "read_checkpoint", "resolve", "select"]
+__all__ = ["WeightsEntry", "entries", "fetch", "resolve", "select"]
