@@ -20,7 +20,7 @@ def command_help(command: click.Command, name: str | None = None) -> str:
 
 
 def sections(command: click.Command, name: str, level: int = 2) -> Iterator[str]:
-    """The help of a command, and below it that of its own commands."""
+    """The help of a command, followed by that of its subcommands."""
     yield f"{'#' * level} hrkit {name}\n\n```text\n{command_help(command, name)}\n```\n"
     if isinstance(command, click.Group):
         for below in sorted(command.commands):
@@ -28,7 +28,7 @@ def sections(command: click.Command, name: str, level: int = 2) -> Iterator[str]
 
 
 def command_reference() -> str:
-    """The help of `hrkit` and of every command of its own, as one page."""
+    """The help of all of hrkit's own commands as one page."""
     parts = [
         "# Commands\n\nWritten by `docs/generate_commands.py` from what `--help` prints. Exit codes: 0 done; 1 some of "
         "several inputs failed;\n2 an error that the message explains; 130 interrupted, 143 if SIGTERM stopped a "

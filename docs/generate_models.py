@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hrkit.weights.catalogue import WeightsEntry
+from hrkit.weights import WeightsEntry
 from hrkit.weights.published import published_entries
 
 PAGE = Path(__file__).with_name("models.md")
@@ -16,40 +16,42 @@ LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 
 HEAD = """# Models
 
-Which weights there are, and what is known of them: hrkit's own entries, and the model cards of hrkit-lite, written by
-`docs/generate_models.py`. hrkit-higherhrnet and hrkit-torchvision bring more: their READMEs list them, and
-`hrkit models`, which has every field with `--json`.
+The weights of hrkit itself and the model cards of hrkit-lite, written by `docs/generate_models.py`. The plugins
+hrkit-higherhrnet and hrkit-torchvision add more, which their READMEs list. `hrkit models` lists all of them, and shows
+every field with `--json`.
 
-`weights="auto"` takes the ones marked *default*: those with COCO's joints, or with `num_joints=16` those with MPII's.
-`create_pose_model` asks for 256x192 unless `input_size=None`.
-The figures are those of whoever published the weights: COCO val2017 with a person detector and flip test, MPII val with
-the annotated boxes. Licences are of the files; whether you may use what a network learned from COCO, MPII or ImageNet
-is for you to find out.
+`weights="auto"` takes the entries marked *default*: those with COCO's joints or, with `num_joints=16`, those with
+MPII's. `create_pose_model` asks for 256x192 unless `input_size=None`.
+
+The results are those of the publisher of the weights: COCO val2017 with a person detector and flip test, or MPII val
+with the annotated boxes. Licences are those of the files. Whether you may use what a network learned from COCO, MPII or
+ImageNet is for you to find out.
 """
 
 POSE = """## Pose networks
 
-Input is height x width, px; *codec* is how the heatmaps are read (see [Evaluation](evaluation.md#from-crop-to-score)).
-Of several for one network, `udp` and `dark` are the better ones.
+Input is height x width in px; *codec* is how the heatmaps are decoded (see
+[Evaluation](evaluation.md#from-crop-to-score)). Of several weights for one network, those with `udp` and `dark` are
+better.
 """
 
-INTENDED = """They are meant for finding the joints of people in photos and videos. They say where joints are, and not
-who somebody is or what they feel; do not use them to guess that. They were trained on photos from the web and are worse
-on what is rare there: odd poses, crowds, dark or blurred pictures, views from above, people who are mostly hidden.
-Measure on pictures like yours ([`hrkit test`](evaluation.md)) before anything depends on it.
+INTENDED = """These networks find the joints of people in photos and videos. They do not know who somebody is or what
+somebody feels; do not use them to guess that. They were trained on photos from the web and are worse on what is rare
+there: unusual poses, crowds, dark or blurred pictures, views from above, and people who are mostly hidden. Measure on
+pictures like yours ([`hrkit test`](evaluation.md)) before you rely on them.
 """
 
 
 def models_page() -> str:
-    """All entries of hrkit itself by kind, then the model cards in the READMEs of the plugins."""
+    """The entries of hrkit itself by kind, then the model cards in the READMEs of the plugins."""
     entries = published_entries()
     kinds = {kind: [entry for entry in entries if entry.kind == kind] for kind in ("pose", "detector", "backbone")}
     families = list(dict.fromkeys(entry.model for entry in kinds["pose"]))
     parts = [HEAD, POSE, INTENDED]
     parts += [f"### {name}\n\n{_pose_table([e for e in kinds['pose'] if e.model == name])}" for name in families]
-    parts.append(f"## Detectors\n\nOf people; `classes=` takes other classes.\n\n{_plain_table(kinds['detector'])}")
+    parts.append(f"## Detectors\n\nThey find people; `classes=` selects other classes.\n\n{_plain_table(kinds['detector'])}")
     parts.append(
-        "## Backbones from ImageNet\n\nTo start training with, as `backbone_weights`.\n\n"
+        "## Backbones from ImageNet\n\nStarts for training, as `backbone_weights`.\n\n"
         f"{_plain_table(kinds['backbone'])}"
     )
     parts += [card for readme in sorted(PLUGINS.glob("*/README.md")) for card in _cards(readme)]
@@ -91,7 +93,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cards(readme: Path) -> list[str]:
-    """The sections `## Model card: ...` of a README, whose links lead nowhere from here and become plain text."""
+    """The sections `## Model card: ...` of a README. Their relative links become plain text."""
     text = readme.read_text(encoding="utf-8")
     name = readme.parent.name
     place = rf"`plugins/{name}/\g<1>`"

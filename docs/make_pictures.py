@@ -11,7 +11,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from hrkit import Pipeline, Poses, geometry
-from hrkit.drawing.annotators import BoxAnnotator, HeatmapAnnotator, SkeletonAnnotator
+from hrkit.drawing import BoxAnnotator, HeatmapAnnotator, SkeletonAnnotator
 from hrkit.drawing.colors import INK, PAPER
 from hrkit.images import read_image
 
@@ -23,7 +23,7 @@ Frame = NDArray[np.uint8]
 
 
 def make_pictures(folder: Path) -> list[Path]:
-    """Writes all pictures to a folder, as small JPEGs; gives their paths."""
+    """Writes all pictures to a folder as small JPEGs and returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     frame = read_image(PHOTO)
     pipeline = Pipeline.from_names("lite", "lite_person", device="cpu", precision="float32")
@@ -36,7 +36,7 @@ def make_pictures(folder: Path) -> list[Path]:
 
 
 def stages(pipeline: Pipeline, frame: Frame, poses: Poses) -> Frame:
-    """What goes from one part of the pipeline to the next: boxes, crops, heatmaps, joints."""
+    """The steps of the pipeline side by side: boxes, crops, heatmaps, joints."""
     model = pipeline.pose_model
     boxes = geometry.xyxy_to_xywh(poses.detections.xyxy)
     crops = geometry.warp_crops(frame, geometry.crop_transform(boxes, model.input_size), model.input_size)
@@ -61,7 +61,7 @@ def drawings(frame: Frame, poses: Poses) -> Frame:
 
 
 def _of(poses: Poses) -> NDArray[np.float32]:
-    """(N,h,w) the highest heatmap of each person at each place."""
+    """(N,h,w) the maximum over the heatmaps of each person."""
     assert poses.heatmaps is not None
     return np.asarray(poses.heatmaps.max(1))
 

@@ -1,4 +1,4 @@
-"""The tables of docs/coming-from.md name calls and commands that are there."""
+"""The tables of docs/coming-from.md name calls and commands that exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hrkit.video.files import VideoFrame
 
 
 def _new_calls() -> list[str]:
-    """The words in code's type in the right columns of the tables."""
+    """The code in the right columns of the tables."""
     text = (DOCS / "coming-from.md").read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return [word for _, cell in rows for word in code_words(cell)]
@@ -27,7 +27,7 @@ def _new_calls() -> list[str]:
 
 @pytest.fixture
 def names() -> dict[str, Any]:
-    """What the tables use: signatures are checked, and no network is built or fetched."""
+    """The names that the tables use. Signatures are checked, but no network is built or downloaded."""
     return {
         **{part.__name__: part for part in (SkeletonAnnotator, PoseTracker, background, get_skeleton)},
         "Follower": create_autospec(Follower),

@@ -1,4 +1,4 @@
-"""What the documentation says is there is there."""
+"""Names, commands, options, links and settings in the documentation exist."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_list_of_models_is_up_to_date() -> None:
 
 
 def _of_another_distribution(page: Path, command: str) -> bool:
-    """Whether a command is not installed, and the page is of a plugin, or names the one that brings it."""
+    """Whether a command is not installed, and the page belongs to a plugin or names the plugin that adds it."""
     installed = command in registry.commands.entries()
     return not installed and ("plugins" in page.parts or f"hrkit-{command}" in page.read_text(encoding="utf-8"))
 
@@ -85,7 +85,7 @@ def test_what_blocks_import_from_hrkit_is_there(page: Path) -> None:
 
 
 def _recipes() -> list[Any]:
-    """The recipes of training in the pages: page, name, text."""
+    """The training recipes of all pages."""
     return [
         pytest.param(text, id=f"{page.name}:{name}")
         for page in PAGES
@@ -96,7 +96,7 @@ def _recipes() -> list[Any]:
 
 @pytest.mark.parametrize("text", _recipes())
 def test_recipes_are_configs(text: str, tmp_path: Path) -> None:
-    everything = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)  # what is shown but turned off
+    everything = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)  # settings that are shown as comments
     for content in (text, everything):
         (tmp_path / "recipe.toml").write_text(content)
         assert load_config(tmp_path / "recipe.toml", TrainConfig) != TrainConfig(output="")

@@ -1,4 +1,4 @@
-"""What the documentation shows runs: blocks of code, the example of a server, the notebook, the pictures."""
+"""The code blocks, the example server and the notebook of the documentation run, and its pictures are current."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytest.importorskip("hrkit_lite", reason="the documentation uses the networks of
 
 @pytest.fixture
 def desk(tmp_path: Path, painted_coco: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which a reader tries a page: the files that pages name, and nothing else."""
+    """A folder with the files that pages name, in which their blocks run."""
     for name in ("photo.jpg", "group.jpg", "my_photo.jpg", "hrkit/assets/basketball.jpg", "my_folder/one.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PHOTO, tmp_path / name)
@@ -56,9 +56,9 @@ RUNNABLE = [
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
 def test_blocks_run(page: Path, desk: Path) -> None:
-    """All blocks of a page, one after the other and with the same names, but those marked `<!-- not run: REASON -->`.
+    """The blocks of a page run in order and share their names, except those marked `<!-- not run: REASON -->`.
 
-    Of shell blocks the lines that call hrkit are run. Files with a name are there before.
+    In shell blocks, the lines that call hrkit are run. TOML blocks with a file name are written before.
     """
     names: dict[str, Any] = {"__name__": page.stem}
     for block in blocks(page):
@@ -100,14 +100,14 @@ def test_the_server_of_the_deployment_page_answers() -> None:
 
 
 def _blank(side: int) -> bytes:
-    """A png of many pixels and few bytes."""
+    """A png with many pixels and few bytes."""
     encoded = io.BytesIO()
     PIL.Image.new("1", (side, side)).save(encoded, "PNG")
     return encoded.getvalue()
 
 
 def _answer_to_length(port: int, length: str) -> int:
-    """The status of the answer to a request that says it is so long, and sends nothing."""
+    """The status of the answer to a request that announces a length and sends nothing."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.putrequest("POST", "/")

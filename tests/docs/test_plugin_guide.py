@@ -1,4 +1,4 @@
-"""What docs/plugins.md says is so: its files are written, installed and run, from nothing to a working detector."""
+"""The files of docs/plugins.md are written, installed and run as the page says."""
 
 import os
 import re
@@ -63,19 +63,19 @@ for findings in (check_plugin("backdrop"), check_plugin("examples"), check_plugi
 
 
 def files():
-    """The guide's files, by path: blocks that begin with the same path belong together."""
+    """The guide's files by path; blocks that begin with the same path belong to one file."""
     found = {}
     for language, block in BLOCKS:
-        if language in ("python", "toml", "cpp"):
+        if language in ("python", "toml"):
             path, _, content = block.partition("\n")
-            path = path.removeprefix("# ").removeprefix("// ")
+            path = path.removeprefix("# ")
             found[path] = f"{found[path]}\n\n{content}" if path in found else content
     return found
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where a reader of the guide would be after `pip install`, which here goes into the folder `site`."""
+    """A folder with the files of the guide, after a `pip install` into its subfolder `site`."""
     folder = tmp_path_factory.mktemp("guide")
     for name, content in files().items():
         path = folder / name
@@ -119,8 +119,8 @@ def test_plugins_lists_it_as_shown(folder):
     assert shown in python(folder, "-c", PROGRAM, "plugins")
 
 
-def test_the_detector_of_twenty_lines_proves_itself(folder):
-    """What `plugins new` writes is what the guide shows, and once installed it passes its own test and the check."""
+def test_the_generated_detector_keeps_the_contract(folder):
+    """`plugins new` writes what the guide shows; once installed, it passes its own test and the check."""
     (words,) = re.findall(r"^hrkit plugins new (\S+) --kind (\S+)$", GUIDE, re.MULTILINE)
     written = write_distribution(*words, folder / "new")
     for name, content in files().items():

@@ -1,4 +1,4 @@
-"""The site of the documentation is built, and whole."""
+"""The site of the documentation builds and is complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from documented import ROOT
 
 
 class _Page(HTMLParser):
-    """What a built page refers to, what it loads, and its anchors."""
+    """The links of a built page, the files that it loads, and its anchors."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -34,8 +34,8 @@ class _Page(HTMLParser):
         self.loads += [str(given["href"])] if tag == "link" and given.get("href") else []
 
 
-def test_the_site_is_built_and_whole(tmp_path: Path) -> None:
-    """`mkdocs build --strict`; then every link and anchor leads somewhere, and nothing is loaded from elsewhere."""
+def test_the_site_is_complete(tmp_path: Path) -> None:
+    """After `mkdocs build --strict`, every link and anchor has a target, and nothing is loaded from other sites."""
     for package in ("mkdocs", "material", "mkdocstrings", "mkdocstrings_handlers.python"):
         pytest.importorskip(package, reason="the site needs hrkit-pose[docs]")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
@@ -43,7 +43,7 @@ def test_the_site_is_built_and_whole(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in sorted(tmp_path.rglob("*.html"))}
-    del pages[tmp_path / "404.html"]  # which does not know where it is shown
+    del pages[tmp_path / "404.html"]  # its links depend on where it is shown
     assert len(pages) >= 20
     for path, page in pages.items():
         assert [address for address in page.loads if urlsplit(address).netloc] == [], path
