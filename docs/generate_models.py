@@ -49,7 +49,10 @@ def models_page() -> str:
     families = list(dict.fromkeys(entry.model for entry in kinds["pose"]))
     parts = [HEAD, POSE, INTENDED]
     parts += [f"### {name}\n\n{_pose_table([e for e in kinds['pose'] if e.model == name])}" for name in families]
-    parts.append(f"## Detectors\n\nThey find people; `classes=` selects other classes.\n\n{_plain_table(kinds['detector'])}")
+    parts.append(
+        "## Detectors\n\nThey find people; `classes=` selects other classes.\n\n"
+        f"{_plain_table(kinds['detector'])}"
+    )
     parts.append(
         "## Backbones from ImageNet\n\nStarts for training, as `backbone_weights`.\n\n"
         f"{_plain_table(kinds['backbone'])}"
