@@ -249,7 +249,7 @@ def test_an_allowed_plugin_that_is_not_there_is_reported(add_plugin, monkeypatch
         ("weights", ["mine"], "under the name None"),
         ("weights", [SimpleNamespace(name="mine")], "has no name, model, kind"),
         ("weights", {"mine": SimpleNamespace(name="mine", model="m", kind="pose")}, "under the name None"),
-        ("commands", [SimpleNamespace(name="mine", params=[])], "has no name, params, callback"),
+        ("commands", [SimpleNamespace(name="mine", params=[])], "has no name, make_context, get_short_help_str"),
         ("commands", [click.Command("mine"), click.Command("mine")], "brings 'mine' twice"),
     ],
 )
