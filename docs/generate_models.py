@@ -35,10 +35,10 @@ Input is height x width in px; *codec* is how the heatmaps are decoded (see
 better.
 """
 
-INTENDED = """These networks find the joints of people in photos and videos. They do not know who somebody is or what
-somebody feels; do not use them to guess that. They were trained on photos from the web and are worse on what is rare
-there: unusual poses, crowds, dark or blurred pictures, views from above, and people who are mostly hidden. Measure on
-pictures like yours ([`hrkit test`](evaluation.md)) before you rely on them.
+INTENDED = """These networks find the joints of people in photos and videos. They do not know who people are or what
+they feel; do not use them to guess that. They were trained on photos from the web and are worse on what is rare there:
+unusual poses, crowds, dark or blurred pictures, views from above, and people who are mostly hidden. Measure on pictures
+like yours ([`hrkit test`](evaluation.md)) before you rely on them.
 """
 
 
