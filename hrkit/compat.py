@@ -44,7 +44,7 @@ _OLD_FOLDER = ("models_", "detectors", "yolo")
 
 
 class SimpleHRNet:
-    """Finds people and their joints in pictures. It is called as simple-HRNet's class of the same name.
+    """Finds people and their joints in pictures. It takes the arguments of simple-HRNet's class of the same name.
 
     `c` is the width of HRNet or the depth of PoseResNet; `resolution` is (height, width). `checkpoint_path` is an
     official file, a checkpoint of simple-HRNet's training (`{"model": ...}`), or any other value of hrkit's `weights`.

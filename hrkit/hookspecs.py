@@ -92,7 +92,7 @@ def register_runtimes() -> Mapping[str, Callable[..., nn.Module]]:
 
 @hookspec
 def register_weights() -> Sequence[object]:
-    """Published or bundled weights, each a `hrkit.weights.catalogue.WeightsEntry`."""
+    """Published or bundled weights, each a `hrkit.weights.WeightsEntry`."""
 
 
 @hookspec

@@ -250,7 +250,7 @@ class Pipeline:
     ) -> Iterator[tuple[Frame, Poses]]:
         """(H,W,3) BGR frame and people of every frame of a video, camera, stream or folder of pictures.
 
-        `source` is as `live.open_source` takes it, the rest as `following.Follower`; `smooth` may be the strength. Of a
+        `source` is as `video.open_source` takes it, the rest as `tracking.Follower`; `smooth` may be the strength. Of a
         camera or stream the newest frame comes next, of a file every one. Raises `VideoError` for what cannot be read,
         `ImageError` for a folder without pictures, `HrkitError` for smoothing without ids.
         """
@@ -303,7 +303,7 @@ class Pipeline:
 
 @frozen(eq=False)
 class _Job:
-    """What goes through the pose network at once: places of frames, and the people of each, if boxes are known."""
+    """One batch of the pose network: indices of frames, and the boxes in each if they are known."""
 
     places: list[int]
     boxes: list[Detections] | None = None
@@ -374,7 +374,7 @@ def _given(boxes: Boxes) -> Detections:
 
 
 def _batches(found: list[Detections], size: int) -> Iterator[_Job]:
-    """The people of all frames in batches of `size`; a frame without people is in a batch of its neighbours."""
+    """The people of all frames in batches of `size`; a frame without people joins a neighbour's batch."""
     places: list[int] = []
     boxes: list[Detections] = []
     room = size

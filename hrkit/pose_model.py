@@ -31,7 +31,7 @@ Outputs = Tensor | tuple[Tensor, ...]
 
 
 class PoseModel(nn.Module):
-    """A top-down pose network: (N,3,H,W) normalised crops -> what its codec decodes, as (N,K,H/4,W/4) heatmaps.
+    """A top-down pose network: (N,3,H,W) normalised crops -> outputs for its codec, such as (N,K,H/4,W/4) heatmaps.
 
     `spec` records its input and output. `name` is the registered name of its backbone, built with `backbone_options`.
     Raises `HrkitError` if the input size does not fit the backbone's strides.
@@ -349,7 +349,7 @@ def default_sigma(input_size: Size) -> float:
 def _recorded_spec(
     selected: catalogue.WeightsEntry | Path | None, checkpoint: checkpoints.Checkpoint | None
 ) -> PoseSpec | None:
-    """The spec that a weights entry or a file written by hrkit records; None for weights that say nothing."""
+    """The spec that a weights entry or a file written by hrkit records; None if they record none."""
     if isinstance(selected, catalogue.WeightsEntry):
         return selected
     if checkpoint is None or not checkpoint.metadata:
@@ -367,7 +367,7 @@ def _spec_of_backbone(
     num_joints: int | None,
     input_size: Size | None,
 ) -> PoseSpec:
-    """The spec of a network whose weights, if there are any, say nothing but their number of joints."""
+    """The spec of a network without weights, or with weights that record only their number of joints."""
     order = trunk.channel_order
     if checkpoint is not None:
         num_joints = num_joints or checkpoint.num_joints

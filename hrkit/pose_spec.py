@@ -32,7 +32,7 @@ def _floats(values: Iterable[float]) -> tuple[float, ...]:
 
 @frozen(kw_only=True)
 class PoseSpec:
-    """All that cutting a crop for a network and reading its output must know.
+    """Everything needed to cut a crop for a network and to decode its output.
 
     Every part of hrkit that records a network (weights entries, weights files, exported files, reports) records these
     values. Raises `HrkitError` for a value that makes no sense, `UnknownNameError` for an unknown skeleton.

@@ -138,7 +138,7 @@ class PluginManager:
 
     @contextlib.contextmanager
     def _failing_alone(self, plugin: str, step: str) -> Iterator[None]:
-        """Keeps what a plugin's own code raises as the reason why it is left out."""
+        """Catches errors of a plugin's code and records them as the reason for leaving it out."""
         try:
             yield
         except SystemExit as error:

@@ -1,3 +1,3 @@
-"""The version of hrkit, which files that it writes record."""
+"""The version of hrkit, recorded in the files that it writes."""
 
 __version__ = "0.1.0"

@@ -29,9 +29,9 @@ class Backbone(Protocol):
 
 
 def initialise(module: nn.Module) -> None:
-    """The official start for pose networks: convolutions normal with deviation 0.001, biases 0, batch norm identity.
+    """The official initialisation: convolutions normal with deviation 0.001, biases 0, batch norm identity.
 
-    As in lib/models/pose_hrnet.py of the official HRNet code; an ImageNet start overwrites the trunk.
+    As in lib/models/pose_hrnet.py of the official HRNet code. ImageNet weights, if used, replace those of the trunk.
     """
     for part in module.modules():
         if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d)):

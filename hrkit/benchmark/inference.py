@@ -183,7 +183,7 @@ def page(speed: Speed, command: str) -> str:
 
 @torch.inference_mode()
 def interleaved(work: Mapping[str, Work], rounds: int) -> dict[str, Timing]:
-    """Times each piece of work `rounds` times. The pieces take turns, so a slow moment of the machine meets them all.
+    """Times each piece of work `rounds` times. The pieces take turns, so a slow moment affects all of them.
 
     A first round warms up and does not count. The pause before each piece lets the threads of the previous one stop,
     which in some programs keep spinning for a while.

@@ -31,12 +31,12 @@ NAMES = {
 
 
 def _of_loaded(name: str) -> property:
-    """An attribute that click's constructor cannot set, because it is that of the loaded command."""
+    """A property that forwards to the loaded command. Setting it, as click's constructor does, has no effect."""
     return property(lambda lazy: getattr(lazy.loaded, name), lambda lazy, value: None)
 
 
 class LazyCommand(click.Command):
-    """A command whose module is imported when it runs or is asked for its options, but not to list it."""
+    """A command whose module is imported to run it or to read its options, but not to list it."""
 
     params, help, epilog, callback = (_of_loaded(name) for name in ("params", "help", "epilog", "callback"))
 

@@ -1,4 +1,4 @@
-"""`hrkit browse`: a sheet of what the network sees of a dataset."""
+"""`hrkit browse`: a contact sheet of training samples."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _lines(poses: Poses) -> list[str]:
 
 
 def _place(path: Path) -> str:
-    """The path without its ending, and the same for names that differ in case only, as on some file systems."""
+    """The path without its ending, in lower case, because some file systems ignore case."""
     return str(path.resolve().with_suffix("")).casefold()
 
 

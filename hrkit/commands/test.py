@@ -205,7 +205,7 @@ def _check_boxes(boxes: str, dataset: str) -> None:
 
 
 def _own_boxes(model: PoseModel, boxes: str, dataset: str) -> str:
-    """The word in the report for a network that takes no boxes. Raises `HrkitError` if boxes are needed."""
+    """How the report names the boxes of a network that takes none. Raises `HrkitError` if boxes are needed."""
     if boxes != "gt":
         raise HrkitError(f"{model.describe()} finds people by itself; leave --boxes out")
     if dataset == "mpii":

@@ -24,7 +24,7 @@ _LOWER_BODY = ("hip", "knee", "ankle", "pelvis")
 
 
 def setting(default: Any, text: str) -> Any:  # Any, as attrs' own `field`
-    """A config field with a default value, or a class that makes one, and its help text."""
+    """A config field with its default value, or a class that creates it, and its help text."""
     if isinstance(default, type):
         return field(factory=default, metadata={"help": text})
     return field(default=default, metadata={"help": text})
@@ -64,7 +64,10 @@ class Sample:
 
 @frozen(eq=False)
 class PersonCrops:
-    """The people of a dataset as samples: `crops[epoch, place, row]`. Without `augmentation` crops are not varied."""
+    """The people of a dataset as samples. Without `augmentation` crops are not varied.
+
+    `crops[epoch, place, row]` is the person of a row, varied by the epoch and the place in its order.
+    """
 
     dataset: KeypointDataset
     input_size: Size

@@ -1,4 +1,4 @@
-"""Your own joints: a TOML file names them, a json in COCO's format holds the people."""
+"""Datasets with your own joints: a TOML file names them, a JSON file in COCO's format holds the people."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def rescore(box_scores: ArrayLike, keypoint_scores: ArrayLike, threshold: float 
 
 @frozen(eq=False)
 class CocoMeasures:
-    """The measures of COCO's evaluation; -1 stands for nobody to measure on."""
+    """The measures of COCO's evaluation; -1 if there is nobody to measure."""
 
     figures: dict[str, float]
     """The ten figures of `coco_ap`."""
@@ -131,11 +131,11 @@ class CocoMeasures:
 def coco_ap(
     annotations: StrPath | Row | COCO, results: StrPath | Sequence[Row], *, sigmas: ArrayLike | None = None
 ) -> dict[str, float]:
-    """COCO's ten figures, equal to those of pycocotools to the last digit: AP, AP50, AP75, APM, APL and AR alike.
+    """COCO's ten figures, exactly those of pycocotools: AP, AP50, AP75, APM, APL, and the same for AR.
 
     `annotations` is a json in COCO's format, its content, or pycocotools' `COCO`; `results` are the rows of
     `coco_results` or a json of them. Both are left unchanged. `sigmas` (K,) are COCO's by default and have to be given
-    for another number of joints. M and L are people of 32^2 to 96^2 px and above; -1 stands for nobody of that size.
+    for another number of joints. M and L are people of 32^2 to 96^2 px and above; -1 if there is nobody of that size.
     Without results every figure is 0.
 
     A missing `iscrowd` counts as 0, a missing `num_keypoints` is counted. Annotation ids may start at 0; pycocotools

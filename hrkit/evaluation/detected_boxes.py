@@ -77,9 +77,9 @@ def detect_people(
 ) -> KeypointDataset:
     """The pictures of `dataset`, also those without people, with the boxes and scores of a detector.
 
-    A detector that is a network is moved to `device`. Under torchrun each rank takes a part of the pictures and gets
-    all results. Raises `PluginError` for a detector that breaks the contract, `DatasetError` for a picture that cannot
-    be read.
+    A detector that is a `torch.nn.Module` is moved to `device`. Under torchrun each rank takes a part of the pictures
+    and gets all results. Raises `PluginError` for a detector that breaks the contract, `DatasetError` for a picture
+    that cannot be read.
     """
     if isinstance(detector, torch.nn.Module):
         detector.eval().to(device)

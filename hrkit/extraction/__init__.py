@@ -1,6 +1,6 @@
 """Extraction: keypoint files from one video, or from any number of pictures and videos, resumable at any time.
 
-The names of this room are imported when they are first used, because `hrkit --help` asks it for its engine.
+The names of this package are imported when they are first used, because `hrkit --help` lists its engine.
 """
 
 from __future__ import annotations

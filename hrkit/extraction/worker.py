@@ -1,4 +1,4 @@
-"""The work on the inputs of an extraction: what is made of each, and by whom."""
+"""The job of an extraction, and the code that works on its inputs."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class CudaGraphs(nn.Module):
     """A network, (N,3,H,W) -> (N,K,h,w), run by one CUDA graph for each batch size of `sizes`: 1, 2, 4, 8 and so on.
 
     A batch goes into the smallest graph that holds it. Each graph is captured when it is first needed; the first batch
-    fixes H, W, dtype and device. The network itself runs other batches, batches above `max_batch_size`, training and
+    fixes H, W, dtype and device. The plain network runs other batches, batches above `max_batch_size`, training and
     gradients, and everything if a capture fails. Graphs follow in-place changes of weights; moving or copying the
     module drops them. Graphs share their input, so calls must not overlap. `capture` makes a `Capture` for a device.
     """

@@ -1,4 +1,4 @@
-"""The processes that torchrun starts. Without torchrun, each function does what is right for one process."""
+"""The processes that torchrun starts. Without torchrun, each function works for a single process."""
 
 from __future__ import annotations
 

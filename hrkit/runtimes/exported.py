@@ -118,7 +118,7 @@ def build_openvino(
 
 
 def _load_fitting(load: Callable[[str], Runtime], file: str, network: nn.Module, example: Tensor) -> Runtime:
-    """Loads a file whose outputs have the shape of the network's; it may hold other weights."""
+    """Loads a file whose outputs have the shape of the network's. Its weights are not compared."""
     if not Path(file).is_file():
         raise HrkitError(f"there is no file {file}; `hrkit export` writes it")
     with torch.inference_mode():

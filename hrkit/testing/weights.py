@@ -59,7 +59,7 @@ def _loads(entry: WeightsEntry) -> None:
 CONTRACT = Contract(
     "weights",
     (
-        Check("it is a weights entry", _is_an_entry, "give hrkit.weights.catalogue.WeightsEntry objects", vital=True),
+        Check("it is a weights entry", _is_an_entry, "give hrkit.weights.WeightsEntry objects", vital=True),
         Check("its names are registered", _model, "name a model, head and decoder that hrkit or the plugin registers"),
         Check("checksum", _checksum, "give the sha256 of the file, and its bytes as size"),
         Check("the carried file loads", _loads, "ship the file as package data; it must fit the network exactly"),
@@ -67,7 +67,7 @@ CONTRACT = Contract(
 )
 
 check_weights = CONTRACT.check
-"""`check_weights(entry, *, part="weights")`: what is wrong with a `hrkit.weights.catalogue.WeightsEntry`.
+"""`check_weights(entry, *, part="weights")`: what is wrong with a `hrkit.weights.WeightsEntry`.
 
 Nothing is downloaded; a file that the plugin carries is loaded.
 """

@@ -1,6 +1,6 @@
 """What a network is trained for: its samples, its targets and its loss.
 
-A network brings its own by the methods `samples` and `objective`; any other is trained on heatmaps of single people.
+A network may define its own by the methods `samples` and `objective`. Others are trained on heatmaps of one person.
 """
 
 from __future__ import annotations

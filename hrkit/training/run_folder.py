@@ -89,7 +89,7 @@ def save_checkpoint(path: Path, state: RunState, parts: Mapping[str, Stateful]) 
 
 
 def load_checkpoint(path: Path, parts: Mapping[str, Stateful]) -> RunState:
-    """Restores the parts that `save_checkpoint` wrote. Without a file the run is at its start.
+    """Restores the parts that `save_checkpoint` wrote. Without a file the state is that of a new run.
 
     Raises `WeightsError` if the file is damaged.
     """

@@ -1,7 +1,7 @@
 """Weights: which there are, where they are, how they are fetched, checked and read.
 
-`catalogue` finds the entry for a name, `downloads` and `hub` bring its file into the cache, and `checkpoints` reads it
-strictly and without pickle.
+`entry` describes one set of weights and `published` lists those of hrkit. `catalogue` finds the entry for a name,
+`downloads` and `hub` bring its file into the cache, and `checkpoints` reads it strictly and without pickle.
 """
 
 from hrkit.weights.catalogue import WeightsEntry, entries, fetch, resolve, select
