@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from hypothesis import HealthCheck, settings
 # machines are slow and shared; how long an example takes says nothing about whether it is right
 settings.register_profile("hrkit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hrkit")
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processors, so each, and what it starts, has one thread
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).resolve().parent.parent / "shared"
 

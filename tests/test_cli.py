@@ -142,6 +142,7 @@ def test_a_hook_that_fails_when_asked_is_a_warning() -> None:
     assert result.stderr == "warning: plugin 'broken_weights' is left out: division by zero (see `hrkit plugins`)\n"
 
 
+@pytest.mark.slow
 def test_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "hrkit", "--version"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -14,12 +14,14 @@ def _run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_importing_loads_no_plugin_no_family_and_not_even_torch() -> None:
     loaded = _run("import hrkit, sys; print('\\n'.join(sys.modules))").split()
     assert {name for name in loaded if name.startswith("hrkit")} == {"hrkit", "hrkit.version"}
     assert not {"torch", "cv2", "timm", "torchvision", "pluggy"} & set(loaded)
 
 
+@pytest.mark.slow
 def test_the_pipeline_loads_no_plugin_and_no_heavy_package() -> None:
     code = "from hrkit import Pipeline; import sys, hrkit.registry as r; print(r.plugins._manager, *sys.modules)"
     manager, *loaded = _run(code).split()

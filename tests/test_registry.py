@@ -412,6 +412,7 @@ def test_first_use_from_many_threads(add_plugin):
     assert not manager.failed
 
 
+@pytest.mark.slow
 def test_importing_hrkit_loads_no_plugin(add_plugin, tmp_path):
     add_plugin("loud", "raise SystemExit('a plugin was loaded')")
     code = (

@@ -15,6 +15,8 @@ import pytest
 from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--isolated"]
 PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir())

@@ -11,8 +11,16 @@ from hrkit.runtimes.complexity import layer_groups
 
 TIMM = ["timm/resnet10t", "timm/mobilenetv3_small_050", "timm/vit_tiny_patch16_224", "timm/convnext_atto"]
 
+LARGE = ("hrnet_w3", "hrnet_w4", "higher_hrnet", "pose_resnet")
 
-@pytest.mark.parametrize("name", [*list_names("backbones"), "hrnet_w8", *TIMM])
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name.startswith(LARGE) else ())
+        for name in [*list_names("backbones"), "hrnet_w8", *TIMM]
+    ],
+)
 def test_the_contract(name: str) -> None:
     model = create_pose_model(name, input_size=(64, 64))
     images = torch.rand(2, 3, 64, 64)
@@ -35,13 +43,16 @@ def test_the_contract(name: str) -> None:
      ("pose_resnet_152", 68.6)],
 )  # fmt: skip
 def test_parameters_as_published(name: str, millions: float) -> None:
-    parameters = sum(parameter.numel() for parameter in create_pose_model(name).parameters())
+    with torch.device("meta"):  # shapes are all that is counted
+        model = create_pose_model(name)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     assert parameters / 1e6 == pytest.approx(millions, abs=0.05)
 
 
 @pytest.mark.parametrize(("name", "official"), [("hrnet_w32", 7.1), ("pose_resnet_50", 8.9)])
 def test_multiply_adds_as_published(name: str, official: float) -> None:
-    groups = layer_groups(create_pose_model(name), torch.zeros(1, 3, 256, 192))
+    with torch.device("meta"):
+        groups = layer_groups(create_pose_model(name), torch.zeros(1, 3, 256, 192))
     assert sum(group.official for group in groups) / 1024**3 == pytest.approx(official, abs=0.1)
 
 
@@ -51,6 +62,7 @@ def test_hrnet_with_all_its_branches_under_another_head() -> None:
     assert model.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 17, 16, 16)
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_parameter() -> None:
     for name in ("hrnet_w8", "pose_resnet_18", "timm/resnet10t"):
         model = create_pose_model(name, input_size=(64, 64)).train()
@@ -86,7 +98,7 @@ def test_an_unknown_name_lists_the_closest() -> None:
 @pytest.mark.parametrize("size", [(250, 190), (256, 200), (16, 16)])
 def test_an_input_size_that_does_not_fit_says_which_does(size: tuple[int, int]) -> None:
     with pytest.raises(HrkitError, match=r"must be a multiple of 32; take \(\d+, \d+\)"):
-        create_pose_model("hrnet_w32", input_size=size)
+        create_pose_model("hrnet_w8", input_size=size)
 
 
 def test_a_head_that_does_not_fit_says_so() -> None:

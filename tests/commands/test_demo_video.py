@@ -179,6 +179,7 @@ def test_no_encoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "libx264" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are another thing there")
 def test_ctrl_c_leaves_a_file_that_plays(folder: Path) -> None:
     walking(folder / "street", 60)

@@ -22,6 +22,7 @@ def _run(*arguments: str, code: int = 0) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_nothing_but_what_it_has_to_say(tmp_path: Path) -> None:
     kind = "network.onnx" if importlib.util.find_spec("onnxscript") else "network.pt2"
     command = [sys.executable, "-m", "hrkit", "export", *SMALL, "-o", kind]

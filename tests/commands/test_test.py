@@ -155,6 +155,7 @@ def _torchrun(*program: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_report_of_one(tmp_path: Path) -> None:
     made = make_coco(tmp_path / "data", pictures=18, people=1)  # a detector gets 8 at once, the network 4
     common = ("--dataset", f"coco:{made}", "--batch-size", 4, "--decoder", "dark", "--input-size", 64, 64)
@@ -182,6 +183,7 @@ def test_two_processes_give_the_report_of_one(tmp_path: Path) -> None:
         assert reports[0] == reports[1]
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_ends_all_with_one_line(tmp_path: Path) -> None:
     made = make_coco(tmp_path / "data", pictures=10, people=1)
     (made.parent / "images/009.png").write_bytes(b"no picture")  # which only the second gets to see

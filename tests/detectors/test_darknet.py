@@ -103,6 +103,7 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_seeded_yolov3_is_darknets(shared: Path, tmp_path: Path) -> None:
     reference = np.load(shared / "reference" / "yolov3_seeded_416.npz")

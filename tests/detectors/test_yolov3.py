@@ -306,6 +306,7 @@ def test_built_detector_is_the_plain_network(shared: Path) -> None:
         torch.testing.assert_close(yolov3_tiny(weights=path).network(images), plain(images), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_names_are_known_without_loading_a_network() -> None:
     script = (
         "import sys, hrkit.detectors as d\n"

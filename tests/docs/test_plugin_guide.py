@@ -114,11 +114,13 @@ def test_every_block_has_a_place():
     }
 
 
+@pytest.mark.slow
 def test_plugins_lists_it_as_shown(folder):
     (shown,) = [block for language, block in BLOCKS if not language and block.startswith("backdrop (")]
     assert shown in python(folder, "-c", PROGRAM, "plugins")
 
 
+@pytest.mark.slow
 def test_the_generated_detector_keeps_the_contract(folder):
     """`plugins new` writes what the guide shows; once installed, it passes its own test and the check."""
     (words,) = re.findall(r"^hrkit plugins new (\S+) --kind (\S+)$", GUIDE, re.MULTILINE)
@@ -136,19 +138,23 @@ def test_the_generated_detector_keeps_the_contract(folder):
     assert said.endswith("checks found nothing wrong\n")
 
 
+@pytest.mark.slow
 def test_use(folder):
     assert python(folder, "use.py").startswith("2 people\n")
 
 
+@pytest.mark.slow
 def test_command_line(folder):
     python(folder, "use.py")
     (line,) = re.findall(r"^hrkit (demo .*)$", GUIDE, re.MULTILINE)
     assert "people.png: 2 people" in python(folder, "-c", PROGRAM, *line.split())
 
 
+@pytest.mark.slow
 def test_other_hooks(folder):
     python(folder, "-c", EXAMPLES)
 
 
+@pytest.mark.slow
 def test_at_run_time(folder):
     python(folder, "at_run_time.py")

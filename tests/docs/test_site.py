@@ -34,6 +34,7 @@ class _Page(HTMLParser):
         self.loads += [str(given["href"])] if tag == "link" and given.get("href") else []
 
 
+@pytest.mark.slow
 def test_the_site_is_complete(tmp_path: Path) -> None:
     """After `mkdocs build --strict`, every link and anchor has a target, and nothing is loaded from other sites."""
     for package in ("mkdocs", "material", "mkdocstrings", "mkdocstrings_handlers.python"):

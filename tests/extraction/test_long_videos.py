@@ -68,6 +68,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_memory_is_flat_over_ten_thousand_frames(tmp_path: Path) -> None:
     used: dict[int, int] = {}
@@ -83,6 +84,7 @@ def test_memory_is_flat_over_ten_thousand_frames(tmp_path: Path) -> None:
     assert max(used.values()) - settled < ROOM
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_drawing_beside_the_rest_holds_a_few_frames_only() -> None:
     stub, skeletons, boxes = Stub(), SkeletonAnnotator(), BoxAnnotator()

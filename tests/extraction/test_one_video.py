@@ -89,6 +89,7 @@ def test_it_goes_on_to_the_same_file_wherever_it_was_killed(
     assert not (tmp_path / "killed.csv.part.jsonl").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 @pytest.mark.usefixtures("states_are_saved_often")
 def test_kill_minus_nine_leaves_rows_that_can_be_read(pipeline: Pipeline, whole: bytes, tmp_path: Path) -> None:

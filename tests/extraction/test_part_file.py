@@ -302,6 +302,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 # accidents
 
 
+@pytest.mark.slow
 def test_a_kill_loses_nothing(tmp_path: Path) -> None:
     program = """
 import os, signal, sys

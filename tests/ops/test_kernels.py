@@ -20,6 +20,8 @@ from crowds import awkward_boxes, awkward_poses
 from hrkit.ops import native, reference
 from hrkit.skeletons import coco17
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 SIGMAS = np.array(coco17.sigmas)
 

@@ -30,6 +30,7 @@ def built(built_ops: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return built_ops
 
 
+@pytest.mark.slow
 def test_torch_knows_their_contracts(built: Path) -> None:
     boxes, scores = (torch.from_numpy(values) for values in scattered_boxes(4, 12))
     poses, marks, areas = (torch.from_numpy(values).nan_to_num() for values in awkward_poses(5, 8))
@@ -63,6 +64,7 @@ print(native.implementation())
 """
 
 
+@pytest.mark.slow
 def test_what_is_built_is_found_again(built: Path) -> None:
     path = native.found()
     assert path is not None
@@ -76,6 +78,7 @@ def test_what_is_built_is_found_again(built: Path) -> None:
     assert result.stdout.splitlines()[1].startswith("CUDA kernels: ")
 
 
+@pytest.mark.slow
 def test_nothing_is_built_unasked(tmp_path: Path) -> None:
     ended = python(SUPPRESS + CHOSEN, tmp_path, HRKIT_OPS="")
     assert ended.stdout.splitlines() == ["[1, 2]", "[1, 2]", "torch"]
@@ -83,6 +86,7 @@ def test_nothing_is_built_unasked(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["compiler", "ninja", "source"])
 def test_without_what_it_takes_torch_takes_over_and_one_line_says_so(tmp_path: Path, missing: str) -> None:
     setup, environment = "", {}
@@ -103,6 +107,7 @@ def test_without_what_it_takes_torch_takes_over_and_one_line_says_so(tmp_path: P
     assert not list((tmp_path / "home").rglob("*.so"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 def test_a_build_that_is_killed_does_not_hang_the_next(tmp_path: Path) -> None:
     killed = (
@@ -130,6 +135,7 @@ print(native.build_library().read_bytes())
     assert not list(tmp_path.rglob("build-*/*"))
 
 
+@pytest.mark.slow
 def test_two_that_build_at_once_build_once(built: Path, tmp_path: Path) -> None:
     together = f"""
 import os, shutil, time
@@ -228,6 +234,7 @@ def test_kernels_that_cannot_be_built_are_left_out(gpu: Compiler, caplog: pytest
     assert caplog.messages == ["hrkit_ops is built without CUDA kernels (nvcc does not like it)"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_it_is_said_that_there_are_no_kernels(built: Path) -> None:
     assert native.gpus() == ()
@@ -252,6 +259,7 @@ def test_nvcc_must_be_of_the_same_cuda_as_torch(monkeypatch: pytest.MonkeyPatch,
         assert native.why_no_cuda() == why
 
 
+@pytest.mark.slow
 def test_tensors_go_to_the_kernels_of_their_device(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = SimpleNamespace(device=torch.device("cuda", 1))
     native_kernel = torch.ops.hrkit.oks_nms

@@ -19,8 +19,10 @@ from hrkit.errors import HrkitError
 from hrkit.ops import native, reference
 from hrkit.skeletons import coco17
 
+VERSIONS = [pytest.param(name, marks=pytest.mark.slow if name == "native" else ()) for name in native.CHOICES]
 
-@pytest.fixture(scope="module", params=native.CHOICES, autouse=True)
+
+@pytest.fixture(scope="module", params=VERSIONS, autouse=True)
 def version(request: pytest.FixtureRequest) -> Iterator[str]:
     """Which version runs."""
     if request.param == "native":

@@ -39,12 +39,14 @@ def _faults(*arguments: str, **environment: str) -> int:
     return int(process.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
 def test_the_memory_of_a_freed_tensor_is_taken_again() -> None:
     kept = _faults("keep")
     assert kept < 0.1 * _faults()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
 def test_what_the_user_set_stays() -> None:
     code = "from hrkit.runtimes.allocator import keep_freed_memory; print(keep_freed_memory())"
@@ -53,6 +55,7 @@ def test_what_the_user_set_stays() -> None:
     assert process.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_the_command_line_asks_for_it_and_the_library_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append(True))

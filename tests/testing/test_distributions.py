@@ -37,6 +37,7 @@ def seem_installed(folder: Path, site: Path) -> None:
     (metadata / "entry_points.txt").write_text("\n".join(["[hrkit]", *points, ""]))
 
 
+@pytest.mark.slow
 def test_every_kind_passes_its_own_test(tmp_path: Path) -> None:
     assert set(KINDS) == set(USE)
     site = tmp_path / "site"

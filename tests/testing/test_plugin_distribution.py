@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("setuptools", reason="building a distribution needs setuptools")
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "plugins" / "hrkit-torchvision"
 PROGRAM = "from hrkit.cli import main; main()"

@@ -16,7 +16,7 @@ import torch
 from hrkit.errors import HrkitError
 from hrkit.training.config import TrainConfig, save_config
 from hrkit.training.run import train
-from tiny_runs import last_state, last_weights, read_log, same_weights, script_of, tiny_config
+from tiny_runs import last_state, last_weights, read_log, same_weights, tiny_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -87,31 +87,53 @@ def _interrupted(config: TrainConfig, stop: int) -> int:
     return last_state(Path(config.output))["step"]
 
 
-@pytest.mark.parametrize("moment", [0.2, 0.5, 0.8])
-def test_killed_in_the_middle_of_a_save(painted_coco: Path, tmp_path: Path, moment: float) -> None:
+CUT_SHORT = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from attrs import evolve
+from hrkit.training.config import TrainConfig, load_config
+from hrkit.training.run import train
+
+torch.set_num_threads(1)
+config = load_config(sys.argv[1], TrainConfig)
+real, saves = torch.save, []
+
+def cut_short(share):
+    def save(content, path):
+        saves.append(path)
+        real(content, path)
+        if len(saves) == 4:  # what was written so far is cut short, and the process is gone
+            with open(path, "r+b") as file:
+                file.truncate(int(os.path.getsize(path) * share))
+            os.kill(os.getpid(), signal.SIGKILL)
+    return save
+
+for share in sys.argv[3:]:
+    child = os.fork()
+    if child == 0:
+        torch.save = cut_short(float(share))
+        train(evolve(config, output=str(Path(sys.argv[2], share))))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="what is killed are forked processes")
+def test_killed_in_the_middle_of_a_save(painted_coco: Path, tmp_path: Path) -> None:
     """The file before it is whole, and nothing else counts."""
     train(tiny_config(painted_coco, tmp_path / "whole"))
-    folder = tmp_path / "run"
-    code = f"""
-import os, signal, torch
-real, saves = torch.save, []
-def save(content, path):
-    saves.append(path)
-    real(content, path)
-    if len(saves) == 4:  # what was written so far is cut short, and the process is gone
-        with open(path, "r+b") as file:
-            file.truncate(int(os.path.getsize(path) * {moment}))
-        os.kill(os.getpid(), signal.SIGKILL)
-torch.save = save
-torch.set_num_threads(1)
-{script_of(tiny_config(painted_coco, folder, save_every=1))}
-"""
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert process.returncode == -signal.SIGKILL, process.stderr
-    assert any(path.name.startswith(".last-") for path in folder.iterdir())
-    train(tiny_config(painted_coco, folder, resume=True, save_every=1))
-    assert same_weights(last_weights(folder), last_weights(tmp_path / "whole"))
-    assert not any(path.name.startswith(".") for path in folder.iterdir())
+    save_config(tiny_config(painted_coco, tmp_path, save_every=1), tmp_path / "config.json")
+    shares = ("0.2", "0.5", "0.8")
+    command = [sys.executable, "-c", CUT_SHORT, str(tmp_path / "config.json"), str(tmp_path), *shares]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    for share in shares:
+        folder = tmp_path / share
+        assert any(path.name.startswith(".last-") for path in folder.iterdir())
+        train(tiny_config(painted_coco, folder, resume=True, save_every=1))
+        assert same_weights(last_weights(folder), last_weights(tmp_path / "whole"))
+        assert not any(path.name.startswith(".") for path in folder.iterdir())
 
 
 KILLER = """
@@ -146,6 +168,7 @@ assert attempt(folder / f"run{runs}", 0) == 0
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the moments are drawn in forked processes")
 def test_killed_at_twenty_random_moments(painted_coco: Path, tmp_path: Path) -> None:
     config = tiny_config(painted_coco, tmp_path, epochs=5, save_every=1, ema=0.9, validation=f"coco:{painted_coco}")
@@ -209,6 +232,7 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
     assert same_weights(last_weights(tmp_path / "run"), last_weights(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups to signal")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_the_whole_group_saves_and_says_so(

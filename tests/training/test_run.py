@@ -61,44 +61,51 @@ def test_it_says_when_it_begins_from_chance(
         assert caplog.messages == told
 
 
-def _torchrun(painted_coco: Path, output: Path, processes: int, **changes: Any) -> None:
-    config = tiny_config(painted_coco, output, **changes)
-    script = output.with_suffix(".py")
-    script.write_text(script_of(config))
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", str(script)]
+EQUAL: dict[str, Any] = {
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "precision": "float64",
+    "freeze_batch_norm": True,
+    "epochs": 7,
+    "max_steps": 20,
+    "schedule": "cosine",
+    "evaluate_every": 7,
+}
+LEARNS: dict[str, Any] = {"epochs": 40, "learning_rate": 3e-3, "milestones": (30,)}
+
+
+@pytest.fixture(scope="module")
+def by_two(painted_coco: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the runs `equal` and `learns` of two processes, started once."""
+    folder = tmp_path_factory.mktemp("by_two")
+    equal = tiny_config(painted_coco, folder / "equal", batch_size=2, validation=f"coco:{painted_coco}", **EQUAL)
+    learns = tiny_config(painted_coco, folder / "learns", batch_size=2, **LEARNS)
+    script = folder / "both.py"
+    script.write_text(script_of(equal, learns))
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.run(run, capture_output=True, text=True, env=environment)
     assert process.returncode == 0, process.stderr
+    return folder
 
 
-def test_two_processes_are_one(painted_coco: Path, tmp_path: Path) -> None:
-    common: dict[str, Any] = {
-        "optimizer": "sgd",
-        "learning_rate": 0.1,
-        "precision": "float64",
-        "freeze_batch_norm": True,
-        "epochs": 7,
-        "max_steps": 20,
-        "schedule": "cosine",
-        "validation": f"coco:{painted_coco}",
-        "evaluate_every": 7,
-    }
-    _torchrun(painted_coco, tmp_path / "two", 2, batch_size=2, **common)
-    train(tiny_config(painted_coco, tmp_path / "one", batch_size=4, **common))
-    one, two = last_weights(tmp_path / "one"), last_weights(tmp_path / "two")
+@pytest.mark.slow
+def test_two_processes_are_one(painted_coco: Path, by_two: Path, tmp_path: Path) -> None:
+    train(tiny_config(painted_coco, tmp_path / "one", batch_size=4, validation=f"coco:{painted_coco}", **EQUAL))
+    one, two = last_weights(tmp_path / "one"), last_weights(by_two / "equal")
     assert max((one[name] - two[name]).abs().max().item() for name in one if one[name].is_floating_point()) <= 1e-6
     moved = create_pose_model("timm/test_resnet", input_size=(64, 64)).double().state_dict()
     assert any(not torch.allclose(one[name], moved[name]) for name in one)
-    metrics = [line["AP"] for folder in ("one", "two") for line in read_log(tmp_path / folder) if "AP" in line]
+    folders = tmp_path / "one", by_two / "equal"
+    metrics = [line["AP"] for folder in folders for line in read_log(folder) if "AP" in line]
     assert metrics[0] == pytest.approx(metrics[1], abs=1e-6)
 
 
-def test_two_processes_learn_as_well_with_batch_norm(painted_coco: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_two_processes_learn_as_well_with_batch_norm(painted_coco: Path, by_two: Path, tmp_path: Path) -> None:
     """Each normalises by its own half of the batch, so the weights differ; what they come to does not."""
-    common: dict[str, Any] = {"epochs": 40, "learning_rate": 3e-3, "milestones": (30,)}
-    _torchrun(painted_coco, tmp_path / "two", 2, batch_size=2, **common)
-    train(tiny_config(painted_coco, tmp_path / "one", batch_size=4, **common))
-    one, two = ([line["loss"] for line in read_log(tmp_path / name)] for name in ("one", "two"))
+    train(tiny_config(painted_coco, tmp_path / "one", batch_size=4, **LEARNS))
+    one, two = ([line["loss"] for line in read_log(folder)] for folder in (tmp_path / "one", by_two / "learns"))
     assert len(one) == len(two) == 120
     assert sum(two[-6:]) < 0.75 * sum(two[:6])
     assert sum(two[-6:]) == pytest.approx(sum(one[-6:]), rel=0.1)

@@ -421,6 +421,7 @@ def test_a_video_is_not_written_over_itself(tmp_path: Path) -> None:
     assert source.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of file sizes are those of Linux here")
 def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     code = """
@@ -520,6 +521,7 @@ def child(*command: str, **options: object) -> Iterator[subprocess.Popen[str]]:
             process.terminate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sounds", [False, True])
 def test_a_browser_plays_it_to_the_end_in_its_colors(tmp_path: Path, sounds: bool) -> None:
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -609,6 +611,7 @@ def window_on(display: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         yield shows, window
 
 
+@pytest.mark.slow
 def test_a_window_shows_and_tells_keys(display: str) -> None:
     with window_on(display) as (shows, _):
         pressed = []
@@ -640,6 +643,7 @@ def press_close_button(display: str, window: int) -> None:
         atom(b"WM_PROTOCOLS")  # once this is answered the message was sent
 
 
+@pytest.mark.slow
 def test_a_window_that_the_user_closed(display: str) -> None:
     with window_on(display) as (shows, window):
         press_close_button(display, int(window))
@@ -676,11 +680,13 @@ def said_on(display: str, code: str) -> str:
     return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=120, check=True).stdout
 
 
+@pytest.mark.slow
 def test_a_display_that_answers_is_available(display: str) -> None:
     for name in (display, f"unix{display}.0"):
         assert said_on(name, "from hrkit.video.sinks import *; print(display_available())") == "None\n"
 
 
+@pytest.mark.slow
 def test_a_window_that_would_hang_as_av_came_first_is_refused_and_others_are_shown(display: str) -> None:
     code = """
 import av, numpy as np

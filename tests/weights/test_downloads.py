@@ -336,6 +336,7 @@ def test_a_read_only_cache_with_the_file_works(server, target, monkeypatch):
     assert download(server.url, target, checksum=f"sha256:{SHA256}") == target
 
 
+@pytest.mark.slow
 def test_two_processes_download_once(server, target):
     spawn = multiprocessing.get_context("spawn")
     published = {"checksum": f"sha256:{SHA256}", "progress": False}
@@ -356,6 +357,7 @@ def downloading_process(url: str, target: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_a_second_process_waits_and_finds_the_file(server, target):
     target.parent.mkdir()
     with FileLock(target.with_name("weights.pth.lock")):
@@ -368,6 +370,7 @@ def test_a_second_process_waits_and_finds_the_file(server, target):
     assert server.ranges == []
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_lock(server, target):
     server.hold = threading.Event()
     process = downloading_process(server.url, target)

@@ -131,6 +131,7 @@ def test_several_scales(model) -> None:
         del model.scales
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_the_official_maps_of_both_passes(shared: Path) -> None:
     import json
@@ -205,6 +206,7 @@ def test_runtimes_of_one_size_get_pictures_of_that_size(model) -> None:
         plugins.unregister("fixed")
 
 
+@pytest.mark.slow
 def test_detectors_are_refused() -> None:
     with pytest.raises(HrkitError, match="higher_hrnet_w32 with 17 joints finds people by itself; leave the detector"):
         Pipeline.from_names("higher_hrnet_w32", "yolov3", weights=None)

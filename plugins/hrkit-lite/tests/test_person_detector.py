@@ -78,6 +78,7 @@ def test_it_finds_as_many_people_as_the_network_it_comes_from(registered: Module
     assert lite >= whole - 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_the_file_can_be_made_again(registered: ModuleType, shared: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.safetensors"

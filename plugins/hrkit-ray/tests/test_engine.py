@@ -17,7 +17,7 @@ from hrkit.errors import HrkitError
 from hrkit.extraction.manifest import Manifest, Result, held
 from hrkit.extraction.worker import Job
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.slow]
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 

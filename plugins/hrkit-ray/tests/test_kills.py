@@ -17,7 +17,7 @@ from hrkit.images import write_image
 from hrkit.synthetic import paint_people
 from painted import person
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
+pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc"), pytest.mark.slow]
 
 PICTURES = 200
 OPTIONS = ("--backbone", "synthetic", "--detector", "synthetic", "--weights", "none")

@@ -333,6 +333,7 @@ def test_training_mode_does_not_matter():
     assert not detector.network.training
 
 
+@pytest.mark.slow
 def test_plugs_into_a_pipeline():
     pipeline = Pipeline.from_names(
         "hrnet_w32", "fasterrcnn_resnet50_fpn_v2", weights=None, detector_weights=None, device="cpu"
@@ -342,6 +343,7 @@ def test_plugs_into_a_pipeline():
     assert pipeline.detector.network.roi_heads.nms_thresh == 0.45
 
 
+@pytest.mark.slow
 def test_hooks_are_cheap():
     code = (
         "import sys, hrkit_torchvision as plugin\n"

@@ -78,6 +78,7 @@ def test_the_address_has_the_token_behind_the_hash():
     assert "a" * 16 not in repr(Settings(token="a" * 16))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(("options", "shown"), [((), "/"), (("--behind-proxy",), "/#token=")])
 def test_it_serves_until_it_is_interrupted(tmp_path, options, shown):

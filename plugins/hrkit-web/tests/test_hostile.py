@@ -135,6 +135,7 @@ def test_bytes_that_look_like_scans_do_not_count(site, encoded, painted):
         assert (answer.status, len(answer.json()["people"])) == (200, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory from /proc")
 @pytest.mark.parametrize(("format", "mode"), [("WEBP", "RGB"), ("PNG", "RGB"), ("PNG", "I;16"), ("JPEG", "RGB")])
 def test_decoding_needs_no_more_memory_than_is_counted(tmp_path, format, mode):
