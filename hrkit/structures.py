@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from attrs import evolve, field, fields, frozen
+from attrs import asdict, evolve, field, frozen
 from attrs.converters import optional
 from numpy.typing import ArrayLike, NDArray
 
@@ -24,19 +24,16 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 """(height, width)."""
-
 Frame = NDArray[np.uint8]
 """A picture: (H, W, 3) BGR."""
-
 Index = int | slice | Sequence[int] | NDArray[Any]  # Any: integers of any kind, or a mask
-
 Row = dict[str, Any]  # Any: plain values, as JSON has them
-
+Found = TypeVar("Found", "Detections", "Poses")
+_Rows = TypeVar("_Rows", "Detections", "Crops", "Poses")
 ArrayOrTensor = TypeVar("ArrayOrTensor", NDArray[Any], "torch.Tensor")  # Any: numbers of any kind
 """A numpy array or a tensor; a function returns the kind it was given."""
 
-_SIDES = ["x1", "y1", "x2", "y2"]
-
+_SIDES = ("x1", "y1", "x2", "y2")
 _TABLE_ROWS = 20
 
 
@@ -96,10 +93,9 @@ def _name_pairs(pairs: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _expect(name: str, array: NDArray[np.generic] | None, *shape: int | None) -> None:
-    if array is None:
-        return
-    fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
-    if not fits:
+    if array is not None and (
+        array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True))
+    ):
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} has shape {array.shape}, wanted ({wanted})")
 
@@ -119,6 +115,14 @@ def check_boxes(xyxy: NDArray[np.floating], name: str = "boxes", area: bool = Fa
         if wrong.any():
             row = int(wrong.argmax())
             raise BoxError(f"{name}: row {row} {what}: {xyxy[row].tolist()}")
+
+
+def _rows(value: _Rows, index: Index) -> _Rows:
+    """The indexed rows of each field; a single row keeps its axis."""
+    wanted = list(index) if isinstance(index, Sequence) else index  # numpy takes a tuple for several axes
+    rows = np.atleast_1d(np.arange(len(value))[wanted])
+    columns = asdict(value, recurse=False, filter=lambda a, column: a.name != "skeleton" and column is not None)
+    return evolve(value, **{name: column[rows] for name, column in columns.items()})
 
 
 @frozen(eq=False, repr=False)
@@ -148,9 +152,7 @@ class Detections:
     @classmethod
     def from_boxes(cls, xyxy: ArrayLike) -> Detections:
         """People with score 1 from (N,4) boxes in frame px, as numbers or a tensor; an empty list means no boxes."""
-        given: Any = xyxy  # Any: a tensor is no ArrayLike, and torch is not imported for the check
-        if hasattr(given, "detach"):
-            given = given.detach().cpu()
+        given = xyxy.detach().cpu() if hasattr(xyxy, "detach") else xyxy  # torch is not imported for the check
         try:
             with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which is refused
                 boxes = np.asarray(given, np.float32)
@@ -159,11 +161,10 @@ class Detections:
         count = boxes.shape[:1]
         return cls(boxes, np.ones(count), np.zeros(count))
 
+    __getitem__ = _rows
+
     def __len__(self) -> int:
         return len(self.xyxy)
-
-    def __getitem__(self, index: Index) -> Detections:
-        return _rows(self, index)
 
     def __repr__(self) -> str:
         return f"Detections({len(self)}: scores {_short(self.scores)})"
@@ -194,10 +195,8 @@ class Detections:
         """One row per box: `score`, `class_id`, `x1`, `y1`, `x2`, `y2`. Needs pandas."""
         import pandas
 
-        frame = pandas.DataFrame(self.xyxy, columns=_SIDES)
-        frame.insert(0, "class_id", self.class_ids)
-        frame.insert(0, "score", self.scores)
-        return frame
+        sides = dict(zip(_SIDES, self.xyxy.T, strict=True))
+        return pandas.DataFrame({"score": self.scores, "class_id": self.class_ids, **sides})
 
     def to_supervision(self) -> supervision.Detections:
         """The same boxes for the `supervision` package. Needs that package."""
@@ -225,11 +224,10 @@ class Crops:
 
         return cls(torch.zeros(0, 3, *input_size), np.zeros((0, 2, 3)))
 
+    __getitem__ = _rows
+
     def __len__(self) -> int:
         return len(self.images)
-
-    def __getitem__(self, index: Index) -> Crops:
-        return _rows(self, index)
 
     def __repr__(self) -> str:
         return f"Crops{tuple(self.images.shape)}"
@@ -272,18 +270,13 @@ class Skeleton:
     @property
     def edge_indices(self) -> NDArray[np.int64]:
         """(E,2) `edges` as indices."""
-        return self._indices(self.edges)
+        return np.array([[self.index(a), self.index(b)] for a, b in self.edges], np.int64).reshape(-1, 2)
 
     @property
     def flip_indices(self) -> NDArray[np.int64]:
         """(K,) the index that each joint has in the mirrored picture."""
-        mirrored = np.arange(len(self))
-        left, right = self._indices(self.flip_pairs).T
-        mirrored[left], mirrored[right] = right, left
-        return mirrored
-
-    def _indices(self, pairs: tuple[tuple[str, str], ...]) -> NDArray[np.int64]:
-        return np.array([[self.index(a), self.index(b)] for a, b in pairs], np.int64).reshape(-1, 2)
+        others = dict(self.flip_pairs) | {right: left for left, right in self.flip_pairs}
+        return np.array([self.index(others.get(name, name)) for name in self.keypoint_names], np.int64)
 
 
 @frozen(eq=False, repr=False)
@@ -322,11 +315,10 @@ class Poses:
         heatmaps = None if heatmap_size is None else np.zeros((0, joints, *heatmap_size))
         return cls(np.zeros((0, joints, 2)), np.zeros((0, joints)), Detections.empty(), skeleton, heatmaps=heatmaps)
 
+    __getitem__ = _rows
+
     def __len__(self) -> int:
         return len(self.detections)
-
-    def __getitem__(self, index: Index) -> Poses:
-        return _rows(self, index)
 
     def __repr__(self) -> str:
         return f"Poses({self._counted()}, {self.skeleton.name}: scores {_short(self.scores)})"
@@ -345,9 +337,7 @@ class Poses:
     @property
     def scores(self) -> NDArray[np.float32]:
         """(N,) `own_scores` if there are any, else detection score times mean keypoint score."""
-        if self.own_scores is not None:
-            return self.own_scores
-        return self.detections.scores * self.keypoint_scores.mean(1)
+        return self.detections.scores * self.keypoint_scores.mean(1) if self.own_scores is None else self.own_scores
 
     def replace(self, **changes: Any) -> Poses:  # Any: the types of the fields
         """A copy with other values in some fields."""
@@ -358,18 +348,13 @@ class Poses:
 
         `id` (or None), `score`, `box` (x1, y1, x2, y2 frame px), `box_score`, `keypoints`: name -> [x, y, score].
         """
-        names, found = self.skeleton.keypoint_names, self.detections
+        names = self.skeleton.keypoint_names
         ids = [None] * len(self) if self.track_ids is None else self.track_ids.tolist()
-        columns = (ids, self.scores.tolist(), found.xyxy.tolist(), found.scores.tolist(), self._triples().tolist())
+        columns = (ids, self.scores.tolist(), self.detections.to_dict(), self._triples().tolist())
         return [
-            {
-                "id": track_id,
-                "score": score,
-                "box": box,
-                "box_score": box_score,
-                "keypoints": dict(zip(names, triples, strict=True)),
-            }
-            for track_id, score, box, box_score, triples in zip(*columns, strict=True)
+            {"id": track_id, "score": score, "box": found["box"], "box_score": found["score"]}
+            | {"keypoints": dict(zip(names, triples, strict=True))}
+            for track_id, score, found, triples in zip(*columns, strict=True)
         ]
 
     def to_coco(self, image_id: int, category_id: int = 1) -> list[Row]:
@@ -386,28 +371,20 @@ class Poses:
         """
         import pandas
 
-        boxes = pandas.DataFrame(self.detections.xyxy, columns=_SIDES)
-        boxes.insert(0, "score", self.scores)
-        boxes.insert(0, "id", None if self.track_ids is None else self.track_ids)
-        columns = [f"{name}_{part}" for name in self.skeleton.keypoint_names for part in ("x", "y", "score")]
-        joints = pandas.DataFrame(self._triples().reshape(len(self), len(columns)), columns=columns)
-        return pandas.concat([boxes, joints], axis=1)
+        names = (*_SIDES, *(f"{name}_{part}" for name in self.skeleton.keypoint_names for part in ("x", "y", "score")))
+        values = np.concatenate([self.detections.xyxy, *self._triples().swapaxes(0, 1)], axis=1)
+        return pandas.DataFrame({"id": self.track_ids, "score": self.scores, **dict(zip(names, values.T, strict=True))})
 
     def to_supervision(self) -> supervision.KeyPoints:
         """The same people for the `supervision` package. Needs that package."""
         import supervision
 
-        return supervision.KeyPoints(
-            xy=self.keypoints, confidence=self.keypoint_scores, class_id=self.detections.class_ids
-        )
+        classes = self.detections.class_ids
+        return supervision.KeyPoints(xy=self.keypoints, confidence=self.keypoint_scores, class_id=classes)
 
     def _triples(self) -> NDArray[np.float32]:
         """(N,K,3) x, y, score."""
         return np.concatenate([self.keypoints, self.keypoint_scores[..., None]], axis=2)
-
-
-Found = TypeVar("Found", Detections, Poses)
-_Rows = TypeVar("_Rows", Detections, Crops, Poses)
 
 
 def best(found: Found, most: int | None) -> Found:
@@ -417,17 +394,6 @@ def best(found: Found, most: int | None) -> Found:
     return found[np.sort(np.argsort(-found.scores, kind="stable")[:most])]
 
 
-def _rows(value: _Rows, index: Index) -> _Rows:
-    """The indexed rows of each field; a single row keeps its axis."""
-    given = index if isinstance(index, slice) else np.asarray(index)
-    if not isinstance(given, slice) and given.size == 0 and given.dtype != bool:
-        given = slice(0)
-    rows = np.atleast_1d(np.arange(len(value))[given])
-    columns = {attribute.name: getattr(value, attribute.name) for attribute in fields(type(value))}
-    kept = {name: rows_of for name, rows_of in columns.items() if name != "skeleton" and rows_of is not None}
-    return evolve(value, **{name: column[rows] for name, column in kept.items()})
-
-
 def _short(scores: NDArray[np.float32]) -> str:
     shown = ", ".join(f"{score:.2f}" for score in scores[:4])
     return f"[{shown}{', ...' if len(scores) > 4 else ''}]"
@@ -435,11 +401,11 @@ def _short(scores: NDArray[np.float32]) -> str:
 
 def _html_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table of the first rows for notebooks; floats have two decimals."""
-    lines = [_html_row("th", heads), *(_html_row("td", row) for row in rows[:_TABLE_ROWS])]
+
+    def line(cell: str, values: Sequence[object]) -> str:
+        texts = (f"{value:.2f}" if isinstance(value, float) else str(value) for value in values)
+        return f"<tr>{''.join(f'<{cell}>{html.escape(text)}</{cell}>' for text in texts)}</tr>"
+
+    lines = [line("th", heads), *(line("td", row) for row in rows[:_TABLE_ROWS])]
     more = f"<p>and {len(rows) - _TABLE_ROWS} more</p>" if len(rows) > _TABLE_ROWS else ""
     return f"<table><caption>{html.escape(title)}</caption>{''.join(lines)}</table>{more}"
-
-
-def _html_row(cell: str, values: Sequence[object]) -> str:
-    texts = (f"{value:.2f}" if isinstance(value, float) else str(value) for value in values)
-    return f"<tr>{''.join(f'<{cell}>{html.escape(text)}</{cell}>' for text in texts)}</tr>"
