@@ -4,41 +4,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Protocol
 
 import numpy as np
+from attrs import asdict
 from numpy.typing import NDArray
 
 from hrkit import ops
 from hrkit.errors import HrkitError, VideoError
 from hrkit.profiling import section
-from hrkit.structures import Detections, Frame, Poses, Size, Skeleton, best
+from hrkit.structures import Detections, Frame, Poses, Skeleton, best
 from hrkit.tracking.smoother import PoseSmoother
 from hrkit.tracking.tracker import PoseTracker, State
 from hrkit.video.files import FrameSource, VideoFrame
 from hrkit.video.prefetch import prefetched
 
-FRAMES_AT_ONCE = 8
-"""Frames of a file that are processed together."""
-
-JOINT_THRESHOLD = 0.2
-"""Joints with a lower score are ignored when a box is moved."""
-
-MIN_JOINTS = 4
-"""Joints that a person must show in both frames for their box to be moved."""
-
-MAX_GROWTH = 1.5
-"""Largest factor by which a box grows or shrinks between two detections."""
-
-POOR_THRESHOLD = 0.5
-"""A pose is poor if its mean score falls below this share of what it was at the last detection."""
-
-SAME_PERSON_THRESHOLD = 0.7
-"""OKS above which two poses are one person."""
-
-BOTTOM_UP_THRESHOLD = 0.1
-"""`PoseTracker.min_score` for bottom-up networks, whose person scores are lower if joints are hidden."""
+FRAMES_AT_ONCE = 8  # frames of a file that are processed together
+JOINT_THRESHOLD = 0.2  # joints with a lower score are ignored when a box is moved
+MIN_JOINTS = 4  # joints that a person must show in both frames for their box to be moved
+MAX_GROWTH = 1.5  # largest factor by which a box grows or shrinks between two detections
+POOR_THRESHOLD = 0.5  # a pose is poor if its mean score falls below this share of that at the last detection
+SAME_PERSON_THRESHOLD = 0.7  # OKS above which two poses are one person
+BOTTOM_UP_THRESHOLD = 0.1  # `PoseTracker.min_score` for bottom-up networks, which score hidden joints lower
 
 
 class PoseSource(Protocol):
@@ -95,9 +83,11 @@ class Follower:
         self.detect_every = 1 if source.detector is None else detect_every
         self._source = source
         self._max_people = max_people
-        tracker = PoseTracker(min_score=BOTTOM_UP_THRESHOLD) if source.bottom_up else PoseTracker()
-        self._tracker = tracker if track else None
-        self._smoother = PoseSmoother(smoothing) if smoothing else None
+        self._parts: dict[str, PoseTracker | PoseSmoother] = {}
+        if track:
+            self._parts["tracker"] = PoseTracker(min_score=BOTTOM_UP_THRESHOLD) if source.bottom_up else PoseTracker()
+        if smoothing:
+            self._parts["smoother"] = PoseSmoother(smoothing)
         self._since_detection = 0
         self._last: Poses | None = None
         self._detected: Poses | None = None  # the people of `_last`, row by row, as the last detection found them
@@ -129,7 +119,9 @@ class Follower:
         if self._last is None or self._detected is None or self._since_detection >= self.detect_every:
             return None
         boxes = moved_boxes(self._detected, self._last)
-        there = np.flatnonzero(_inside(boxes.xyxy, frame.image.shape[:2]))
+        height, width = frame.image.shape[:2]
+        inside = (boxes.xyxy[:, :2] < [width, height]).all(1) & (boxes.xyxy[:, 2:] > 0).all(1)
+        there = np.flatnonzero(inside)
         if len(there) == 0:
             return None
         self._detected = self._detected[there]
@@ -142,30 +134,25 @@ class Follower:
 
     def _identified(self, poses: Poses, time: float) -> Poses:
         with section("tracking"):
-            for part in (self._tracker, self._smoother):
-                poses = poses if part is None else part.update(poses, time)
+            for part in self._parts.values():
+                poses = part.update(poses, time)
             return poses
 
     def state_dict(self) -> State:
         """The state as plain values, ready for JSON. `load_state_dict` continues from it with the same numbers."""
         return {
             "since_detection": self._since_detection,
-            "last": None if self._last is None else _to_plain(self._last),
-            "detected": None if self._detected is None else _to_plain(self._detected),
-            "tracker": None if self._tracker is None else self._tracker.state_dict(),
-            "smoother": None if self._smoother is None else self._smoother.state_dict(),
+            "last": _to_plain(self._last),
+            "detected": _to_plain(self._detected),
+            **{name: part.state_dict() for name, part in self._parts.items()},
         }
 
     def load_state_dict(self, state: State) -> None:
         """Restores a state that a follower with the same settings gave."""
         self._since_detection = state["since_detection"]
-        self._last, self._detected = (
-            None if state[name] is None else _from_plain(state[name], self._source.skeleton)
-            for name in ("last", "detected")
-        )
-        for part, name in ((self._tracker, "tracker"), (self._smoother, "smoother")):
-            if part is not None:
-                part.load_state_dict(state[name])
+        self._last, self._detected = (_from_plain(state[name], self._source.skeleton) for name in ("last", "detected"))
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
 
 
 def followed_frames(
@@ -177,23 +164,23 @@ def followed_frames(
     background. An error of the source is raised after the frames before it.
     """
     size = at_once or (1 if source.info.live or follower.detect_every > 1 else FRAMES_AT_ONCE)
-    begun = source if end is None else takewhile(lambda frame: frame.index < end, source)
+    begun = takewhile(lambda frame: end is None or frame.index < end, source)
     wanted = (frame for frame in begun if frame.index >= first)
     failure: VideoError | None = None
-    chunk: list[VideoFrame] = []
     with contextlib.closing(wanted if source.info.live else prefetched(wanted, 2 * size)) as frames:
-        try:
-            for frame in frames:
-                chunk.append(frame)
-                if len(chunk) == size:
-                    yield list(zip(chunk, follower.step(chunk), strict=True))
-                    chunk = []
-        except VideoError as error:
-            failure = error
-        if chunk:
-            yield list(zip(chunk, follower.step(chunk), strict=True))
-        if failure is not None:
-            raise failure
+        while True:
+            chunk: list[VideoFrame] = []
+            try:
+                for frame in islice(frames, size):
+                    chunk.append(frame)  # the frames before an error stay
+            except VideoError as error:
+                failure = error
+            if chunk:
+                yield list(zip(chunk, follower.step(chunk), strict=True))
+            if failure is not None:
+                raise failure
+            if len(chunk) < size:
+                return
 
 
 def moved_boxes(before: Poses, now: Poses) -> Detections:
@@ -206,11 +193,9 @@ def moved_boxes(before: Poses, now: Poses) -> Detections:
     then, there = (np.where(common[..., None], poses.keypoints, np.nan) for poses in (before, now))
     enough = common.sum(1) >= MIN_JOINTS
     then[~enough] = there[~enough] = 0  # a median of only NaN would warn
-    middle_then, middle_there = (np.nanmedian(points, axis=1) for points in (then, there))
-    spread_then, spread_there = (
-        np.nanmean(np.abs(points - middle[:, None]).sum(2), axis=1)
-        for points, middle in ((then, middle_then), (there, middle_there))
-    )
+    middle_then, middle_there = np.nanmedian(then, axis=1), np.nanmedian(there, axis=1)
+    spread_then = np.nanmean(np.abs(then - middle_then[:, None]).sum(2), axis=1)
+    spread_there = np.nanmean(np.abs(there - middle_there[:, None]).sum(2), axis=1)
     scale = np.clip(spread_there / np.maximum(spread_then, 1e-6), 1 / MAX_GROWTH, MAX_GROWTH)[:, None]
     found = before.detections
     corners = [middle_there + scale * (corner - middle_then) for corner in (found.xyxy[:, :2], found.xyxy[:, 2:])]
@@ -219,32 +204,19 @@ def moved_boxes(before: Poses, now: Poses) -> Detections:
 
 
 def _visible(poses: Poses) -> NDArray[np.bool_]:
-    visible: NDArray[np.bool_] = (poses.keypoint_scores >= JOINT_THRESHOLD) & np.isfinite(poses.keypoints).all(2)
-    return visible
+    return np.logical_and(poses.keypoint_scores >= JOINT_THRESHOLD, np.isfinite(poses.keypoints).all(2))
 
 
-def _inside(boxes: NDArray[np.float32], frame_size: Size) -> NDArray[np.bool_]:
-    """(N,) whether a part of each box lies in the frame."""
-    height, width = frame_size
-    return np.logical_and((boxes[:, :2] < [width, height]).all(1), (boxes[:, 2:] > 0).all(1))
+def _to_plain(poses: Poses | None) -> State | None:
+    if poses is None:
+        return None
+    columns = {**asdict(poses.detections), "keypoints": poses.keypoints, "keypoint_scores": poses.keypoint_scores}
+    return {name: values.tolist() for name, values in columns.items()}
 
 
-def _to_plain(poses: Poses) -> State:
-    found = poses.detections
-    return {
-        "keypoints": poses.keypoints.tolist(),
-        "keypoint_scores": poses.keypoint_scores.tolist(),
-        "xyxy": found.xyxy.tolist(),
-        "scores": found.scores.tolist(),
-        "class_ids": found.class_ids.tolist(),
-    }
-
-
-def _from_plain(plain: State, skeleton: Skeleton) -> Poses:
-    joints = len(skeleton)
-    return Poses(
-        np.reshape(plain["keypoints"], (-1, joints, 2)),
-        np.reshape(plain["keypoint_scores"], (-1, joints)),
-        Detections(plain["xyxy"], plain["scores"], plain["class_ids"]),
-        skeleton,
-    )
+def _from_plain(plain: State | None, skeleton: Skeleton) -> Poses | None:
+    if plain is None:
+        return None
+    found, joints = Detections(plain["xyxy"], plain["scores"], plain["class_ids"]), len(skeleton)
+    keypoints = np.reshape(plain["keypoints"], (len(found), joints, 2))
+    return Poses(keypoints, np.reshape(plain["keypoint_scores"], (len(found), joints)), found, skeleton)

@@ -5,39 +5,29 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from hrkit.errors import HrkitError
 from hrkit.structures import Poses
-from hrkit.tracking.tracker import State, from_plain, to_plain
+from hrkit.tracking.tracker import Bools, Columns, Floats, State, from_plain, sizes, to_plain
 
-Floats = NDArray[np.float64]
-People = NDArray[np.void]  # a table with the columns of `_blank`
+People = NDArray[np.void]  # a table with the columns of `_columns`
 
-CUTOFF = 0.4
-"""Cutoff frequency of a joint at rest, Hz. At 30 fps it reduces the jitter of a still person to less than a third."""
-QUICKNESS = 3.2
-"""Increase of the cutoff per speed of a joint, Hz per size of the person per second, so that fast joints do not lag."""
-SPEED_CUTOFF = 1.0
-"""Cutoff frequency of the speed, Hz; as in the paper."""
-GAP = 0.5
-"""Seconds a joint may be missing before its filter starts again."""
-MEMORY = 2.0
-"""Seconds for which a person out of sight is remembered."""
+CUTOFF = 0.4  # cutoff frequency of a joint at rest, Hz; at 30 fps less than a third of a still person's jitter is left
+QUICKNESS = 3.2  # increase of the cutoff per speed of a joint, Hz per size of the person per second
+SPEED_CUTOFF = 1.0  # cutoff frequency of the speed, Hz; as in the paper
+GAP = 0.5  # seconds a joint may be missing before its filter starts again
+MEMORY = 2.0  # seconds for which a person out of sight is remembered
 
 
-def _blank(ids: ArrayLike, joints: int) -> People:
-    """A table of the filters of new people."""
-    columns: list[tuple[str, type, tuple[int, ...]]] = [
-        ("ids", int, ()),
+def _columns(joints: int) -> Columns:
+    return [
+        ("ids", int),
         ("points", float, (joints, 2)),  # filtered, frame px
         ("speeds", float, (joints, 2)),  # sizes/s
         ("times", float, (joints,)),  # time when last seen, seconds
         ("known", bool, (joints,)),  # whether the joint was ever seen
     ]
-    people = np.zeros(len(np.asarray(ids)), columns)
-    people["ids"] = ids
-    return people
 
 
 class PoseSmoother:
@@ -53,7 +43,7 @@ class PoseSmoother:
             raise HrkitError(f"the strength of smoothing must be a number of at least 0, not {strength}")
         self.strength = strength
         self.threshold = threshold
-        self._memory = _blank([], 0)
+        self._memory = np.zeros(0, _columns(0))
 
     def update(self, poses: Poses, time: float) -> Poses:
         """The poses of the frame at `time` (seconds) with smooth keypoints, except for people without an id.
@@ -69,11 +59,8 @@ class PoseSmoother:
         rows = np.flatnonzero(poses.track_ids >= 0)
         seen = (poses.keypoint_scores[rows] >= self.threshold) & np.isfinite(poses.keypoints[rows]).all(2)
         given = np.where(seen[..., None], poses.keypoints[rows], 0).astype(np.float64)
-        boxes = poses.detections.xyxy[rows].astype(np.float64)
-        sizes = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(1, initial=0), 1)
-
         before, others = self._recalled(poses.track_ids[rows], given.shape[1], time)
-        now = self._filtered(before, given, seen, sizes, time)
+        now = self._filtered(before, given, seen, sizes(poses.detections.xyxy[rows].astype(np.float64)), time)
         self._memory = np.concatenate([now, others])
         keypoints = poses.keypoints.copy()
         keypoints[rows] = np.where(seen[..., None], now["points"], keypoints[rows])
@@ -81,20 +68,21 @@ class PoseSmoother:
 
     def _recalled(self, ids: NDArray[np.int64], joints: int, time: float) -> tuple[People, People]:
         """The filters of the people with `ids`, row by row, and of others who may come back."""
-        memory = self._memory if len(self._memory) else _blank([], joints)
-        before = memory["points"].shape[1]
-        if before != joints:
+        memory, people = self._memory, np.zeros(len(ids), _columns(joints))
+        if len(memory) == 0:
+            memory = people[:0]
+        if memory.dtype != people.dtype:
+            before = memory["points"].shape[1]
             raise HrkitError(f"people of {joints} joints after some of {before}; use a smoother for each")
-        pool = np.concatenate([memory, _blank(ids, joints)])
+        people["ids"] = ids
+        pool = np.concatenate([memory, people])
         order = np.argsort(pool["ids"], kind="stable")  # a remembered person comes before the new one of the same id
         first = order[np.searchsorted(pool["ids"][order], ids)]
         last_seen = np.where(memory["known"], memory["times"], -np.inf).max(1, initial=-np.inf)
         others = memory[~np.isin(memory["ids"], ids) & (time - last_seen <= MEMORY)]
         return pool[first], others
 
-    def _filtered(
-        self, before: People, points: Floats, seen: NDArray[np.bool_], sizes: Floats, time: float
-    ) -> People:
+    def _filtered(self, before: People, points: Floats, seen: Bools, sizes: Floats, time: float) -> People:
         """The filters after the joints that are `seen` were observed at `points` (M,K,2)."""
         passed = time - before["times"]
         going_on = before["known"] & (passed <= GAP) & (passed >= 0)
@@ -117,7 +105,7 @@ class PoseSmoother:
     def load_state_dict(self, state: State) -> None:
         """Restores a state of `state_dict`. Raises `HrkitError` for anything else."""
         try:
-            self._memory = from_plain(state, _blank([], int(state["joints"])).dtype)
+            self._memory = from_plain(state, _columns(int(state["joints"])))
         except (KeyError, TypeError, ValueError) as error:
             raise HrkitError(f"this is no state of a PoseSmoother ({type(error).__name__}: {error})") from None
 

@@ -25,60 +25,45 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 State = dict[str, Any]  # Any: plain values, as JSON has them
+Columns = list[Any]  # Any: the name, type and shape of each column
 People = NDArray[np.void]  # a table with the columns of `_person`
 
-# Walking people cover 0.8 sizes per second and keep their course for seconds.
-SPEED = 0.6
-"""Standard deviation of people's velocity along each axis, sizes/s."""
-COURSE_TIME = 2.0
-"""Seconds in which the velocity of a person who is out of sight falls to 1/e."""
-PLACE_NOISE = 0.02
-"""Standard deviation of an observed place, sizes."""
+# Motion. Walking people cover 0.8 sizes per second and keep their course for seconds.
+SPEED = 0.6  # standard deviation of people's velocity along each axis, sizes/s
+COURSE_TIME = 2.0  # seconds in which the velocity of a person who is out of sight falls to 1/e
+PLACE_NOISE = 0.02  # standard deviation of an observed place, sizes
+FRAME_TIME = 1 / 30  # seconds between frames if the given time does not advance
+TENTATIVE_MEMORY = 0.3  # seconds for which a person without an id is remembered; one missed frame is always allowed
 
-PLACE_ERROR = 0.08
-"""Uncertainty of an expected place that halves the worth of a match, sizes. It is about the spread of a standing
-person's joints in OKS, sqrt(0.4) * 2 * the mean of COCO's sigmas."""
-
-VISIBLE_THRESHOLD = 0.2
-"""Joints with a lower keypoint score are ignored, as in COCO's rescoring."""
-POSE_WEIGHT = 0.5
-"""Share of OKS in the similarity; the rest is IoU. simple-HRNet's pose_alpha."""
-ENOUGH_JOINTS = 6
-"""With fewer common joints OKS counts proportionally less. With fewer than half, only the box tells the motion."""
-FAR = 6.0
-"""Standard deviations beyond which the OKS of joints is taken as 0; it is below 2e-8."""
-TENTATIVE_WEIGHT = 0.5
-"""Worth of a match with a person without an id, relative to one with an id."""
-LOW_SCORE_FIT = 0.3
-"""Least similarity, weighted by uncertainty, of a row with a low score."""
-DOUBLE_FIT = 0.6
-"""Similarity above which two rows are one person, unless two people are expected there."""
-OTHER_FIT = 0.5
-"""Least similarity, without tolerance, for a row that may be a double to be matched to another person."""
-TENTATIVE_MEMORY = 0.3
-"""Seconds for which a person without an id is remembered. One missed frame is always allowed."""
-FRAME_TIME = 1 / 30
-"""Seconds between frames if the given time does not advance."""
+# Matching. PLACE_ERROR is about the spread of a standing person's joints in OKS, sqrt(0.4) * 2 * mean of COCO's sigmas.
+PLACE_ERROR = 0.08  # uncertainty of an expected place that halves the worth of a match, sizes
+VISIBLE_THRESHOLD = 0.2  # joints with a lower keypoint score are ignored, as in COCO's rescoring
+POSE_WEIGHT = 0.5  # share of OKS in the similarity; the rest is IoU. simple-HRNet's pose_alpha
+ENOUGH_JOINTS = 6  # with fewer common joints, OKS counts proportionally less; with under half, boxes tell the motion
+FAR = 6.0  # standard deviations beyond which the OKS of joints is taken as 0; it is below 2e-8
+TENTATIVE_WEIGHT = 0.5  # worth of a match with a person without an id, relative to one with an id
+LOW_SCORE_FIT = 0.3  # least similarity, weighted by uncertainty, of a row with a low score
+DOUBLE_FIT = 0.6  # similarity above which two rows are one person, unless two people are expected there
+OTHER_FIT = 0.5  # least similarity, without tolerance, for a row that may be a double to be another person
 
 
-def _person(joints: int) -> np.dtype[np.void]:
+def _person(joints: int) -> Columns:
     """The columns of a table of people: first what is observed, then what is tracked."""
-    columns: list[tuple[str, type, tuple[int, ...]]] = [
+    return [
         ("boxes", float, (4,)),  # xyxy, frame px
-        ("scores", float, ()),  # of the detection
+        ("scores", float),  # of the detection
         ("keypoints", float, (joints, 2)),  # frame px, finite
         ("visible", bool, (joints,)),  # whether each joint counts
-        ("ids", int, ()),  # -1 until confirmed
-        ("hits", int, ()),  # number of frames with the person
-        ("misses", int, ()),  # number of frames without the person since
-        ("seen", float, ()),  # time when last seen, seconds
+        ("ids", int),  # -1 until confirmed
+        ("hits", int),  # number of frames with the person
+        ("misses", int),  # number of frames without the person since
+        ("seen", float),  # time when last seen, seconds
         ("velocity", float, (2,)),  # frame px/s
         ("covariance", float, (3,)),  # per axis: variance of place, covariance, variance of velocity; sizes, s
     ]
-    return np.dtype(columns)
 
 
-def _observed(poses: Poses, now: float) -> People:
+def _observed(poses: Poses) -> People:
     """The people of a frame, as new tracks."""
     people = np.zeros(len(poses), _person(poses.keypoints.shape[1]))
     finite = np.asarray(np.isfinite(poses.keypoints).all(2))
@@ -86,14 +71,14 @@ def _observed(poses: Poses, now: float) -> People:
     people["scores"] = np.nan_to_num(poses.detections.scores)
     people["keypoints"] = np.where(finite[..., None], poses.keypoints, 0)
     people["visible"] = finite & (poses.keypoint_scores >= VISIBLE_THRESHOLD)
-    people["ids"], people["hits"], people["seen"] = -1, 1, now
+    people["ids"], people["hits"] = -1, 1
     people["covariance"] = PLACE_NOISE**2, 0, SPEED**2
     return people
 
 
-def _sizes(people: People) -> Floats:
-    """(N,) longer sides of the boxes, frame px, at least 1."""
-    return np.maximum((people["boxes"][:, 2:] - people["boxes"][:, :2]).max(1, initial=0), 1)
+def sizes(boxes: Floats) -> Floats:
+    """(N,) longer sides of boxes (N,4), frame px, at least 1."""
+    return np.maximum((boxes[:, 2:] - boxes[:, :2]).max(1, initial=0), 1)
 
 
 def _moved(people: People, shift: Floats) -> People:
@@ -126,8 +111,16 @@ def _expected(tracks: People, now: float) -> People:
 
 
 def _corrected(expected: People, people: People) -> People:
-    """Expected tracks after each was observed in its row of `people`: the update of the Kalman filter."""
-    offset = _displacement(expected, people)
+    """Expected tracks after each was observed in its row of `people`: the update of the Kalman filter.
+
+    A person's offset is the median of that of the joints visible in both, which a single limb does not change, else
+    that of the box.
+    """
+    offset = (people["boxes"] - expected["boxes"]).reshape(-1, 2, 2).mean(1)
+    common = expected["visible"] & people["visible"]
+    enough = common.sum(1) >= ENOUGH_JOINTS / 2
+    joints = np.where(common[..., None], people["keypoints"] - expected["keypoints"], np.nan)
+    offset[enough] = np.nanmedian(joints[enough], axis=1)
     place, both, speed = expected["covariance"].T
     gain, velocity_gain = np.stack([place, both]) / (place + PLACE_NOISE**2)
     tracks = _moved(people, offset * (gain - 1)[:, None])
@@ -174,14 +167,19 @@ class PoseTracker:
         Ids start at 1 and are never reused. A person who is not confirmed yet, has too low a score or is a double gets
         -1. Raises `HrkitError` for a time that is not finite, or if the number of joints changes.
         """
-        tracks, first = self._checked_tracks(poses.keypoints.shape[1]), self._time is None
-        now = self._now = self._steady(time)
+        people, tracks, first = _observed(poses), self._tracks, self._time is None
+        if len(tracks) == 0:
+            tracks = people[:0]
+        if tracks.dtype != people.dtype:
+            joints, followed = (table["keypoints"].shape[1] for table in (people, tracks))
+            raise HrkitError(f"people of {joints} joints, but those followed have {followed}; use a tracker for each")
+        people["seen"] = now = self._now = self._steady(time)
         self._time = float(time)
-        people = _observed(poses, now)
         tracks = tracks[now - tracks["seen"] <= self.memory]
-        owners, doubles = self._match(_expected(tracks, now), people, poses.skeleton.sigmas)
+        expected = _expected(tracks, now)
+        owners, doubles = self._match(expected, people, poses.skeleton.sigmas)
         found = np.flatnonzero(owners >= 0)
-        people[found] = _corrected(_expected(tracks[owners[found]], now), people[found])
+        people[found] = _corrected(expected[owners[found]], people[found])
         rows = np.sort(np.concatenate([found, self._newcomers(people, owners >= 0, doubles)]))
         present = people[rows]
         confirmed = (present["ids"] < 0) & (first | (present["hits"] >= self.min_hits))
@@ -189,18 +187,16 @@ class PoseTracker:
         self._next_id += int(confirmed.sum())
         track_ids = np.full(len(poses), -1)
         track_ids[rows] = present["ids"]
-        self._tracks = np.concatenate([present, _lost(tracks[np.setdiff1d(np.arange(len(tracks)), owners)], now)])
+        lost = tracks[np.setdiff1d(np.arange(len(tracks)), owners)]
+        lost["misses"] += 1
+        kept = (lost["ids"] > 0) | (lost["misses"] < 2) | (now - lost["seen"] <= TENTATIVE_MEMORY)
+        self._tracks = np.concatenate([present, lost[kept]])
         return poses.replace(track_ids=track_ids)
 
     def state_dict(self) -> State:
         """The state as plain values, ready for JSON. A tracker with the same options continues from it exactly."""
-        return {
-            "time": self._time,
-            "now": self._now,
-            "next_id": self._next_id,
-            "joints": self._tracks["keypoints"].shape[1],
-            "tracks": to_plain(self._tracks),
-        }
+        joints, tracks = self._tracks["keypoints"].shape[1], to_plain(self._tracks)
+        return {"time": self._time, "now": self._now, "next_id": self._next_id, "joints": joints, "tracks": tracks}
 
     def load_state_dict(self, state: State) -> None:
         """Restores a state of `state_dict`. Raises `HrkitError` for anything else and then changes nothing."""
@@ -220,18 +216,10 @@ class PoseTracker:
             return float(time)
         return self._now + (time - self._time if time > self._time else FRAME_TIME)
 
-    def _checked_tracks(self, joints: int) -> People:
-        if len(self._tracks) == 0:
-            return np.zeros(0, _person(joints))
-        followed = self._tracks["keypoints"].shape[1]
-        if followed != joints:
-            raise HrkitError(f"people of {joints} joints, but those followed have {followed}; use a tracker for each")
-        return self._tracks
-
     def _match(self, tracks: People, people: People, sigmas: Floats) -> tuple[Ints, Bools]:
         """(N,) the expected track of each row, or -1, and (N,N) which rows are doubles of each other."""
         variance = tracks["covariance"][:, 0]
-        near = _fit(tracks, people, sigmas, np.sqrt(variance + PLACE_NOISE**2) * _sizes(tracks))
+        near = _fit(tracks, people, sigmas, np.sqrt(variance + PLACE_NOISE**2) * sizes(tracks["boxes"]))
         # a match is worth less if the expected place is uncertain, as a Gaussian gets lower when it widens
         sure = near * (PLACE_ERROR**2 / (PLACE_ERROR**2 + variance))[:, None]
         worth = sure * np.where(tracks["ids"] > 0, 1, TENTATIVE_WEIGHT)[:, None]
@@ -261,25 +249,6 @@ class PoseTracker:
                 taken[row] = True
                 fresh.append(row)
         return np.array(fresh, np.int64)
-
-
-def _lost(tracks: People, now: float) -> People:
-    """The tracks to remember out of those not found in this frame."""
-    tracks["misses"] += 1
-    return tracks[(tracks["ids"] > 0) | (tracks["misses"] < 2) | (now - tracks["seen"] <= TENTATIVE_MEMORY)]
-
-
-def _displacement(ours: People, theirs: People) -> Floats:
-    """(N,2) the motion of people from `ours` to `theirs`, row by row, frame px.
-
-    It is the median over joints visible in both, which a single limb does not change, else that of the boxes.
-    """
-    moved = (theirs["boxes"] - ours["boxes"]).reshape(-1, 2, 2).mean(1)
-    common = ours["visible"] & theirs["visible"]
-    enough = common.sum(1) >= ENOUGH_JOINTS / 2
-    joints = np.where(common[..., None], theirs["keypoints"] - ours["keypoints"], np.nan)
-    moved[enough] = np.nanmedian(joints[enough], axis=1)
-    return moved
 
 
 def _fit(ours: People, theirs: People, sigmas: Floats, spread: Floats) -> Floats:
@@ -346,7 +315,7 @@ def to_plain(table: NDArray[np.void]) -> State:
     return {name: table[name].tolist() for name in table.dtype.names or ()}
 
 
-def from_plain(columns: State, kind: np.dtype[np.void]) -> NDArray[np.void]:
+def from_plain(columns: State, kind: Columns) -> NDArray[np.void]:
     """A table from its columns as lists. Raises `KeyError`, `TypeError` or `ValueError` if they do not fit."""
     table = np.zeros(len(columns["ids"]), kind)
     for name in table.dtype.names or ():
