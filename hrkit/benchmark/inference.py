@@ -19,7 +19,7 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from hrkit.detectors.base import Detector
-from hrkit.drawing.overlay import Drawing
+from hrkit.drawing.annotators import Drawing
 from hrkit.evaluation.report import markdown_table
 from hrkit.images import read_image
 from hrkit.pipeline import Pipeline, create_detector

@@ -10,8 +10,7 @@ import click
 from hrkit.commands.demo_pictures import draw_pictures
 from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options
 from hrkit.commands.player import Played, play
-from hrkit.drawing.annotators import ColorBy
-from hrkit.drawing.overlay import Drawing
+from hrkit.drawing.annotators import ColorBy, Drawing
 from hrkit.errors import VideoError
 from hrkit.files import plain_stem
 from hrkit.profiling import profiled

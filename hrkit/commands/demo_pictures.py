@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from hrkit.commands.model_options import Options, create_pipeline
-from hrkit.drawing.overlay import Drawing
+from hrkit.drawing.annotators import Drawing
 from hrkit.errors import ImageError
 from hrkit.files import write_text
 from hrkit.images import WRITABLE, find_images, read_image, write_image

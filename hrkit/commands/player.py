@@ -10,8 +10,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from hrkit.drawing.annotators import draw_status
-from hrkit.drawing.overlay import Drawing
+from hrkit.drawing.annotators import Drawing, draw_status
 from hrkit.images import write_image
 from hrkit.profiling import section
 from hrkit.structures import Frame, Poses

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import cv2
 import numpy as np
-from attrs import field, frozen
+from attrs import define, field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit import geometry
@@ -20,12 +20,8 @@ Ints = NDArray[np.int64]
 ColorBy = Literal["side", "person"]
 """Colour by the person's left and right, or one colour per track id (per row if there are no ids)."""
 
-LEVELS = 8
-"""Number of opacities."""
-
-FAINTEST = 0.2
-"""Opacity at the threshold."""
-
+LEVELS = 8  # number of opacities
+FAINTEST = 0.2  # opacity at the threshold
 _SHIFT = 4  # bits of OpenCV's fixed-point numbers, which place drawings at sixteenths of a pixel
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -102,22 +98,14 @@ class SkeletonAnnotator:
 
 
 def _draw_strokes(
-    canvas: Frame,
-    points: Floats,
-    widths: Ints,
-    colors: NDArray[np.uint8],
-    outline: Color | None,
-    opacity: float,
+    canvas: Frame, points: Floats, widths: Ints, colors: NDArray[np.uint8], outline: Color | None, opacity: float
 ) -> None:
     """Draws strokes (S,2,2), px, as one shape with one opacity and one outline."""
     rim = _unit(canvas)
     reach = int(widths.max()) + rim + 2
-    frame_size = np.array([canvas.shape[1], canvas.shape[0]])
-    left, top = low = np.clip(np.floor(points.min((0, 1))) - reach, 0, frame_size).astype(np.int64)
-    right, bottom = np.clip(np.ceil(points.max((0, 1))) + reach, 0, frame_size).astype(np.int64)
-    if left >= right or top >= bottom:
+    low, region = _region(canvas, np.floor(points.min((0, 1))) - reach, np.ceil(points.max((0, 1))) + reach)
+    if not region.size:
         return
-    region = canvas[top:bottom, left:right]
     layer = region if opacity >= 1 else region.copy()
     passes = [(widths, colors)]
     if outline is not None:
@@ -130,6 +118,12 @@ def _draw_strokes(
                 cv2.fillConvexPoly(layer, stroke, ink, cv2.LINE_AA, _SHIFT)
     if layer is not region:
         cv2.addWeighted(layer, opacity, region, 1 - opacity, 0, dst=region)
+
+
+def _region(canvas: NDArray[np.uint8], low: Floats, high: Floats) -> tuple[Ints, NDArray[np.uint8]]:
+    """The part of a (H,W) or (H,W,3) canvas between two corners, px: its upper left corner and its pixels."""
+    (left, top), (right, bottom) = corners = np.clip([low, high], 0, canvas.shape[1::-1]).astype(np.int64)
+    return corners[0], canvas[top:bottom, left:right]
 
 
 def _outlines(points: Floats, widths: Ints) -> tuple[NDArray[np.int32], list[int]]:
@@ -176,7 +170,7 @@ class BoxAnnotator:
             cv2.rectangle(canvas, (x1, y1), (x2, y2), color, unit)
         if self.labels:
             texts = [_label(poses, row) for row in shown.tolist()]
-            sizes = np.array([_text_size(text, canvas) for text in texts], np.int64).reshape(-1, 2)
+            sizes = np.array([_text_size(text, canvas)[:2] for text in texts], np.int64).reshape(-1, 2)
             places = place_labels(boxes[shown], sizes, (height, width))
             for text, place, color in zip(texts, places.tolist(), colors, strict=True):
                 _draw_text(canvas, text, place, color)
@@ -213,20 +207,15 @@ def place_labels(boxes: ArrayLike, sizes: ArrayLike, frame_size: Size) -> Ints:
 def _wishes(boxes: NDArray[np.float64], sizes: Ints) -> NDArray[np.float64]:
     """(N,C,2) upper left corners for labels (N,2), best first."""
     (x1, y1, x2, y2), (width, height) = boxes.T, sizes.T
-    from_right, from_bottom = x2 - width, y2 - height
-    corners = (
-        *((x1, y1 - height), (from_right, y1 - height), (x1, y1), (from_right, y1)),
-        *((x1, y2), (from_right, y2), (x1, from_bottom), (from_right, from_bottom)),
-        *((x2, y1), (x1 - width, y1), (x2, from_bottom), (x1 - width, from_bottom)),
-    )
-    return np.stack([np.stack(corner, axis=-1) for corner in corners], axis=1)
+    above, low, left, right = y1 - height, y2 - height, x1 - width, x2 - width
+    inside_or_out = [(x, y) for y in (above, y1, y2, low) for x in (x1, right)]
+    beside = [(x, y) for y in (y1, low) for x in (x2, left)]
+    return np.array([*inside_or_out, *beside]).transpose(2, 0, 1)
 
 
-def _overlaps(
-    corners: Ints, size: Ints, others: Ints, ends: Ints
-) -> NDArray[np.bool_]:
+def _overlaps(corners: Ints, size: Ints, others: Ints, ends: Ints) -> NDArray[np.bool_]:
     """(C,) whether a rectangle of `size` at each corner (C,2) overlaps one from `others` (P,2) to `ends` (P,2)."""
-    meets: NDArray[np.bool_] = (corners[:, None] < ends) & (others < corners[:, None] + size)
+    meets = np.logical_and(corners[:, None] < ends, others < corners[:, None] + size)
     return np.any(np.all(meets, axis=2), axis=1)
 
 
@@ -261,8 +250,8 @@ class HeatmapAnnotator:
             _spread(highest, values, to_frame)
         left, top, width, height = cv2.boundingRect(highest)
         if width:
-            values = highest[top : top + height, left : left + width]
-            region = canvas[top : top + height, left : left + width]
+            window = slice(top, top + height), slice(left, left + width)
+            values, region = highest[window], canvas[window]
             shares = np.minimum(np.arange(256, dtype=np.float32) / 160, 1) * np.float32(self.alpha)
             share = cv2.LUT(values, shares)
             region[:] = cv2.blendLinear(region, cv2.applyColorMap(values, cv2.COLORMAP_INFERNO), 1 - share, share)
@@ -279,16 +268,31 @@ class HeatmapAnnotator:
 
 def _spread(highest: NDArray[np.uint8], values: NDArray[np.uint8], to_frame: NDArray[np.float64]) -> None:
     """Raises `highest` (H,W) to `values` (h,w), mapped onto it by (2,3), which only scales and shifts."""
-    h, w = values.shape
-    frame_size = np.array([highest.shape[1], highest.shape[0]])
-    corners = np.clip(geometry.apply_affine(to_frame, [[-1, -1], [w, h]]), -1, frame_size)
-    left, top = low = np.maximum(np.floor(corners[0]), 0).astype(np.int64)
-    right, bottom = np.minimum(np.ceil(corners[1]) + 1, frame_size).astype(np.int64)
-    if left >= right or top >= bottom:
-        return
-    to_region = to_frame - np.array([[0, 0, low[0]], [0, 0, low[1]]])
-    region = highest[top:bottom, left:right]
-    np.maximum(region, cv2.warpAffine(values, to_region, region.shape[::-1], flags=cv2.INTER_LINEAR), out=region)
+    low, high = geometry.apply_affine(to_frame, [[-1, -1], [values.shape[1], values.shape[0]]])
+    corner, region = _region(highest, np.floor(low), np.ceil(high) + 1)
+    if region.size:
+        to_region = to_frame - np.array([[0, 0, corner[0]], [0, 0, corner[1]]])
+        np.maximum(region, cv2.warpAffine(values, to_region, region.shape[::-1], flags=cv2.INTER_LINEAR), out=region)
+
+
+@define
+class Drawing:
+    """What is drawn on a frame. The fields may change from one frame to the next."""
+
+    color_by: ColorBy = "side"
+    boxes: bool = True
+    heatmaps: bool = False
+    udp: bool = False
+    """Whether the heatmaps come from the `udp` codec."""
+
+    def __call__(self, frame: Frame, poses: Poses) -> Frame:
+        """A copy of the (H,W,3) BGR frame with its people."""
+        heat = self.heatmaps and poses.heatmaps is not None
+        canvas = HeatmapAnnotator(udp=self.udp)(frame, poses) if heat else frame.copy()
+        SkeletonAnnotator(color_by=self.color_by).draw(canvas, poses)
+        if self.boxes:
+            BoxAnnotator(color_by=self.color_by).draw(canvas, poses)
+        return canvas
 
 
 def background(frame: Frame, color: Color = INK) -> Frame:
@@ -318,21 +322,19 @@ def _label(poses: Poses, row: int) -> str:
     return score if track_id < 0 else f"#{track_id} {score}"
 
 
-def _text_size(text: str, frame: Frame) -> tuple[int, int]:
-    """(width, height) px of a line of text and the background around it."""
+def _text_size(text: str, frame: Frame) -> tuple[int, int, int]:
+    """Width and height, px, of a line of text on its background, and the height of its baseline above the bottom."""
     unit = _unit(frame)
     (width, height), below = cv2.getTextSize(text, _FONT, _font_scale(frame), unit)
-    return width + 6 * unit, height + below + 4 * unit
+    return width + 6 * unit, height + below + 4 * unit, below + 2 * unit
 
 
 def _draw_text(canvas: Frame, text: str, corner: tuple[int, int], ground: Color) -> None:
     """Draws a line of text on a background whose upper left corner is `corner`."""
-    (x, y), scale, unit = corner, _font_scale(canvas), _unit(canvas)
-    (width, height), below = cv2.getTextSize(text, _FONT, scale, unit)
-    right, bottom = x + width + 6 * unit, y + height + below + 4 * unit
-    cv2.rectangle(canvas, corner, (right - 1, bottom - 1), ground, -1)
-    at = (x + 3 * unit, bottom - below - 2 * unit)
-    cv2.putText(canvas, text, at, _FONT, scale, text_color(ground), unit, cv2.LINE_AA)
+    (x, y), (width, height, baseline), unit = corner, _text_size(text, canvas), _unit(canvas)
+    cv2.rectangle(canvas, corner, (x + width - 1, y + height - 1), ground, -1)
+    at = (x + 3 * unit, y + height - baseline)
+    cv2.putText(canvas, text, at, _FONT, _font_scale(canvas), text_color(ground), unit, cv2.LINE_AA)
 
 
 def _font_scale(frame: Frame) -> float:

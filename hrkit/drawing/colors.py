@@ -40,10 +40,8 @@ def person_colors(ids: ArrayLike) -> NDArray[np.uint8]:
 
 def joint_sides(skeleton: Skeleton) -> NDArray[np.int64]:
     """(K,) 1 for the left joint of a flip pair, -1 for the right one, 0 for joints without a pair."""
-    sides = np.zeros(len(skeleton), np.int64)
-    for name_left, name_right in skeleton.flip_pairs:
-        sides[skeleton.index(name_left)], sides[skeleton.index(name_right)] = 1, -1
-    return sides
+    sides = {left: 1 for left, _ in skeleton.flip_pairs} | {right: -1 for _, right in skeleton.flip_pairs}
+    return np.array([sides.get(name, 0) for name in skeleton.keypoint_names], np.int64)
 
 
 def side_colors(sides: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -11,14 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from hrkit.drawing.annotators import SkeletonAnnotator
 from hrkit.structures import Detections, Frame, Poses, Skeleton
 
-CAPTION_HEIGHT = 18
-"""Height of the caption above each tile, px."""
-
-GAP = 4
-"""Space between tiles, px."""
-
-BACKGROUND = 32
-"""Grey level around the tiles."""
+CAPTION_HEIGHT = 18  # of the line above each tile, px
+GAP = 4  # space between tiles, px
+BACKGROUND = 32  # grey level around the tiles
 
 
 def contact_sheet(tiles: Sequence[Frame], columns: int) -> Frame:

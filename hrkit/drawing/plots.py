@@ -11,12 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hrkit.structures import Frame
 
-COLORS = ((180, 90, 20), (40, 80, 220), (60, 150, 50), (150, 60, 150), (60, 60, 60))
-"""BGR, in the order of the curves."""
-
-HEIGHT, WIDTH = 360, 480
-"""Size of a plot, px."""
-
+COLORS = ((180, 90, 20), (40, 80, 220), (60, 150, 50), (150, 60, 150), (60, 60, 60))  # BGR, in the order of curves
+HEIGHT, WIDTH = 360, 480  # of a plot, px
 _SHARP = 2  # plots are drawn this much larger, then reduced, which makes text and lines smooth
 
 

@@ -183,7 +183,7 @@ def test_no_encoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="signals are another thing there")
 def test_ctrl_c_leaves_a_file_that_plays(folder: Path) -> None:
     walking(folder / "street", 60)
-    script = "import sys; from hrkit.cli import main; from hrkit.drawing.overlay import Drawing; " + (
+    script = "import sys; from hrkit.cli import main; from hrkit.drawing.annotators import Drawing; " + (
         "write = Drawing.__call__; seen = []\n"
         "def stop(self, frame, poses):\n"
         "    seen.append(1)\n"

@@ -11,7 +11,7 @@ import pytest
 
 from hrkit import Pipeline
 from hrkit.commands.player import Played, play
-from hrkit.drawing.overlay import Drawing
+from hrkit.drawing.annotators import Drawing
 from hrkit.errors import VideoError
 from hrkit.images import read_image
 from hrkit.structures import Frame

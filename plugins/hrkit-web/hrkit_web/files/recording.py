@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from types import TracebackType
 
-from hrkit.drawing.overlay import Drawing
+from hrkit.drawing.annotators import Drawing
 from hrkit.extraction.formats import write_keypoints
 from hrkit.extraction.part_file import PartFile
 from hrkit.structures import Poses, Skeleton

@@ -11,7 +11,7 @@ import PIL.Image
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from hrkit.drawing.overlay import Drawing
+from hrkit.drawing.annotators import Drawing
 from hrkit.structures import Frame, Poses
 from hrkit.video.files import SourceInfo, VideoFrame
 from hrkit_web.errors import BusyError
