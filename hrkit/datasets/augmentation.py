@@ -35,6 +35,9 @@ class Augmentation:
     """How samples are varied. The defaults are the official ones of HRNet on COCO; 0 turns a variation off."""
 
     scale: float = setting(0.35, "deviation of the factor on the box, which is cut off at one deviation")
+    box_jitter: float = setting(
+        0.0, "deviation of the normal move of each edge of the box, as a part of its side, cut off at two deviations"
+    )
     rotation: float = setting(45.0, "deviation of the rotation in degrees, which is cut off at two deviations")
     rotation_probability: float = setting(0.6, "share of samples that are rotated")
     flip: float = setting(0.5, "share of samples that are mirrored")
@@ -114,6 +117,8 @@ class PersonCrops:
             half = half_body_box(keypoints, visible > 0, self.dataset.skeleton, random)
             if half is not None:
                 box, margin = half, HALF_BODY_MARGIN
+        if given.box_jitter:  # 0 draws nothing, so other settings keep their draws
+            box = jitter_box(box, given.box_jitter, random)
         factor = np.clip(1 + given.scale * random.standard_normal(), 1 - given.scale, 1 + given.scale)
         angle = np.clip(given.rotation * random.standard_normal(), -2 * given.rotation, 2 * given.rotation)
         rotation = float(angle) if random.random() <= given.rotation_probability else 0.0
@@ -143,7 +148,20 @@ def half_body_box(
         return None
     points = keypoints[chosen].astype(np.float64)
     center, size = points.mean(0), points.max(0) - points.min(0)
-    return np.concatenate([center - size / 2, size]) if size.max() > 0 else None
+    if size.max() == 0:
+        return None
+    size = np.maximum(size, 1e-3 * size.max())  # joints may lie exactly below or beside each other
+    return np.concatenate([center - size / 2, size])
+
+
+def jitter_box(box: NDArray[np.float64], deviation: float, random: np.random.Generator) -> NDArray[np.float64]:
+    """(4,) xywh with each edge moved on its own, as boxes of a detector differ from annotated ones.
+
+    Each move is normal with `deviation` times the side, cut off at two deviations. No side shrinks below a tenth.
+    """
+    moves = deviation * np.clip(random.standard_normal(4), -2, 2) * np.tile(box[2:], 2)
+    corner, size = box[:2] + moves[:2], np.maximum(box[2:] - moves[:2] + moves[2:], 0.1 * box[2:])
+    return np.concatenate([corner, size])
 
 
 def vary_colors(crop: NDArray[np.uint8], augmentation: Augmentation, random: np.random.Generator) -> NDArray[np.uint8]:

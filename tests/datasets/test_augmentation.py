@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hrkit import geometry
-from hrkit.datasets.augmentation import PersonCrops, half_body_box, vary_colors
+from hrkit.datasets.augmentation import PersonCrops, half_body_box, jitter_box, vary_colors
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.coco import coco
 from hrkit.skeletons import coco17
@@ -83,9 +83,41 @@ def test_half_body_is_about_the_upper_or_lower_joints() -> None:
     boxes = [half_body_box(points, np.ones(17, bool), coco17, np.random.default_rng(seed)) for seed in range(400)]
     upper = [box is not None and box[1] < 200 for box in boxes]
     assert np.mean(upper) == pytest.approx(0.69, abs=0.07)  # a normal number below 0.5
+    points[11:, 0] = 30
+    below = np.arange(17) > 10
+    box = half_body_box(points, below, coco17, (256, 192), np.random.default_rng(0))
+    assert box is not None
+    assert box[2:].min() > 0  # also of joints exactly below each other
+    geometry.crop_transform(box, (256, 192))
     few = np.zeros(17, bool)
     few[0] = True
     assert half_body_box(points, few, coco17, np.random.default_rng(0)) is None
+
+
+def test_edges_of_boxes_move_on_their_own() -> None:
+    random = np.random.default_rng(0)
+    box = np.array([100.0, 200.0, 50.0, 80.0])
+    jittered = np.stack([jitter_box(box, 0.08, random) for _ in range(2000)])
+    corners = np.concatenate([jittered[:, :2], jittered[:, :2] + jittered[:, 2:]], 1)
+    moves = (corners - [100, 200, 150, 280]) / [50, 80, 50, 80]
+    assert np.abs(moves).max() <= 0.16 + 1e-9
+    np.testing.assert_allclose(moves.mean(0), 0, atol=0.008)
+    np.testing.assert_allclose(moves.std(0), 0.077, atol=0.004)  # normal, cut off at two deviations
+    assert np.abs(np.corrcoef(moves.T) - np.eye(4)).max() < 0.08
+    assert (np.stack([jitter_box(box, 5.0, random) for _ in range(200)])[:, 2:] > 0).all()
+
+
+def test_jittered_boxes_keep_joints_on_their_paint(made: KeypointDataset) -> None:
+    still = {"scale": 0.0, "rotation": 0.0, "flip": 0.0, "half_body": 0.0}
+    plain = PersonCrops(made, (256, 192), augmentation=Augmentation(**still))
+    jittered = PersonCrops(made, (256, 192), augmentation=Augmentation(**still, box_jitter=0.08))
+    moved = 0
+    for place in range(len(made)):
+        sample, as_it_is = jittered[0, place, place], plain[0, place, place]
+        moved += not np.allclose(sample.to_crop, as_it_is.to_crop)
+        frame_points = geometry.apply_affine(geometry.invert_affine(sample.to_crop), sample.keypoints)
+        np.testing.assert_allclose(frame_points, made.keypoints[place], atol=1e-3)
+    assert moved == len(made)
 
 
 def test_colors_change_and_nothing_leaves_the_range() -> None:
