@@ -96,6 +96,7 @@ def exportable_pose_model(model: PoseModel, weights: str) -> Exportable:
 def exportable_detector(detector: Detector, name: str, weights: str, input_size: Size | None = None) -> Exportable:
     """The network of a detector as it can be exported, for frames of `input_size` or else its own size.
 
+    Input and output are described as those of Darknet's networks, unless the detector has `export_metadata` of its own.
     Raises `HrkitError` as `detector_network` does.
     """
     network, size = detector_network(detector, name)
@@ -107,6 +108,7 @@ def exportable_detector(detector: Detector, name: str, weights: str, input_size:
         "columns": ["center_x", "center_y", "width", "height", "objectness", "probability of each class"],
         "class_names": list(getattr(detector, "class_names", ())),
         **_input(size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb"),
+        **getattr(detector, "export_metadata", {}),
     }
     return Exportable(name, network, size, "predictions", metadata)
 

@@ -10,9 +10,10 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import ArrayLike
 
-from hrkit.detectors.base import Detector
+from hrkit.detectors.base import Detector, check_fraction
 from hrkit.errors import BoxError, HrkitError, ImageError, PluginError
 from hrkit.images import ImageSource, as_frame
+from hrkit.ops.doubles import SAME_POSE, without_doubles
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.profiling import section
 from hrkit.registry import decoders, detectors
@@ -53,7 +54,8 @@ class Pipeline:
 
     Without a `detector` the whole frame is one person, unless the network finds people by itself (`BottomUpModel`) and
     so takes no detector. `flip_test` averages with the mirrored crop, which is more accurate and takes twice the
-    time. At most `max_batch_size` people go through the network at once. `decoder` names a codec, by default the
+    time. At most `max_batch_size` people go through the network at once. If two poses from the detector's boxes have an
+    OKS above `doubles`, only the better one stays; None keeps both. `decoder` names a codec, by default the
     network's own. `device` is "auto", "cpu", "mps", "cuda:0" or several, as "cuda:0,1". Calls from several threads take
     turns on each device. `precision` is "float32", "bfloat16", "float16", or "auto" for the fastest precision that
     keeps keypoints within the documented bounds. `runtime` "auto" makes the networks fast and "eager" leaves their
@@ -69,6 +71,7 @@ class Pipeline:
         decoder: str | None = None,
         flip_test: bool = False,
         max_batch_size: int = 32,
+        doubles: float | None = SAME_POSE,
         device: str = "auto",
         precision: str = "auto",
         runtime: str = "auto",
@@ -82,6 +85,7 @@ class Pipeline:
         self.codec = pose_model.create_codec(decoder)
         self.flip_test = flip_test
         self.max_batch_size = max_batch_size
+        self.doubles = None if doubles is None else check_fraction("doubles", doubles)
         self._pose = Replicas(lambda one: prepared(pose_model, one, precision, runtime), devices)
         self._detect = None
         if detector is not None:
@@ -103,7 +107,8 @@ class Pipeline:
         flip_test: bool = False,
         max_batch_size: int = 32,
         detection_threshold: float | None = None,
-        nms_threshold: float = 0.45,
+        nms_threshold: float | None = None,
+        doubles: float | None = SAME_POSE,
         device: str = "auto",
         precision: str = "auto",
         runtime: str = "auto",
@@ -113,8 +118,9 @@ class Pipeline:
         `detector` "auto" is `lite_person` if the network needs a detector. `weights` is "auto" (published weights,
         fetched once), a weights entry, a file, `hf-hub:owner/name[@revision]`, or None; `hf-hub:...` in the place of
         `backbone` stands for both. `input_size` is (height, width). `detection_threshold` is the least score of a
-        person, in the detector or in a network that finds people by itself. Raises `UnknownNameError`, `WeightsError`,
-        `DownloadError` or `HrkitError`, each with a message that says what to do.
+        person, in the detector or in a network that finds people by itself; None, as for `nms_threshold`, is their own
+        default. Raises `UnknownNameError`, `WeightsError`, `DownloadError` or `HrkitError`, each with a message that
+        says what to do.
         """
         parse_devices(device)  # before anything is fetched
         check_precision(precision)
@@ -143,6 +149,7 @@ class Pipeline:
             decoder=decoder,
             flip_test=flip_test,
             max_batch_size=max_batch_size,
+            doubles=doubles,
             device=device,
             precision=precision,
             runtime=runtime,
@@ -204,10 +211,12 @@ class Pipeline:
         if boxes is not None and len(boxes) != len(images):
             raise BoxError(f"{len(images)} pictures but boxes for {len(boxes)}")
         frames = _as_frames(images)
-        found = None if boxes is None else [_given(people) for people in boxes]
-        if found is None and self.pose_model.needs_boxes:
-            found = self._find_people(frames)
-        return self._find_poses(frames, found, return_heatmaps)
+        if boxes is not None:
+            return self._find_poses(frames, [_given(people) for people in boxes], return_heatmaps)
+        if not self.pose_model.needs_boxes:
+            return self._find_poses(frames, None, return_heatmaps)
+        everybody = self._find_poses(frames, self._find_people(frames), return_heatmaps)
+        return everybody if self.doubles is None else [without_doubles(poses, self.doubles) for poses in everybody]
 
     def detect(self, images: Sequence[ImageSource]) -> list[Detections]:
         """The people that the detector finds in each picture; without a detector, the whole frame.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hrkit import Pipeline, Poses, create_pose_model
+from hrkit import Detections, Pipeline, Poses, create_pose_model
+from hrkit.errors import HrkitError
 from hrkit.synthetic import paint_people
+from hrkit.tracking import Follower
+from hrkit.video import VideoFrame
 
 STANDING = np.array(
     [
@@ -122,3 +126,29 @@ def test_real_photos_alone_in_a_batch_and_in_a_stream(shared: Path) -> None:
         assert len(alone) == len(in_batch) == len(in_stream)
         np.testing.assert_allclose(alone.keypoints, in_batch.keypoints, atol=0.01)
         np.testing.assert_allclose(alone.keypoints, in_stream.keypoints, atol=0.01)
+
+
+class Twice:
+    """Finds the painted person of the next test, and the person's upper part once more."""
+
+    boxes = ([60, 60, 140, 220], [60, 55, 140, 190])
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Both boxes in each frame, the better one first."""
+        return [Detections(self.boxes, [0.9, 0.8], [0, 0]) for _ in images]
+
+
+def test_two_boxes_of_one_person_give_one_pose() -> None:
+    frame = paint_people((240, 320), (STANDING + [50, 65])[None])
+    model = create_pose_model("synthetic", weights=None)
+    pipeline = Pipeline(model, Twice(), decoder="dark")
+    one = pipeline(frame)
+    np.testing.assert_array_equal(one.detections.xyxy, [Twice.boxes[0]])
+    assert [len(poses) for poses in pipeline([frame, frame])] == [1, 1]
+    assert len(Pipeline(model, Twice(), decoder="dark", doubles=None)(frame)) == 2
+    assert len(pipeline.predict(frame, Twice.boxes)) == 2  # boxes that were given give a pose each
+    follower = Follower(pipeline)
+    assert [len(poses) for poses in follower.step([VideoFrame(0, 0.0, frame)])] == [1]
+    assert [len(poses) for poses in Follower(pipeline, doubles=None).step([VideoFrame(0, 0.0, frame)])] == [2]
+    with pytest.raises(HrkitError, match="doubles=2; it must be from 0 to 1"):
+        Pipeline(model, Twice(), doubles=2)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hrkit import ops
 from hrkit.errors import HrkitError, VideoError
+from hrkit.ops.doubles import SAME_POSE, without_doubles
 from hrkit.profiling import section
 from hrkit.structures import Detections, Frame, Poses, Skeleton, best
 from hrkit.tracking.smoother import PoseSmoother
@@ -59,7 +60,8 @@ class Follower:
     The detector runs on every `detect_every`th frame. In between, each person is looked for where their joints moved.
     The detector also runs as soon as a person is lost, a pose turns poor or nobody is left. `track` adds ids.
     `smoothing` is the strength of the One-Euro filter, which needs ids; 0 turns it off. `max_people` keeps the best
-    boxes only. With `heatmaps`, which may be changed between steps, poses keep their heatmaps.
+    boxes only. With `heatmaps`, which may be changed between steps, poses keep their heatmaps. If two poses have an OKS
+    above `doubles`, only the better one stays; None keeps both.
 
     Raises `HrkitError` for invalid settings.
     """
@@ -73,6 +75,7 @@ class Follower:
         detect_every: int = 1,
         max_people: int | None = None,
         heatmaps: bool = False,
+        doubles: float | None = SAME_POSE,
     ) -> None:
         for name, number in (("detect_every", detect_every), ("max_people", max_people)):
             if number is not None and (not isinstance(number, int) or number < 1):
@@ -83,6 +86,7 @@ class Follower:
         self.detect_every = 1 if source.detector is None else detect_every
         self._source = source
         self._max_people = max_people
+        self._doubles = doubles
         self._parts: dict[str, PoseTracker | PoseSmoother] = {}
         if track:
             self._parts["tracker"] = PoseTracker(min_score=BOTTOM_UP_THRESHOLD) if source.bottom_up else PoseTracker()
@@ -102,7 +106,8 @@ class Follower:
         if self._source.bottom_up:
             return [best(poses, self._max_people) for poses in self._source.predict_batch(images, None, self.heatmaps)]
         boxes = [best(found, self._max_people) for found in self._source.detect(images)]
-        return self._source.predict_batch(images, boxes, self.heatmaps)
+        everybody = self._source.predict_batch(images, boxes, self.heatmaps)
+        return everybody if self._doubles is None else [without_doubles(poses, self._doubles) for poses in everybody]
 
     def _next(self, frame: VideoFrame) -> Poses:
         """The poses of a frame, by the detector only if it is due or following fails."""
