@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from hrkit.detectors.base import Detector
-    from hrkit.weights.catalogue import WeightsEntry
+    from hrkit.weights import WeightsEntry
 
 FOLDER = Path(__file__).parent
 
@@ -39,7 +39,7 @@ def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
 @hookimpl
 def register_weights() -> Sequence[WeightsEntry]:
     """What lies in this package; the model cards are in the README."""
-    from hrkit.weights.catalogue import WeightsEntry
+    from hrkit.weights import WeightsEntry
 
     return [
         WeightsEntry(
@@ -47,9 +47,9 @@ def register_weights() -> Sequence[WeightsEntry]:
             model="lite_person",
             kind="detector",
             file=FOLDER / "lite_person.safetensors",
-            input_size=(416, 416),
-            licence="MIT or WTFPL",
-            source="the person class of Darknet's YOLOv3-tiny (Joseph Redmon), as int8",
+            checksum="sha256:016db2a9fc78b5683bc2e2b6a37f3f090d7c668b3c53940ac802acdcd4f5d80b",
+            licence="Apache-2.0",
+            source="trained further from NanoDet-g (RangiLyu)",
             default=True,
         ),
         WeightsEntry(

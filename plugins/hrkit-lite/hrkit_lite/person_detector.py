@@ -1,84 +1,197 @@
-"""YOLOv3-tiny for the person class alone, its weights stored as int8.
-
-Redmon and Farhadi, YOLOv3: An Incremental Improvement (arXiv:1804.02767); Darknet's weights, cut and rounded by
-`tools/cut_person_detector.py`.
-"""
+"""`lite_person`: finds people with `person_network`, in pictures of any size and shape."""
 
 from __future__ import annotations
 
+import copy
 import os
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import cv2
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from hrkit.detectors.darknet import DarknetNetwork
-from hrkit.detectors.darknet_cfg import read_cfg
-from hrkit.detectors.yolov3 import Yolov3
-from hrkit.errors import WeightsError
+from hrkit.detectors.base import check_fraction, check_frame
+from hrkit.errors import HrkitError, WeightsError
+from hrkit.geometry import clip_boxes
+from hrkit.ops import batched_nms
+from hrkit.runtimes import prepare
+from hrkit.structures import Detections
+from hrkit_lite.person_network import STRIDES, PersonNetwork, cell_centers, decode_boxes
 
-CFG = Path(__file__).with_name("yolov3-tiny-person.cfg")
-SCALE = "_scale"
-"""Ending of the name of a scale; the rest is the name of the weights it belongs to."""
+INPUT_SIZE = 416
+THRESHOLD = 0.4
+NMS_THRESHOLD = 0.5
+MEAN = (103.53, 116.28, 123.675)
+"""Of blue, green and red from 0 to 255; so is `STD`."""
+STD = (57.375, 57.12, 58.395)
+MAX_CANDIDATES = 1000
+"""Boxes per picture that go into suppression, the best of those above the threshold."""
+
+Size = tuple[int, int]
+"""(height, width)."""
 
 
-def lite_person(*, weights: str | os.PathLike[str] | None = None, **options: Any) -> Yolov3:
-    """Finds people. `options` are those of `hrkit.detectors.yolov3.Yolov3`.
+class PersonDetector(nn.Module):
+    """Finds people.
 
-    `weights` is a file written by `tools/cut_person_detector.py`; without it the network stays as initialised. Raises
+    `input_size` is the longest side in px to which frames are resized, a multiple of 32. Boxes with a score of at least
+    `threshold` (0.4) stay; of two with an IoU above `nms_threshold` (0.5) the better one, at most `max_detections` per
+    frame. Frames of the same shape go through the network in batches of at most `max_batch_size`.
+
+    Raises `HrkitError` for settings that make no sense.
+    """
+
+    class_names = ("person",)
+    export_metadata: Mapping[str, Any] = {
+        "mean": [value / 255 for value in MEAN],
+        "std": [value / 255 for value in STD],
+        "channel_order": "bgr",
+        "columns": ["logit of a person", "11 logits each of the distances to left, top, right and bottom"],
+        "strides": list(STRIDES),
+    }
+    """What an exported file says of the network's input, in 0..1, and of its output (N,A,45)."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        input_size: int = INPUT_SIZE,
+        threshold: float | None = None,
+        nms_threshold: float | None = None,
+        max_detections: int = 100,
+        max_batch_size: int = 8,
+    ) -> None:
+        super().__init__()
+        if input_size < STRIDES[-1] or input_size % STRIDES[-1]:
+            raise HrkitError(f"input_size={input_size}; it must be a multiple of {STRIDES[-1]}")
+        for name, number in (("max_detections", max_detections), ("max_batch_size", max_batch_size)):
+            if number < 1:
+                raise HrkitError(f"{name}={number}; it must be at least 1")
+        self.input_size, self.max_detections, self.max_batch_size = input_size, max_detections, max_batch_size
+        self.threshold = check_fraction("threshold", THRESHOLD if threshold is None else threshold)
+        self.nms_threshold = check_fraction("nms_threshold", NMS_THRESHOLD if nms_threshold is None else nms_threshold)
+        self.network = network
+        self.eval()
+
+    def prepared(self, device: torch.device, precision: str = "auto", runtime: str = "auto") -> PersonDetector:
+        """A copy that is made fast for `device`; this detector stays as it is. See `prepare.prepare`."""
+        detector = copy.copy(self)
+        example = torch.zeros(1, 3, self.input_size, self.input_size)
+        detector._modules = {"network": prepare.prepare(self.network, example, device, precision, runtime)}
+        return detector
+
+    @torch.inference_mode()
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """One `Detections` for each (H,W,3) uint8 BGR frame, in order: boxes in frame px, best score first.
+
+        Frames may differ in size. Raises `ImageError` for what is not a frame.
+        """
+        for image in images:
+            check_frame(image)
+        if self.network.training:
+            self.network.eval()
+        found: dict[int, Detections] = {}
+        for indices, batch in self._batches(images):
+            rows = self._select(self.network(self._normalise(batch)).float(), (batch.shape[1], batch.shape[2]))
+            for place, index in enumerate(indices):
+                found[index] = _in_frame(rows[rows[:, 0] == place, 1:], images[index].shape[:2], self.input_size)
+        return [found[index] for index in range(len(images))]
+
+    def _batches(self, frames: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+        """Indices of frames whose inputs have one shape, and those inputs (N,H,W,3)."""
+        shapes: dict[Size, list[int]] = {}
+        for index, frame in enumerate(frames):
+            shapes.setdefault(padded_size(resized_size(frame.shape[:2], self.input_size)), []).append(index)
+        for size, indices in shapes.items():
+            for start in range(0, len(indices), self.max_batch_size):
+                chosen = indices[start : start + self.max_batch_size]
+                batch = np.zeros((len(chosen), *size, 3), np.uint8)
+                for index, place in zip(chosen, batch, strict=True):
+                    resize_into(frames[index], place, self.input_size)
+                yield chosen, batch
+
+    def _normalise(self, batch: NDArray[np.uint8]) -> Tensor:
+        """(N,H,W,3) uint8 BGR -> (N,3,H,W), on the network's device and in its dtype."""
+        device, dtype = prepare.placement(self.network)
+        return normalise(torch.from_numpy(batch).to(device)).to(dtype)
+
+    def _select(self, outputs: Tensor, size: Size) -> NDArray[np.float32]:
+        """(N,A,45) for inputs of `size` -> (M,6) what is left after threshold and suppression, best first.
+
+        Columns: place of the frame in the batch, x1, y1, x2, y2 in input px, score.
+        """
+        scores = outputs[..., 0].sigmoid().nan_to_num(0.0)
+        best, cells = scores.topk(min(MAX_CANDIDATES, scores.shape[1]))
+        frame, column = (best >= self.threshold).nonzero().unbind(1)
+        chosen, cell = best[frame, column], cells[frame, column]
+        centers, strides = cell_centers(size, outputs.device)
+        boxes = decode_boxes(outputs[frame, cell, 1:], centers[cell], strides[cell])
+        boxes = boxes.nan_to_num(nan=0.0)  # a network gone astray
+        keep = batched_nms(boxes, chosen, frame, self.nms_threshold)
+        parts = (frame[keep, None], boxes[keep], chosen[keep, None])
+        rows = torch.cat([part.float() for part in parts], 1).cpu().numpy()
+        within = [np.flatnonzero(rows[:, 0] == place)[: self.max_detections] for place in range(len(outputs))]
+        return rows[np.sort(np.concatenate(within))]
+
+
+def resized_size(frame_size: Size, input_size: int) -> Size:
+    """The size of a frame whose longest side is brought to `input_size` px, its shape kept; no side is under 1 px."""
+    scale = input_size / max(frame_size)
+    height, width = (max(1, round(side * scale)) for side in frame_size)
+    return height, width
+
+
+def padded_size(size: Size) -> Size:
+    """The next multiples of 32."""
+    height, width = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in size)
+    return height, width
+
+
+def resize_into(frame: NDArray[np.uint8], out: NDArray[np.uint8], input_size: int) -> None:
+    """Resizes a (H,W,3) frame into the upper left of `out` (H',W',3), which is black."""
+    height, width = resized_size(frame.shape[:2], input_size)
+    smaller = height < frame.shape[0] or width < frame.shape[1]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    out[:height, :width] = cv2.resize(frame, (width, height), interpolation=how)
+
+
+def normalise(batch: Tensor) -> Tensor:
+    """(N,H,W,3) uint8 BGR -> (N,3,H,W) float32, as the network takes it."""
+    mean, std = (torch.tensor(values, device=batch.device) for values in (MEAN, STD))
+    return batch.float().sub_(mean).div_(std).permute(0, 3, 1, 2)
+
+
+def _in_frame(rows: NDArray[np.float32], frame_size: Size, input_size: int) -> Detections:
+    """(M,5) x1, y1, x2, y2 (input px), score -> the boxes with an area inside the frame."""
+    height, width = resized_size(frame_size, input_size)
+    scale_x, scale_y = width / frame_size[1], height / frame_size[0]
+    boxes = clip_boxes((rows[:, :4] / [scale_x, scale_y, scale_x, scale_y]).astype(np.float32), frame_size)
+    inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    return Detections(boxes[inside], rows[inside, 4], np.zeros(inside.sum()))
+
+
+def lite_person(*, weights: str | os.PathLike[str] | None = None, **options: Any) -> PersonDetector:
+    """Finds people; `options` are those of `PersonDetector`.
+
+    `weights` is a .safetensors file of `PersonNetwork`; without it the network stays as initialised. Raises
     `WeightsError` for a file that does not fit.
     """
-    detector = Yolov3(DarknetNetwork(read_cfg(CFG)), **{"class_names": ("person",), **options})
+    network = PersonNetwork()
     if weights is not None:
-        load_quantised(detector.network, weights)
-        detector.network.to(memory_format=torch.channels_last)
-    return detector
+        load_weights(network, weights)
+        network.to(memory_format=torch.channels_last)
+    return PersonDetector(network, **options)
 
 
-def quantise(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convolution weights (O,I,k,k) as int8 and `<name>_scale` (O,) float32; everything else as it is.
-
-    Each output channel has one scale, zero stays zero. Of scales from half of the largest weight up to the whole of
-    it the one of the least squared error is taken.
-    """
-    stored = {}
-    for name, values in state.items():
-        if values.ndim != 4:
-            stored[name] = values.clone()
-            continue
-        flat = values.detach().flatten(1)
-        largest = flat.abs().amax(1, keepdim=True).clamp_min(1e-12) / 127
-        scales = torch.linspace(0.5, 1, 26)[:, None, None] * largest
-        errors = torch.stack(
-            [(_rounded(flat, scale) * scale - flat).square().sum(1, dtype=torch.float64) for scale in scales]
-        )
-        best = scales[errors.argmin(0), torch.arange(len(flat))]
-        stored[name] = _rounded(flat, best).to(torch.int8).reshape(values.shape)
-        stored[name + SCALE] = best[:, 0]
-    return stored
-
-
-def _rounded(flat: Tensor, scale: Tensor) -> Tensor:
-    return (flat / scale).round().clamp(-127, 127)
-
-
-def dequantise(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 weights behind what `quantise` gives."""
-    return {
-        name: values.float() * stored[name + SCALE].reshape(-1, 1, 1, 1) if name + SCALE in stored else values
-        for name, values in stored.items()
-        if not name.endswith(SCALE)
-    }
-
-
-def load_quantised(network: DarknetNetwork, path: str | os.PathLike[str]) -> None:
-    """Fills `network` from a file of `quantise`d weights. Raises `WeightsError` for a file that does not fit."""
+def load_weights(network: PersonNetwork, path: str | os.PathLike[str]) -> None:
+    """Copies the weights of a file into `network`. Raises `WeightsError` for a file that does not fit."""
     try:
-        state = dequantise(safetensors.torch.load_file(path))
-        network.load_state_dict(state)
+        network.load_state_dict(safetensors.torch.load_file(path))
     except (OSError, safetensors.SafetensorError, RuntimeError) as error:
         why = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{os.fspath(path)} does not fit lite_person: {why}; install hrkit-lite again") from error

@@ -25,9 +25,7 @@ class Network(nn.Module):
     def __init__(self, width: float = 1.0, num_joints: int = 17) -> None:
         super().__init__()
         self.backbone = LiteBackbone(width=width)
-        self.head = LiteHead(
-            channels=self.backbone.channels, strides=self.backbone.strides, num_joints=num_joints
-        )
+        self.head = LiteHead(channels=self.backbone.channels, strides=self.backbone.strides, num_joints=num_joints)
 
     def logits(self, images: Tensor) -> Tensor:
         return self.head.logits(self.backbone(images))
