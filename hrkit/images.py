@@ -13,7 +13,7 @@ import PIL.Image
 import PIL.ImageOps
 from numpy.typing import NDArray
 
-from hrkit.errors import ImageError
+from hrkit.errors import HrkitError, ImageError
 from hrkit.files import atomic_path, find_files
 from hrkit.structures import Frame
 
@@ -61,8 +61,7 @@ def write_image(path: str | os.PathLike[str], frame: Frame) -> None:
     """
     if Path(path).suffix.lower() not in WRITABLE:
         raise ImageError(f"{path}: cannot write such a picture; endings are {', '.join(WRITABLE)}")
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
-        raise ImageError(f"{path}: a frame is (H,W,3) uint8 BGR, not {frame.dtype} of shape {frame.shape}")
+    check_frame(path, frame)
     with atomic_path(path) as temporary:
         try:
             PIL.Image.fromarray(frame[:, :, ::-1]).save(temporary, quality=95)
@@ -70,6 +69,12 @@ def write_image(path: str | os.PathLike[str], frame: Frame) -> None:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise ImageError(f"{path}: a frame of shape {frame.shape} cannot be written so ({error})") from None
+
+
+def check_frame(name: str | os.PathLike[str], frame: Frame, error: type[HrkitError] = ImageError) -> None:
+    """Raises `error` for an array that is no frame. The message begins with `name`."""
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+        raise error(f"{name}: a frame is (H,W,3) uint8 BGR, not {frame.dtype} of shape {frame.shape}")
 
 
 def find_images(pattern: str | os.PathLike[str]) -> list[Path]:

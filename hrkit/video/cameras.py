@@ -36,13 +36,9 @@ from hrkit.video.files import (
 
 logger = logging.getLogger("hrkit")
 
-TIMEOUT = (10.0, 5.0)
-"""Seconds an address may stay silent: while it is opened, and later."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
-"""Seconds before the first new attempt, and the most; each pause is twice the one before."""
-BROKEN_IN_A_ROW = 30
-"""Frames that cannot be decoded before the source is opened again."""
-
+TIMEOUT = (10.0, 5.0)  # seconds an address may stay silent: while it is opened, and later
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds between attempts to open a source again; each pause is twice the last
+BROKEN_IN_A_ROW = 30  # frames that cannot be decoded before the source is opened again
 _REAL_TIME = ("rtsp", "rtmp", "rtp", "udp", "srt")  # run in real time, even if they claim a length
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -76,7 +72,9 @@ class Camera:
             cv2.utils.logging.setLogLevel(before)
         if not self._capture.isOpened():
             self._capture.release()
-            raise VideoError(f"{self._name} cannot be opened; is it plugged in, and free?{_cameras()}")
+            there = ", ".join(map(str, sorted(Path("/dev").glob("video*"), key=natural_key)))
+            listed = (f" There are {there}" if there else " There is no /dev/video*") if sys.platform == "linux" else ""
+            raise VideoError(f"{self._name} cannot be opened; is it plugged in, and free?{listed}")
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or None
 
     def read(self) -> Frame | None:
@@ -115,16 +113,14 @@ class Stream:
         """The next frame; None for one that cannot be decoded."""
         try:
             while not self._waiting:
-                packet = next(self._packets)
-                if packet.size == 0:
+                packet = next(self._packets, None)
+                if packet is None or packet.size == 0:
                     raise VideoError(f"{self._name} has ended")
                 try:
                     self._waiting = list(packet.decode())
                 except av.error.InvalidDataError:
                     return None
             return upright(self._waiting.pop(0))
-        except StopIteration:
-            raise VideoError(f"{self._name} has ended") from None
         except (av.error.FFmpegError, OSError) as error:
             raise VideoError(f"{self._name} broke off ({reason(error)})") from None
 
@@ -243,10 +239,9 @@ def open_source(source: str | os.PathLike[str] | int, *, picture_fps: float = 25
 
     Raises `VideoError`, and `ImageError` if there are no pictures.
     """
-    text = os.fspath(source) if not isinstance(source, int) else str(source)
+    text = str(source) if isinstance(source, int) else os.fspath(source)
     if isinstance(source, int) or (text.isdecimal() and not Path(text).exists()):
-        number = int(text)
-        return LiveSource(f"camera {number}", lambda: Camera(number))
+        return LiveSource(f"camera {int(text)}", lambda: Camera(int(text)))
     if _ADDRESS.match(text):
         stream = Stream(text)
         if not stream.has_end:
@@ -257,11 +252,3 @@ def open_source(source: str | os.PathLike[str] | int, *, picture_fps: float = 25
     if path.is_dir() or path.suffix.lower() in ENDINGS or (not path.exists() and any(sign in text for sign in "*?[")):
         return PictureFolder(text, picture_fps)
     return VideoFile(path)
-
-
-def _cameras() -> str:
-    """A sentence about the cameras that Linux lists."""
-    if sys.platform != "linux":
-        return ""
-    found = sorted(Path("/dev").glob("video*"), key=natural_key)
-    return f" There are {', '.join(map(str, found))}" if found else " There is no /dev/video*"

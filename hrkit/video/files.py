@@ -24,11 +24,9 @@ from hrkit.structures import Frame
 
 AnySource = TypeVar("AnySource", bound="FrameSource")
 
+# OpenCV's code per rotation tag, in degrees counterclockwise
 TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-"""OpenCV's code per rotation tag, in degrees counterclockwise."""
-
-PADDING = 65_536
-"""Pixels that decoders may need around a small frame."""
+PADDING = 65_536  # pixels that decoders may need around a small frame
 
 
 @frozen(eq=False)
@@ -91,11 +89,7 @@ class VideoFile(FrameSource):
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        timeout: tuple[float, float] | None = None,
-        max_pixels: int | None = None,
+        self, path: str | os.PathLike[str], *, timeout: tuple[float, float] | None = None, max_pixels: int | None = None
     ) -> None:
         self._name = os.fspath(path)
         self._longest = 0.0  # duration of a frame in seconds
@@ -113,12 +107,13 @@ class VideoFile(FrameSource):
             raise
         self._first = first
         rate = self._stream.average_rate or self._stream.guessed_rate
+        estimate = round((self._container.duration or 0) / av.time_base * float(self._stream.average_rate or 0))
         self.info = SourceInfo(
             name=Path(self._name).name,
             width=first.image.shape[1],
             height=first.image.shape[0],
             fps=float(rate) if rate else None,
-            frames=self._claimed_frames(),
+            frames=self._stream.frames or estimate or None,
             audio_from=Path(self._name) if self._container.streams.audio and Path(self._name).is_file() else None,
         )
 
@@ -162,13 +157,6 @@ class VideoFile(FrameSource):
             with contextlib.suppress(av.error.FFmpegError):  # frames that the decoder's threads still hold
                 yield from self._stream.decode(None)
             raise error from None
-
-    def _claimed_frames(self) -> int | None:
-        """The number of frames in the header, or an estimate from the duration."""
-        if self._stream.frames:
-            return self._stream.frames
-        seconds = (self._container.duration or 0) / av.time_base
-        return round(seconds * float(self._stream.average_rate)) or None if self._stream.average_rate else None
 
 
 class PictureFolder(FrameSource):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -42,22 +42,21 @@ def in_background(
     """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(1, "hrkit-background")
-    iterator, failure = iter(items), None
+
+    def started() -> Iterator[Future[Result]]:
+        try:
+            yield from (pool.submit(function, item) for item in items)
+        except Exception as error:
+            failed: Future[Result] = Future()
+            failed.set_exception(error)
+            yield failed
+
     try:
-        while True:
-            try:
-                item = next(iterator)
-            except StopIteration:
-                break
-            except Exception as error:
-                failure = error
-                break
-            waiting.append(pool.submit(function, item))
+        for future in started():
+            waiting.append(future)
             while waiting and (waiting[0].done() or len(waiting) > depth):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-        if failure is not None:
-            raise failure
     finally:
         pool.shutdown(cancel_futures=True)

@@ -24,31 +24,21 @@ from av.video.stream import VideoStream
 
 from hrkit.errors import VideoError, one_line
 from hrkit.files import atomic_path
+from hrkit.images import check_frame
 from hrkit.structures import Frame
 
 FilePath = str | os.PathLike[str]
 AnySink = TypeVar("AnySink", bound="Sink")
 
+# x264's options. B-frames would save a fifth of the size and make the length inexact if the rate is uneven.
 QUALITY = {"crf": "20", "preset": "veryfast", "bf": "0"}
-"""x264's options. B-frames would save a fifth of the size and make the length inexact if the rate is uneven."""
-
-CLOCK = 90_000
-"""Least number of ticks per second that times are rounded to."""
-
-ROUNDING = 1e-3
-"""Seconds by which times may miss a regular rate, since Matroska counts milliseconds."""
-
-COPIED = ("aac", "mp3", "mp3float", "opus", "libopus")
-"""Decoders of the sound that browsers play in an MP4 file. Other sound is converted to AAC."""
-
+CLOCK = 90_000  # least number of ticks per second that times are rounded to
+ROUNDING = 1e-3  # seconds by which times may miss a regular rate, since Matroska counts milliseconds
+# swscale's SWS_BILINEAR | SWS_ACCURATE_RND. Without the latter it truncates, and grey turns slightly green.
 ROUNDED_CHROMA = 2 | 0x40000
-"""swscale's SWS_BILINEAR | SWS_ACCURATE_RND. Without the latter it truncates, and grey turns slightly green."""
-
-AAC_RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-"""Samples per second that are kept. MP3 in MP4 needs at least the first."""
-
-CONNECT_SECONDS = 2.0
-"""Timeout of a display on another machine."""
+COPIED = ("aac", "mp3", "mp3float", "opus", "libopus")  # decoders of the sound that browsers play in an MP4 file
+AAC_RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # samples/s that are kept; MP3 in MP4 needs the first
+CONNECT_SECONDS = 2.0  # timeout of a display on another machine
 
 
 class Sink:
@@ -119,7 +109,7 @@ class Mp4Sink(Sink):
         self._closed = False
 
     def write(self, image: Frame, time: float) -> None:
-        _check_frame(self._path, image)
+        check_frame(self._path, image, VideoError)
         if self._closed:
             raise VideoError(f"{self._path}: is finished, and takes no more frames")
         if self._size and image.shape[:2] != self._size:
@@ -149,11 +139,11 @@ class Mp4Sink(Sink):
         self._video: VideoStream = self._output.add_stream("libx264", rate=self._rate or 25, options=dict(QUALITY))
         self._video.height, self._video.width = (side + side % 2 for side in image.shape[:2])
         self._video.pix_fmt = "yuv420p"
-        self._video.time_base = self._video.codec_context.time_base = Fraction(1, self._clock)
-        self._video.codec_context.thread_type = "FRAME"
+        context = self._video.codec_context
+        self._video.time_base = context.time_base = Fraction(1, self._clock)
+        context.thread_type = "FRAME"
         # ITU-T H.273: primaries and curve of BT.709, as in sRGB; the matrix of BT.601, which _yuv uses and readers that
         # ignore tags assume; limited range
-        context = self._video.codec_context
         context.color_primaries, context.color_trc, context.colorspace, context.color_range = 1, 1, 6, 1
         if self._source is not None:
             self._sound = _add_sound(self._source, self._output, time)
@@ -177,9 +167,10 @@ class Mp4Sink(Sink):
             if self._waiting is None:
                 with contextlib.suppress(av.FFmpegError, ValueError):  # ValueError: the channel layout changed
                     self._waiting = next(self._sound, None)
-            if self._waiting is None or _end_seconds(self._waiting) * self._clock > end:
+            packet = self._waiting
+            if packet is None or ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base * self._clock > end:
                 return
-            self._output.mux(self._waiting)
+            self._output.mux(packet)
             self._waiting = None
 
 
@@ -190,14 +181,13 @@ class WindowSink(Sink):
     """Whether the window is gone, also if the user closed it. Frames written later are not shown."""
 
     def __init__(self, title: str) -> None:
-        reason = display_available()
-        if reason is not None:
+        if (reason := display_available()) is not None:
             raise VideoError(reason)
         self._title, self._key, self._shown = title, "", False
 
     def write(self, image: Frame, time: float, wait: float = 0.0) -> None:
         """Shows the frame, then calls `wait`."""
-        _check_frame(self._title, image)
+        check_frame(self._title, image, VideoError)
         if self.closed:
             return
         if not self._shown:
@@ -248,12 +238,12 @@ def display_available() -> str | None:
         return "this OpenCV shows no windows; install opencv-python in place of opencv-python-headless"
     if not sys.platform.startswith("linux"):
         return None
-    packages = Path(cv2.__file__).parents[1]
     display = os.environ.get("DISPLAY", "")
     if display and not _answers(display):
         return f"the display {display!r} does not answer; set DISPLAY to one that does, or write to a file instead"
     if not display and not os.environ.get("WAYLAND_DISPLAY"):
         return "there is no display for a window (DISPLAY is not set); write to a file instead"
+    packages = Path(cv2.__file__).parents[1]
     plugins = packages / "cv2" / "qt" / "plugins" / "platforms"  # PyPI's opencv-python has them for X11 only
     if not display and plugins.is_dir() and not list(plugins.glob("*wayland*")):
         return "this OpenCV shows windows on X11 only (DISPLAY is not set); start Xwayland, or write to a file instead"
@@ -290,11 +280,6 @@ def _video_errors(path: FilePath) -> Iterator[None]:
         yield
     except (OSError, av.FFmpegError) as error:
         raise VideoError(f"{path}: cannot be written ({one_line(error)})") from None
-
-
-def _check_frame(name: FilePath, image: Frame) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise VideoError(f"{name}: a frame is (H,W,3) uint8 BGR, not {image.dtype} of shape {image.shape}")
 
 
 def _yuv(image: Frame, ticks: int, time_base: Fraction | None) -> av.VideoFrame:
@@ -358,7 +343,3 @@ def _from(first: float, packets: Iterator[Packet], made: AudioStream) -> Iterato
             last = packet.pts
             packet.stream = made
             yield packet
-
-
-def _end_seconds(packet: Packet) -> Fraction:
-    return ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base
