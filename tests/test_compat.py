@@ -221,6 +221,7 @@ def test_a_checkpoint_is_loaded(tmp_path: Path, wrapped: bool) -> None:
     assert network.predict(np.zeros((20, 10, 3), np.uint8)).shape == (1, 3, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["PoseResNet", "poseresnet", "ResNet", "resnet"])
 def test_pose_resnet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     path = checkpoint(tmp_path / "resnet.pth", "pose_resnet_18")

@@ -66,6 +66,7 @@ def small() -> Exportable:
     return _pose("timm/test_resnet", (64, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_onnx(name: str, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
@@ -94,6 +95,7 @@ def test_onnx(name: str, tmp_path: Path) -> None:
     assert json.loads(metadata["input_size"]) == list(subject.input_size)
 
 
+@pytest.mark.slow
 def test_torch_export(small: Exportable, tmp_path: Path) -> None:
     path = tmp_path / "network.pt2"
     assert export(small, path) < TOLERANCE
@@ -106,6 +108,7 @@ def test_torch_export(small: Exportable, tmp_path: Path) -> None:
     assert json.loads(metadata["mean"]) == [0.5, 0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_openvino(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     subject = _yolov3_tiny()

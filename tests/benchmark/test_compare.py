@@ -54,6 +54,7 @@ def test_what_is_outside_the_networks(compare: ModuleType) -> None:
     assert not any(network._forward_hooks or network._forward_pre_hooks for network in networks)
 
 
+@pytest.mark.slow
 def test_operations_are_two_a_multiply_add(compare: ModuleType) -> None:
     model = create_pose_model("pose_resnet_18", input_size=(64, 64))
     first = nn.Conv2d(3, 64, 7, 2, 3, bias=False)

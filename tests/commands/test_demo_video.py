@@ -66,6 +66,7 @@ def test_rate_length_and_sound_are_those_of_the_source(folder: Path) -> None:
         assert [stream.codec_context.name for stream in container.streams.audio] == ["aac"]
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 @pytest.mark.parametrize(("name", "frames"), [("street.mp4", 200), ("street_rotated.mp4", 40)])
 def test_real_videos_keep_every_frame_upright_and_at_its_time(shared: Path, name: str, frames: int) -> None:

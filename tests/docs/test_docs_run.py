@@ -53,6 +53,7 @@ RUNNABLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
 def test_blocks_run(page: Path, desk: Path) -> None:
@@ -73,6 +74,7 @@ def test_blocks_run(page: Path, desk: Path) -> None:
             assert result.exit_code == 0, f"hrkit {' '.join(command.words)}: {result.output}"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread", "desk")
 def test_the_server_of_the_deployment_page_answers() -> None:
     (block,) = [block for block in blocks(DOCS / "deployment.md") if block.file == "server.py"]

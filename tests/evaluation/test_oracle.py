@@ -59,6 +59,7 @@ def content(shared: Path) -> dict:
     return json.loads((shared / "data" / "coco_val" / "person_keypoints_val.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 @pytest.mark.parametrize(
     ("decoder", "everything", "inside"),

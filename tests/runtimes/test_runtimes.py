@@ -28,7 +28,7 @@ def model() -> PoseModel:
     return trained_like(create_pose_model("timm/test_resnet", input_size=(64, 32)))
 
 
-@pytest.fixture(scope="module", params=PACKAGES)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in PACKAGES])
 def runtime(request: pytest.FixtureRequest, model: PoseModel) -> torch.nn.Module:
     pytest.importorskip(PACKAGES[request.param])
     return registry.runtimes.build(request.param, network=model, example=EXAMPLE, precision="float32")

@@ -37,6 +37,7 @@ def _one_thread(one_thread: None) -> None:
     """Small networks."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", OWN)
 def test_hrkits_own_parts_keep_the_contract(part: str) -> None:
     findings = list(examine_plugin("hrkit", [part]))

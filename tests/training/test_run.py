@@ -41,6 +41,7 @@ def test_a_run_and_what_it_leaves(painted_coco: Path, tmp_path: Path) -> None:
     assert pipeline.skeleton.name == "coco17"
 
 
+@pytest.mark.slow
 def test_it_learns(painted_coco: Path, tmp_path: Path) -> None:
     still = Augmentation(scale=0.0, rotation=0.0, flip=0.0, half_body=0.0)
     train(

@@ -48,6 +48,7 @@ class Oracle(HigherModel):
         return torch.cat([torch.from_numpy(low), torch.from_numpy(tags).float(), folded])[None]
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_the_ceiling(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     people = coco(shared / "data" / "coco_val")

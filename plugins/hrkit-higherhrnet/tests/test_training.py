@@ -20,6 +20,7 @@ def config(data: Path, output: Path, **changes):
     return tiny_config(data, output, **{**settings, **changes})
 
 
+@pytest.mark.slow
 def test_it_learns_and_resumes_to_the_bit(painted_coco: Path, tmp_path: Path) -> None:
     whole = train(config(painted_coco, tmp_path / "whole", epochs=3, validation=f"coco:{painted_coco}"))
     assert whole.steps == 9
@@ -35,6 +36,7 @@ def test_it_learns_and_resumes_to_the_bit(painted_coco: Path, tmp_path: Path) ->
     assert type(exported).__name__ == "HigherModel"
 
 
+@pytest.mark.slow
 def test_the_whole_network_learns(painted_coco: Path) -> None:
     model = create_pose_model("higher_hrnet_w2", input_size=(64, 64)).train()
     objective = model.objective(TrainConfig(output=""))

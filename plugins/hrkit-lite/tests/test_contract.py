@@ -2,9 +2,12 @@
 
 from types import ModuleType
 
+import pytest
+
 from hrkit.testing import describe, examine_plugin
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract(registered: ModuleType, one_thread: None) -> None:
     findings = list(examine_plugin("lite"))
     wrong = [finding for finding in findings if finding.verdict == "wrong"]

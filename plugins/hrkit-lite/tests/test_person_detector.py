@@ -247,6 +247,7 @@ def test_a_mixed_batch_is_its_pictures_alone(registered: ModuleType) -> None:
     assert [len(together[place]) for place in (5, 6, 7, 9)] == [0, 0, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_people_it_has_not_seen(registered: ModuleType, shared: Path) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))

@@ -68,6 +68,7 @@ def test_the_recipes_can_be_read(registered: ModuleType, name: str) -> None:
     assert config.codec == catalogue.choose(name).codec
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 @pytest.mark.parametrize(("name", "least"), [("lite", 0.48), ("lite_plus", 0.53)])
 def test_average_precision_on_people_it_has_not_seen(
@@ -132,6 +133,7 @@ def test_heatmaps_are_the_sigmoid_of_the_logits() -> None:
     assert network.head(features).shape == (1, 5, 16, 16)
 
 
+@pytest.mark.slow
 def test_untrained_it_learns() -> None:
     network = Network()
     logits = network.logits(torch.rand(2, 3, 64, 64))

@@ -64,6 +64,7 @@ def stub_detector(*result, **settings):
     return TorchvisionDetector(StubNetwork(*result), class_names=("person", "bicycle", "car"), **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_untrained(name, no_network):
     torch.manual_seed(0)
@@ -94,6 +95,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr("hrkit.weights.downloads.download", refuse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [FASTER, "ssdlite320_mobilenet_v3_large"])
 def test_it_keeps_the_contract(name, no_network):
     """One network with two stages and one with one stage; `test_runs_untrained` covers all others."""
@@ -228,6 +230,7 @@ def test_entries_name_the_networks_sides(name):
     assert entry.input_size == shapes_only(name).transform.fixed_size
 
 
+@pytest.mark.slow
 def test_loaded_weights_give_what_torchvision_gives(monkeypatch, tmp_path):
     """torchvision uses other batch norms with published weights."""
     name = "fasterrcnn_resnet50_fpn"
@@ -267,6 +270,7 @@ def people_file(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_older_files_fit(people_file, tmp_path):
     """torchvision's first files have other names for layers of the pyramid and proposals, and no batch counts."""
     state = torch.load(people_file, weights_only=True)
@@ -282,6 +286,7 @@ def test_older_files_fit(people_file, tmp_path):
     assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
 def test_weights_that_do_not_fit(people_file, tmp_path):
     with pytest.raises(WeightsError, match=r"people.pth does not fit ssdlite320_mobilenet_v3_large: Missing key"):
@@ -296,6 +301,7 @@ def test_weights_that_do_not_fit(people_file, tmp_path):
         create_detector(FASTER, weights=tmp_path / "missing.pth")
 
 
+@pytest.mark.slow
 def test_other_classes(people_file):
     detector = create_detector(FASTER, weights=people_file, class_names=("person",), min_size=96)
     assert detector.class_names == ("person",)
@@ -335,9 +341,7 @@ def test_training_mode_does_not_matter():
 
 @pytest.mark.slow
 def test_plugs_into_a_pipeline():
-    pipeline = Pipeline.from_names(
-        "hrnet_w32", "fasterrcnn_resnet50_fpn_v2", weights=None, detector_weights=None, device="cpu"
-    )
+    pipeline = Pipeline.from_names("hrnet_w8", FASTER, weights=None, detector_weights=None, device="cpu")
     poses = pipeline(frame(96, 64))
     assert poses.keypoints.shape == (len(poses), 17, 2)
     assert pipeline.detector.network.roi_heads.nms_thresh == 0.45
