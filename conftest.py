@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # machines are slow and shared; how long an example takes says nothing about whether it is right
-settings.register_profile("hrkit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("hrkit", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hrkit")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processors, so each, and what it starts, has one thread
