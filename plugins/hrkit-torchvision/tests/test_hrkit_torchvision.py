@@ -341,7 +341,8 @@ def test_training_mode_does_not_matter():
 
 @pytest.mark.slow
 def test_plugs_into_a_pipeline():
-    pipeline = Pipeline.from_names("hrnet_w8", FASTER, weights=None, detector_weights=None, device="cpu")
+    fixed = {"weights": None, "detector_weights": None, "device": "cpu"}
+    pipeline = Pipeline.from_names("hrnet_w8", FASTER, nms_threshold=0.45, **fixed)
     poses = pipeline(frame(96, 64))
     assert poses.keypoints.shape == (len(poses), 17, 2)
     assert pipeline.detector.network.roi_heads.nms_thresh == 0.45
