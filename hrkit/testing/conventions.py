@@ -8,17 +8,18 @@ not (metamorphic testing: Chen et al., Metamorphic Testing: A New Approach for G
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import cv2
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
 from hrkit.geometry import xywh_to_xyxy, xyxy_to_xywh
 from hrkit.structures import Detections, Frame, Size
-from hrkit.testing.scenes import placed, twice_as_large
 
 Boxes = NDArray[np.float64]
+Turn = Callable[[Boxes, Size], Boxes]
 
 STRONG = 0.6
 """Boxes with at least this share of the best score are compared; weaker ones come and go."""
@@ -48,25 +49,20 @@ def changes(frame: Frame) -> list[Change]:
     """The frame doubled in size; put in the corner of a larger frame; and moved from there to the opposite corner."""
     height, width = frame.shape[:2]
     right, down = width // 4, height // 16  # unequal, so that x is not taken for y
-    larger = {"width": width + right, "height": height + down}
-    corner, opposite = placed(frame, 0, 0, **larger), placed(frame, right, down, **larger)
+    corner, opposite = (_placed(frame, left, top, right, down) for left, top in ((0, 0), (right, down)))
     return [
-        Change(frame, twice_as_large(frame), scale=2.0),
+        Change(frame, np.ascontiguousarray(frame.repeat(2, axis=0).repeat(2, axis=1)), scale=2.0),
         Change(frame, corner),
         Change(corner, opposite, shift=(right, down)),
     ]
 
 
-@frozen
-class Convention:
-    """A way of giving boxes that is not hrkit's."""
-
-    name: str
-    predict: Callable[[Boxes, Change], Boxes | None]
-    """Boxes as given for the first frame -> as they would be given for the second; None if that cannot be known."""
+def _placed(frame: Frame, left: int, top: int, right: int, down: int) -> Frame:
+    """The frame at (left, top) of a frame larger by (right, down), whose rest repeats the frame's border."""
+    return cv2.copyMakeBorder(frame, top, down - top, left, right - left, cv2.BORDER_REPLICATE).astype(np.uint8)
 
 
-def _way(said: Callable[[Boxes, Size], Boxes], meant: Callable[[Boxes, Size], Boxes]) -> Callable[..., Boxes]:
+def _way(said: Turn, meant: Turn) -> Callable[[Boxes, Change], Boxes]:
     """`said` turns boxes, xyxy frame px, into the convention; `meant` turns them back."""
 
     def predict(boxes: Boxes, change: Change) -> Boxes:
@@ -90,18 +86,19 @@ def _border(size: Size) -> Boxes:
     return np.tile([max(size) - width, max(size) - height], 2) / 2
 
 
-CONVENTIONS = (
+CONVENTIONS: Mapping[str, Callable[[Boxes, Change], Boxes | None]] = {
     # x, y of the corner or of the centre: both move alike
-    Convention("x, y, width, height", _way(lambda b, _: xyxy_to_xywh(b), lambda b, _: xywh_to_xyxy(b))),
-    Convention("y1, x1, y2, x2", _way(_swapped, _swapped)),
-    Convention("x counted from the right, as of a mirrored frame", _way(_from_the_right, _from_the_right)),
-    Convention(
-        "px of a letterbox whose border was not taken off",
-        _way(lambda b, s: b + _border(s), lambda b, s: b - _border(s)),
+    "x, y, width, height": _way(lambda b, _: xyxy_to_xywh(b), lambda b, _: xywh_to_xyxy(b)),
+    "y1, x1, y2, x2": _way(_swapped, _swapped),
+    "x counted from the right, as of a mirrored frame": _way(_from_the_right, _from_the_right),
+    "px of a letterbox whose border was not taken off": _way(
+        lambda b, s: b + _border(s), lambda b, s: b - _border(s)
     ),
     # the size of the input is unknown, but does not grow with the frame
-    Convention("px of the network's input, or shares of its side", lambda b, change: b if change.scale != 1 else None),
-)
+    "px of the network's input, or shares of its side": lambda b, change: b if change.scale != 1 else None,
+}
+"""Ways of giving boxes that are not hrkit's: boxes as given before a change -> as they would be given after it; None if
+that cannot be known."""
 
 
 def strong(found: Detections) -> Boxes | None:
@@ -115,19 +112,15 @@ def other_convention(observed: Sequence[tuple[Change, Boxes, Boxes]]) -> str | N
 
     `observed` are changes of one picture, and the (N,4) boxes found before and after each.
     """
-    for convention in CONVENTIONS:
-        judged = list(_judged(convention, observed))
+    for name, predict in CONVENTIONS.items():
+        judged = []
+        for change, before, after in observed:
+            predicted = predict(before, change)
+            if predicted is None:
+                continue
+            apart = np.abs(predicted - change.move(before)).max(axis=1)
+            if (apart >= TELLING * min(change.before.shape[:2])).all():
+                judged.append(bool((np.abs(after - predicted).max(axis=1) <= FITS * apart).all()))
         if judged and all(judged):
-            return convention.name
+            return name
     return None
-
-
-def _judged(convention: Convention, observed: Iterable[tuple[Change, Boxes, Boxes]]) -> Iterator[bool]:
-    """For each change that tells: whether the boxes follow the convention."""
-    for change, before, after in observed:
-        predicted, right = convention.predict(before, change), change.move(before)
-        if predicted is None:
-            continue
-        apart = np.abs(predicted - right).max(axis=1)
-        if (apart >= TELLING * min(change.before.shape[:2])).all():
-            yield bool((np.abs(after - predicted).max(axis=1) <= FITS * apart).all())

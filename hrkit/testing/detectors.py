@@ -6,27 +6,32 @@ import copy
 import functools
 import inspect
 import pickle
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any  # the object under test may be of any type
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
+from torchvision.ops import box_iou
 
 from hrkit.detectors.base import Detector, check_frame
-from hrkit.structures import Detections, Frame
+from hrkit.structures import Detections, Frame, as_tensor
 from hrkit.testing.conventions import changes, other_convention, strong
-from hrkit.testing.report import Check, Contract, NotJudged, Wrong, raised
+from hrkit.testing.report import ONE_LINE, Contract, NotJudged, Wrong, expect, raised, refusal
 from hrkit.testing.scenes import PHOTO_PEOPLE, awkward, nobody, noise, painted, photo, player
 from hrkit.testing.threads import side_by_side
 
+Builder = Callable[..., Any]
+
+EXACTLY, ABOUT, ROUGHLY = (0.05, 1e-3), (1.0, 0.01), (8.0, 0.05)
+"""How much two results may differ per coordinate, px, and score."""
+
 
 class _Trial:
-    """A detector, ordinary frames by name, and what was found so far, in each frame alone.
-
-    A detector that is `trained` to find people must find one of those in the photo, if it finds anything there.
-    """
+    """A detector, ordinary frames by name, and what was found so far, in each frame alone."""
 
     def __init__(
         self, detector: Any, *, frame: Frame | None = None, expected: ArrayLike | None = None, trained: bool = False
@@ -39,6 +44,7 @@ class _Trial:
             self.scenes = {"the given frame": frame, **self.scenes}
         self.frames = {**self.scenes, **nobody(), **awkward()}
         self.seen: dict[str, Detections] = {}
+        self.devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
     @property
     def fullest(self) -> str:
@@ -55,94 +61,143 @@ class _Trial:
             except Exception as error:
                 raise Wrong(f"{name}: {raised(error)}") from error
 
-    def detect(self, frame: Frame) -> Detections:
-        """What is found in one frame."""
-        return _detect(self.detector, [frame])[0]
+    def detect(self, frame: Frame | None = None) -> Detections:
+        """What the detector finds in one frame, by default the fullest."""
+        return self.found_by(self.detector, frame)
 
-    def compare(self, name: str, found: Detections, when: str, *, px: float = 1, score: float = 0.01) -> None:
-        """Raises `Wrong` unless `found` is what was found in the frame `name` first."""
-        difference = unlike(self.seen[name], found, px=px, score=score)
-        if difference:
-            raise Wrong(f"{name}, {when}: {difference}")
+    def found_by(self, detector: Any, frame: Frame | None = None) -> Detections:
+        """What another detector finds there."""
+        return _detect(detector, self.frames[self.fullest] if frame is None else frame)[0]
+
+    def compare(self, found: Detections, when: str, bounds: tuple[float, float], name: str | None = None) -> None:
+        """Raises `Wrong` unless `found` is what was found in the frame `name`, by default the fullest, at first."""
+        name = name or self.fullest
+        difference = unlike(self.seen[name], found, *bounds)
+        expect(not difference, f"{name}, {when}: {difference}")
 
 
-def _detect(detector: Any, frames: Sequence[Frame]) -> list[Detections]:
+def _detect(detector: Any, *frames: Frame) -> list[Detections]:
     found = detector.detect([frame.copy() for frame in frames])
     if not isinstance(found, list):
         raise Wrong(f"detect returns {type(found).__name__}, not a list")
-    if len(found) != len(frames):
-        raise Wrong(f"{len(found)} results for {len(frames)} frames")
+    expect(len(found) == len(frames), f"{len(found)} results for {len(frames)} frames")
     for one in found:
-        if not isinstance(one, Detections):
-            raise Wrong(f"a result is {type(one).__name__}, not hrkit.Detections")
+        expect(isinstance(one, Detections), f"a result is {type(one).__name__}, not hrkit.Detections")
     return found
 
 
+BUILDER = Contract("detector")
+
+
+@BUILDER.rule(
+    "builder takes weights, threshold and nms_threshold",
+    "take these three by keyword, even if unused; None is the detector's own default",
+    vital=True,
+)
+def _takes_settings(build: Builder) -> None:
+    build(weights=None, threshold=None, nms_threshold=0.45)  # as a pipeline calls it
+
+
+@BUILDER.rule("damaged weights", ONE_LINE)
+def _damaged_weights(build: Builder) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "damaged.pth"
+        file.write_bytes(b"these are no weights")
+        refusal(lambda: build(weights=file, threshold=None, nms_threshold=None), "a damaged weights file")
+
+
+THRESHOLD = Contract("detector")
+
+
+@THRESHOLD.rule("threshold", "leave out boxes with scores below the threshold")
+def _threshold(build: Builder) -> None:
+    before = build(threshold=0.05).detect([photo()])[0].scores
+    differ = len(before) and before.max() - before.min() >= 0.01
+    expect(differ, "in the photo it finds nobody, or all with the same score", NotJudged)
+    threshold = float(before.min() + before.max()) / 2
+    after = build(threshold=threshold).detect([photo()])[0].scores
+    lowest = after.min(initial=1)
+    expect(lowest >= threshold - 1e-3, f"with a threshold of {threshold:.3f} a box has score {lowest:.3f}")
+    counts = f"with a threshold of 0.05 there are {len(before)} boxes, with {threshold:.3f} {len(after)}"
+    expect(len(after) <= len(before), counts)
+
+
+CONTRACT = Contract("detector", _Trial)
+
+
+@CONTRACT.rule("it is a detector", "give an object with detect(images)", vital=True)
 def _is_a_detector(trial: _Trial) -> None:
-    if not isinstance(trial.detector, Detector) or inspect.isclass(trial.detector):
-        kind = trial.detector if inspect.isclass(trial.detector) else type(trial.detector)
-        raise Wrong(f"{kind.__name__} is no object with detect(images)")
+    kind = trial.detector if inspect.isclass(trial.detector) else type(trial.detector)
+    detects = isinstance(trial.detector, Detector) and kind is not trial.detector
+    expect(detects, f"{kind.__name__} is no object with detect(images)")
 
 
+@CONTRACT.rule("one Detections a frame", "return a list with one hrkit.Detections per frame", vital=True)
 def _looks(trial: _Trial) -> None:
     trial.look_at(trial.scenes)
 
 
+@CONTRACT.rule("no frames", "return an empty list for an empty list of frames")
 def _no_frames(trial: _Trial) -> None:
-    _detect(trial.detector, [])
+    _detect(trial.detector)
 
 
+@CONTRACT.rule("nobody in the frame", "return Detections.empty() for a frame without people")
 def _nobody(trial: _Trial) -> None:
     trial.look_at(nobody())
 
 
+@CONTRACT.rule("frames of awkward sizes", "take frames of any size, one pixel too")
 def _awkward_sizes(trial: _Trial) -> None:
     trial.look_at(awkward())
 
 
+@CONTRACT.rule("boxes are inside the frame", "clip boxes (hrkit.geometry.clip_boxes); they are in frame px")
 def _inside(trial: _Trial) -> None:
     for name, found in trial.seen.items():
         height, width = trial.frames[name].shape[:2]
         slack = 1e-4 * max(height, width)  # for rounding
         outside = (found.xyxy < -slack) | (found.xyxy > np.array([width, height, width, height]) + slack)
-        if outside.any():
-            raise Wrong(f"{name}, {width} wide and {height} high: a box is {_numbers(found.xyxy[outside.any(1)][0])}")
+        for box in found.xyxy[outside.any(1)]:
+            raise Wrong(f"{name}, {width} wide and {height} high: a box is {_numbers(box)}")
 
 
+@CONTRACT.rule("boxes have an area", "leave out boxes that have no area once they are clipped")
 def _with_area(trial: _Trial) -> None:
     for name, found in trial.seen.items():
-        if len(found) and found.areas.min() <= 0:
-            raise Wrong(f"{name}: a box has no area: {_numbers(found.xyxy[found.areas.argmin()])}")
+        for box in found.xyxy[found.areas <= 0]:
+            raise Wrong(f"{name}: a box has no area: {_numbers(box)}")
 
 
+@CONTRACT.rule("scores from 0 to 1, best first", "sort boxes by falling score; class 0 is person")
 def _scores(trial: _Trial) -> None:
     for name, found in trial.seen.items():
-        slack = 1e-4  # for rounding
-        if not ((found.scores >= -slack) & (found.scores <= 1 + slack)).all():  # false for NaN
-            raise Wrong(f"{name}: scores are not from 0 to 1: {_numbers(found.scores[:5])}")
-        if (np.diff(found.scores) > 0).any():
-            raise Wrong(f"{name}: scores are not in order: {_numbers(found.scores[:5])}")
-        if (found.class_ids < 0).any():
-            raise Wrong(f"{name}: a class is {found.class_ids.min()}")
+        slack, said = 1e-4, _numbers(found.scores[:5])  # for rounding
+        in_range = (found.scores >= -slack) & (found.scores <= 1 + slack)  # false for NaN
+        expect(in_range.all(), f"{name}: scores are not from 0 to 1: {said}")
+        expect((np.diff(found.scores) <= 0).all(), f"{name}: scores are not in order: {said}")
+        lowest = found.class_ids.min(initial=0)
+        expect(lowest >= 0, f"{name}: a class is {lowest}")
 
 
+@CONTRACT.rule("expected people are found", "give left, top, right, bottom in frame px; frames are BGR")
 def _expected(trial: _Trial) -> None:
-    name = next(iter(trial.scenes))
+    name, people = "a photo", PHOTO_PEOPLE
     if trial.expected is not None:
-        boxes = trial.seen[name].xyxy
-        for person in trial.expected:
-            if _iou(boxes, person).max(initial=0) < 0.5:
-                raise Wrong(f"{name}: nobody is found at {_numbers(person)}; {_boxes(boxes)}")
+        name, people = next(iter(trial.scenes)), trial.expected
+    boxes = trial.seen[name].xyxy
+    missed = people[~(box_iou(as_tensor(boxes), as_tensor(people)) >= 0.5).any(0).numpy()]
+    said = f"boxes are {boxes[:5].round(1).tolist()}" if len(boxes) else "there are no boxes"
+    if trial.expected is not None:
+        for person in missed:
+            raise Wrong(f"{name}: nobody is found at {_numbers(person)}; {said}")
         return
-    boxes = trial.seen["a photo"].xyxy
-    if not trial.trained:
-        raise NotJudged("not known to be trained, and no people were named")
-    if not len(boxes):
-        raise NotJudged("it finds nobody in the photo")
-    if max(_iou(boxes, person).max() for person in PHOTO_PEOPLE) < 0.5:
-        raise Wrong(f"in the photo people are at {PHOTO_PEOPLE.tolist()}; {_boxes(boxes)}")
+    expect(trial.trained, "not known to be trained, and no people were named", NotJudged)
+    expect(len(boxes), "it finds nobody in the photo", NotJudged)
+    expect(len(missed) < len(people), f"in the photo people are at {people.tolist()}; {said}")
 
 
+@CONTRACT.rule("boxes are x1, y1, x2, y2 in frame px", "return px of the given frame, not of the network")
 def _frame_px(trial: _Trial) -> None:
     judged = False
     for name, frame in trial.scenes.items():
@@ -156,176 +211,120 @@ def _frame_px(trial: _Trial) -> None:
             if before is not None and after is not None and len(before) == len(after):
                 observed.append((change, before, after))
         other = other_convention(observed)
-        if other is not None:
-            raise Wrong(f"when {name} is moved and enlarged, boxes change as if they were {other}")
+        expect(other is None, f"when {name} is moved and enlarged, boxes change as if they were {other}")
         judged |= bool(observed)
-    if not judged:
-        raise NotJudged("it finds nobody to follow")
+    expect(judged, "it finds nobody to follow", NotJudged)
 
 
+@CONTRACT.rule("frames are not modified", "work on a copy of the frame, and of the list")
 def _frames_stay(trial: _Trial) -> None:
     frames = list(trial.scenes.values())
     given = [frame.copy() for frame in frames]
     trial.detector.detect(given)
-    if len(given) != len(frames):
-        raise Wrong(f"the list of {len(frames)} frames has {len(given)} afterwards")
+    expect(len(given) == len(frames), f"the list of {len(frames)} frames has {len(given)} afterwards")
     for frame, after in zip(frames, given, strict=True):
-        if not np.array_equal(frame, after):
-            raise Wrong(f"a frame of {frame.shape[0]}x{frame.shape[1]} is changed by the call")
+        changed = f"a frame of {frame.shape[0]}x{frame.shape[1]} is changed by the call"
+        expect(np.array_equal(frame, after), changed)
 
 
-def _twice(trial: _Trial) -> None:
-    name = trial.fullest
-    first, *again = (trial.detect(trial.frames[name]) for _ in range(3))  # two may be alike by chance
-    for one in again:
-        difference = unlike(first, one, px=0.05, score=1e-3)
-        if difference:
-            raise Wrong(f"{name}, again and again: {difference}")
-
-
-def _no_memory(trial: _Trial) -> None:
-    name = trial.fullest
-    frame = trial.frames[name]
-    trial.detect(noise(*frame.shape[:2]))
-    trial.compare(name, trial.detect(frame), "before and after another frame", px=0.05, score=1e-3)
-
-
-def _batch(trial: _Trial) -> None:
-    found = _detect(trial.detector, [trial.frames[name] for name in trial.seen])
-    for name, one in zip(trial.seen, found, strict=True):
-        trial.compare(name, one, f"alone and in a batch of {len(found)}")
-
-
+@CONTRACT.rule(
+    "the process stays as it is",
+    "use with torch.inference_mode() and numpy.random.default_rng(), and set no number of threads",
+)
 def _process_stays(trial: _Trial) -> None:
+    settings: dict[str, Callable[[], object]] = {
+        "torch.is_grad_enabled()": torch.is_grad_enabled,
+        "torch.get_num_threads()": torch.get_num_threads,
+        "the state of np.random": lambda: pickle.dumps(np.random.get_state()),
+    }
     random, threads = np.random.get_state(), torch.get_num_threads()
     try:
         with torch.enable_grad():
             np.random.seed(12345)  # a state that no detector would set
             torch.set_num_threads(threads + 1)
-            before = _process()
-            trial.detect(trial.frames[trial.fullest])
-            after = _process()
+            before = {name: read() for name, read in settings.items()}
+            trial.detect()
+            changed = [name for name, read in settings.items() if read() != before[name]]
     finally:
         np.random.set_state(random)
         torch.set_num_threads(threads)
-    for name, value in before.items():
-        if after[name] != value:
-            raise Wrong(f"{name} is changed by the call")
+    expect(not changed, f"changed by the call: {', '.join(changed)}")
 
 
-def _process() -> dict[str, object]:
-    """Settings of the process that detect might change, by name."""
-    return {
-        "torch.is_grad_enabled()": torch.is_grad_enabled(),
-        "torch.get_num_threads()": torch.get_num_threads(),
-        "the state of np.random": pickle.dumps(np.random.get_state()),
-    }
+@CONTRACT.rule("same result twice", "let chance decide nothing; set a network to eval()")
+def _twice(trial: _Trial) -> None:
+    first, *again = (trial.detect() for _ in range(3))  # two may be alike by chance
+    for one in again:
+        difference = unlike(first, one, *EXACTLY)
+        expect(not difference, f"{trial.fullest}, again and again: {difference}")
 
 
+@CONTRACT.rule("nothing is kept between calls", "keep nothing of a frame on the object")
+def _no_memory(trial: _Trial) -> None:
+    trial.detect(noise(*trial.frames[trial.fullest].shape[:2]))
+    trial.compare(trial.detect(), "before and after another frame", EXACTLY)
+
+
+@CONTRACT.rule("a batch is its frames alone", "let no frame depend on the others, and keep their order")
+def _batch(trial: _Trial) -> None:
+    found = _detect(trial.detector, *(trial.frames[name] for name in trial.seen))
+    for name, one in zip(trial.seen, found, strict=True):
+        trial.compare(one, f"alone and in a batch of {len(found)}", ABOUT, name)
+
+
+@CONTRACT.rule("threads", "share no buffer between calls, which may come from several threads at once")
 def _threads(trial: _Trial) -> None:
-    fullest = trial.fullest
-    names = (fullest, next(name for name in trial.scenes if name != fullest))
+    names = (trial.fullest, next(name for name in trial.scenes if name != trial.fullest))
     # a pipeline on two devices copies networks, and shares any other object
     another = copy.deepcopy(trial.detector) if isinstance(trial.detector, nn.Module) else trial.detector
-    calls = [
-        functools.partial(_detect, detector, [trial.frames[name]])
-        for detector, name in zip((trial.detector, another), names, strict=True)
-    ]
+    pairs = zip((trial.detector, another), names, strict=True)
+    calls = [functools.partial(trial.found_by, detector, trial.frames[name]) for detector, name in pairs]
     for _ in range(2):  # on a busy machine the threads of one round may not meet
-        for name, other, (found,) in zip(names, reversed(names), side_by_side(calls), strict=True):
-            trial.compare(name, found, f"while another thread has {other}")
+        for name, other, found in zip(names, reversed(names), side_by_side(calls), strict=True):
+            trial.compare(found, f"while another thread has {other}", ABOUT, name)
 
 
-def _prepared(trial: _Trial) -> None:
-    if not hasattr(trial.detector, "prepared"):
-        raise NotJudged("it has no prepared(device, precision, runtime), and needs none")
-    name = trial.fullest
-    frame = trial.frames[name]
-    for device in map(torch.device, _devices_here()):
-        for runtime in ("eager", "auto"):
-            fast = trial.detector.prepared(device, "float32", runtime)
-            when = f"prepared for {device} with runtime {runtime}"
-            trial.compare(name, _detect(fast, [frame])[0], when, px=8, score=0.05)
-        _detect(trial.detector.prepared(device, "auto", "auto"), [frame])
-    trial.compare(name, trial.detect(frame), "before and after another was prepared", px=0.05, score=1e-3)
-
-
-def _devices_here() -> tuple[str, ...]:
-    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-
-
+@CONTRACT.rule("copies on devices", "make a detector with a network a torch.nn.Module, its tensors buffers")
 def _devices(trial: _Trial) -> None:
-    if not isinstance(trial.detector, nn.Module):
-        raise NotJudged("it is no torch.nn.Module, and stays where it is")
-    name = trial.fullest
-    for device in _devices_here():
-        found = _detect(copy.deepcopy(trial.detector).to(device), [trial.frames[name]])[0]
-        trial.compare(name, found, f"by a copy on {device}", px=8, score=0.05)
+    is_module = isinstance(trial.detector, nn.Module)
+    expect(is_module, "it is no torch.nn.Module, and stays where it is", NotJudged)
+    for device in trial.devices:
+        found = trial.found_by(copy.deepcopy(trial.detector).to(device))
+        trial.compare(found, f"by a copy on {device}", ROUGHLY)
 
 
-def unlike(one: Detections, other: Detections, *, px: float, score: float) -> str | None:
+@CONTRACT.rule("prepared for devices", "give a copy that finds the same (hrkit.runtimes.prepare.prepare)")
+def _prepared(trial: _Trial) -> None:
+    needs_none = "it has no prepared(device, precision, runtime), and needs none"
+    expect(hasattr(trial.detector, "prepared"), needs_none, NotJudged)
+    for device in map(torch.device, trial.devices):
+        for runtime in ("eager", "auto"):
+            found = trial.found_by(trial.detector.prepared(device, "float32", runtime))
+            trial.compare(found, f"prepared for {device} with runtime {runtime}", ROUGHLY)
+        trial.found_by(trial.detector.prepared(device, "auto", "auto"))
+    trial.compare(trial.detect(), "before and after another was prepared", EXACTLY)
+
+
+def unlike(one: Detections, other: Detections, px: float, score: float) -> str | None:
     """How two results of one frame differ by more than `px` per coordinate or `score`; None if they do not.
 
     One box in twenty may be anywhere: where an untrained network sees hundreds of boxes that are all alike, rounding
     decides which of them stay.
     """
     for here, there in ((one, other), (other, one)):
-        alone = [row for row in range(len(here)) if not _again(here, row, there, px, score)]
+        near = np.abs(here.xyxy[:, None] - there.xyxy).max(2) <= px
+        near &= np.abs(here.scores[:, None] - there.scores) <= score
+        near &= here.class_ids[:, None] == there.class_ids
+        alone = np.flatnonzero(~near.any(1))
         if len(alone) > len(here) / 20:
             box = f"{_numbers(here.xyxy[alone[0]])} (score {here.scores[alone[0]]:.3f})"
             return f"{len(here)} boxes and {len(there)}; {len(alone)} have no counterpart, the first {box}"
     return None
 
 
-def _again(one: Detections, row: int, other: Detections, px: float, score: float) -> bool:
-    """Whether a box of `one` is among those of `other`."""
-    near = (np.abs(other.xyxy - one.xyxy[row]).max(1) <= px) & (np.abs(other.scores - one.scores[row]) <= score)
-    return bool((near & (other.class_ids == one.class_ids[row])).any())
-
-
-def _iou(boxes: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N,4) and (4,) -> (N,)."""
-    corners = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
-    shared = np.clip(corners, 0, None).prod(1)
-    return shared / ((boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod() - shared)
-
-
-def _boxes(xyxy: NDArray[np.float32]) -> str:
-    return f"boxes are {xyxy[:5].round(1).tolist()}" if len(xyxy) else "there are no boxes"
-
-
 def _numbers(values: NDArray[np.float32]) -> str:
     return ", ".join(f"{value:.4g}" for value in values)
 
-
-CONTRACT = Contract(
-    "detector",
-    (
-        Check("it is a detector", _is_a_detector, "give an object with detect(images)", vital=True),
-        Check("one Detections a frame", _looks, "return a list with one hrkit.Detections per frame", vital=True),
-        Check("no frames", _no_frames, "return an empty list for an empty list of frames"),
-        Check("nobody in the frame", _nobody, "return Detections.empty() for a frame without people"),
-        Check("frames of awkward sizes", _awkward_sizes, "take frames of any size, one pixel too"),
-        Check("boxes are inside the frame", _inside, "clip boxes (hrkit.geometry.clip_boxes); they are in frame px"),
-        Check("boxes have an area", _with_area, "leave out boxes that have no area once they are clipped"),
-        Check("scores from 0 to 1, best first", _scores, "sort boxes by falling score; class 0 is person"),
-        Check("expected people are found", _expected, "give left, top, right, bottom in frame px; frames are BGR"),
-        Check("boxes are x1, y1, x2, y2 in frame px", _frame_px, "return px of the given frame, not of the network"),
-        Check("frames are not modified", _frames_stay, "work on a copy of the frame, and of the list"),
-        Check(
-            "the process stays as it is",
-            _process_stays,
-            "use with torch.inference_mode() and numpy.random.default_rng(), and set no number of threads",
-        ),
-        Check("same result twice", _twice, "let chance decide nothing; set a network to eval()"),
-        Check("nothing is kept between calls", _no_memory, "keep nothing of a frame on the object"),
-        Check("a batch is its frames alone", _batch, "let no frame depend on the others, and keep their order"),
-        Check("threads", _threads, "share no buffer between calls, which may come from several threads at once"),
-        Check("copies on devices", _devices, "make a detector with a network a torch.nn.Module, its tensors buffers"),
-        Check("prepared for devices", _prepared, "give a copy that finds the same (hrkit.runtimes.prepare.prepare)"),
-    ),
-    _Trial,
-)
 
 check_detector = CONTRACT.check
 """`check_detector(detector, *, frame=None, expected=None, part="detector")`: what is wrong with an object that has

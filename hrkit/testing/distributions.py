@@ -27,8 +27,7 @@ USE = {
 }
 """The kinds that `write_distribution` knows, and a command that uses such a part."""
 
-_NAME = re.compile(r"[a-z0-9]|[a-z0-9][a-z0-9._-]*[a-z0-9]", re.IGNORECASE)
-"""A valid name of a distribution (PEP 508)."""
+_NAME = re.compile(r"[a-z0-9]|[a-z0-9][a-z0-9._-]*[a-z0-9]", re.IGNORECASE)  # PEP 508
 
 
 def write_distribution(name: str, kind: str, parent: str | os.PathLike[str] = ".") -> Path:
@@ -61,17 +60,18 @@ def _words(name: str, kind: str) -> dict[str, str]:
     package = re.sub(r"[-_.]+", "_", name).lower()
     if not _NAME.fullmatch(name) or not package.isidentifier() or keyword.iskeyword(package):
         raise HrkitError(f"{name!r} is no name for a distribution; take letters, digits and dashes, a letter first")
-    if importlib.util.find_spec(package) is not None:
-        raise HrkitError(f"there is a module {package!r} already; take another name than {name!r}")
     plugin = package.removeprefix("hrkit_")
     part = plugin.replace("_", "-") if kind == "command" else plugin
-    if kind == "command" and not commands.NAME.fullmatch(part):
-        raise HrkitError(f"{part!r} is no name for a command, which begins with a letter; take another than {name!r}")
-    if kind == "detector" and part == "none":  # `--detector none` asks for no detector
-        raise HrkitError(f"{part!r} is no name for a detector, as it stands for none; take another than {name!r}")
-    if plugin in plugins.names():
-        raise HrkitError(f"there is a plugin {plugin!r} already; take another name than {name!r}")
-    if part in Registry(f"{kind}s"):
-        raise HrkitError(f"there is a {kind} {part!r} already; take another name than {name!r}")
+    no_command = kind == "command" and not commands.NAME.fullmatch(part)
+    no_detector = kind == "detector" and part == "none"  # `--detector none` asks for no detector
+    for found, problem in (
+        (importlib.util.find_spec(package) is not None, f"there is a module {package!r} already"),
+        (no_command, f"{part!r} is no name for a command, which begins with a letter"),
+        (no_detector, f"{part!r} is no name for a detector, as it stands for none"),
+        (plugin in plugins.names(), f"there is a plugin {plugin!r} already"),
+        (part in Registry(f"{kind}s"), f"there is a {kind} {part!r} already"),
+    ):
+        if found:
+            raise HrkitError(f"{problem}; take another name than {name!r}")
     words = {"distribution": name, "kind": kind, "package": package, "plugin": plugin, "part": part}
     return {**words, "use": string.Template(USE[kind]).substitute(words)}

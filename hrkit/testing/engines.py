@@ -9,12 +9,14 @@ from pathlib import Path
 
 from hrkit.extraction.manifest import Manifest, Result, held
 from hrkit.extraction.worker import Job
-from hrkit.testing.report import Check, Contract, Wrong
+from hrkit.testing.report import Contract, expect
 
 Engine = Callable[[list[str], Job], Iterable[Result]]
 
 NAMES = ("a.jpg", "b/a.jpg", "walk.mp4", "fails.png", "z.jpg")
 """Inputs, which are never opened."""
+
+CONTRACT = Contract("engine")
 
 
 class _EmptyJob(Job):
@@ -33,30 +35,22 @@ def _results(engine: Engine, names: Sequence[str]) -> list[Result]:
         return list(engine(list(names), _EmptyJob("/", folder, "csv", {"device": "cpu"}, {})))
 
 
+@CONTRACT.rule("each input once", "give one Result for each input, by its name", vital=True)
 def _each_once(engine: Engine) -> None:
     times = Counter(result.input for result in _results(engine, NAMES))
-    if times != Counter(NAMES):
-        raise Wrong(f"for {len(NAMES)} inputs, each given once, it gives {dict(times)}")
+    expect(times == Counter(NAMES), f"for {len(NAMES)} inputs, each given once, it gives {dict(times)}")
 
 
+@CONTRACT.rule("results as they are", "pass on what `job.load()` makes of the inputs, failures too")
 def _as_they_are(engine: Engine) -> None:
-    if sorted(_results(engine, NAMES), key=str) != sorted(_reported(NAMES), key=str):
-        raise Wrong("its results are not those of the job")
+    same = sorted(_results(engine, NAMES), key=str) == sorted(_reported(NAMES), key=str)
+    expect(same, "its results are not those of the job")
 
 
+@CONTRACT.rule("no inputs", "give nothing if there is nothing to do")
 def _nobody(engine: Engine) -> None:
-    if _results(engine, ()):
-        raise Wrong("it gives results for no inputs")
+    expect(not _results(engine, ()), "it gives results for no inputs")
 
-
-CONTRACT = Contract(
-    "engine",
-    (
-        Check("each input once", _each_once, "give one Result for each input, by its name", vital=True),
-        Check("results as they are", _as_they_are, "pass on what `job.load()` makes of the inputs, failures too"),
-        Check("no inputs", _nobody, "give nothing if there is nothing to do"),
-    ),
-)
 
 check_engine = CONTRACT.check
 """`check_engine(engine, *, part="engine")`: what is wrong with an engine, which is run with a job that does nothing."""

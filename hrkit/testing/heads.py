@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from hrkit.pose_model import PoseModel
 from hrkit.testing import modules
-from hrkit.testing.report import Check, Contract, Wrong
+from hrkit.testing.report import Contract, expect
 
 
 @frozen(eq=False, slots=False)
-class _Trial:
+class _Trial(modules.Network):
     """A builder of heads and the features that they are for."""
 
     build: Callable[..., Any]
@@ -25,8 +25,7 @@ class _Trial:
 
     def built(self, num_joints: int) -> nn.Module:
         head = self.build(channels=tuple(self.channels), strides=tuple(self.strides), num_joints=num_joints)
-        if not isinstance(head, nn.Module):
-            raise Wrong(f"{type(head).__name__} is no torch.nn.Module")
+        expect(isinstance(head, nn.Module), f"{type(head).__name__} is no torch.nn.Module")
         return head.eval()
 
     @functools.cached_property
@@ -35,41 +34,33 @@ class _Trial:
 
     def given(self, people: int, seed: int = 0, size: tuple[int, int] = (64, 64)) -> list[Tensor]:
         """(N,C_i,H/s_i,W/s_i) noise, for images of `size` (height, width)."""
-        random = torch.Generator().manual_seed(seed)
-        return [
-            torch.randn(people, count, size[0] // stride, size[1] // stride, generator=random)
-            for count, stride in zip(self.channels, self.strides, strict=True)
-        ]
+        levels = zip(self.channels, self.strides, strict=True)
+        return [modules.noise(seed, people, count, size[0] // step, size[1] // step) for count, step in levels]
 
     def call(self, module: Any, given: list[Tensor]) -> list[Tensor]:
         with torch.inference_mode():
             return [modules.tensor(module(given))]
 
 
+CONTRACT = Contract("head", _Trial)
+
+
+@CONTRACT.rule("it is a head", "build a torch.nn.Module from channels, strides and num_joints", vital=True)
 def _builds(trial: _Trial) -> None:
     trial.call(trial.module, trial.given(2))
 
 
+@CONTRACT.rule("heatmaps (N,K,H/4,W/4)", "make num_joints heatmaps, each a quarter of the input", vital=True)
 def _shapes(trial: _Trial) -> None:
     if not getattr(trial.module, "pose_model", PoseModel).needs_boxes:
         return  # the maps of a network that finds people by itself are its own matter
     for joints, (height, width) in ((17, (64, 64)), (5, (96, 64))):  # unequal sides tell height from width
         (heatmaps,) = trial.call(trial.built(joints), trial.given(2, size=(height, width)))
-        wanted = (2, joints, height // 4, width // 4)
-        if tuple(heatmaps.shape) != wanted:
-            raise Wrong(f"for {joints} joints and {height}x{width} it makes {tuple(heatmaps.shape)}, not {wanted}")
+        found, wanted = tuple(heatmaps.shape), (2, joints, height // 4, width // 4)
+        expect(found == wanted, f"for {joints} joints and {height}x{width} it makes {found}, not {wanted}")
 
 
-CONTRACT = Contract(
-    "head",
-    (
-        Check("it is a head", _builds, "build a torch.nn.Module from channels, strides and num_joints", vital=True),
-        Check("heatmaps (N,K,H/4,W/4)", _shapes, "make num_joints heatmaps, each a quarter of the input", vital=True),
-        *modules.results(),
-        *modules.MOVES,
-    ),
-    _Trial,
-)
+CONTRACT.checks.extend([*modules.RESULTS.checks, *modules.MOVES.checks])
 
 check_head = CONTRACT.check
 """`check_head(build, *, channels=..., strides=..., part="head")`: what is wrong with a builder of heads.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any  # what builders take and give differs from kind to kind
@@ -15,17 +16,8 @@ from hrkit.errors import HrkitError, PluginError, UnknownNameError, one_line
 from hrkit.pipeline import create_detector
 from hrkit.registry import KINDS, Registered, Registry
 from hrkit.runtimes.conversion import PACKAGES
-from hrkit.testing import builders
-from hrkit.testing.backbones import examine_backbone
-from hrkit.testing.commands import examine_command
-from hrkit.testing.datasets import examine_dataset
-from hrkit.testing.decoders import examine_decoder
-from hrkit.testing.detectors import examine_detector
-from hrkit.testing.engines import examine_engine
-from hrkit.testing.heads import examine_head
+from hrkit.testing import backbones, commands, datasets, decoders, detectors, engines, heads, runtimes, weights
 from hrkit.testing.report import Finding, raised, wrong
-from hrkit.testing.runtimes import examine_runtime
-from hrkit.testing.weights import examine_weights
 from hrkit.weights import catalogue
 
 OWN = "hrkit"
@@ -43,12 +35,10 @@ class Part:
     """Something that a plugin registers, and how to build it."""
 
     kind: str
-    """One of `registry.KINDS`."""
     name: str
     """The full name, also if a pattern is registered."""
     entry: Registered
-    path: str | None = None
-    """For a dataset."""
+    path: str | None = None  # for a dataset
 
     @property
     def title(self) -> str:
@@ -63,8 +53,8 @@ class Part:
     def builder(self) -> Callable[..., Any]:
         return Registry(self.kind).builder(self.name)
 
-    def not_built(self, error: BaseException, advice: str = "") -> Finding:
-        return Finding(self.title, "it is built", "wrong", raised(error), advice)
+    def not_judged(self, reason: str, example: str) -> Finding:
+        return Finding(self.title, "it is built", "not judged", f"{reason}: --part {example}")
 
 
 def check_plugin(name: str, parts: Sequence[str] = ()) -> list[Finding]:
@@ -95,7 +85,7 @@ def examine_plugin(name: str, parts: Sequence[str] = ()) -> Iterator[Finding]:
         try:
             yield from _examine(part)
         except (Exception, SystemExit) as error:  # code of others may raise anything, and the next part follows
-            yield part.not_built(error)
+            yield Finding(part.title, "it is built", "wrong", raised(error), ADVICE.get(part.kind, ""))
 
 
 def _plugins(name: str) -> list[str]:
@@ -143,32 +133,21 @@ def _named(plugin: str, text: str, parts: Sequence[Part]) -> list[Part]:
 
 def _examine(part: Part) -> Iterator[Finding]:
     if "*" in part.name:
-        example = part.name.replace("*", "NAME")
-        reason = f"it is a pattern; name one of its kind: --part {example}"
-        yield Finding(part.title, "it is built", "not judged", reason)
+        yield part.not_judged("it is a pattern; name one of its kind", part.name.replace("*", "NAME"))
     else:
         yield from EXAMINE[part.kind](part)
 
 
-def _examine_backbone(part: Part) -> Iterator[Finding]:
-    try:
-        backbone = _seeded(part.builder)
-    except Exception as error:
-        yield part.not_built(error, "a builder of backbones takes no arguments")
-    else:
-        yield from examine_backbone(backbone, part=part.title)
-
-
 def _examine_detector(part: Part) -> Iterator[Finding]:
-    yield from builders.DETECTOR.examine(part.builder, part=part.title)
+    yield from detectors.BUILDER.examine(part.builder, part=part.title)
     name = _weights_at_hand(part.name)
     options = UNTRAINED.get(part.name, {}) if part.own and not name else {}
 
     def build(**settings: float) -> Any:
         return _seeded(create_detector, part.name, weights=name, **options, **settings)
 
-    yield from examine_detector(build(), trained=name is not None, part=part.title)
-    yield from builders.THRESHOLD.examine(build, part=part.title)
+    yield from detectors.examine_detector(build(), trained=name is not None, part=part.title)
+    yield from detectors.THRESHOLD.examine(build, part=part.title)
 
 
 def _weights_at_hand(detector: str) -> str | None:
@@ -191,43 +170,46 @@ def _examine_head(part: Part) -> Iterator[Finding]:
     if part.name in registry.backbones.names():  # a head made for one backbone has its name
         backbone = registry.backbones.build(part.name)
         features = {"channels": tuple(backbone.channels), "strides": tuple(backbone.strides)}
-    build = part.builder
-    yield from examine_head(lambda **options: _seeded(build, **options), part=part.title, **features)
+    build = functools.partial(_seeded, part.builder)
+    yield from heads.examine_head(build, part=part.title, **features)
 
 
 def _examine_dataset(part: Part) -> Iterator[Finding]:
-    build = part.builder
-    yield from builders.DATASET.examine(build, part=part.title)
+    yield from datasets.BUILDER.examine(part.builder, part=part.title)
     place = [] if part.path is None else [part.path]
     for split in ("train", "val"):
         try:
-            dataset = build(*place, split=split)
+            dataset = part.builder(*place, split=split)
         except Exception as error:
             problem = error
         else:
-            yield from examine_dataset(dataset, part=part.title)
+            yield from datasets.examine_dataset(dataset, part=part.title)
             return
     wants_path = isinstance(problem, (HrkitError, OSError)) or "required positional argument" in str(problem)
-    if part.path is None and wants_path:
-        reason = f"it wants a path; name a place: --part {part.name}:PATH"
-        yield Finding(part.title, "it is built", "not judged", reason)
-    else:
-        yield part.not_built(problem, "take a path, if any, and split by keyword")
+    if part.path is not None or not wants_path:
+        raise problem
+    yield part.not_judged("it wants a path; name a place", f"{part.name}:PATH")
 
 
 def _examine_runtime(part: Part) -> Iterator[Finding]:
     needs = PACKAGES.get(part.name.partition(":")[0], ()) if part.own else ()
-    yield from examine_runtime(part.builder, needs=needs, part=part.title)
+    yield from runtimes.examine_runtime(part.builder, needs=needs, part=part.title)
 
 
 EXAMINE: Mapping[str, Callable[[Part], Iterator[Finding]]] = {
-    "backbones": _examine_backbone,
+    "backbones": lambda part: backbones.examine_backbone(_seeded(part.builder), part=part.title),
     "detectors": _examine_detector,
     "heads": _examine_head,
-    "decoders": lambda part: examine_decoder(part.builder, part=part.title),
+    "decoders": lambda part: decoders.examine_decoder(part.builder, part=part.title),
     "datasets": _examine_dataset,
     "runtimes": _examine_runtime,
-    "weights": lambda part: examine_weights(part.entry.value, part=part.title),
-    "engines": lambda part: examine_engine(part.builder, part=part.title),
-    "commands": lambda part: examine_command(part.entry.value, part=part.title),
+    "weights": lambda part: weights.examine_weights(part.entry.value, part=part.title),
+    "engines": lambda part: engines.examine_engine(part.builder, part=part.title),
+    "commands": lambda part: commands.examine_command(part.entry.value, part=part.title),
 }
+
+ADVICE = {
+    "backbones": "a builder of backbones takes no arguments",
+    "datasets": "take a path, if any, and split by keyword",
+}
+"""What to do about a part that is not built, by kind."""

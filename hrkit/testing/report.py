@@ -7,9 +7,13 @@ from typing import Any, Literal  # Any: a part may be of any type before it is c
 
 from attrs import field, frozen
 
-from hrkit.errors import one_line
+from hrkit.errors import HrkitError, one_line
 
 Verdict = Literal["ok", "wrong", "not judged"]
+Run = Callable[[Any], None]
+
+ONE_LINE = "raise hrkit.HrkitError, or an OSError, in one line that says what to do"
+"""The advice for builders that refuse what they are given."""
 
 
 class Wrong(Exception):  # noqa: N818
@@ -46,14 +50,10 @@ class Check:
     """One thing to check: `run` raises `Wrong`, `NotJudged`, or whatever the part itself raises."""
 
     name: str
-    run: Callable[[Any], None]
     advice: str
-    vital: bool = field(default=False, kw_only=True)
+    run: Run
+    vital: bool
     """Whether the checks after it are pointless if it fails."""
-
-
-def _itself(given: Any) -> Any:
-    return given
 
 
 @frozen
@@ -64,9 +64,18 @@ class Contract:
     """
 
     kind: str
-    checks: Sequence[Check]
-    trial: Callable[..., Any] = _itself
+    trial: Callable[..., Any] = lambda given: given
     """Makes what the checks are run with from the part and options."""
+    checks: list[Check] = field(factory=list)
+
+    def rule(self, name: str, advice: str, *, vital: bool = False) -> Callable[[Run], Run]:
+        """Adds the decorated function as a `Check`."""
+
+        def add(run: Run) -> Run:
+            self.checks.append(Check(name, advice, run, vital))
+            return run
+
+        return add
 
     def examine(self, given: Any, *, part: str = "", **options: Any) -> Iterator[Finding]:
         """One finding per check, in order, each as soon as it is known; none after a vital check that failed."""
@@ -88,6 +97,28 @@ class Contract:
     def check(self, given: Any, *, part: str = "", **options: Any) -> list[Finding]:
         """The findings of what is wrong; an empty list if nothing is."""
         return wrong(self.examine(given, part=part, **options))
+
+
+def expect(met: object, problem: str, otherwise: type[Exception] = Wrong) -> None:
+    """Raises `otherwise(problem)` unless `met` is true."""
+    if not met:
+        raise otherwise(problem)
+
+
+def refusal(call: Callable[[], Any], given: str) -> str | None:
+    """The message of the `HrkitError` or `OSError` that `call` raises; None if it raises nothing.
+
+    Raises `Wrong` if it raises something else, or a message of several lines.
+    """
+    try:
+        call()
+    except (HrkitError, OSError) as error:
+        lines = len(str(error).strip().splitlines())
+        expect(lines < 2, f"given {given} it says more than one line: {one_line(error)[:120]}")
+        return str(error)
+    except Exception as error:
+        raise Wrong(f"given {given} it {raised(error)}") from error
+    return None
 
 
 def wrong(findings: Iterable[Finding]) -> list[Finding]:

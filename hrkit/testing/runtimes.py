@@ -11,8 +11,7 @@ from attrs import field, frozen
 from torch import Tensor, nn
 
 from hrkit.testing import modules
-from hrkit.testing.builders import ONE_LINE, refusal
-from hrkit.testing.report import Check, Contract, NotJudged, Wrong
+from hrkit.testing.report import ONE_LINE, Contract, NotJudged, expect, refusal
 
 TOLERANCES = {"float32": 1e-3, "auto": 0.05, "bfloat16": 0.05}
 """By precision: how far a result may be from PyTorch's float32, as a share of the largest value. All checks look at the
@@ -45,7 +44,7 @@ class _Network(nn.Module):
 
 
 @frozen(eq=False)
-class _Trial:
+class _Trial(modules.Network):
     """A builder of runtimes, what it built by precision, and the networks that it received, all alike."""
 
     build: Callable[..., Any]
@@ -58,32 +57,27 @@ class _Trial:
         return next(iter(self.built.values()))
 
     def given(self, people: int, seed: int = 0) -> list[Tensor]:
-        return [torch.randn(people, 3, *SIZE, generator=torch.Generator().manual_seed(seed))]
-
-    def call(self, module: Any, given: list[Tensor]) -> list[Tensor]:
-        with torch.inference_mode():
-            return [modules.tensor(module(*given))]
+        return [modules.noise(seed, people, 3, *SIZE)]
 
     def attempt(self, precision: str, given: str) -> str | None:
         """Builds the runtime; the message if it refuses."""
         self.lent.append(_Network())
-        network, example = self.lent[-1], torch.zeros(1, 3, *SIZE)
-
-        def make() -> None:
-            self.built[precision] = self.build(network=network, example=example, precision=precision)
-
-        return refusal(make, given)
+        options = {"network": self.lent[-1], "example": torch.zeros(1, 3, *SIZE), "precision": precision}
+        return refusal(lambda: self.built.update({precision: self.build(**options)}), given)
 
 
+CONTRACT = Contract("runtime", _Trial)
+
+
+@CONTRACT.rule("it is built", f"build a torch.nn.Module; if that is impossible, {ONE_LINE}", vital=True)
 def _builds(trial: _Trial) -> None:
     refusals = [trial.attempt(precision, f"the precision {precision!r}") for precision in TOLERANCES]
-    if not trial.built:
-        raise NotJudged(f"it cannot be built here: {refusals[0]}")
+    expect(trial.built, f"it cannot be built here: {refusals[0]}", NotJudged)
     for module in trial.built.values():
-        if not isinstance(module, nn.Module):
-            raise Wrong(f"{type(module).__name__} is no torch.nn.Module")
+        expect(isinstance(module, nn.Module), f"{type(module).__name__} is no torch.nn.Module")
 
 
+@CONTRACT.rule("it gives what the network gives", "take any N and memory format; make float32", vital=True)
 def _same(trial: _Trial) -> None:
     for precision, module in trial.built.items():
         for people in (1, 3, 2):
@@ -91,12 +85,15 @@ def _same(trial: _Trial) -> None:
                 (images,) = trial.given(people, seed=people)
                 wanted = trial.call(_Network(), [images])
                 found = trial.call(module, [images.to(memory_format=layout)])
-                if found[0].dtype != torch.float32:
-                    raise Wrong(f"in {precision} it makes {found[0].dtype}")
+                expect(found[0].dtype == torch.float32, f"in {precision} it makes {found[0].dtype}")
                 when = f"by PyTorch and here, {people} in a batch, {precision}"
                 modules.same(wanted, found, when, TOLERANCES[precision])
 
 
+CONTRACT.checks.extend(modules.RESULTS.checks)
+
+
+@CONTRACT.rule("results stay", "give each result memory of its own")
 def _results_stay(trial: _Trial) -> None:
     first = trial.call(trial.module, trial.given(2))
     before = [result.clone() for result in first]
@@ -104,20 +101,20 @@ def _results_stay(trial: _Trial) -> None:
     modules.same(before, first, "a result, before and after the next is computed")
 
 
+@CONTRACT.rule("the network stays as it is", "work on a copy of the network")
 def _network_stays(trial: _Trial) -> None:
     before = _Network().state_dict()
     for network in trial.lent:
-        if network.training:
-            raise Wrong("the network is in training mode afterwards")
+        expect(not network.training, "the network is in training mode afterwards")
         after = network.state_dict()
         for name, values in before.items():
-            if name not in after or after[name].dtype != values.dtype or not torch.equal(after[name], values):
-                raise Wrong(f"the network's {name} is changed")
+            stays = name in after and after[name].dtype == values.dtype and torch.equal(after[name], values)
+            expect(stays, f"the network's {name} is changed")
 
 
+@CONTRACT.rule("what it needs is missing", ONE_LINE)
 def _missing(trial: _Trial) -> None:
-    if not trial.needs:
-        raise NotJudged("the modules it needs are not known: check_runtime(build, needs=[...])")
+    expect(trial.needs, "the modules it needs are not known: check_runtime(build, needs=[...])", NotJudged)
     missing = ", ".join(trial.needs)
     there = {name: sys.modules[name] for name in trial.needs if name in sys.modules}
     sys.modules.update(dict.fromkeys(trial.needs))  # type: ignore[arg-type]  # None makes an import fail
@@ -127,22 +124,8 @@ def _missing(trial: _Trial) -> None:
         for name in trial.needs:
             del sys.modules[name]
         sys.modules.update(there)
-    if said is None:
-        raise NotJudged(f"it is built without {missing} too")
+    expect(said is not None, f"it is built without {missing} too", NotJudged)
 
-
-CONTRACT = Contract(
-    "runtime",
-    (
-        Check("it is built", _builds, f"build a torch.nn.Module; if that is impossible, {ONE_LINE}", vital=True),
-        Check("it gives what the network gives", _same, "take any N and memory format; make float32", vital=True),
-        *modules.results(),
-        Check("results stay", _results_stay, "give each result memory of its own"),
-        Check("the network stays as it is", _network_stays, "work on a copy of the network"),
-        Check("what it needs is missing", _missing, ONE_LINE),
-    ),
-    _Trial,
-)
 
 check_runtime = CONTRACT.check
 """`check_runtime(build, *, needs=(), part="runtime")`: what is wrong with a builder of runtimes.

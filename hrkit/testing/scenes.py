@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from hrkit.images import read_image
@@ -49,14 +48,3 @@ def awkward() -> dict[str, Frame]:
     """Frames of awkward sizes, by name: odd sides, one pixel, long and thin."""
     sizes = ((61, 97), (1, 1), (1, 7), (200, 3))
     return {f"a frame of {height}x{width}": noise(height, width, seed) for seed, (height, width) in enumerate(sizes)}
-
-
-def placed(frame: Frame, left: int, top: int, width: int, height: int) -> Frame:
-    """The frame with its corner at (left, top) of a larger one, whose rest repeats the frame's border."""
-    below, right = height - top - frame.shape[0], width - left - frame.shape[1]
-    return cv2.copyMakeBorder(frame, top, below, left, right, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
-
-
-def twice_as_large(frame: Frame) -> Frame:
-    """Each pixel repeated twice in both directions."""
-    return np.ascontiguousarray(frame.repeat(2, axis=0).repeat(2, axis=1))

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType
 from typing import Any, TypeVar  # Any: what sys.settrace passes
 
 Result = TypeVar("Result")
@@ -21,15 +20,20 @@ def side_by_side(calls: Sequence[Callable[[], Result]]) -> list[Result]:
     Left alone, threads rarely meet in the few lines where they could harm each other. Here each thread runs one line
     and lets the next go ahead, so that such lines do meet.
     """
-    turns = _Turns()
-    start = threading.Barrier(len(calls))
+    start, turns = threading.Barrier(len(calls)), threading.Condition()
+    queue: list[int] = []  # threads that are between two lines; the first has its turn
+
+    def at_a_line(*_: Any) -> Any:
+        me = threading.get_ident()
+        with turns:
+            queue[:] = [*(one for one in queue if one != me), me]
+            turns.notify_all()
+            if not turns.wait_for(lambda: queue[:1] == [me], PATIENCE):
+                queue[:] = [me, *(one for one in queue[1:] if one != me)]  # the first is out until its next line
+        return at_a_line
 
     def run(call: Callable[[], Result]) -> Result:
-        def at_a_line(frame: FrameType, event: str, argument: Any) -> Any:
-            turns.pass_on()
-            return at_a_line
-
-        turns.join()
+        queue.append(threading.get_ident())
         start.wait()
         before = sys.gettrace()
         sys.settrace(at_a_line)
@@ -37,42 +41,9 @@ def side_by_side(calls: Sequence[Callable[[], Result]]) -> list[Result]:
             return call()
         finally:
             sys.settrace(before)
-            turns.leave()
+            with turns:
+                queue[:] = [one for one in queue if one != threading.get_ident()]
+                turns.notify_all()
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(run, calls))
-
-
-class _Turns:
-    """Whose turn it is among the threads that are between two lines."""
-
-    def __init__(self) -> None:
-        self._there: list[int] = []
-        self._turn = 0
-        self._condition = threading.Condition()
-
-    def join(self) -> None:
-        with self._condition:
-            self._there.append(threading.get_ident())
-
-    def leave(self) -> None:
-        me = threading.get_ident()
-        with self._condition:
-            if me in self._there:
-                self._give_to_the_next(me)
-                self._there.remove(me)
-
-    def pass_on(self) -> None:
-        """Lets the next thread go ahead, and waits for the turn of this one."""
-        me = threading.get_ident()
-        with self._condition:
-            if me not in self._there:
-                self._there.append(me)
-            self._give_to_the_next(me)
-            if not self._condition.wait_for(lambda: self._turn == me, PATIENCE):
-                self._there = [one for one in self._there if one != self._turn]  # until it reaches a line again
-                self._turn = me
-
-    def _give_to_the_next(self, me: int) -> None:
-        self._turn = self._there[(self._there.index(me) + 1) % len(self._there)]
-        self._condition.notify_all()

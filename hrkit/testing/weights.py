@@ -5,49 +5,48 @@ from __future__ import annotations
 from hrkit import registry
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import create_pose_model
-from hrkit.testing.report import Check, Contract, NotJudged, Wrong
+from hrkit.testing.report import Contract, NotJudged, expect
 from hrkit.weights import catalogue
 from hrkit.weights.catalogue import WeightsEntry
 from hrkit.weights.downloads import digest
 
+CONTRACT = Contract("weights")
 
+
+@CONTRACT.rule("it is a weights entry", "give hrkit.weights.WeightsEntry objects", vital=True)
 def _is_an_entry(entry: object) -> None:
-    if not isinstance(entry, WeightsEntry):
-        raise Wrong(f"{type(entry).__name__} is no WeightsEntry")
+    expect(isinstance(entry, WeightsEntry), f"{type(entry).__name__} is no WeightsEntry")
 
 
-def _model(entry: WeightsEntry) -> None:
-    names = registry.detectors if entry.kind == "detector" else registry.backbones
-    if entry.model not in names:
-        raise Wrong(f"the {names.kind.removesuffix('s')} {entry.model!r} is not registered")
-    if entry.kind != "pose":
-        return
-    if entry.head is not None and entry.head not in registry.heads:
-        raise Wrong(f"the head {entry.head!r} is not registered")
-    if entry.codec not in registry.decoders:
-        raise Wrong(f"the decoder {entry.codec!r} is not registered")
+@CONTRACT.rule("its names are registered", "name a model, head and decoder that hrkit or the plugin registers")
+def _names(entry: WeightsEntry) -> None:
+    names: list[tuple[registry.Registry, str | None]]
+    names = [(registry.detectors if entry.kind == "detector" else registry.backbones, entry.model)]
+    if entry.kind == "pose":
+        names += [(registry.heads, entry.head), (registry.decoders, entry.codec)]
+    for registered, name in names:
+        part = f"{registered.kind.removesuffix('s')} {name!r}"
+        expect(name is None or name in registered, f"the {part} is not registered")
 
 
+@CONTRACT.rule("checksum", "give the sha256 of the file, and its bytes as size")
 def _checksum(entry: WeightsEntry) -> None:
-    if entry.file is None and not entry.checksum:
-        raise NotJudged("it has none, so a download cannot be checked; give one if the publisher does")
+    none = "it has none, so a download cannot be checked; give one if the publisher does"
+    expect(entry.file is not None or entry.checksum, none, NotJudged)
     if entry.file is None or not entry.file.is_file():
         return
     size = entry.file.stat().st_size
-    if entry.size not in (None, size):
-        raise Wrong(f"{entry.file} has {size} bytes, not {entry.size}")
+    expect(entry.size in (None, size), f"{entry.file} has {size} bytes, not {entry.size}")
     if entry.checksum is not None:
         algorithm, digits = entry.checksum.split(":")
         found = digest(entry.file, algorithm)
-        if not found.startswith(digits.lower()):
-            raise Wrong(f"{entry.file} has the checksum {algorithm}:{found}")
+        expect(found.startswith(digits.lower()), f"{entry.file} has the checksum {algorithm}:{found}")
 
 
+@CONTRACT.rule("the carried file loads", "ship the file as package data; it must fit the network exactly")
 def _loads(entry: WeightsEntry) -> None:
-    if entry.file is None:
-        raise NotJudged("the kit downloads nothing")
-    if not catalogue.cache_path(entry).is_file():
-        raise Wrong(f"{entry.file} is not there")
+    expect(entry.file is not None, "the kit downloads nothing", NotJudged)
+    expect(catalogue.cache_path(entry).is_file(), f"{entry.file} is not there")
     if entry.kind == "detector":
         create_detector(entry.model, weights=entry.name)
     elif entry.kind == "pose":
@@ -55,16 +54,6 @@ def _loads(entry: WeightsEntry) -> None:
     else:
         create_pose_model(entry.model, backbone_weights=entry.name)
 
-
-CONTRACT = Contract(
-    "weights",
-    (
-        Check("it is a weights entry", _is_an_entry, "give hrkit.weights.WeightsEntry objects", vital=True),
-        Check("its names are registered", _model, "name a model, head and decoder that hrkit or the plugin registers"),
-        Check("checksum", _checksum, "give the sha256 of the file, and its bytes as size"),
-        Check("the carried file loads", _loads, "ship the file as package data; it must fit the network exactly"),
-    ),
-)
 
 check_weights = CONTRACT.check
 """`check_weights(entry, *, part="weights")`: what is wrong with a `hrkit.weights.WeightsEntry`.
