@@ -38,42 +38,18 @@ _HOME = {
 """The module of each public name."""
 
 __all__ = [
-    "Crops",
-    "Detections",
-    "HrkitError",
-    "Pipeline",
-    "PoseModel",
-    "Poses",
-    "Skeleton",
-    "__version__",
-    "create_detector",
-    "create_pose_model",
-    "hookimpl",
-    "list_names",
+    "Crops", "Detections", "HrkitError", "Pipeline", "PoseModel", "Poses", "Skeleton", "__version__", "create_detector",
+    "create_pose_model", "hookimpl", "list_names",
 ]
 
 _MOVED = {
-    "annotators": "drawing.annotators",
-    "arrays": "structures",
-    "bottom_up": "pose_model",
-    "bulk": "extraction.many_inputs",
-    "config": "training.config",
-    "distributed": "runtimes.distributed",
-    "detected_boxes": "evaluation.detected_boxes",
-    "following": "tracking.follower",
-    "inputs": "extraction.inputs",
-    "live": "video.cameras",
-    "manifest": "extraction.manifest",
-    "metrics": "evaluation.pck",
-    "objective": "training.objective",
-    "palette": "drawing.colors",
-    "publishing": "training.publishing",
-    "runs": "training.run_folder",
-    "sinks": "video.sinks",
-    "smoothing": "tracking.smoother",
-    "writers": "extraction.formats",
-    "zoo": "weights.catalogue",
-    "zoo_entries": "weights.published",
+    "annotators": "drawing.annotators", "arrays": "structures", "bottom_up": "pose_model",
+    "bulk": "extraction.many_inputs", "config": "training.config", "distributed": "runtimes.distributed",
+    "detected_boxes": "evaluation.detected_boxes", "following": "tracking.follower", "inputs": "extraction.inputs",
+    "live": "video.cameras", "manifest": "extraction.manifest", "metrics": "evaluation.pck",
+    "objective": "training.objective", "palette": "drawing.colors", "publishing": "training.publishing",
+    "runs": "training.run_folder", "sinks": "video.sinks", "smoothing": "tracking.smoother",
+    "writers": "extraction.formats", "zoo": "weights.catalogue", "zoo_entries": "weights.published",
 }
 """Modules that moved, by their old name, which still imports them."""
 

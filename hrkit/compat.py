@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any  # results are arrays or lists of them
 
 import cv2
 import numpy as np
@@ -29,7 +29,6 @@ from hrkit.detectors.base import Detector
 from hrkit.errors import HrkitError, ImageError
 from hrkit.pipeline import Pipeline, create_detector
 from hrkit.pose_model import create_pose_model
-from hrkit.structures import Poses
 
 StrPath = str | os.PathLike[str]
 
@@ -119,9 +118,12 @@ class SimpleHRNet:
             raise ImageError(f"wrong image format: wanted an array (H,W,3) or (N,H,W,3) BGR, not {got}")
         frames = [image] if image.ndim == 3 else list(image)
         people = self.pipeline.predict_batch(frames, return_heatmaps=self.return_heatmaps)
+        boxes: list[NDArray[Any]] = [poses.detections.xyxy for poses in people]
+        if self.multiperson:
+            boxes = [np.round(xyxy).astype(np.int32) for xyxy in boxes]
         parts: list[Any] = [
             *([[poses.heatmaps for poses in people]] if self.return_heatmaps else []),
-            *([[self._boxes(poses) for poses in people]] if self.return_bounding_boxes else []),
+            *([boxes] if self.return_bounding_boxes else []),
             [np.dstack([poses.keypoints[..., ::-1], poses.keypoint_scores]) for poses in people],
         ]
         if image.ndim == 3:
@@ -135,29 +137,20 @@ class SimpleHRNet:
             ]
         return parts if len(parts) > 1 else parts[0]
 
-    def _boxes(self, poses: Poses) -> NDArray[Any]:  # integers, or floats for a whole picture
-        boxes = poses.detections.xyxy
-        return np.round(boxes).astype(np.int32) if self.multiperson else boxes
-
 
 def _create_yolo(
     version: str, cfg: StrPath, class_names: StrPath, weights: StrPath | None, max_batch_size: int
 ) -> Detector:
-    if version == "v5":
-        raise HrkitError(
-            "yolo_version 'v5': hrkit has no YOLOv5; take yolo_version='v3', or hrkit.Pipeline with any detector "
-            "that `hrkit plugins` lists"
-        )
     if version != "v3":
-        raise HrkitError(f"unknown yolo_version {version!r}; take 'v3'")
+        raise HrkitError(
+            f"unknown yolo_version {version!r}: hrkit has YOLOv3; take yolo_version='v3', or hrkit.Pipeline with any "
+            "detector that `hrkit plugins` lists"
+        )
     name = "yolov3_tiny" if "yolov3-tiny" in Path(cfg).name else "yolov3"
-    files = {"cfg": _file(cfg), "class_names": _file(class_names)}
-    return create_detector(
-        name,
-        weights=None if weights is None else _file(weights) or "auto",
-        max_batch_size=max_batch_size,
-        **{option: file for option, file in files.items() if file is not None},
-    )
+    options: dict[str, Any] = {"cfg": _file(cfg), "class_names": _file(class_names)}
+    options = {option: file for option, file in options.items() if file is not None}
+    filled = None if weights is None else _file(weights) or "auto"
+    return create_detector(name, weights=filled, max_batch_size=max_batch_size, **options)
 
 
 def _file(path: StrPath) -> Path | None:

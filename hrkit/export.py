@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any  # metadata are values of many types
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from hrkit.runtimes.conversion import INPUT, quantise, require, to_onnx, to_open
 from hrkit.runtimes.exported import OnnxNetwork, OpenvinoNetwork
 from hrkit.structures import Size
 from hrkit.version import __version__
+
+StrPath = str | os.PathLike[str]
 
 TOLERANCE = 1e-3
 """Largest accepted difference between an exported network and PyTorch."""
@@ -53,18 +55,24 @@ class Exportable:
         """An input, (1,3,H,W)."""
         return torch.zeros(1, 3, *self.input_size)
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """The metadata and the names of input and output, as texts; other values are written as JSON."""
+        everything = {"input": INPUT, "output": self.output, **self.metadata}
+        return {name: value if isinstance(value, str) else json.dumps(value) for name, value in everything.items()}
+
+    @torch.no_grad()
     def outputs(self) -> list[tuple[Tensor, Tensor]]:
         """Random inputs in batches of `BATCHES`, each with the output of the network.
 
         Raises `HrkitError` if the network does not run, or if its output is not one tensor.
         """
-        generator, height, width = torch.Generator().manual_seed(0), *self.input_size
+        generator, (height, width) = torch.Generator().manual_seed(0), self.input_size
         pairs = []
         for size in BATCHES:
             images = torch.rand(size, 3, height, width, generator=generator)
             try:
-                with torch.no_grad():
-                    expected = self.network(images)
+                expected = self.network(images)
             except (HrkitError, OSError):
                 raise
             except Exception as error:  # the network of a plugin may raise anything
@@ -79,15 +87,9 @@ def exportable_pose_model(model: PoseModel, weights: str) -> Exportable:
     """A pose network as it can be exported; `weights` is the name or the file of its weights."""
     spec, skeleton = model.spec, model.skeleton
     metadata = {
-        "kind": "pose",
-        "backbone": model.name,
-        "head": spec.head,
-        "weights": weights,
-        "codec": spec.codec,
-        "sigma": spec.sigma,
-        "skeleton": skeleton.name,
-        "keypoint_names": skeleton.keypoint_names,
-        "flip_pairs": skeleton.flip_pairs,
+        "kind": "pose", "backbone": model.name, "head": spec.head, "weights": weights,
+        "codec": spec.codec, "sigma": spec.sigma, "skeleton": skeleton.name,
+        "keypoint_names": skeleton.keypoint_names, "flip_pairs": skeleton.flip_pairs,
         **_input(model.input_size, spec.mean, spec.std, spec.channel_order),
     }
     return Exportable(model.name, model, model.input_size, "heatmaps", metadata)
@@ -102,9 +104,7 @@ def exportable_detector(detector: Detector, name: str, weights: str, input_size:
     network, size = detector_network(detector, name)
     size = input_size or size
     metadata = {
-        "kind": "detector",
-        "detector": name,
-        "weights": weights,
+        "kind": "detector", "detector": name, "weights": weights,
         "columns": ["center_x", "center_y", "width", "height", "objectness", "probability of each class"],
         "class_names": list(getattr(detector, "class_names", ())),
         **_input(size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb"),
@@ -126,13 +126,8 @@ def detector_network(detector: Detector, name: str) -> tuple[nn.Module, Size]:
 
 
 def _input(size: Size, mean: Sequence[float], std: Sequence[float], channel_order: str) -> dict[str, Any]:
-    return {
-        "hrkit_version": __version__,
-        "input_size": list(size),
-        "mean": list(mean),
-        "std": list(std),
-        "channel_order": channel_order,
-    }
+    normalisation = {"mean": list(mean), "std": list(std), "channel_order": channel_order}
+    return {"hrkit_version": __version__, "input_size": list(size), **normalisation}
 
 
 def calibration_crops(model: PoseModel, people: KeypointDataset) -> list[Tensor]:
@@ -142,14 +137,14 @@ def calibration_crops(model: PoseModel, people: KeypointDataset) -> list[Tensor]
     return [model.normalise(torch.from_numpy(crops[0, 0, row].crop)[None]) for row in rows.tolist()]
 
 
-def checked_format(path: str | os.PathLike[str], name: str | None = None, *, int8: bool = False) -> str:
+def checked_format(path: StrPath, name: str | None = None, *, int8: bool = False) -> str:
     """The format `name`, or that of the ending of `path` if None.
 
     Raises `UnknownNameError` for an unknown format, and `HrkitError` for an ending that does not fit the format, for
     int8 in another format than OpenVINO's, and if packages are missing.
     """
     endings = {kind: known.ending for kind, known in FORMATS.items()}
-    name = name or next((kind for kind, ending in endings.items() if ending == Path(path).suffix), None)
+    name = name or {ending: kind for kind, ending in endings.items()}.get(Path(path).suffix)
     if name is None:
         raise HrkitError(f"{os.fspath(path)}: end its name in {' or '.join(endings.values())}, or name the format")
     if name not in endings:
@@ -158,18 +153,13 @@ def checked_format(path: str | os.PathLike[str], name: str | None = None, *, int
         raise HrkitError(f"{os.fspath(path)}: the name of a file of the format {name} ends in {endings[name]}")
     if int8 and name != "openvino":
         raise HrkitError(f"int8 is for the format openvino, not for {name}")
-    extra = "int8" if int8 else FORMATS[name].extra
-    if extra is not None:
-        require(extra)
+    if name != "torch-export":
+        require("int8" if int8 else name)
     return name
 
 
 def export(
-    subject: Exportable,
-    path: str | os.PathLike[str],
-    format: str | None = None,
-    *,
-    calibration: Sequence[Tensor] | None = None,
+    subject: Exportable, path: StrPath, format: str | None = None, *, calibration: Sequence[Tensor] | None = None
 ) -> float:
     """Writes the file, runs it, and returns the largest difference to PyTorch, relative for values above 1.
 
@@ -207,7 +197,7 @@ def _difference(found: Tensor, expected: Tensor) -> float:
 
 def _write_onnx(subject: Exportable, path: Path) -> None:
     model = to_onnx(subject.network, subject.example, output=subject.output)
-    for name, text in _texts(subject).items():
+    for name, text in subject.texts.items():
         model.metadata_props.add(key=name, value=text)
     path.write_bytes(model.SerializeToString())
 
@@ -218,35 +208,28 @@ def _write_openvino(subject: Exportable, path: Path, calibration: Sequence[Tenso
     model = to_openvino(subject.network, subject.example, output=subject.output)
     if calibration is not None:
         model = quantise(model, calibration)
-    for name, text in _texts(subject).items():
+    for name, text in subject.texts.items():
         model.set_rt_info(text, ["hrkit", name])
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def _write_program(subject: Exportable, path: Path) -> None:
     program = to_program(subject.network, subject.example)
-    torch.export.save(program, path, extra_files={"hrkit.json": json.dumps(_texts(subject), indent=1)})
-
-
-def _texts(subject: Exportable) -> dict[str, str]:
-    """The metadata as texts; other values are written as JSON."""
-    everything = {"input": INPUT, "output": subject.output, **subject.metadata}
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in everything.items()}
+    torch.export.save(program, path, extra_files={"hrkit.json": json.dumps(subject.texts, indent=1)})
 
 
 @frozen
 class Format:
-    """A kind of file: the ending, the extra of hrkit it needs, and how it is written and loaded."""
+    """A kind of file: its ending, and how it is written and loaded."""
 
     ending: str
-    extra: str | None
     write: Callable[[Exportable, Path], None]
     load: Callable[[Path], Callable[[Tensor], Tensor]]
 
 
 FORMATS = {
-    "onnx": Format(".onnx", "onnx", _write_onnx, OnnxNetwork),
-    "openvino": Format(".xml", "openvino", _write_openvino, lambda path: OpenvinoNetwork(path, "float32")),
-    "torch-export": Format(".pt2", None, _write_program, lambda path: torch.export.load(path).module()),
+    "onnx": Format(".onnx", _write_onnx, OnnxNetwork),
+    "openvino": Format(".xml", _write_openvino, lambda path: OpenvinoNetwork(path, "float32")),
+    "torch-export": Format(".pt2", _write_program, lambda path: torch.export.load(path).module()),
 }
 """The formats that networks can be exported to."""

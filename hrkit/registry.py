@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any  # what builders take and give differs from kind to kind
 
 import pluggy
-from attrs import frozen
+from attrs import define, frozen
 
 from hrkit import hookspecs
 from hrkit.errors import HrkitError, PluginError, UnknownNameError, close_names, one_line, plugin_hint
@@ -28,21 +28,12 @@ GROUP = "hrkit"
 """The entry-point group of plugins."""
 
 BUILT_INS = (
-    "hrkit.backbones",
-    "hrkit.heads",
-    "hrkit.detectors",
-    "hrkit.datasets",
-    "hrkit.runtimes",
-    "hrkit.weights.catalogue",
-    "hrkit.extraction",
-    "hrkit.commands",
+    *("hrkit.backbones", "hrkit.heads", "hrkit.detectors", "hrkit.datasets", "hrkit.runtimes"),
+    *("hrkit.weights.catalogue", "hrkit.extraction", "hrkit.commands"),
 )
 """Modules of hrkit that implement hooks; named by strings, so that the registry imports none of them."""
 
-KINDS = (
-    *("backbones", "detectors", "heads", "decoders", "datasets"),
-    *("runtimes", "weights", "engines", "commands"),
-)
+KINDS = ("backbones", "detectors", "heads", "decoders", "datasets", "runtimes", "weights", "engines", "commands")
 """What can be registered; the hook of each is `register_<kind>`."""
 
 KNOWN_PLUGINS = {
@@ -68,10 +59,7 @@ class Registered:
 
 
 class PluginManager:
-    """Loads plugins on first use and collects what they register.
-
-    `versions` maps each plugin that came by an entry point to its distribution and version.
-    """
+    """Loads plugins on first use and collects what they register."""
 
     def __init__(self) -> None:
         self._manager: pluggy.PluginManager | None = None
@@ -79,6 +67,7 @@ class PluginManager:
         self._registered: dict[str, dict[str, Registered]] = {}
         self._failed: dict[str, Exception] = {}
         self.versions: dict[str, str] = {}
+        """The distribution and version of each plugin that came by an entry point."""
 
     @property
     def failed(self) -> dict[str, Exception]:
@@ -115,12 +104,12 @@ class PluginManager:
             if kind not in self._registered:
                 collected: dict[str, Registered] = {}
                 for entry in self._gather(kind):
-                    if entry.name in collected:
+                    first = collected.setdefault(entry.name, entry)
+                    if first is not entry:
                         raise PluginError(
-                            f"{kind} name {entry.name!r} is registered by both {collected[entry.name].plugin!r} and "
-                            f"{entry.plugin!r}; uninstall one, or allow the wanted plugins in HRKIT_PLUGINS"
+                            f"{kind} name {entry.name!r} is registered by both {first.plugin!r} and {entry.plugin!r}; "
+                            "uninstall one, or allow the wanted plugins in HRKIT_PLUGINS"
                         )
-                    collected[entry.name] = entry
                 self._registered[kind] = collected
             return self._registered[kind]
 
@@ -171,13 +160,9 @@ class PluginManager:
         setting = os.environ.get("HRKIT_PLUGINS")
         allowed = installed if setting is None else {name.strip() for name in setting.split(",")} - {""}
         for name in sorted(allowed - installed):
-            close = close_names(name, installed)
-            hint = f"did you mean {' or '.join(close)}? " if close else ""
-            there = ", ".join(sorted(installed)) or "none"
-            self._failed[name] = PluginError(f"HRKIT_PLUGINS names it, but it is not there; {hint}installed: {there}")
-        for point in points:
-            if point.name not in allowed:
-                continue
+            unknown = UnknownNameError("plugin", name, installed)
+            self._failed[name] = PluginError(f"HRKIT_PLUGINS names it, but it is not installed: {unknown}")
+        for point in (point for point in points if point.name in allowed):
             version = "an unknown distribution" if point.dist is None else f"{point.dist.name} {point.dist.version}"
             with self._failing_alone(point.name, "its import"):
                 if point.name in self.versions:
@@ -188,6 +173,7 @@ class PluginManager:
 
 
 def _add(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
+    """Registers a plugin. Raises `PluginError` if its name is taken or it implements a hook that does not exist."""
     if manager.get_plugin(name) is not None:
         raise PluginError(f"two plugins call themselves {name!r}; uninstall one")
     try:
@@ -195,36 +181,33 @@ def _add(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         manager.unregister(name=name)
-        raise PluginError(_unknown_hook(plugin, name) or one_line(error)) from error
-
-
-def _unknown_hook(plugin: object, name: str) -> str | None:
-    hooks = [f"register_{kind}" for kind in KINDS]
-    marked = [attribute for attribute in dir(plugin) if hasattr(getattr(plugin, attribute, None), f"{GROUP}_impl")]
-    unknown = [attribute for attribute in marked if attribute not in hooks]
-    if not unknown:
-        return None
-    close = close_names(unknown[0], hooks)
-    hint = f"did you mean {close[0]}?" if close else f"hooks are {', '.join(hooks)}"
-    return f"plugin {name!r} implements {', '.join(unknown)}, which is no hook of hrkit; {hint}"
+        hooks = [f"register_{kind}" for kind in KINDS]
+        marked = [attribute for attribute in dir(plugin) if hasattr(getattr(plugin, attribute, None), f"{GROUP}_impl")]
+        unknown = [attribute for attribute in marked if attribute not in hooks]
+        if not unknown:
+            raise PluginError(one_line(error)) from error
+        close = close_names(unknown[0], hooks)
+        hint = f"did you mean {close[0]}?" if close else f"hooks are {', '.join(hooks)}"
+        message = f"plugin {name!r} implements {', '.join(unknown)}, which is no hook of hrkit; {hint}"
+        raise PluginError(message) from error
 
 
 def _by_name(kind: str, brought: Any) -> dict[str, Any]:
     """What a hook returned, by name. Raises `PluginError` if it is not what the hook asks for."""
-    hook, attributes = f"register_{kind}", _ATTRIBUTES.get(kind)
+    hook, attributes = f"its register_{kind}", _ATTRIBUTES.get(kind)
     if not isinstance(brought, Iterable if attributes else Mapping):
         shape = "sequence" if attributes else "mapping"
-        raise PluginError(f"its {hook} returns {type(brought).__name__}, not a {shape}")
+        raise PluginError(f"{hook} returns {type(brought).__name__}, not a {shape}")
     pairs = [(getattr(value, "name", None), value) for value in brought] if attributes else list(dict(brought).items())
     by_name: dict[str, Any] = {}
     for name, value in pairs:
         if not isinstance(name, str) or not name:
-            raise PluginError(f"its {hook} brings {value!r} under the name {name!r}, which is no text")
+            raise PluginError(f"{hook} brings {value!r} under the name {name!r}, which is no text")
         if not (all(hasattr(value, attribute) for attribute in attributes) if attributes else callable(value)):
             lack = f"has no {', '.join(attributes)}" if attributes else "cannot be called"
-            raise PluginError(f"its {hook} brings as {name!r} something of type {type(value).__name__}, which {lack}")
+            raise PluginError(f"{hook} brings as {name!r} something of type {type(value).__name__}, which {lack}")
         if name in by_name:
-            raise PluginError(f"its {hook} brings {name!r} twice")
+            raise PluginError(f"{hook} brings {name!r} twice")
         by_name[name] = value
     return by_name
 
@@ -241,15 +224,15 @@ plugins = PluginManager()
 """The plugins of this process."""
 
 
+@define(eq=False, slots=False)
 class Registry:
     """The names of one kind.
 
     `Registry("backbones").builder("timm/resnet18")` finds the entry `timm/*` and binds `"resnet18"` to it.
     """
 
-    def __init__(self, kind: str, manager: PluginManager = plugins) -> None:
-        self.kind = kind
-        self._manager = manager
+    kind: str
+    _manager: PluginManager = plugins
 
     def entries(self) -> dict[str, Registered]:
         """What is registered, by name; patterns are included."""
@@ -309,23 +292,11 @@ class Registry:
         return True
 
 
-backbones = Registry("backbones")
-detectors = Registry("detectors")
-heads = Registry("heads")
-decoders = Registry("decoders")
-datasets = Registry("datasets")
-runtimes = Registry("runtimes")
-weights = Registry("weights")
-engines = Registry("engines")
-commands = Registry("commands")
+backbones, detectors, heads, decoders, datasets, runtimes, weights, engines, commands = map(Registry, KINDS)
 
 
 def list_names(kind: str) -> list[str]:
-    """The registered names of one kind.
-
-    Kinds are "backbones", "detectors", "heads", "decoders", "datasets", "runtimes", "weights", "engines" and
-    "commands". Raises `UnknownNameError` for another kind.
-    """
+    """The registered names of one of `KINDS`. Raises `UnknownNameError` for another kind."""
     if kind not in KINDS:
         raise UnknownNameError("kind", kind, KINDS)
     return Registry(kind).names()

@@ -235,7 +235,7 @@ def test_an_allowed_plugin_that_is_not_there_is_reported(add_plugin, monkeypatch
     manager = PluginManager()
     assert "theirs" in detectors(manager)
     assert set(manager.failed) == {"mien"}
-    assert re.search(r"HRKIT_PLUGINS .*did you mean mine\? installed: .*mine", str(manager.failed["mien"]))
+    assert re.search(r"HRKIT_PLUGINS .*did you mean mine\? choices: .*mine", str(manager.failed["mien"]))
 
 
 @pytest.mark.parametrize(
