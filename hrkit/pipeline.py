@@ -198,10 +198,7 @@ class Pipeline:
         return self.predict_batch([image], None if boxes is None else [boxes], return_heatmaps)[0]
 
     def predict_batch(
-        self,
-        images: Sequence[ImageSource],
-        boxes: Sequence[Boxes] | None = None,
-        return_heatmaps: bool = False,
+        self, images: Sequence[ImageSource], boxes: Sequence[Boxes] | None = None, return_heatmaps: bool = False
     ) -> list[Poses]:
         """The people in each picture; the same as `predict` one by one, and faster. Pictures may differ in size.
 
@@ -285,9 +282,7 @@ class Pipeline:
         chunks = _chunks(frames, FRAMES_AT_ONCE, len(self._detect.networks))
         return [found for chunk in self._detect.run(_detect, chunks) for found in chunk]
 
-    def _find_poses(
-        self, frames: list[Frame], found: list[Detections] | None, return_heatmaps: bool
-    ) -> list[Poses]:
+    def _find_poses(self, frames: list[Frame], found: list[Detections] | None, return_heatmaps: bool) -> list[Poses]:
         """The poses in each frame, dealt to the devices in batches of people, or of frames if no boxes are `found`."""
 
         def poses(model: PoseModel, job: _Job) -> list[Poses]:

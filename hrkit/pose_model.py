@@ -89,9 +89,7 @@ class PoseModel(nn.Module):
         """The precision that the network computes in."""
         return prepare.placement(self)[1]
 
-    def prepared(
-        self, device: torch.device | str = "cpu", precision: str = "auto", runtime: str = "auto"
-    ) -> PoseModel:
+    def prepared(self, device: torch.device | str = "cpu", precision: str = "auto", runtime: str = "auto") -> PoseModel:
         """A copy made fast for inference on `device`, as `prepare.prepare` does; this one stays as it is.
 
         The copy cannot be trained or saved. Preparing it again gives the copy itself.
@@ -107,10 +105,7 @@ class PoseModel(nn.Module):
     def create_codec(self, name: str | None = None) -> Codec:
         """The network's own codec, or another by name."""
         return create_codec(
-            name or self.spec.codec,
-            input_size=self.input_size,
-            heatmap_size=self.heatmap_size,
-            sigma=self.spec.sigma,
+            name or self.spec.codec, input_size=self.input_size, heatmap_size=self.heatmap_size, sigma=self.spec.sigma
         )
 
     def normalise(self, crops: Tensor) -> Tensor:
@@ -159,11 +154,7 @@ class PoseModel(nn.Module):
         rows = [slice(end - len(people), end) for end, people in zip(ends, boxes, strict=True)]
         return [
             Poses(
-                keypoints[row],
-                scores[row],
-                people,
-                self.skeleton,
-                heatmaps=None if heatmaps is None else heatmaps[row],
+                keypoints[row], scores[row], people, self.skeleton, heatmaps=None if heatmaps is None else heatmaps[row]
             )
             for row, people in zip(rows, boxes, strict=True)
         ]

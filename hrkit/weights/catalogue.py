@@ -23,7 +23,6 @@ _SUFFIXES = (".pth", ".pt", ".weights", ".safetensors", ".bin", ".tar")
 
 @hookimpl
 def register_weights() -> Sequence[WeightsEntry]:
-    """hrkit's own entries."""
     return published_entries()
 
 
@@ -63,12 +62,8 @@ def choose(
         raise WeightsError(
             f"{model} has no published {kind} weights; pass weights=PATH, or weights=None to leave it as initialised"
         )
-    wanted: dict[str, Any] = {
-        "head": head,
-        "num_joints": num_joints,
-        "input_size": None if input_size is None else tuple(input_size),
-        "codec": codec,
-    }
+    size = None if input_size is None else tuple(input_size)
+    wanted = {"head": head, "num_joints": num_joints, "input_size": size, "codec": codec}
     wanted = {name: value for name, value in wanted.items() if value is not None}
     fitting = [entry for entry in candidates if all(getattr(entry, name) == wanted[name] for name in wanted)]
     if not fitting:
@@ -97,22 +92,19 @@ def select(
         return choose(model, kind=kind, **conditions)
     if hub.is_address(weights):
         return hub.fetch(weights)
-    path = Path(weights).expanduser()
+    path, name = Path(weights).expanduser(), os.fspath(weights)
     if path.is_file():
         return path
-    name = os.fspath(weights)
-    if name in registry.weights.entries() or not _looks_like_path(weights):
-        entry = find(name)
-        if entry.model != model:
-            raise WeightsError(
-                f"weights {name!r} are of {entry.model}, not of {model}; `hrkit models {model}` lists more"
-            )
-        if entry.kind != kind and (kind, entry.kind) != ("backbone", "pose"):
-            others = f"`hrkit models {model}` lists more"
-            advice = "pass them as backbone_weights" if (kind, entry.kind) == ("pose", "backbone") else others
-            raise WeightsError(f"{name!r} are {entry.kind} weights, not {kind} weights; {advice}")
-        return entry
-    raise WeightsError(f"there is no weights file {path}; check the path, or take a name that `hrkit models` lists")
+    path_like = not isinstance(weights, str) or os.path.basename(name) != name or name.lower().endswith(_SUFFIXES)
+    if path_like and name not in registry.weights.entries():
+        raise WeightsError(f"there is no weights file {path}; check the path, or take a name that `hrkit models` lists")
+    entry, more = find(name), f"`hrkit models {model}` lists more"
+    if entry.model != model:
+        raise WeightsError(f"weights {name!r} are of {entry.model}, not of {model}; {more}")
+    if entry.kind != kind and (kind, entry.kind) != ("backbone", "pose"):
+        advice = "pass them as backbone_weights" if (kind, entry.kind) == ("pose", "backbone") else more
+        raise WeightsError(f"{name!r} are {entry.kind} weights, not {kind} weights; {advice}")
+    return entry
 
 
 def resolve(model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = "pose") -> Path | None:
@@ -126,9 +118,7 @@ def resolve(model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = 
 
 def cache_path(entry: WeightsEntry) -> Path:
     """The path of an entry's file: in its plugin, or in the cache, downloaded or not."""
-    if entry.file is not None:
-        return entry.file
-    return cache_dir() / entry.file_name
+    return entry.file or cache_dir() / entry.file_name
 
 
 def is_cached(entry: WeightsEntry) -> bool:
@@ -144,17 +134,11 @@ def fetch(entry: WeightsEntry, progress: bool = True) -> Path:
     cannot be fetched or is not the published one.
     """
     path = cache_path(entry)
-    if entry.url is None or entry.file is not None:
-        if not path.is_file():
-            raise WeightsError(f"weights {entry.name!r}: the plugin's file {path} is missing; install the plugin again")
-        return path
-    return downloads.download(entry.url, path, checksum=entry.checksum, size=entry.size, progress=progress)
-
-
-def _looks_like_path(weights: str | os.PathLike[str]) -> bool:
-    name = os.fspath(weights)
-    separators = {os.sep, os.altsep or os.sep}
-    return not isinstance(weights, str) or any(s in name for s in separators) or name.lower().endswith(_SUFFIXES)
+    if entry.url is not None and entry.file is None:
+        return downloads.download(entry.url, path, checksum=entry.checksum, size=entry.size, progress=progress)
+    if not path.is_file():
+        raise WeightsError(f"weights {entry.name!r}: the plugin's file {path} is missing; install the plugin again")
+    return path
 
 
 def _describe(entry: WeightsEntry) -> str:

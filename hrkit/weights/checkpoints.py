@@ -6,6 +6,7 @@ simple-HRNet's training checkpoints hold the official names under `"model"`.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pickle
@@ -15,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from attrs import field, frozen
-from safetensors import SafetensorError
 from torch import nn
 
 from hrkit.errors import WeightsError, one_line
@@ -29,20 +28,15 @@ State = dict[str, torch.Tensor]
 
 _WRAPPERS = {"state_dict": "official", "model": "simple"}
 """Where a checkpoint keeps its tensors when they are not at the top -> whose names they have, if not MMPose's."""
-
 _HEAD_PREFIXES = ("final_layer.", "final_layers.", "deconv_layers.")
-"""What of an official file belongs to the head."""
-
+"""The tensors of an official file that belong to the head."""
 _LAST = re.compile(r"head\..*\b(final_layer|final_layers\.\d+|out)\.weight")
-"""How the last layer of a head is called; of several outputs the last has the joints alone."""
-
+"""Name of the head's final layer. If several match, the last one has one channel per joint."""
 _CLASSIFIER_PREFIXES = (
     *("fc.", "classifier.", "incre_modules.", "downsamp_modules.", "final_layer."),
     *(f"stage4.2.fuse_layers.{branch}." for branch in (1, 2, 3)),
 )
 """Names that an ImageNet file has beyond the trunk of a pose network."""
-
-_RESNET_DEPTHS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 
 
 @frozen
@@ -53,7 +47,7 @@ class Checkpoint:
     state: State = field(repr=False)
     layout: str
     """"official", "mmpose", "simple" (simple-HRNet), "imagenet" or "hrkit"."""
-    metadata: Mapping[str, Any]
+    metadata: Mapping[str, Any]  # Any: JSON values
     """What a file written by hrkit records of its network; empty for other files."""
 
     @property
@@ -92,7 +86,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         return Checkpoint(file, renamed, "mmpose", {})
     if any(name.startswith(("fc.", "classifier.")) for name in state):
         return Checkpoint(file, {f"backbone.{name}": tensor for name, tensor in state.items()}, "imagenet", {})
-    return Checkpoint(file, {_prefixed(name): tensor for name, tensor in state.items()}, layout, {})
+    renamed = {("head." if n.startswith(_HEAD_PREFIXES) else "backbone.") + n: tensor for n, tensor in state.items()}
+    return Checkpoint(file, renamed, layout, {})
 
 
 def load(network: nn.Module, checkpoint: Checkpoint, expected: str) -> None:
@@ -102,10 +97,8 @@ def load(network: nn.Module, checkpoint: Checkpoint, expected: str) -> None:
     `WeightsError` that says what the file holds and where the first difference is.
     """
     if checkpoint.layout == "imagenet":
-        raise WeightsError(
-            f"{checkpoint.path} is an ImageNet classifier, not a pose network; "
-            "to start training from it pass it as backbone_weights"
-        )
+        remedy = "to start training from it pass it as backbone_weights"
+        raise WeightsError(f"{checkpoint.path} is an ImageNet classifier, not a pose network; {remedy}")
     _load(network, checkpoint.state, checkpoint, expected)
 
 
@@ -121,6 +114,22 @@ def load_backbone(backbone: nn.Module, checkpoint: Checkpoint, expected: str) ->
     _load(backbone, state, checkpoint, expected)
 
 
+def _load(network: nn.Module, state: State, checkpoint: Checkpoint, expected: str) -> None:
+    own = network.state_dict()
+    shapes = {name: (tuple(state[name].shape), tuple(own[name].shape)) for name in own if name in state}
+    differences = [
+        *(f"{name} is {given}, wanted {wanted}" for name, (given, wanted) in shapes.items() if given != wanted),
+        *(f"{name} is missing" for name in own if name not in state and not name.endswith("num_batches_tracked")),
+        *(f"{name} is not part of it" for name in state if name not in own),
+    ]
+    if differences:
+        raise WeightsError(
+            f"{checkpoint.path} holds {checkpoint.describe()}, which does not fit {expected}: "
+            f"{differences[0]} ({len(differences)} of {len(own)} names differ)"
+        )
+    network.load_state_dict(state, strict=False)
+
+
 def save(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> None:
     """Writes the network's tensors and `metadata` (JSON values) as safetensors, whole or not at all.
 
@@ -130,31 +139,8 @@ def save(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str
     with atomic_path(path) as temporary:
         try:
             safetensors.torch.save_file(tensors, temporary, {"hrkit": json.dumps(dict(metadata))})
-        except SafetensorError as error:
+        except safetensors.SafetensorError as error:
             raise OSError(f"{os.fspath(path)}: cannot be written ({one_line(error)})") from None
-
-
-def _load(network: nn.Module, state: State, checkpoint: Checkpoint, expected: str) -> None:
-    own = network.state_dict()
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in state if name not in own]
-    shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
-    if missing or unexpected or shapes:
-        differences = [
-            *(f"{name} is {tuple(state[name].shape)}, wanted {tuple(own[name].shape)}" for name in shapes[:1]),
-            *(f"{name} is missing" for name in missing[:1]),
-            *(f"{name} is not part of it" for name in unexpected[:1]),
-        ]
-        count = len(missing) + len(unexpected) + len(shapes)
-        raise WeightsError(
-            f"{checkpoint.path} holds {checkpoint.describe()}, which does not fit {expected}: "
-            f"{differences[0]} ({count} of {len(own)} names differ)"
-        )
-    network.load_state_dict(state, strict=False)
-
-
-def _prefixed(name: str) -> str:
-    return f"head.{name}" if name.startswith(_HEAD_PREFIXES) else f"backbone.{name}"
 
 
 def _is_safetensors(file: Path) -> bool:
@@ -176,44 +162,40 @@ def _read_safetensors(file: Path) -> tuple[State, Mapping[str, Any]]:
     return state, metadata
 
 
-def _read_torch(file: Path) -> Any:
+def _read_torch(file: Path) -> Any:  # Any: whatever somebody saved
     try:
         with torch.serialization.safe_globals(_numpy_values()):
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "GLOBAL" in str(error):
-            raise WeightsError(
-                f"{file} holds objects other than tensors and was refused (nothing in it was executed); "
-                "save the state_dict alone"
-            ) from None
-        raise WeightsError(f"{file}: damaged, or no weights file; fetch it again") from None
     except Exception as error:  # on damaged files torch raises errors of many kinds
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{file}: damaged, or no weights file ({reason}); fetch it again") from None
+        text, reason = str(error), ""
+        if not isinstance(error, pickle.UnpicklingError):
+            reason = f" ({(text.splitlines() or [type(error).__name__])[0]})"
+        elif any(word in text for word in ("Unsupported global", "Unsupported class", "GLOBAL")):
+            refused = "holds objects other than tensors and was refused (nothing in it was executed)"
+            raise WeightsError(f"{file} {refused}; save the state_dict alone") from None
+        raise WeightsError(f"{file}: damaged, or no weights file{reason}; fetch it again") from None
 
 
 def _unwrap(file: Path, content: Any) -> tuple[State, str]:
     layout = "official"
-    if isinstance(content, Mapping):
-        for key, writer in _WRAPPERS.items():
-            if isinstance(content.get(key), Mapping):
-                content, layout = content[key], writer
-                break
+    for key, writer in _WRAPPERS.items() if isinstance(content, Mapping) else ():
+        if isinstance(content.get(key), Mapping):
+            content, layout = content[key], writer
+            break
     if not isinstance(content, Mapping) or not content:
         raise WeightsError(f"{file}: holds {type(content).__name__}, not the named tensors of a network")
-    strange = [name for name, value in content.items() if not (isinstance(name, str) and torch.is_tensor(value))]
-    if strange:
-        raise WeightsError(f"{file}: {strange[0]!r} is no tensor; wanted the named tensors of a network alone")
+    for name, value in content.items():
+        if not (isinstance(name, str) and torch.is_tensor(value)):
+            raise WeightsError(f"{file}: {name!r} is no tensor; wanted the named tensors of a network alone")
     return dict(content), layout
 
 
-def _numpy_values() -> list[Any]:
+def _numpy_values() -> list[Any]:  # Any: functions and types, some with the name they have in pickles
     """The functions and types in pickles of NumPy numbers and arrays, of NumPy 1 and 2."""
-    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray  # type: ignore[attr-defined]
-    functions = [multiarray.scalar, multiarray._reconstruct]
+    multiarray = importlib.import_module(f"numpy.{'_core' if hasattr(np, '_core') else 'core'}.multiarray")
     aliases = [
-        (function, f"numpy.{core}.multiarray.{function.__name__}")
-        for function in functions
+        (getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
+        for name in ("scalar", "_reconstruct")
         for core in ("core", "_core")
     ]
     dtypes = {type(np.dtype(code)) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")}
@@ -224,11 +206,8 @@ def _network_name(state: State) -> str | None:
     hrnet = state.get("backbone.stage2.0.branches.0.0.conv1.weight")
     if hrnet is not None:
         return f"hrnet_w{len(hrnet)}"
-    counts: tuple[int, ...] = tuple(
-        len({name.split(".")[2] for name in state if name.startswith(f"backbone.layer{layer}.")})
-        for layer in (1, 2, 3, 4)
-    )
-    depth = _RESNET_DEPTHS.get(counts)  # type: ignore[arg-type]
-    if depth == 50 and "backbone.layer1.0.conv3.weight" not in state:
-        depth = 34
-    return None if depth is None else f"pose_resnet_{depth}"
+    blocks = {".".join(name.split(".")[1:3]) for name in state if name.startswith("backbone.layer")}
+    counts = tuple(sum(block.startswith(f"layer{layer}.") for block in blocks) for layer in (1, 2, 3, 4))
+    basic = "backbone.layer1.0.conv3.weight" not in state
+    depths = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34 if basic else 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+    return f"pose_resnet_{depths[counts]}" if counts in depths else None

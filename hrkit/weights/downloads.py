@@ -14,14 +14,13 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from tqdm import tqdm
 
-from hrkit.errors import DownloadError, plugin_hint
+from hrkit.errors import DownloadError, one_line, plugin_hint
 
 TIMEOUT = 30.0
 """Seconds without an answer or a byte after which a server counts as unreachable."""
@@ -31,12 +30,7 @@ _OFFLINE = f"{plugin_hint('hrkit-lite')} works offline as Pipeline.from_names('l
 
 
 def download(
-    url: str,
-    target: str | os.PathLike[str],
-    *,
-    checksum: str | None = None,
-    size: int | None = None,
-    progress: bool = True,
+    url: str, target: str | Path, *, checksum: str | None = None, size: int | None = None, progress: bool = True
 ) -> Path:
     """Fetches `url` to `target` and returns `target`; a file that is already there is checked once and kept.
 
@@ -47,14 +41,30 @@ def download(
     target = Path(target)
     if urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"only http and https are downloaded, not {url}; put the file at {target} by hand")
-    with _file_errors(url, target):
+    try:
         if not target.exists():  # before any lock, so that a read-only cache that holds the file works
             target.parent.mkdir(parents=True, exist_ok=True)
             with _locked(target, progress):
                 if not target.exists():
                     _download(url, target, checksum, size, progress)
-        _check_once(url, target, checksum, size)
+        if found := _problem_once(target, target, checksum, size):
+            raise DownloadError(f"{target} {found}; remove it to download it again, or put the file of {url} there")
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "make room, or set HRKIT_HOME to a folder with more" if full else "set HRKIT_HOME to a writable folder"
+        reason = error.strerror or one_line(error)
+        raise DownloadError(f"cannot write {target} ({reason}); {advice}, or put {url} there by hand") from error
     return target
+
+
+def _locked(target: Path, progress: bool) -> AcquireReturnProxy:
+    lock = FileLock(_beside(target, "lock"))
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        if progress:
+            print(f"waiting for another process to download {target.name}", file=sys.stderr, flush=True)
+        return lock.acquire()
 
 
 def _download(url: str, target: Path, checksum: str | None, size: int | None, progress: bool) -> None:
@@ -64,24 +74,20 @@ def _download(url: str, target: Path, checksum: str | None, size: int | None, pr
         if size and before > size:
             part.unlink()
             before = 0
-        broken = _transfer(url, target, size, progress)
+        broken = _transfer(url, part, size, target, progress)
         if broken is None:
             break
         if _length(part) <= before:  # else it makes progress, if in steps
             raise DownloadError(f"cannot download {url} ({broken}); put the file at {target} by hand, or {_OFFLINE}")
-    found = problem(part, checksum, size)
-    if found:
+    if found := _problem_once(part, target, checksum, size):
         part.unlink()
-        raise DownloadError(
-            f"the download of {url} {found} and was removed; try again, or put the published file at {target} by hand"
-        )
+        advice = f"try again, or put the published file at {target} by hand"
+        raise DownloadError(f"the download of {url} {found} and was removed; {advice}")
     os.replace(part, target)
-    _trust(target, checksum)
 
 
-def _transfer(url: str, target: Path, size: int | None, progress: bool) -> str | None:
-    """Appends the missing bytes to the part file; returns None once it is complete (or too long), else the reason."""
-    part = _beside(target, "part")
+def _transfer(url: str, part: Path, size: int | None, target: Path, progress: bool) -> str | None:
+    """Appends the missing bytes to `part`; returns None once it is complete (or too long), else the reason."""
     start = _length(part)
     headers = {"User-Agent": "hrkit"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
@@ -91,18 +97,16 @@ def _transfer(url: str, target: Path, size: int | None, progress: bool) -> str |
             if error.headers.get("Content-Range") == f"bytes */{start}":
                 return None
             part.unlink()
-            return _transfer(url, target, size, progress)
+            return _transfer(url, part, size, target, progress)
         return f"{error.code} {error.reason}"
     except (OSError, http.client.HTTPException) as error:
-        return _one_line(error)
+        return one_line(getattr(error, "reason", error))
     with response:
         if urlsplit(url).scheme == "https" and urlsplit(response.url).scheme != "https":
             raise DownloadError(f"{url} leads to the unsafe {response.url}; put the file at {target} by hand")
         if response.headers.get_content_type() == "text/html":
-            raise DownloadError(
-                f"{url} gives a web page instead of the file, perhaps about a quota; "
-                f"download it with a browser and put it at {target}"
-            )
+            advice = f"download it with a browser and put it at {target}"
+            raise DownloadError(f"{url} gives a web page instead of the file, perhaps about a quota; {advice}")
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
             start = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
@@ -122,40 +126,30 @@ def _receive(
         part.open("ab" if start else "wb") as file,
         tqdm(desc=title, total=total, initial=start, unit="B", unit_scale=True, disable=title is None) as bar,
     ):
-        while True:
+        while size is None or written <= size:  # a faulty server must not fill the disk
             try:
                 chunk = response.read1(_CHUNK)
             except (OSError, http.client.HTTPException) as error:
-                return _one_line(error)
+                return one_line(error)
             if not chunk:
-                break
-            file.write(chunk)
+                return "the connection was cut" if total is not None and written < total else None
+            written += file.write(chunk)
             bar.update(len(chunk))
-            written += len(chunk)
-            if size is not None and written > size:  # a faulty server must not fill the disk
-                return None
-    return "the connection was cut" if total is not None and written < total else None
+    return None
 
 
-def _check_once(url: str, target: Path, checksum: str | None, size: int | None) -> None:
-    """Raises `DownloadError` unless `target` is the published file; reads it only if it has changed since."""
+def _problem_once(path: Path, target: Path, checksum: str | None, size: int | None) -> str | None:
+    """`problem`, but a file that has not changed since it was found right is not read again."""
+    marker, stat = _beside(target, "ok"), path.stat()
+    state = f"{stat.st_size} {stat.st_mtime_ns} {checksum}\n"
     with contextlib.suppress(OSError):
-        if _beside(target, "ok").read_text() == _state(target, checksum):
-            return
-    found = problem(target, checksum, size)
-    if found:
-        raise DownloadError(f"{target} {found}; remove it to download it again, or put the file of {url} there")
-    _trust(target, checksum)
-
-
-def _trust(target: Path, checksum: str | None) -> None:
-    with contextlib.suppress(OSError):  # a read-only cache is checked every time
-        _beside(target, "ok").write_text(_state(target, checksum))
-
-
-def _state(target: Path, checksum: str | None) -> str:
-    stat = target.stat()
-    return f"{stat.st_size} {stat.st_mtime_ns} {checksum}\n"
+        if marker.read_text() == state:
+            return None
+    found = problem(path, checksum, size)
+    if found is None:
+        with contextlib.suppress(OSError):  # a read-only cache is checked every time
+            marker.write_text(state)
+    return found
 
 
 def problem(path: Path, checksum: str | None, size: int | None) -> str | None:
@@ -184,45 +178,9 @@ def digest(path: Path, algorithm: str) -> str:
     return summed.hexdigest()
 
 
-@contextlib.contextmanager
-def _locked(target: Path, progress: bool) -> Iterator[None]:
-    lock = FileLock(_beside(target, "lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if progress:
-            print(f"waiting for another process to download {target.name}", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def _file_errors(url: str, target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = (
-            "make room, or set HRKIT_HOME to a folder with more"
-            if full
-            else "set HRKIT_HOME to a folder that can be written"
-        )
-        raise DownloadError(
-            f"cannot write {target} ({error.strerror or _one_line(error)}); {advice}, or put {url} there by hand"
-        ) from error
-
-
 def _beside(target: Path, ending: str) -> Path:
     return target.with_name(f"{target.name}.{ending}")
 
 
 def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _one_line(error: Exception) -> str:
-    reason = getattr(error, "reason", error)
-    return " ".join(str(reason).split()) or type(error).__name__

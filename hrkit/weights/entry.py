@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from attrs import Factory, field, frozen
@@ -18,14 +18,7 @@ from hrkit.structures import Size
 Kind = Literal["pose", "detector", "backbone"]
 """What weights fill: a pose model, a detector, or a backbone alone (from ImageNet, as a start for training)."""
 
-KINDS = ("pose", "detector", "backbone")
-
-_NAME = re.compile(r"\w[\w.+-]*")
 _CHECKSUM = re.compile(r"sha256:[0-9a-fA-F]{8,64}|sha1:[0-9a-fA-F]{8,40}")
-
-
-def _copy(metrics: Mapping[str, float]) -> dict[str, float]:
-    return dict(metrics)
 
 
 @frozen
@@ -51,7 +44,7 @@ class WeightsEntry(PoseSpec):
         default=Factory(lambda self: (256, 192) if self.kind == "pose" else None, takes_self=True), converter=as_size
     )
     """(height, width) that the weights were trained with, px; None if no size is fixed. Pose weights need one."""
-    metrics: Mapping[str, float] = field(factory=dict, converter=_copy, hash=False)
+    metrics: Mapping[str, float] = field(factory=dict, hash=False)
     """As published, 0 to 1: "AP", "AP50", "AP75", "AR", "AR50", ... or "PCKh", "PCKh@0.1"."""
     licence: str = ""
     source: str = ""
@@ -60,10 +53,11 @@ class WeightsEntry(PoseSpec):
     """Whether `weights="auto"` takes this entry."""
 
     def __attrs_post_init__(self) -> None:
+        kinds = get_args(Kind)
         checks = (
-            (_NAME.fullmatch(self.name), "name is not a plain file name"),
+            (re.fullmatch(r"\w[\w.+-]*", self.name), "name is not a plain file name"),
             (self.model, "model is empty"),
-            (self.kind in KINDS, f"kind is {self.kind!r}, not one of {', '.join(KINDS)}"),
+            (self.kind in kinds, f"kind is {self.kind!r}, not one of {', '.join(kinds)}"),
             (self.url or self.file, "it needs a url or a file"),
             (self.url is None or urlsplit(self.url).scheme in ("http", "https"), "url is not http or https"),
             (not self.checksum or _CHECKSUM.fullmatch(self.checksum), "checksum is not sha256:<hex> or sha1:<hex>"),

@@ -24,14 +24,12 @@ from hrkit.weights import downloads
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-SCHEME = "hf-hub:"
 FILE = "model.safetensors"
 """The file that is read from a repository."""
 
-TIMEOUT = 10.0
-"""Seconds without an answer after which the Hub counts as out of reach."""
-
-_ADDRESS = re.compile(r"hf-hub:(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
+_TIMEOUT = 10.0  # seconds without an answer after which the Hub counts as out of reach
+_SCHEME = "hf-hub:"
+_ADDRESS = re.compile(rf"{_SCHEME}(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
 _PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle")
 
 
@@ -48,16 +46,16 @@ class Address:
         """The parts of an address. Raises `HrkitError` if `text` is not one."""
         matched = _ADDRESS.fullmatch(text)
         if matched is None or ".." in text:
-            raise HrkitError(f"{text!r} is not an address of the Hub; write hf-hub:owner/name[@revision]")
+            raise HrkitError(f"{text!r} is not an address of the Hub; write {_SCHEME}owner/name[@revision]")
         return cls(**matched.groupdict())
 
     def __str__(self) -> str:
-        return f"{SCHEME}{self.repository}" + (f"@{self.revision}" if self.revision else "")
+        return f"{_SCHEME}{self.repository}" + (f"@{self.revision}" if self.revision else "")
 
 
 def is_address(weights: object) -> TypeGuard[str]:
     """Whether `weights` is meant as an address of the Hub."""
-    return isinstance(weights, str) and weights.startswith(SCHEME)
+    return isinstance(weights, str) and weights.startswith(_SCHEME)
 
 
 def fetch(text: str) -> Path:
@@ -68,26 +66,23 @@ def fetch(text: str) -> Path:
     """
     import huggingface_hub
 
-    address = Address.parse(text)
+    address, api = Address.parse(text), _api()
+    wanted: dict[str, Any] = {"repo_id": address.repository, "revision": address.revision}  # Any: arguments
     try:
         with _errors_in_words(address):
-            info = _api().model_info(
-                address.repository, revision=address.revision, files_metadata=True, timeout=TIMEOUT
-            )
+            info = api.model_info(**wanted, files_metadata=True, timeout=_TIMEOUT)
     except _OutOfReachError as error:
-        cached = huggingface_hub.try_to_load_from_cache(address.repository, FILE, revision=address.revision)
+        cached = huggingface_hub.try_to_load_from_cache(**wanted, filename=FILE)
         if isinstance(cached, str):
             return Path(cached)
         raise DownloadError(f"{error}; nothing of it is in the cache") from None
     files = {file.rfilename: file for file in info.siblings or ()}
     if FILE not in files:
-        raise DownloadError(_without_weights(address, sorted(files)))
+        pickles = [name for name in sorted(files) if name.endswith(_PICKLES)]
+        there = f"only {pickles[0]}, and pickles are not read" if pickles else f"{len(files)} files"
+        raise DownloadError(f"{address} has no {FILE} ({there}); `hrkit publish` writes it")
     with _errors_in_words(address):
-        path = Path(
-            huggingface_hub.hf_hub_download(
-                address.repository, FILE, revision=address.revision, endpoint=_endpoint(), library_name="hrkit"
-            )
-        )
+        path = Path(api.hf_hub_download(**wanted, filename=FILE))
     large = files[FILE].lfs  # a small file may be in git itself, which states no sha256
     problem = downloads.problem(path, None if large is None else f"sha256:{large.sha256}", files[FILE].size)
     if problem:
@@ -106,22 +101,21 @@ def upload(folder: Path, names: tuple[str, ...], text: str, *, private: bool = F
     from huggingface_hub import CommitOperationAdd
 
     address, api = Address.parse(text), _api()
+    repository, revision = address.repository, address.revision
     with contextlib.ExitStack() as opened:
         files = []
         for name in names:
-            content: Any = folder / name
+            content: Any = folder / name  # Any: a path or an open file
             if not _speaks_xet():  # huggingface_hub uploads open files by HTTP only
                 content = opened.enter_context(content.open("rb"))
             files.append(CommitOperationAdd(path_in_repo=name, path_or_fileobj=content))
         with _errors_in_words(address, "write to it"):
-            if not (address.revision or "").startswith("refs/"):
-                api.create_repo(address.repository, private=private, exist_ok=True)
-                if address.revision is not None:
-                    api.create_branch(address.repository, branch=address.revision, exist_ok=True)
-            commit = api.create_commit(
-                address.repository, files, commit_message="Weights of a pose network", revision=address.revision
-            )
-    return str(commit.commit_url)
+            if not (revision or "").startswith("refs/"):
+                api.create_repo(repository, private=private, exist_ok=True)
+                if revision is not None:
+                    api.create_branch(repository, branch=revision, exist_ok=True)
+            message = "Weights of a pose network"
+            return str(api.create_commit(repository, files, commit_message=message, revision=revision).commit_url)
 
 
 class _OutOfReachError(DownloadError):
@@ -134,46 +128,38 @@ def _errors_in_words(address: Address, wish: str = "read it") -> Iterator[None]:
     from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 
     login = "log in (`hf auth login`) or set HF_TOKEN"
+    kind: type[DownloadError] = DownloadError
     try:
         yield
+        return
     except RevisionNotFoundError:
-        raise DownloadError(f"{address}: the repository has no such revision") from None
+        problem = "the repository has no such revision"
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         if status in (401, 404):
-            raise DownloadError(
-                f"{address}: there is no such repository, or it is private; check its name, or {login}"
-            ) from None
-        if status == 403:
-            raise DownloadError(f"{address}: you may not {wish}; {login} as somebody who may") from None
-        raise _OutOfReachError(f"{address}: the Hub answered with an error ({one_line(error)[:200]})") from None
+            problem = f"there is no such repository, or it is private; check its name, or {login}"
+        elif status == 403:
+            problem = f"you may not {wish}; {login} as somebody who may"
+        else:
+            kind, problem = _OutOfReachError, f"the Hub answered with an error ({one_line(error)[:200]})"
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DownloadError(f"{address}: the Hub's answer makes no sense ({one_line(error)[:200]})") from None
+        problem = f"the Hub's answer makes no sense ({one_line(error)[:200]})"
     except Exception as error:  # the library's HTTP client has errors of its own
         reason = one_line(error.__cause__ or error)[:200]
+        kind, problem = _OutOfReachError, f"the Hub cannot be reached ({reason})"
         if "onsistency check" in reason:
-            raise DownloadError(f"{address}: {FILE} is not of the size that the Hub says; try again") from None
-        raise _OutOfReachError(f"{address}: the Hub cannot be reached ({reason})") from None
+            kind, problem = DownloadError, f"{FILE} is not of the size that the Hub says; try again"
+    raise kind(f"{address}: {problem}") from None
 
 
 def _api() -> HfApi:
     from huggingface_hub import HfApi
 
-    return HfApi(endpoint=_endpoint(), library_name="hrkit")
-
-
-def _endpoint() -> str | None:
-    """The Hub that HF_ENDPOINT names; huggingface_hub reads the variable only when it is imported."""
-    return os.environ.get("HF_ENDPOINT") or None
+    # huggingface_hub itself reads HF_ENDPOINT only when it is imported
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="hrkit")
 
 
 def _speaks_xet() -> bool:
     """Whether the Hub is huggingface.co, the only one with Xet servers for large files."""
-    host = urlsplit(_endpoint() or "https://huggingface.co").hostname or ""
+    host = urlsplit(_api().endpoint).hostname or ""
     return host == "huggingface.co" or host.endswith(".huggingface.co")
-
-
-def _without_weights(address: Address, names: list[str]) -> str:
-    pickles = [name for name in names if name.endswith(_PICKLES)]
-    there = f"only {pickles[0]}, and pickles are not read" if pickles else f"{len(names)} files"
-    return f"{address} has no {FILE} ({there}); `hrkit publish` writes it"

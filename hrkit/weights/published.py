@@ -17,7 +17,7 @@ from typing import Any
 
 from hrkit.weights.entry import WeightsEntry
 
-_READERS: dict[str, Callable[[str], Any]] = {  # Any: what a field holds depends on its column
+_READERS: dict[str, Callable[[str], Any]] = {  # Any: what a field holds depends on its column; other columns are text
     "input_size": lambda text: text.split("x"),
     "sigma": float,
     "mean": str.split,
@@ -26,18 +26,10 @@ _READERS: dict[str, Callable[[str], Any]] = {  # Any: what a field holds depends
     "default": lambda text: text == "yes",
     "size": int,
 }
-"""How the text of a column is read; other columns are text."""
 
 
 def published_entries() -> list[WeightsEntry]:
     """Pose networks and detectors, and classification weights to start training a backbone with."""
     with (files("hrkit.weights") / "published.tsv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table, delimiter="\t"))
-    return [
-        WeightsEntry(**{name: _READERS.get(name, str)(text) for name, text in row.items() if text}) for row in rows
-    ]
-
-
-def imagenet_entries() -> list[WeightsEntry]:
-    """Classification weights to start training a backbone with."""
-    return [entry for entry in published_entries() if entry.kind == "backbone"]
+    return [WeightsEntry(**{name: _READERS.get(name, str)(text) for name, text in row.items() if text}) for row in rows]

@@ -43,8 +43,8 @@ def _imagenet() -> list[WeightsEntry]:
     """ImageNet weights of HRNet's trunk, which this network shares."""
     return [
         attrs.evolve(entry, name=f"higher_{entry.name}", model=f"higher_{entry.model}")
-        for entry in published.imagenet_entries()
-        if entry.model.startswith("hrnet_w")
+        for entry in published.published_entries()
+        if entry.kind == "backbone" and entry.model.startswith("hrnet_w")
     ]
 
 
