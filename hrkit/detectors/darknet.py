@@ -8,6 +8,7 @@ routes, mish, swish, `scale_x_y` and `new_coords`). Layers are counted from 0, t
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -32,16 +33,14 @@ ANCHOR_UNIT = 1024
 """Anchors are kept in whole 1/1024 px."""
 
 
-class Convolution(nn.Module):
+class Convolution(nn.Sequential):
     """Convolution, batch norm (or none), activation."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.Module, activation: nn.Module) -> None:
-        super().__init__()
-        self.conv, self.norm, self.activation = conv, norm, activation
+    conv: nn.Conv2d
+    norm: nn.Module
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N,C,H,W) -> (N,C',H',W')."""
-        return self.activation(self.norm(self.conv(x)))
+    def __init__(self, conv: nn.Conv2d, norm: nn.Module, activation: nn.Module) -> None:
+        super().__init__(OrderedDict(conv=conv, norm=norm, activation=activation))
 
 
 class MaxPool(nn.Module):
@@ -80,9 +79,7 @@ class Shortcut(nn.Module):
 
     def forward(self, first: Tensor, *others: Tensor) -> Tensor:
         """(N,C,H,W) each -> (N,C,H,W)."""
-        for other in others:
-            first = first + other
-        return self.activation(first)
+        return self.activation(sum(others, start=first))
 
 
 class YoloDecoder(nn.Module):
@@ -120,15 +117,17 @@ class YoloDecoder(nn.Module):
         return torch.cat([cx, cy, wh, scores], 2).flatten(3).transpose(2, 3).flatten(1, 2)
 
 
+_Built = tuple[nn.Module, int, int]
+"""A layer, its output channels, and its stride relative to the input of the network."""
+
+
 @frozen
 class _Layer:
+    number: int
+    sources: tuple[int, ...]  # numbers of the layers whose outputs it takes
     module: nn.Module
-    sources: tuple[int, ...]
     channels: int
     stride: int
-
-
-_Layers = dict[int, _Layer]
 
 
 class DarknetNetwork(nn.Module):
@@ -141,9 +140,13 @@ class DarknetNetwork(nn.Module):
     def __init__(self, sections: Sequence[Section]) -> None:
         super().__init__()
         channels = sections[0].integer("channels", 3)
-        layers: _Layers = {-1: _Layer(nn.Identity(), (), channels, 1)}
+        layers = {-1: _Layer(-1, (), nn.Identity(), channels, 1)}
         for section in sections[1:]:
-            layers[section.number] = _BUILDERS[section.name](section, layers)
+            build, keys = _BUILDERS[section.name]
+            section.expect_keys(keys)
+            sources = _sources(section, layers)
+            built = build(section, *(layers[source] for source in sources))
+            layers[section.number] = _Layer(section.number, sources, *built)
         del layers[-1]
         heads = [section for section in sections if section.name == "yolo"]
         if not heads:
@@ -158,7 +161,6 @@ class DarknetNetwork(nn.Module):
         self.sources = [layer.sources for layer in layers.values()]
         last_use = {source: index for index, sources in enumerate(self.sources) for source in sources}
         self.last_use = [{s for s in sources if last_use[s] == index} for index, sources in enumerate(self.sources)]
-        self.unused = set(range(len(self.layers))) - set(last_use)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N,3,H,W) RGB in 0..1 -> (N,A,5+C) float32: cx, cy, width, height (input px), objectness, probabilities.
@@ -174,7 +176,7 @@ class DarknetNetwork(nn.Module):
                 del values[source]
             if isinstance(layer, YoloDecoder):
                 predictions.append(value)
-            elif index not in self.unused:
+            else:
                 values[index] = value
         return torch.cat(predictions, 1)
 
@@ -185,10 +187,21 @@ def _check_sides(height: int, width: int, stride: int) -> None:
         raise HrkitError(f"input of {width}x{height} px; width and height must be multiples of {stride}")
 
 
-def _convolutional(section: Section, layers: _Layers) -> _Layer:
-    known = ("batch_normalize", "filters", "size", "stride", "pad", "padding", "groups", "dilation", "activation")
-    section.expect_keys(*known)
-    before = _previous(section, layers)
+def _sources(section: Section, layers: dict[int, _Layer]) -> tuple[int, ...]:
+    """Numbers of the layers that a section takes. Those that it names count from the start, or, if negative, back."""
+    sources = [] if section.name == "route" else [section.number - 1]
+    if sources and isinstance(layers[sources[0]].module, YoloDecoder):
+        raise section.error("a [yolo] section ends its branch; only [route] may follow it")
+    key = {"route": "layers", "shortcut": "from"}.get(section.name)
+    for index in section.integers(key) if key else ():
+        number = section.number + index if index < 0 else index
+        if not 0 <= number < section.number or isinstance(layers[number].module, YoloDecoder):
+            raise section.error(f"{index} names no earlier layer with features")
+        sources.append(number)
+    return tuple(sources)
+
+
+def _convolutional(section: Section, before: _Layer) -> _Built:
     filters, size, stride = section.integer("filters", 1), section.integer("size", 1), section.integer("stride", 1)
     groups, dilation = section.integer("groups", 1), section.integer("dilation", 1)
     padding = section.integer("padding", 0, low=0)
@@ -201,77 +214,66 @@ def _convolutional(section: Section, layers: _Layers) -> _Layer:
     normalise = section.integer("batch_normalize", 0, low=0) > 0
     conv = nn.Conv2d(before.channels, filters, size, stride, padding, dilation, groups, bias=not normalise)
     norm = nn.BatchNorm2d(filters, eps=1e-5) if normalise else nn.Identity()
-    module = Convolution(conv, norm, _activation(section, "logistic"))
-    return _Layer(module, (section.number - 1,), filters, before.stride * stride)
+    return Convolution(conv, norm, _activation(section, "logistic")), filters, before.stride * stride
 
 
-def _maxpool(section: Section, layers: _Layers) -> _Layer:
-    section.expect_keys("size", "stride", "padding")
-    before, stride = _previous(section, layers), section.integer("stride", 1)
+def _maxpool(section: Section, before: _Layer) -> _Built:
+    stride = section.integer("stride", 1)
     size = section.integer("size", stride)
     if section.integer("padding", size - 1, low=0) != size - 1:
         raise section.error(f"padding must be size - 1, {size - 1}")
-    return _Layer(MaxPool(size, stride), (section.number - 1,), before.channels, before.stride * stride)
+    return MaxPool(size, stride), before.channels, before.stride * stride
 
 
-def _upsample(section: Section, layers: _Layers) -> _Layer:
-    section.expect_keys("stride")
-    before, factor = _previous(section, layers), section.integer("stride", 2)
+def _upsample(section: Section, before: _Layer) -> _Built:
+    factor = section.integer("stride", 2)
     if before.stride % factor:
         raise section.error(f"stride={factor} would make the grid finer than the input")
-    module = nn.Upsample(scale_factor=factor, mode="nearest")
-    return _Layer(module, (section.number - 1,), before.channels, before.stride // factor)
+    return nn.Upsample(scale_factor=factor), before.channels, before.stride // factor
 
 
-def _route(section: Section, layers: _Layers) -> _Layer:
-    section.expect_keys("layers", "groups", "group_id")
-    sources = tuple(_earlier(section, layers, index) for index in section.integers("layers"))
+def _route(section: Section, *inputs: _Layer) -> _Built:
     groups = section.integer("groups", 1)
     group = section.integer("group_id", 0, low=0, high=groups - 1)
-    inputs = [layers[source] for source in sources]
     if len({layer.stride for layer in inputs}) != 1:
-        raise section.error(f"layers {', '.join(map(str, sources))} differ in height and width")
+        raise section.error(f"layers {_numbers(inputs)} differ in height and width")
     if any(layer.channels % groups for layer in inputs):
         raise section.error(f"the channels of its layers cannot be cut into {groups} groups")
-    channels = sum(layer.channels // groups for layer in inputs)
-    return _Layer(Route(groups, group), sources, channels, inputs[0].stride)
+    return Route(groups, group), sum(layer.channels // groups for layer in inputs), inputs[0].stride
 
 
-def _shortcut(section: Section, layers: _Layers) -> _Layer:
-    section.expect_keys("from", "activation")
-    before = _previous(section, layers)
-    sources = (section.number - 1, *(_earlier(section, layers, index) for index in section.integers("from")))
-    if any((layers[s].channels, layers[s].stride) != (before.channels, before.stride) for s in sources):
-        raise section.error(f"layers {', '.join(map(str, sources))} differ in shape and cannot be added")
-    return _Layer(Shortcut(_activation(section, "linear")), sources, before.channels, before.stride)
+def _shortcut(section: Section, *inputs: _Layer) -> _Built:
+    if len({(layer.channels, layer.stride) for layer in inputs}) != 1:
+        raise section.error(f"layers {_numbers(inputs)} differ in shape and cannot be added")
+    return Shortcut(_activation(section, "linear")), inputs[0].channels, inputs[0].stride
 
 
-def _yolo(section: Section, layers: _Layers) -> _Layer:
-    before, classes, flat = _previous(section, layers), section.integer("classes"), section.numbers("anchors")
+def _yolo(section: Section, before: _Layer) -> _Built:
+    classes, flat = section.integer("classes"), section.numbers("anchors")
     anchors = list(zip(flat[::2], flat[1::2], strict=False))
     if len(flat) % 2 or len(anchors) != section.integer("num", len(anchors)) or min(flat) <= 0:
         raise section.error(f"anchors must be num pairs of widths and heights above 0; got {len(flat)} numbers")
-    mask = section.integers("mask") if "mask" in section.options else list(range(len(anchors)))
+    mask = section.integers("mask") if "mask" in section.options else range(len(anchors))
     if not all(0 <= index < len(anchors) for index in mask):
         raise section.error(f"mask={section.options['mask'][:60]!r} names an anchor that is not there")
-    if before.channels != len(mask) * (5 + classes):
-        raise section.error(
-            f"{len(mask)} anchors of {classes} classes take {len(mask) * (5 + classes)} filters, "
-            f"the layer before has {before.channels}"
-        )
+    wanted = len(mask) * (5 + classes)
+    if before.channels != wanted:
+        problem = f"{len(mask)} anchors of {classes} classes take {wanted} filters"
+        raise section.error(f"{problem}, the layer before has {before.channels}")
     scale_xy, new_coords = section.real("scale_x_y", 1.0), section.integer("new_coords", 0, low=0, high=1)
     module = YoloDecoder([anchors[index] for index in mask], before.stride, scale_xy, bool(new_coords))
-    return _Layer(module, (section.number - 1,), 0, before.stride)
+    return module, 0, before.stride
 
 
-_BUILDERS: dict[str, Callable[[Section, _Layers], _Layer]] = {
-    "convolutional": _convolutional,
-    "maxpool": _maxpool,
-    "upsample": _upsample,
-    "route": _route,
-    "shortcut": _shortcut,
-    "yolo": _yolo,
+_BUILDERS: dict[str, tuple[Callable[..., _Built], str]] = {
+    "convolutional": (_convolutional, "batch_normalize filters size stride pad padding groups dilation activation"),
+    "maxpool": (_maxpool, "size stride padding"),
+    "upsample": (_upsample, "stride"),
+    "route": (_route, "layers groups group_id"),
+    "shortcut": (_shortcut, "from activation"),
+    "yolo": (_yolo, ""),
 }
+"""Section -> builder of its layer, and the keys that change what the layer computes; "" lets every key pass."""
 
 
 def _activation(section: Section, default: str) -> nn.Module:
@@ -281,18 +283,8 @@ def _activation(section: Section, default: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
-def _previous(section: Section, layers: _Layers) -> _Layer:
-    if isinstance(layers[section.number - 1].module, YoloDecoder):
-        raise section.error("a [yolo] section ends its branch; only [route] may follow it")
-    return layers[section.number - 1]
-
-
-def _earlier(section: Section, layers: _Layers, index: int) -> int:
-    """The number of the layer that `index` refers to: from the start, or, if negative, back from here."""
-    number = section.number + index if index < 0 else index
-    if not 0 <= number < section.number or isinstance(layers[number].module, YoloDecoder):
-        raise section.error(f"{index} names no earlier layer with features")
-    return number
+def _numbers(layers: Sequence[_Layer]) -> str:
+    return ", ".join(str(layer.number) for layer in layers)
 
 
 def load_darknet_weights(network: DarknetNetwork, path: str | os.PathLike[str]) -> None:
@@ -318,10 +310,8 @@ def load_darknet_weights(network: DarknetNetwork, path: str | os.PathLike[str]) 
     expected = start + 4 * sum(tensor.numel() for tensor in tensors)
     if size != expected:
         why = "is cut short" if size < expected else "is too long"
-        raise WeightsError(
-            f"{name} {why}: expected {expected} bytes for this network, found {size}; "
-            "download it again, or give the cfg that belongs to it"
-        )
+        why += f": expected {expected} bytes for this network, found {size}"
+        raise WeightsError(f"{name} {why}; download it again, or give the cfg that belongs to it")
     parts = torch.from_numpy(np.fromfile(path, "<f4", offset=start)).split([tensor.numel() for tensor in tensors])
     with torch.no_grad():
         for tensor, part in zip(tensors, parts, strict=True):
@@ -331,13 +321,11 @@ def load_darknet_weights(network: DarknetNetwork, path: str | os.PathLike[str]) 
 def _in_file_order(network: DarknetNetwork) -> Iterator[Tensor]:
     for layer in network.layers:
         if isinstance(layer, Convolution):
-            if isinstance(norm := layer.norm, nn.BatchNorm2d):
-                assert norm.running_mean is not None
-                assert norm.running_var is not None
-                yield from (norm.bias, norm.weight, norm.running_mean, norm.running_var)
+            norm = layer.norm
+            if isinstance(norm, nn.BatchNorm2d):
+                yield from (norm.bias, norm.weight, norm.get_buffer("running_mean"), norm.get_buffer("running_var"))
             else:
-                assert layer.conv.bias is not None
-                yield layer.conv.bias
+                yield layer.conv.get_parameter("bias")
             yield layer.conv.weight
 
 

@@ -6,13 +6,13 @@ As read by Darknet (https://github.com/pjreddie/darknet, src/option_list.c and s
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 from attrs import field, frozen
 
 from hrkit.errors import HrkitError
@@ -42,11 +42,11 @@ class Section:
         """An error that names the line and section."""
         return HrkitError(f"cfg line {self.line}, section {self.number} [{self.name}]: {what}")
 
-    def expect_keys(self, *keys: str) -> None:
-        """Raises `HrkitError` for any other key, because it could change what the layer computes."""
-        unknown = sorted(set(self.options) - set(keys) - TRAINING_KEYS)
-        if unknown:
-            raise self.error(f"unknown key {unknown[0]!r}; known: {', '.join(keys)}")
+    def expect_keys(self, known: str) -> None:
+        """Raises `HrkitError` for a key that is not `known` (words), as it could change what the layer computes."""
+        unknown = sorted(set(self.options) - set(known.split()) - TRAINING_KEYS)
+        if known and unknown:
+            raise self.error(f"unknown key {unknown[0]!r}; known: {', '.join(known.split())}")
 
     def integers(self, key: str) -> list[int]:
         """The comma-separated whole numbers of `key`. Raises `HrkitError` if there are none."""
@@ -54,10 +54,7 @@ class Section:
 
     def numbers(self, key: str) -> list[float]:
         """The comma-separated finite numbers of `key`. Raises `HrkitError` if there are none."""
-        numbers = self._split(key, float, "numbers")
-        if not np.isfinite(numbers).all():
-            raise self.error(f"{key}={self.options[key][:60]!r} must be finite")
-        return numbers
+        return self._split(key, _finite, "finite numbers")
 
     def integer(self, key: str, default: int | None = None, *, low: int = 1, high: int = LARGEST) -> int:
         """A whole number from `low` to `high`. Raises `HrkitError` for another, or if it and a default are missing."""
@@ -112,8 +109,18 @@ def parse_cfg(text: str) -> list[Section]:
 
 def read_cfg(path: str | os.PathLike[str]) -> list[Section]:
     """`parse_cfg` for a file. Raises `HrkitError` also if it cannot be read."""
+    return parse_cfg(read_text(path, "cfg"))
+
+
+def read_text(path: str | os.PathLike[str], what: str) -> str:
+    """The text of a file. Raises `HrkitError` that says `what` cannot be read."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise HrkitError(f"cannot read the cfg {os.fspath(path)}: {error}; give a Darknet cfg file") from error
-    return parse_cfg(text)
+        raise HrkitError(f"cannot read the {what} {os.fspath(path)}: {error}; give another file") from error
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError
+    return number

@@ -6,6 +6,7 @@ Redmon and Farhadi, YOLOv3: An Incremental Improvement (arXiv:1804.02767).
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from hrkit import warping
 from hrkit.detectors.base import check_fraction, check_frame, find_classes
 from hrkit.detectors.darknet import DarknetNetwork, fold_batch_norm, load_darknet_weights
-from hrkit.detectors.darknet_cfg import read_cfg
+from hrkit.detectors.darknet_cfg import read_cfg, read_text
 from hrkit.errors import HrkitError
 from hrkit.geometry import clip_boxes, letterbox_transform
 from hrkit.ops.suppression import batched_nms
@@ -65,7 +66,10 @@ class Yolov3(nn.Module):
         self.nms_threshold = check_fraction("nms_threshold", 0.45 if nms_threshold is None else nms_threshold)
         if class_names is None and network.num_classes == 80:
             class_names = read_class_names(CFG_FOLDER / "coco.names")
-        self.class_names = _checked_names(class_names, network.num_classes)
+        self.class_names = tuple(class_names or ())
+        if class_names is not None and len(self.class_names) != network.num_classes:
+            problem = f"{len(self.class_names)} class names for a network of {network.num_classes} classes"
+            raise HrkitError(f"{problem}; give one per class")
         class_ids = find_classes(classes, self.class_names, network.num_classes)
         self.register_buffer("class_ids", torch.tensor(class_ids), persistent=False)
         self.network = network
@@ -73,10 +77,8 @@ class Yolov3(nn.Module):
 
     def prepared(self, device: torch.device, precision: str = "auto", runtime: str = "auto") -> Yolov3:
         """A copy made fast for inference on `device`, as `prepare.prepare` does; this one stays as it is."""
-        detector = copy.copy(self)
-        example = torch.zeros(1, 3, self.input_size, self.input_size)
-        network = prepare.prepare(self.network, example, device, precision, runtime)
-        detector._modules = {"network": network}
+        detector, example = copy.copy(self), torch.zeros(1, 3, self.input_size, self.input_size)
+        detector._modules = {"network": prepare.prepare(self.network, example, device, precision, runtime)}
         detector._buffers = {"class_ids": self.class_ids.to(device)}
         return detector
 
@@ -90,21 +92,15 @@ class Yolov3(nn.Module):
             check_frame(image)
         if self.network.training:
             self.network.eval()
-        size, device = (self.input_size, self.input_size), prepare.placement(self.network)[0]
+        size, (device, dtype) = (self.input_size, self.input_size), prepare.placement(self.network)
         detections: list[Detections] = []
         for start in range(0, len(images), self.max_batch_size):
             frames = images[start : start + self.max_batch_size]
-            squares = warping.letterbox(frames, size, device)
-            rows = self._select(self.network(self._normalise(squares)))
+            squares = warping.letterbox(frames, size, device).to(device)
+            rows = self._select(self.network(squares.permute(0, 3, 1, 2).flip(1).to(dtype).div_(255)))  # RGB in 0..1
             for index, frame in enumerate(frames):
                 detections.append(_in_frame(rows[rows[:, 0] == index, 1:], frame.shape[:2], size))
         return detections
-
-    def _normalise(self, batch: Tensor) -> Tensor:
-        """(N,S,S,3) uint8 BGR -> (N,3,S,S) RGB in 0..1, on the network's device and in its dtype."""
-        device, dtype = prepare.placement(self.network)
-        on_device = batch.to(device)
-        return on_device.permute(0, 3, 1, 2).flip(1).to(dtype).div_(255)
 
     def _select(self, predictions: Tensor) -> NDArray[np.float32]:
         """(N,A,5+C) -> (M,7) boxes left after threshold and suppression, best first.
@@ -133,29 +129,9 @@ def _in_frame(rows: NDArray[np.float32], frame_size: Size, input_size: Size) -> 
     return Detections(boxes[inside][order], rows[inside, 4][order], rows[inside, 5][order])
 
 
-def _checked_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
-    if names is not None and len(names) != count:
-        raise HrkitError(f"{len(names)} class names for a network of {count} classes; give one per class")
-    return tuple(names or ())
-
-
 def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """The names in a file, one per line. Raises `HrkitError` if it cannot be read."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise HrkitError(f"cannot read the class names {os.fspath(path)}: {error}") from error
-    return tuple(line.strip() for line in lines if line.strip())
-
-
-def yolov3(**options: Any) -> Yolov3:
-    """YOLOv3 on COCO's 80 classes; `options` are those of `build`."""
-    return build(CFG_FOLDER / "yolov3.cfg", **options)
-
-
-def yolov3_tiny(**options: Any) -> Yolov3:
-    """YOLOv3-tiny on COCO's 80 classes; `options` are those of `build`."""
-    return build(CFG_FOLDER / "yolov3-tiny.cfg", **options)
+    return tuple(line.strip() for line in read_text(path, "class names").splitlines() if line.strip())
 
 
 def build(
@@ -164,7 +140,7 @@ def build(
     weights: str | os.PathLike[str] | None = None,
     cfg: str | os.PathLike[str] | None = None,
     class_names: str | os.PathLike[str] | Sequence[str] | None = None,
-    **options: Any,
+    **options: Any,  # those of `Yolov3`
 ) -> Yolov3:
     """A detector from a cfg and a file of Darknet weights; without `weights` it stays as initialised.
 
@@ -180,3 +156,9 @@ def build(
         fold_batch_norm(network)
         network.to(memory_format=torch.channels_last)  # a tenth faster on a CPU, more in half precision on a GPU
     return detector
+
+
+yolov3 = functools.partial(build, CFG_FOLDER / "yolov3.cfg")
+"""YOLOv3 on COCO's 80 classes; options are those of `build`."""
+yolov3_tiny = functools.partial(build, CFG_FOLDER / "yolov3-tiny.cfg")
+"""YOLOv3-tiny on COCO's 80 classes; options are those of `build`."""
