@@ -8,17 +8,13 @@ from torch import nn
 
 def conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int = 1, relu: bool = True) -> nn.Sequential:
     """Convolution with same padding, batch norm and, if asked, ReLU."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
-        nn.BatchNorm2d(out_channels),
-    ]
-    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), *([nn.ReLU(inplace=True)] if relu else []))
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
-    if stride == 1 and in_channels == out_channels:
-        return None
-    return conv_bn(in_channels, out_channels, 1, stride, relu=False)
+    same = stride == 1 and in_channels == out_channels
+    return None if same else conv_bn(in_channels, out_channels, 1, stride, relu=False)
 
 
 class BasicBlock(nn.Module):

@@ -38,6 +38,10 @@ class HeatmapCodec(Codec):
 
     flip_shift = True
     """Whether the flip test moves the mirrored heatmaps by one cell."""
+    rounded = False
+    """Whether a Gaussian is drawn about the cell nearest to its joint instead of the joint itself."""
+    windowed = True
+    """Whether a Gaussian ends three deviations from the cell nearest to its joint."""
 
     def encode(self, keypoints: ArrayOrTensor, visible: ArrayOrTensor) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """(N,K,2) crop px and (N,K) visibility -> (N,K,h,w) float32 heatmaps and (N,K) weights.
@@ -46,20 +50,17 @@ class HeatmapCodec(Codec):
         """
         points = as_tensor(keypoints, torch.float32) / self.cell(keypoints)
         weights = as_tensor(visible, torch.float32).to(points.device)
-        height, width = self.heatmap_size
-        radius = 3 * self.sigma
-        middle = self.window_center(points)
-        size = middle.new_tensor([width, height])
+        radius, size = 3 * self.sigma, points.new_tensor(self.heatmap_size[::-1])
+        nearest = (points + 0.5).trunc()
+        middle, center = (nearest if self.windowed else points), (nearest if self.rounded else points)
         inside = ((middle - radius < size) & (middle + radius + 1 >= 0)).all(-1)  # False for NaN
         weights = weights.clamp(0, 1) * inside
-        along_x, along_y = (
-            self.profile(
-                torch.arange(length, dtype=torch.float32, device=points.device),
-                points[..., axis, None],
-                middle[..., axis, None],
-            )
-            for axis, length in enumerate((width, height))
-        )
+        profiles = []
+        for axis in (0, 1):
+            cells = torch.arange(self.heatmap_size[1 - axis], dtype=torch.float32, device=points.device)
+            profile = torch.exp(-((cells - center[..., axis, None]) ** 2) / (2 * self.sigma**2))
+            profiles.append(profile * ((cells - middle[..., axis, None]).abs() <= radius) if self.windowed else profile)
+        along_x, along_y = profiles
         heatmaps = torch.where((weights > 0)[..., None, None], along_y[..., :, None] * along_x[..., None, :], 0.0)
         return like(heatmaps, keypoints), like(weights, keypoints)
 
@@ -96,40 +97,19 @@ class HeatmapCodec(Codec):
         device = given.device if torch.is_tensor(given) else None
         return torch.tensor([(width - shrink) / (w - shrink), (height - shrink) / (h - shrink)], device=device)
 
-    def window_center(self, points: Tensor) -> Tensor:
-        """(N,K,2) centres of the windows in which Gaussians are drawn, in cells: the nearest cell to each point."""
-        return (points + 0.5).trunc()
-
-    @abc.abstractmethod
-    def profile(self, steps: Tensor, center: Tensor, middle: Tensor) -> Tensor:
-        """Values (N,K,length) of each Gaussian at the cells `steps` along one axis; heatmaps are their products.
-
-        `center` (N,K,1) is the joint and `middle` (N,K,1) the centre of its window, both in cells.
-        """
-
     @abc.abstractmethod
     def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         """Peaks (N,K,2) of heatmaps (N,K,h,w), in whole cells -> their positions to a fraction of a cell."""
-
-    def gaussian(self, distance: Tensor) -> Tensor:
-        """The Gaussian of deviation `sigma` at a distance in cells."""
-        return torch.exp(-(distance**2) / (2 * self.sigma**2))
-
-    def within(self, steps: Tensor, middle: Tensor) -> Tensor:
-        """Whether cells lie within three deviations of the centre of a window."""
-        return (steps - middle).abs() <= 3 * self.sigma
 
 
 class MSRACodec(HeatmapCodec):
     """Centres rounded to a cell; quarter-cell shift towards the higher neighbour."""
 
-    def profile(self, steps: Tensor, center: Tensor, middle: Tensor) -> Tensor:
-        """The Gaussian about the nearest cell."""
-        return self.gaussian(steps - middle) * self.within(steps, middle)
+    rounded = True
 
     def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         """A quarter of a cell towards the higher neighbour along each axis."""
-        at = _Neighbours(heatmaps, points)
+        at = _neighbours(heatmaps, points)
         slope = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1)
         return points + 0.25 * slope.sign() * _inside(points, self.heatmap_size, 2)[..., None]
 
@@ -137,13 +117,7 @@ class MSRACodec(HeatmapCodec):
 class DarkCodec(HeatmapCodec):
     """Exact centres; second-order Taylor expansion of the blurred log-heatmap about its peak."""
 
-    def window_center(self, points: Tensor) -> Tensor:
-        """The joints themselves: the Gaussian is not cut off."""
-        return points
-
-    def profile(self, steps: Tensor, center: Tensor, middle: Tensor) -> Tensor:
-        """The Gaussian about the joint."""
-        return self.gaussian(steps - center)
+    windowed = False
 
     def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         """One Newton step on two-cell differences."""
@@ -168,10 +142,6 @@ class UDPCodec(HeatmapCodec):
         """MMPose decodes the last cell to W, not W-1, and so does hrkit; the map to the frame takes it back."""
         height, width = self.input_size
         return (width - 1) / width, (height - 1) / height
-
-    def profile(self, steps: Tensor, center: Tensor, middle: Tensor) -> Tensor:
-        """The Gaussian about the joint, cut off by its window."""
-        return self.gaussian(steps - center) * self.within(steps, middle)
 
     def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         """One Newton step on one-cell differences."""
@@ -263,18 +233,16 @@ def _precise(heatmaps: Tensor) -> Tensor:
     return heatmaps if heatmaps.device.type == "mps" else heatmaps.double()
 
 
-class _Neighbours:
-    """Callable as `at(dx, dy)`: (N,K) values dx, dy cells from each point, clamped to the border."""
+def _neighbours(maps: Tensor, points: Tensor) -> Callable[[int, int], Tensor]:
+    """A function `at(dx, dy)`: (N,K) values dx, dy cells from each point, clamped to the border."""
+    height, width = maps.shape[2:]
+    x, y = points.long().unbind(-1)
 
-    def __init__(self, maps: Tensor, points: Tensor) -> None:
-        self._flat = maps.flatten(2)
-        self._height, self._width = maps.shape[2:]
-        self._x, self._y = points.long().unbind(-1)
+    def at(dx: int, dy: int) -> Tensor:
+        cells = (y + dy).clamp(0, height - 1) * width + (x + dx).clamp(0, width - 1)
+        return maps.flatten(2).gather(2, cells[..., None])[..., 0]
 
-    def __call__(self, dx: int, dy: int) -> Tensor:
-        x = (self._x + dx).clamp(0, self._width - 1)
-        y = (self._y + dy).clamp(0, self._height - 1)
-        return self._flat.gather(2, (y * self._width + x)[..., None])[..., 0]
+    return at
 
 
 def _inside(points: Tensor, heatmap_size: Size, near: int, far: int | None = None) -> Tensor:

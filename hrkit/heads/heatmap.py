@@ -10,10 +10,12 @@ from torch import nn
 from hrkit.errors import HrkitError
 
 
-def _normal(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
-    nn.init.normal_(layer.weight, std=0.001)  # as the official code
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
+def _initialise(head: nn.Module) -> None:
+    for layer in head.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(layer.weight, std=0.001)  # as the official code
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 class HeatmapHead(nn.Module):
@@ -24,7 +26,7 @@ class HeatmapHead(nn.Module):
         if strides[0] != 4:
             raise HrkitError(f"head 'heatmap' needs features of stride 4, got {tuple(strides)}; take head='fpn'")
         self.final_layer = nn.Conv2d(channels[0], num_joints, 1)
-        _normal(self.final_layer)
+        _initialise(self)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """[(N,C,h,w), ...] -> (N,K,h,w)."""
@@ -39,19 +41,14 @@ class DeconvHead(nn.Module):
         layers: list[nn.Module] = []
         in_channels, stride = channels[-1], strides[-1]
         while stride > 4:
-            layers += [
-                nn.ConvTranspose2d(in_channels, width, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-            ]
+            deconvolution = nn.ConvTranspose2d(in_channels, width, 4, 2, 1, bias=False)
+            layers += [deconvolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             in_channels, stride = width, stride // 2
         if stride != 4:
             raise HrkitError(f"head 'deconv' doubles up to stride 4; from {strides[-1]} it cannot")
         self.deconv_layers = nn.Sequential(*layers)
         self.final_layer = nn.Conv2d(in_channels, num_joints, 1)
-        for layer in (*self.deconv_layers, self.final_layer):
-            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-                _normal(layer)
+        _initialise(self)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """[..., (N,C,H/32,W/32)] -> (N,K,H/4,W/4)."""
