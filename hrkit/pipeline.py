@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
+import attrs
 import numpy as np
-from attrs import frozen
 from numpy.typing import ArrayLike
 
 from hrkit.detectors.base import Detector, check_fraction
@@ -19,11 +20,13 @@ from hrkit.profiling import section
 from hrkit.registry import decoders, detectors
 from hrkit.runtimes.devices import Replicas, parse_devices
 from hrkit.runtimes.prepare import check_precision, check_runtime, prepared
-from hrkit.structures import Detections, Frame, Poses, check_boxes
+from hrkit.structures import Detections, Frame, Poses, Skeleton, check_boxes
 from hrkit.weights import catalogue
 
 Boxes = ArrayLike | Detections
 Item = TypeVar("Item")
+Job = tuple[list[int], list[Detections] | None]
+"""What goes through the pose network at once: places of frames, and the people of each, if boxes are known."""
 
 FRAMES_AT_ONCE = 8
 """Number of frames that go to a detector in one call."""
@@ -140,20 +143,11 @@ class Pipeline:
         found = None
         if detector is not None:
             _check_needs_detector(pose_model)  # before anything is fetched
-            found = create_detector(
-                detector, weights=detector_weights, threshold=detection_threshold, nms_threshold=nms_threshold
-            )
-        return cls(
-            pose_model,
-            found,
-            decoder=decoder,
-            flip_test=flip_test,
-            max_batch_size=max_batch_size,
-            doubles=doubles,
-            device=device,
-            precision=precision,
-            runtime=runtime,
-        )
+            thresholds = {"threshold": detection_threshold, "nms_threshold": nms_threshold}
+            found = create_detector(detector, weights=detector_weights, **thresholds)
+        placing = {"device": device, "precision": precision, "runtime": runtime}
+        how = {"decoder": decoder, "flip_test": flip_test, "max_batch_size": max_batch_size, "doubles": doubles}
+        return cls(pose_model, found, **how, **placing)
 
     @property
     def bottom_up(self) -> bool:
@@ -204,10 +198,9 @@ class Pipeline:
 
         Raises as `predict`, and `BoxError` if `boxes` has not one item per picture.
         """
-        _check_batch(images)
+        frames = _as_frames(images)
         if boxes is not None and len(boxes) != len(images):
             raise BoxError(f"{len(images)} pictures but boxes for {len(boxes)}")
-        frames = _as_frames(images)
         if boxes is not None:
             return self._find_poses(frames, [_given(people) for people in boxes], return_heatmaps)
         if not self.pose_model.needs_boxes:
@@ -220,7 +213,6 @@ class Pipeline:
 
         `predict_batch` takes them as `boxes`, unless the network takes none. Raises as `predict_batch`.
         """
-        _check_batch(images)
         frames = _as_frames(images)
         if self.pose_model.needs_boxes:
             return self._find_people(frames)
@@ -235,16 +227,9 @@ class Pipeline:
             raise HrkitError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
         if isinstance(frames, (str, os.PathLike, np.ndarray)):
             raise HrkitError("stream takes an iterable of pictures; for one picture call predict")
-        return self._stream(frames, batch_size)
-
-    def _stream(self, frames: Iterable[ImageSource], batch_size: int) -> Iterator[Poses]:
-        batch: list[ImageSource] = []
-        for frame in frames:
-            batch.append(frame)
-            if len(batch) == batch_size:
-                yield from self.predict_batch(batch)
-                batch = []
-        yield from self.predict_batch(batch)
+        rest = iter(frames)
+        batches = iter(lambda: list(itertools.islice(rest, batch_size)), [])
+        return itertools.chain.from_iterable(map(self.predict_batch, batches))
 
     def video(
         self,
@@ -285,54 +270,42 @@ class Pipeline:
     def _find_poses(self, frames: list[Frame], found: list[Detections] | None, return_heatmaps: bool) -> list[Poses]:
         """The poses in each frame, dealt to the devices in batches of people, or of frames if no boxes are `found`."""
 
-        def poses(model: PoseModel, job: _Job) -> list[Poses]:
-            chosen = [frames[place] for place in job.places]
+        def poses(model: PoseModel, job: Job) -> list[Poses]:
+            chosen = [frames[place] for place in job[0]]
             return model.poses(
-                chosen, job.boxes, codec=self.codec, flip_test=self.flip_test, return_heatmaps=return_heatmaps
+                chosen, job[1], codec=self.codec, flip_test=self.flip_test, return_heatmaps=return_heatmaps
             )
 
         devices = len(self._pose.networks)
         if found is None:
             most = min(FRAMES_AT_ONCE, self.max_batch_size)
-            jobs = [_Job(places) for places in _chunks(list(range(len(frames))), most, devices)]
+            jobs: list[Job] = [(places, None) for places in _chunks(list(range(len(frames))), most, devices)]
         else:
             people = sum(len(detections) for detections in found)
-            jobs = list(_batches(found, min(self.max_batch_size, _share(people, devices))))
+            jobs = _batches(found, min(self.max_batch_size, _share(people, devices)))
         parts: list[list[Poses]] = [[] for _ in frames]
-        for job, results in zip(jobs, self._pose.run(poses, jobs), strict=True):
-            for place, part in zip(job.places, results, strict=True):
+        for (places, _), results in zip(jobs, self._pose.run(poses, jobs), strict=True):
+            for place, part in zip(places, results, strict=True):
                 parts[place].append(part)
         return [_joined(own) for own in parts]
 
 
-@frozen(eq=False)
-class _Job:
-    """One batch of the pose network: indices of frames, and the boxes in each if they are known."""
-
-    places: list[int]
-    boxes: list[Detections] | None = None
-
-
-def _joined(parts: list[Poses]) -> Poses:
+def _joined(parts: list[Any]) -> Any:  # Any: poses, their detections, and the fields of both
     """The people of one frame, whose parts came from several batches."""
-    if len(parts) == 1:
-        return parts[0]
-    heatmaps = None if parts[0].heatmaps is None else np.concatenate([part.heatmaps for part in parts])
-    return Poses(
-        np.concatenate([part.keypoints for part in parts]),
-        np.concatenate([part.keypoint_scores for part in parts]),
-        Detections(
-            np.concatenate([part.detections.xyxy for part in parts]),
-            np.concatenate([part.detections.scores for part in parts]),
-            np.concatenate([part.detections.class_ids for part in parts]),
-        ),
-        parts[0].skeleton,
-        heatmaps=heatmaps,
-    )
+    first = parts[0]
+    if len(parts) == 1 or first is None or isinstance(first, Skeleton):
+        return first
+    if isinstance(first, np.ndarray):
+        return np.concatenate(parts)
+    names = [field.name for field in attrs.fields(type(first))]
+    return type(first)(**{name: _joined([getattr(part, name) for part in parts]) for name in names})
 
 
 def _as_frames(images: Sequence[ImageSource]) -> list[Frame]:
     """Each picture as a frame; a picture given twice is read once."""
+    stack = isinstance(images, np.ndarray) and images.ndim == 4
+    if not stack and (not isinstance(images, Sequence) or isinstance(images, (str, bytes))):
+        raise ImageError("a batch is a list of pictures or an array (N,H,W,3); for one picture there is predict")
     pictures, made = list(images), {}
     for picture in pictures:
         if id(picture) not in made:
@@ -348,12 +321,6 @@ def _check_needs_detector(pose_model: PoseModel) -> None:
 def _share(count: int, devices: int) -> int:
     """The share of each device when `count` is divided among them; at least 1."""
     return max(1, -(-count // devices))
-
-
-def _check_batch(images: object) -> None:
-    stack = isinstance(images, np.ndarray) and images.ndim == 4
-    if not stack and (not isinstance(images, Sequence) or isinstance(images, (str, bytes))):
-        raise ImageError("a batch is a list of pictures or an array (N,H,W,3); for one picture there is predict")
 
 
 def _chunks(items: list[Item], most: int, devices: int) -> list[list[Item]]:
@@ -377,21 +344,16 @@ def _given(boxes: Boxes) -> Detections:
     return found
 
 
-def _batches(found: list[Detections], size: int) -> Iterator[_Job]:
-    """The people of all frames in batches of `size`; a frame without people joins a neighbour's batch."""
-    places: list[int] = []
-    boxes: list[Detections] = []
-    room = size
+def _batches(found: list[Detections], size: int) -> list[Job]:
+    """The people of all frames in batches of `size`; a frame without people is in a batch of its neighbours."""
+    batches: dict[int, tuple[list[int], list[Detections]]] = {}
+    before = 0  # people of earlier frames
     for place, people in enumerate(found):
-        start = 0
-        while start < len(people) or start == 0:
-            part = people[start : start + room]
+        last = max(before, before + len(people) - 1)
+        for batch in range(before // size, last // size + 1):
+            places, boxes = batches.setdefault(batch, ([], []))
+            start = batch * size - before
             places.append(place)
-            boxes.append(part)
-            room -= len(part)
-            start += max(len(part), 1)
-            if room == 0:
-                yield _Job(places, boxes)
-                places, boxes, room = [], [], size
-    if places:
-        yield _Job(places, boxes)
+            boxes.append(people[max(0, start) : start + size])
+        before += len(people)
+    return list(batches.values())

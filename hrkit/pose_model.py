@@ -7,12 +7,12 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from hrkit import geometry, registry, warping
@@ -150,14 +150,11 @@ class PoseModel(nn.Module):
         with section("decoding"):
             points, scores = (decoded.cpu().numpy() for decoded in codec.decode(outputs))
             keypoints = geometry.apply_affine(crops.to_frame, points).astype(np.float32)
-        heatmaps = outputs.cpu().numpy() if return_heatmaps and isinstance(outputs, Tensor) else None
-        rows = [slice(end - len(people), end) for end, people in zip(ends, boxes, strict=True)]
-        return [
-            Poses(
-                keypoints[row], scores[row], people, self.skeleton, heatmaps=None if heatmaps is None else heatmaps[row]
-            )
-            for row, people in zip(rows, boxes, strict=True)
-        ]
+        heatmaps: Sequence[NDArray[np.float32] | None] = [None] * len(boxes)
+        if return_heatmaps and isinstance(outputs, Tensor):
+            heatmaps = np.split(outputs.cpu().numpy(), ends[:-1])
+        rows = zip(np.split(keypoints, ends[:-1]), np.split(scores, ends[:-1]), boxes, heatmaps, strict=True)
+        return [Poses(points, sure, people, self.skeleton, heatmaps=maps) for points, sure, people, maps in rows]
 
     def crops(self, people: Sequence[tuple[Frame, ArrayLike]], codec: Codec) -> Crops:
         """Cuts people out of frames: pairs of a (H,W,3) BGR frame and its (N_i,4) boxes, xyxy frame px.
@@ -241,13 +238,11 @@ class BottomUpModel(PoseModel):
             raise PluginError(f"{type(self).__name__}.find_poses must give one Poses for each of {len(frames)} frames")
         return [one[one.detections.scores >= self.threshold] for one in poses]
 
-    def crops(self, people: object, codec: object) -> Crops:
-        """Raises `HrkitError`: the network sees whole pictures."""
+    def crops(self, *given: Any, **options: Any) -> NoReturn:  # Any: those of the methods it stands for
+        """Raises `HrkitError`: the network sees whole pictures, and its output does not belong to one person."""
         raise HrkitError(f"{self.describe()} sees whole pictures, not people one by one")
 
-    def outputs(self, images: object, codec: object = None, *, flip_test: bool = False) -> Outputs:
-        """Raises `HrkitError`: the output does not belong to one person."""
-        raise HrkitError(f"{self.describe()} sees whole pictures, not people one by one")
+    outputs = crops
 
     def create_codec(self, name: str | None = None) -> Codec:
         """The codec of the heatmaps that poses hold. Raises `HrkitError` for any other codec."""
@@ -307,9 +302,7 @@ def create_pose_model(
         )
         checkpoint = _read(selected)
 
-    recorded = _recorded_spec(selected, checkpoint) or _spec_of_backbone(
-        trunk, backbone, checkpoint, num_joints, input_size
-    )
+    recorded = _spec_before(selected, checkpoint, trunk, num_joints, input_size)
     if skeleton is None and num_joints not in (None, recorded.num_joints):
         skeleton = skeleton_of(num_joints)
     spec = recorded.replaced(
@@ -337,43 +330,34 @@ def default_sigma(input_size: Size) -> float:
     return 2.0 if input_size[0] <= 256 else 3.0
 
 
-def _recorded_spec(
-    selected: catalogue.WeightsEntry | Path | None, checkpoint: checkpoints.Checkpoint | None
-) -> PoseSpec | None:
-    """The spec that a weights entry or a file written by hrkit records; None if they record none."""
-    if isinstance(selected, catalogue.WeightsEntry):
-        return selected
-    if checkpoint is None or not checkpoint.metadata:
-        return None
-    try:
-        return PoseSpec.from_metadata(checkpoint.metadata)
-    except HrkitError as error:
-        raise WeightsError(f"{checkpoint.path}: its metadata cannot be used ({error}); save it again") from None
-
-
-def _spec_of_backbone(
-    trunk: Any,  # any backbone
-    backbone: str,
+def _spec_before(
+    selected: catalogue.WeightsEntry | Path | None,
     checkpoint: checkpoints.Checkpoint | None,
+    trunk: Any,  # any backbone
     num_joints: int | None,
     input_size: Size | None,
 ) -> PoseSpec:
-    """The spec of a network without weights, or with weights that record only their number of joints."""
+    """The spec that the weights record; if they record none, it is the backbone's, with the arguments given."""
+    if isinstance(selected, catalogue.WeightsEntry):
+        return selected
     order = trunk.channel_order
+    size: Size = input_size or getattr(trunk, "default_input_size", (256, 192))
     if checkpoint is not None:
+        if checkpoint.metadata:
+            try:
+                return PoseSpec.from_metadata(checkpoint.metadata)
+            except HrkitError as error:
+                problem = f"{checkpoint.path}: its metadata cannot be used ({error}); save it again"
+                raise WeightsError(problem) from None
         num_joints = num_joints or checkpoint.num_joints
         if checkpoint.layout == "official":  # the official ResNets saw BGR, with the mean of red on blue
             order = getattr(trunk, "official_channel_order", order)
-    if input_size is None:
-        height, width = input_size = getattr(trunk, "default_input_size", (256, 192))
-        if checkpoint is not None:
-            logger.warning(
-                "%s does not say its input size: taking %dx%d for %s", checkpoint.path, height, width, backbone
-            )
+        if input_size is None:
+            logger.warning("%s does not say its input size: taking %dx%d", checkpoint.path, *size)
     return PoseSpec(
         skeleton=skeleton_of(num_joints or 17),
-        sigma=getattr(trunk, "default_sigma", default_sigma(input_size)),
-        input_size=input_size,
+        sigma=getattr(trunk, "default_sigma", default_sigma(size)),
+        input_size=size,
         mean=trunk.mean,
         std=trunk.std,
         channel_order=order,
@@ -419,7 +403,7 @@ def _read(selected: catalogue.WeightsEntry | Path | None) -> checkpoints.Checkpo
 def _check_backbone(trunk: Any, name: str) -> None:
     wanted = ("channels", "strides", "default_head", "mean", "std", "channel_order")
     missing = [attribute for attribute in wanted if not hasattr(trunk, attribute)]
-    if not isinstance(trunk, nn.Module) or missing:
+    if missing or not isinstance(trunk, nn.Module):
         lacks = f"has no attribute {missing[0]!r}" if missing else "is no torch.nn.Module"
         raise PluginError(f"backbone {name!r} breaks the contract: {type(trunk).__name__} {lacks}")
 

@@ -14,7 +14,6 @@ from hrkit.structures import Size, Skeleton
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-CHANNEL_ORDERS = ("rgb", "bgr")
 
 
 def _skeleton(given: Skeleton | str) -> Skeleton:
@@ -60,18 +59,17 @@ class PoseSpec:
 
     def problems(self) -> list[str]:
         """What is wrong with the values, as sentences for a message; empty if they make sense."""
-        sound_size = self.input_size is None or (len(self.input_size) == 2 and min(self.input_size) > 0)
-        checks = (
-            (bool(self.codec), "codec is empty"),
-            (self.sigma > 0, f"sigma must be above 0, not {self.sigma}"),
-            (sound_size, f"input_size must be (height, width), each above 0, not {self.input_size}"),
-            (
-                len(self.mean) == len(self.std) == 3 and min(self.std) > 0,
-                "mean and std need three values each, and std must be above 0",
-            ),
-            (self.channel_order in CHANNEL_ORDERS, f"channel_order must be rgb or bgr, not {self.channel_order!r}"),
-        )
-        return [problem for right, problem in checks if not right]
+        size = self.input_size
+        sound = size is None or (len(size) == 2 and min(size) > 0)
+        scaled = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
+        checks = {
+            "codec is empty": self.codec,
+            f"sigma must be above 0, not {self.sigma}": self.sigma > 0,
+            f"input_size must be (height, width), each above 0, not {size}": sound,
+            "mean and std need three values each, and std must be above 0": scaled,
+            f"channel_order must be rgb or bgr, not {self.channel_order!r}": self.channel_order in ("rgb", "bgr"),
+        }
+        return [problem for problem, right in checks.items() if not right]
 
     @property
     def num_joints(self) -> int:
@@ -85,13 +83,7 @@ class PoseSpec:
 
     def to_metadata(self) -> dict[str, Any]:
         """The values as plain data for a file, with the whole skeleton; `from_metadata` reads them again."""
-        skeleton = {
-            "name": self.skeleton.name,
-            "keypoint_names": self.skeleton.keypoint_names,
-            "edges": self.skeleton.edges,
-            "flip_pairs": self.skeleton.flip_pairs,
-            "sigmas": self.skeleton.sigmas.tolist(),
-        }
+        skeleton = attrs.asdict(self.skeleton) | {"sigmas": self.skeleton.sigmas.tolist()}
         values = {name: getattr(self, name) for name in attrs.fields_dict(PoseSpec) if name != "skeleton"}
         return {**values, "skeleton": skeleton}
 
