@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hrkit.weights import WeightsEntry
-from hrkit.weights.published import published_entries
+from hrkit.weights.catalogue import WeightsEntry, register_weights
 
 PAGE = Path(__file__).with_name("models.md")
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
@@ -44,7 +43,7 @@ like yours ([`hrkit test`](evaluation.md)) before you rely on them.
 
 def models_page() -> str:
     """The entries of hrkit itself by kind, then the model cards in the READMEs of the plugins."""
-    entries = published_entries()
+    entries = register_weights()
     kinds = {kind: [entry for entry in entries if entry.kind == kind] for kind in ("pose", "detector", "backbone")}
     families = list(dict.fromkeys(entry.model for entry in kinds["pose"]))
     parts = [HEAD, POSE, INTENDED]

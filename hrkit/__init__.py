@@ -49,7 +49,7 @@ _MOVED = {
     "live": "video.cameras", "manifest": "extraction.manifest", "metrics": "evaluation.pck",
     "objective": "training.objective", "palette": "drawing.colors", "publishing": "training.publishing",
     "runs": "training.run_folder", "sinks": "video.sinks", "smoothing": "tracking.smoother",
-    "writers": "extraction.formats", "zoo": "weights.catalogue", "zoo_entries": "weights.published",
+    "writers": "extraction.formats", "zoo": "weights.catalogue", "zoo_entries": "weights.catalogue",
 }
 """Modules that moved, by their old name, which still imports them."""
 

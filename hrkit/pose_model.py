@@ -341,7 +341,7 @@ def _spec_before(
     if isinstance(selected, catalogue.WeightsEntry):
         return selected
     order = trunk.channel_order
-    size: Size = input_size or getattr(trunk, "default_input_size", (256, 192))
+    size = getattr(trunk, "default_input_size", (256, 192)) if input_size is None else input_size
     if checkpoint is not None:
         if checkpoint.metadata:
             try:

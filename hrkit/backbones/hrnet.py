@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hrkit.backbones.base import initialise
-from hrkit.backbones.blocks import BasicBlock, Bottleneck, conv_bn, residual_layer
+from hrkit.backbones.resnet import BasicBlock, Bottleneck, conv_bn, residual_layer
 from hrkit.errors import HrkitError
 from hrkit.pose_spec import IMAGENET_MEAN, IMAGENET_STD
 

@@ -29,8 +29,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "swish": lambda: nn.SiLU(inplace=True),
     "logistic": nn.Sigmoid,
 }
-ANCHOR_UNIT = 1024
-"""Anchors are kept in whole 1/1024 px."""
+ANCHOR_UNIT = 1024  # anchors are kept in whole 1/1024 px
 
 
 class Convolution(nn.Sequential):
@@ -44,41 +43,38 @@ class Convolution(nn.Sequential):
 
 
 class MaxPool(nn.Module):
-    """Darknet's pooling: size - 1 px of padding in total, the odd px at the right and bottom."""
+    """(N,C,H,W) -> (N,C,H/stride,W/stride) with size - 1 px of padding in total, the odd px at the right and bottom."""
 
     def __init__(self, size: int, stride: int) -> None:
         super().__init__()
         self.size, self.stride = size, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N,C,H,W) -> (N,C,H/stride,W/stride)."""
         if self.size % 2 == 0 and self.stride == 1:  # with other strides no window reaches the odd px
             x = functional.pad(x, (0, 1, 0, 1), value=-torch.inf)
         return functional.max_pool2d(x, self.size, self.stride, (self.size - 1) // 2)
 
 
 class Route(nn.Module):
-    """Earlier outputs concatenated, or one of `groups` equal parts of each."""
+    """(N,C_i,H,W) each, or one of `groups` equal parts of each, concatenated: (N, sum of C_i / groups, H, W)."""
 
     def __init__(self, groups: int = 1, group: int = 0) -> None:
         super().__init__()
         self.groups, self.group = groups, group
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """(N,C_i,H,W) each -> (N, sum of C_i / groups, H, W)."""
         parts = [x.chunk(self.groups, 1)[self.group] for x in inputs]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 class Shortcut(nn.Module):
-    """The sum of earlier outputs."""
+    """The sum of earlier outputs (N,C,H,W)."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
         self.activation = activation
 
     def forward(self, first: Tensor, *others: Tensor) -> Tensor:
-        """(N,C,H,W) each -> (N,C,H,W)."""
         return self.activation(sum(others, start=first))
 
 
@@ -95,7 +91,7 @@ class YoloDecoder(nn.Module):
         self, anchors: Sequence[tuple[float, float]], stride: int, scale_xy: float = 1.0, new_coords: bool = False
     ) -> None:
         super().__init__()
-        # integers, because casting a module to half precision would round floating-point buffers
+        # integers, as casting a module to half precision would round floating-point buffers
         units = [[[[round(side * ANCHOR_UNIT)]] for side in anchor] for anchor in anchors]
         self.register_buffer("anchors", torch.tensor(units), persistent=False)
         self.stride, self.scale_xy, self.new_coords = stride, scale_xy, new_coords
@@ -123,7 +119,6 @@ _Built = tuple[nn.Module, int, int]
 
 @frozen
 class _Layer:
-    number: int
     sources: tuple[int, ...]  # numbers of the layers whose outputs it takes
     module: nn.Module
     channels: int
@@ -140,13 +135,13 @@ class DarknetNetwork(nn.Module):
     def __init__(self, sections: Sequence[Section]) -> None:
         super().__init__()
         channels = sections[0].integer("channels", 3)
-        layers = {-1: _Layer(-1, (), nn.Identity(), channels, 1)}
+        layers = {-1: _Layer((), nn.Identity(), channels, 1)}
         for section in sections[1:]:
             build, keys = _BUILDERS[section.name]
             section.expect_keys(keys)
             sources = _sources(section, layers)
             built = build(section, *(layers[source] for source in sources))
-            layers[section.number] = _Layer(section.number, sources, *built)
+            layers[section.number] = _Layer(sources, *built)
         del layers[-1]
         heads = [section for section in sections if section.name == "yolo"]
         if not heads:
@@ -193,7 +188,7 @@ def _sources(section: Section, layers: dict[int, _Layer]) -> tuple[int, ...]:
     if sources and isinstance(layers[sources[0]].module, YoloDecoder):
         raise section.error("a [yolo] section ends its branch; only [route] may follow it")
     key = {"route": "layers", "shortcut": "from"}.get(section.name)
-    for index in section.integers(key) if key else ():
+    for index in section.numbers(key, int) if key else ():
         number = section.number + index if index < 0 else index
         if not 0 <= number < section.number or isinstance(layers[number].module, YoloDecoder):
             raise section.error(f"{index} names no earlier layer with features")
@@ -236,7 +231,7 @@ def _route(section: Section, *inputs: _Layer) -> _Built:
     groups = section.integer("groups", 1)
     group = section.integer("group_id", 0, low=0, high=groups - 1)
     if len({layer.stride for layer in inputs}) != 1:
-        raise section.error(f"layers {_numbers(inputs)} differ in height and width")
+        raise section.error(f"layers={section.options['layers']} differ in height and width")
     if any(layer.channels % groups for layer in inputs):
         raise section.error(f"the channels of its layers cannot be cut into {groups} groups")
     return Route(groups, group), sum(layer.channels // groups for layer in inputs), inputs[0].stride
@@ -244,16 +239,16 @@ def _route(section: Section, *inputs: _Layer) -> _Built:
 
 def _shortcut(section: Section, *inputs: _Layer) -> _Built:
     if len({(layer.channels, layer.stride) for layer in inputs}) != 1:
-        raise section.error(f"layers {_numbers(inputs)} differ in shape and cannot be added")
+        raise section.error(f"from={section.options['from']} differ in shape from the layer before and cannot be added")
     return Shortcut(_activation(section, "linear")), inputs[0].channels, inputs[0].stride
 
 
 def _yolo(section: Section, before: _Layer) -> _Built:
-    classes, flat = section.integer("classes"), section.numbers("anchors")
+    classes, flat = section.integer("classes"), section.numbers("anchors", float)
     anchors = list(zip(flat[::2], flat[1::2], strict=False))
     if len(flat) % 2 or len(anchors) != section.integer("num", len(anchors)) or min(flat) <= 0:
         raise section.error(f"anchors must be num pairs of widths and heights above 0; got {len(flat)} numbers")
-    mask = section.integers("mask") if "mask" in section.options else range(len(anchors))
+    mask = section.numbers("mask", int) if "mask" in section.options else range(len(anchors))
     if not all(0 <= index < len(anchors) for index in mask):
         raise section.error(f"mask={section.options['mask'][:60]!r} names an anchor that is not there")
     wanted = len(mask) * (5 + classes)
@@ -281,10 +276,6 @@ def _activation(section: Section, default: str) -> nn.Module:
     if name not in ACTIVATIONS:
         raise section.error(f"unknown activation {name[:60]!r}; known: {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]()
-
-
-def _numbers(layers: Sequence[_Layer]) -> str:
-    return ", ".join(str(layer.number) for layer in layers)
 
 
 def load_darknet_weights(network: DarknetNetwork, path: str | os.PathLike[str]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,38 +47,36 @@ class Section:
         if known and unknown:
             raise self.error(f"unknown key {unknown[0]!r}; known: {', '.join(known.split())}")
 
-    def integers(self, key: str) -> list[int]:
-        """The comma-separated whole numbers of `key`. Raises `HrkitError` if there are none."""
-        return self._split(key, int, "whole numbers")
-
-    def numbers(self, key: str) -> list[float]:
-        """The comma-separated finite numbers of `key`. Raises `HrkitError` if there are none."""
-        return self._split(key, _finite, "finite numbers")
+    def numbers(self, key: str, kind: type[T]) -> list[T]:
+        """The comma-separated numbers of `key`, whole ones if `kind` is int, else finite ones. Raises `HrkitError`."""
+        if key not in self.options:
+            raise self.error(f"{key} is missing")
+        try:
+            numbers = [kind(part) for part in self.options[key].rstrip(", ").split(",")]
+            if kind is int or all(map(math.isfinite, numbers)):
+                return numbers
+        except ValueError:
+            pass
+        raise self._wrong(key, f"{'whole' if kind is int else 'finite'} numbers, separated by commas")
 
     def integer(self, key: str, default: int | None = None, *, low: int = 1, high: int = LARGEST) -> int:
         """A whole number from `low` to `high`. Raises `HrkitError` for another, or if it and a default are missing."""
         if key not in self.options and default is not None:
             return default
-        values = self.integers(key)
+        values = self.numbers(key, int)
         if len(values) != 1 or not low <= values[0] <= high:
-            raise self.error(f"{key}={self.options[key][:60]!r} must be one whole number from {low} to {high}")
+            raise self._wrong(key, f"one whole number from {low} to {high}")
         return values[0]
 
     def real(self, key: str, default: float) -> float:
         """A finite number. Raises `HrkitError` for anything else."""
-        values = self.numbers(key) if key in self.options else [default]
+        values = self.numbers(key, float) if key in self.options else [default]
         if len(values) != 1:
-            raise self.error(f"{key}={self.options[key][:60]!r} must be one number")
+            raise self._wrong(key, "one number")
         return values[0]
 
-    def _split(self, key: str, convert: Callable[[str], T], what: str) -> list[T]:
-        if key not in self.options:
-            raise self.error(f"{key} is missing")
-        text = self.options[key]
-        try:
-            return [convert(part) for part in text.rstrip(", ").split(",")]
-        except ValueError:
-            raise self.error(f"{key}={text[:60]!r} must be {what}, separated by commas") from None
+    def _wrong(self, key: str, wanted: str) -> HrkitError:
+        return self.error(f"{key}={self.options[key][:60]!r} must be {wanted}")
 
 
 def parse_cfg(text: str) -> list[Section]:
@@ -118,9 +115,3 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise HrkitError(f"cannot read the {what} {os.fspath(path)}: {error}; give another file") from error
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError
-    return number

@@ -19,7 +19,7 @@ def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
     return {
         "heatmap": lazy("hrkit.heads.heatmap:HeatmapHead"),
         "deconv": lazy("hrkit.heads.heatmap:DeconvHead"),
-        "fpn": lazy("hrkit.heads.fpn:FPNHead"),
+        "fpn": lazy("hrkit.heads.heatmap:FPNHead"),
         "synthetic": lazy("hrkit.synthetic:SyntheticHead"),
     }
 

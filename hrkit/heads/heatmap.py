@@ -1,4 +1,8 @@
-"""The official heads: one convolution (HRNet), or three deconvolutions before it (SimpleBaseline)."""
+"""Heads that give heatmaps: the official ones of HRNet and SimpleBaseline, and a light one for several strides.
+
+The light one is a feature pyramid (Lin et al., Feature Pyramid Networks, CVPR 2017) with depthwise-separable smoothing
+(Sandler et al., MobileNetV2, 2018).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from hrkit.errors import HrkitError
 
@@ -53,3 +58,41 @@ class DeconvHead(nn.Module):
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """[..., (N,C,H/32,W/32)] -> (N,K,H/4,W/4)."""
         return self.final_layer(self.deconv_layers(features[-1]))
+
+
+def _separable(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+        nn.Conv2d(width, width, 1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+    )
+
+
+class FPNHead(nn.Module):
+    """Top down from the coarsest features to stride 4: upsample, add, smooth; then a 1x1 convolution."""
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], num_joints: int, width: int = 128) -> None:
+        super().__init__()
+        if strides[0] & (strides[0] - 1):
+            raise HrkitError(f"head 'fpn' doubles up to stride 4; from {strides[0]} it cannot")
+        # if several outputs share a stride (plain transformers), the last has the largest receptive field
+        self._levels = [i for i, stride in enumerate(strides) if stride not in strides[i + 1 :]]
+        self._missing_doublings = max(0, strides[0] // 4 - 1).bit_length()
+        self.lateral = nn.ModuleList(nn.Conv2d(channels[i], width, 1) for i in self._levels)
+        self.smooth = nn.ModuleList(_separable(width) for _ in range(len(self._levels) + self._missing_doublings))
+        self.final_layer = nn.Conv2d(width, num_joints, 1)
+        nn.init.normal_(self.final_layer.weight, std=0.001)
+        nn.init.zeros_(self.final_layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """[(N,C_i,H/s_i,W/s_i), ...] -> (N,K,H/4,W/4)."""
+        laterals = [layer(features[i]) for layer, i in zip(self.lateral, self._levels, strict=True)]
+        smooth = iter(self.smooth)
+        x = next(smooth)(laterals[-1])
+        for lateral in reversed(laterals[:-1]):
+            x = functional.interpolate(x, size=lateral.shape[2:], mode="bilinear", align_corners=False)
+            x = next(smooth)(x + lateral)
+        for layer in smooth:
+            x = layer(functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
+        return self.final_layer(x)

@@ -132,8 +132,8 @@ def test_sections() -> None:
     assert sections[0].name == "net"
     assert sections[0].options == {"learning_rate": "0.001"}
     assert sections[1].line == 4
-    assert sections[-1].integers("mask") == [1, 0]
-    assert sections[-1].numbers("anchors") == [10, 20, 30, 40]
+    assert sections[-1].numbers("mask", int) == [1, 0]
+    assert sections[-1].numbers("anchors", float) == [10, 20, 30, 40]
     assert parse_cfg(TINY.replace("\n", "\r\n")) == sections
 
 
@@ -247,7 +247,7 @@ def test_a_size_that_does_not_fit_is_said(size: tuple[int, int]) -> None:
         ("from=-2", "from=-9", r"line 15, section 2 \[shortcut\]: -9 names no earlier layer"),
         ("from=-2", "from=2", "2 names no earlier layer"),
         ("from=-2", "", "from is missing"),
-        ("layers=-1, 2", "layers=-1, 4", r"section 6 \[route\]: layers 5, 4 differ in height and width"),
+        ("layers=-1, 2", "layers=-1, 4", r"section 6 \[route\]: layers=-1, 4 differ in height and width"),
         ("groups=2", "groups=3", "cannot be cut into 3 groups"),
         ("group_id=1", "group_id=2", "group_id='2' must be one whole number from 0 to 1"),
         ("[upsample]\nstride=2", "[upsample]\nstride=4", "finer than the input"),

@@ -10,8 +10,7 @@ from hrkit import registry
 from hrkit.errors import DownloadError, UnknownNameError, WeightsError
 from hrkit.hookspecs import hookimpl
 from hrkit.weights import catalogue, downloads
-from hrkit.weights.catalogue import WeightsEntry
-from hrkit.weights.published import published_entries
+from hrkit.weights.catalogue import WeightsEntry, register_weights
 
 POSE_MODELS = {"hrnet_w32", "hrnet_w48", "pose_resnet_50", "pose_resnet_101", "pose_resnet_152"}
 BACKBONES = POSE_MODELS | {"pose_resnet_18", "pose_resnet_34"}
@@ -93,7 +92,7 @@ def test_entry_is_checked(fields):
 
 
 def test_published_entries_are_sound():
-    published = published_entries()
+    published = register_weights()
     assert len({made.name for made in published}) == len(published)
     assert {made.model for made in published if made.kind == "pose"} == POSE_MODELS
     assert {made.model for made in published if made.kind == "backbone"} == BACKBONES
@@ -114,7 +113,7 @@ def test_published_entries_are_sound():
 
 def test_one_default_for_a_model_and_number_of_joints():
     defaults = defaultdict(list)
-    for made in published_entries():
+    for made in register_weights():
         if made.kind == "pose":
             defaults[made.model, made.num_joints] += [made.name] if made.default else []
     assert defaults.pop(("hrnet_w48", 17)) == ["hrnet_w48-coco-384x288"]
@@ -125,7 +124,7 @@ def test_one_default_for_a_model_and_number_of_joints():
 @pytest.mark.needs_shared
 def test_published_entries_follow_the_reference(shared):
     rows = json.loads((shared / "reference" / "zoo.json").read_text())
-    entries = {made.url: made for made in published_entries() if made.source == "MMPose"}
+    entries = {made.url: made for made in register_weights() if made.source == "MMPose"}
     left_out = re.compile(r"litehrnet|udp-regress|combine|res101_8xb32-210e_coco-384x288")
     assert sum(bool(left_out.search(row["config"])) for row in rows) == 7
     rows = [row for row in rows if not left_out.search(row["config"])]
@@ -147,7 +146,7 @@ def test_published_entries_follow_the_reference(shared):
 @pytest.mark.needs_shared
 def test_entries_outside_mmpose_follow_the_reference(shared):
     text = (shared / "reference" / "README.md").read_text()
-    for made in published_entries():
+    for made in register_weights():
         if made.source == "HRNet" and made.kind == "pose":
             assert re.search("id=([^&]+)", made.url)[1] in text
         if made.source == "Darknet":

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from hrkit.backbones.base import initialise
-from hrkit.backbones.blocks import BasicBlock
 from hrkit.backbones.hrnet import HRNet
+from hrkit.backbones.resnet import BasicBlock
 from hrkit.errors import HrkitError
 from hrkit_higherhrnet.model import HigherModel
 from hrkit_higherhrnet.outputs import packed

@@ -6,8 +6,7 @@ from typing import Any
 
 import attrs
 
-from hrkit.weights import published
-from hrkit.weights.catalogue import WeightsEntry
+from hrkit.weights.catalogue import WeightsEntry, register_weights
 
 _GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 _MMPOSE = "https://download.openmmlab.com/mmpose/bottom_up/{}.pth"
@@ -43,7 +42,7 @@ def _imagenet() -> list[WeightsEntry]:
     """ImageNet weights of HRNet's trunk, which this network shares."""
     return [
         attrs.evolve(entry, name=f"higher_{entry.name}", model=f"higher_{entry.model}")
-        for entry in published.published_entries()
+        for entry in register_weights()
         if entry.kind == "backbone" and entry.model.startswith("hrnet_w")
     ]
 
