@@ -21,6 +21,9 @@ else:
     import tomli as tomllib
 
 
+FilePath = str | os.PathLike[str]
+
+
 def _umask() -> int:
     umask = os.umask(0)  # the only way to read it
     os.umask(umask)

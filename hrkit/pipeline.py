@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from hrkit.detectors.base import Detector, check_fraction
 from hrkit.errors import BoxError, HrkitError, ImageError, PluginError
+from hrkit.files import FilePath
 from hrkit.images import ImageSource, as_frame
 from hrkit.ops.doubles import SAME_POSE, without_doubles
 from hrkit.pose_model import PoseModel, create_pose_model
@@ -35,7 +36,7 @@ DEFAULT_DETECTOR = "lite_person"
 """The detector that "auto" stands for; it works offline."""
 
 
-def create_detector(name: str, *, weights: str | os.PathLike[str] | None = "auto", **options: object) -> Detector:
+def create_detector(name: str, *, weights: FilePath | None = "auto", **options: object) -> Detector:
     """The registered detector `name`; `options` are its own (`threshold`, `nms_threshold`, `classes`, ...).
 
     `weights`: "auto" takes the published weights, if there are any; None leaves the network as initialised; else the
@@ -101,8 +102,8 @@ class Pipeline:
         backbone: str,
         detector: str | None = None,
         *,
-        weights: str | os.PathLike[str] | None = "auto",
-        detector_weights: str | os.PathLike[str] | None = "auto",
+        weights: FilePath | None = "auto",
+        detector_weights: FilePath | None = "auto",
         head: str | None = None,
         decoder: str | None = None,
         input_size: tuple[int, int] | None = None,
@@ -233,7 +234,7 @@ class Pipeline:
 
     def video(
         self,
-        source: str | os.PathLike[str] | int,
+        source: FilePath | int,
         track: bool = True,
         smooth: bool | float = True,
         detect_every: int = 1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from hrkit import geometry, registry, warping
 from hrkit.errors import BoxError, HrkitError, PluginError, WeightsError
+from hrkit.files import FilePath
 from hrkit.heads.codecs import Codec, create_codec
 from hrkit.pose_spec import PoseSpec
 from hrkit.profiling import section
@@ -52,12 +52,9 @@ class PoseModel(nn.Module):
         backbone_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.head = head
-        self.spec = spec
+        self.backbone, self.head, self.spec = backbone, head, spec
         self.input_size = checked_size(spec.input_size)
-        self.name = name
-        self.backbone_options = dict(backbone_options or {})
+        self.name, self.backbone_options = name, dict(backbone_options or {})
         self._fast: nn.Module | None = None
         strides: Sequence[int] = backbone.strides  # type: ignore[assignment]  # part of the contract of backbones
         multiple: int = getattr(backbone, "input_multiple", max(strides))
@@ -186,7 +183,7 @@ class PoseModel(nn.Module):
         """The network and its number of joints, in words."""
         return f"{self.name or type(self.backbone).__name__} with {len(self.skeleton)} joints"
 
-    def save(self, path: str | os.PathLike[str], **metadata: Any) -> None:
+    def save(self, path: FilePath, **metadata: Any) -> None:
         """Writes weights and all that is needed to use them to one `.safetensors` file, which `weights=` takes.
 
         Raises `HrkitError` for a prepared network, whose layers are no longer those that the weights belong to.
@@ -261,7 +258,7 @@ def _of_each(function: Callable[..., Tensor], *outputs: Outputs) -> Outputs:
 def create_pose_model(
     backbone: str,
     *,
-    weights: str | os.PathLike[str] | None = None,
+    weights: FilePath | None = None,
     head: str | None = None,
     num_joints: int | None = 17,
     input_size: Size | None = (256, 192),
@@ -269,7 +266,7 @@ def create_pose_model(
     sigma: float | None = None,
     skeleton: Skeleton | None = None,
     channel_order: str | None = None,
-    backbone_weights: str | os.PathLike[str] | None = None,
+    backbone_weights: FilePath | None = None,
     backbone_options: Mapping[str, Any] | None = None,
 ) -> PoseModel:
     """A pose network by the name of its backbone, in evaluation mode.
@@ -305,21 +302,17 @@ def create_pose_model(
     recorded = _spec_before(selected, checkpoint, trunk, num_joints, input_size)
     if skeleton is None and num_joints not in (None, recorded.num_joints):
         skeleton = skeleton_of(num_joints)
+    head = head or recorded.head or trunk.default_head
     spec = recorded.replaced(
-        skeleton=skeleton,
-        head=(head := head or recorded.head or trunk.default_head),
-        codec=codec,
-        sigma=sigma,
-        input_size=input_size,
-        channel_order=channel_order,
+        skeleton=skeleton, head=head, codec=codec, sigma=sigma, input_size=input_size, channel_order=channel_order
     )
     top = registry.heads.build(head, channels=trunk.channels, strides=trunk.strides, num_joints=spec.num_joints)
     kind: type[PoseModel] = getattr(top, "pose_model", PoseModel)
     model = kind(trunk, top, spec, name=backbone, backbone_options=options)
-    if backbone_weights not in (None, "pretrained"):
-        start = catalogue.resolve(backbone, backbone_weights, kind="backbone")
+    if backbone_weights != "pretrained":
+        start = _read(catalogue.select(backbone, backbone_weights, kind="backbone"))
         if start is not None:
-            checkpoints.load_backbone(trunk, checkpoints.read_checkpoint(start), backbone)
+            checkpoints.load_backbone(trunk, start, backbone)
     if checkpoint is not None:
         checkpoints.load(model, checkpoint, model.describe())
     return model.eval()
@@ -354,13 +347,9 @@ def _spec_before(
             order = getattr(trunk, "official_channel_order", order)
         if input_size is None:
             logger.warning("%s does not say its input size: taking %dx%d", checkpoint.path, *size)
+    skeleton, sigma = skeleton_of(num_joints or 17), getattr(trunk, "default_sigma", default_sigma(size))
     return PoseSpec(
-        skeleton=skeleton_of(num_joints or 17),
-        sigma=getattr(trunk, "default_sigma", default_sigma(size)),
-        input_size=size,
-        mean=trunk.mean,
-        std=trunk.std,
-        channel_order=order,
+        skeleton=skeleton, sigma=sigma, input_size=size, mean=trunk.mean, std=trunk.std, channel_order=order
     )
 
 
@@ -374,9 +363,7 @@ def _recorded_options(checkpoint: checkpoints.Checkpoint | None) -> dict[str, An
     return {name: value for name, value in options.items() if name != "pretrained"}
 
 
-def split_hub_address(
-    backbone: str, weights: str | os.PathLike[str] | None
-) -> tuple[str, str | os.PathLike[str] | None]:
+def split_hub_address(backbone: str, weights: FilePath | None) -> tuple[str, FilePath | None]:
     """Backbone and weights; an address of the Hub in the place of the backbone stands for both.
 
     Raises `WeightsError` if the file there does not record its network, or if other weights are named beside it, and
@@ -394,10 +381,7 @@ def split_hub_address(
 
 
 def _read(selected: catalogue.WeightsEntry | Path | None) -> checkpoints.Checkpoint | None:
-    if selected is None:
-        return None
-    path = catalogue.fetch(selected) if isinstance(selected, catalogue.WeightsEntry) else selected
-    return checkpoints.read_checkpoint(path)
+    return None if selected is None else checkpoints.read_checkpoint(catalogue.fetch(selected))
 
 
 def _check_backbone(trunk: Any, name: str) -> None:

@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hrkit.detectors.darknet_cfg import Section
 from hrkit.errors import HrkitError, WeightsError
+from hrkit.files import FilePath
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "linear": nn.Identity,
@@ -278,7 +279,7 @@ def _activation(section: Section, default: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
-def load_darknet_weights(network: DarknetNetwork, path: str | os.PathLike[str]) -> None:
+def load_darknet_weights(network: DarknetNetwork, path: FilePath) -> None:
     """Fills `network` from a Darknet weights file.
 
     The file holds int32 major, minor and revision; the number of pictures seen, as 64 bits from version 0.2 on and 32

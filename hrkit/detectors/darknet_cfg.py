@@ -15,6 +15,7 @@ from typing import TypeVar
 from attrs import field, frozen
 
 from hrkit.errors import HrkitError
+from hrkit.files import FilePath
 
 SECTIONS = ("convolutional", "maxpool", "upsample", "route", "shortcut", "yolo")
 """The sections that a network may consist of."""
@@ -104,12 +105,12 @@ def parse_cfg(text: str) -> list[Section]:
     return sections
 
 
-def read_cfg(path: str | os.PathLike[str]) -> list[Section]:
+def read_cfg(path: FilePath) -> list[Section]:
     """`parse_cfg` for a file. Raises `HrkitError` also if it cannot be read."""
     return parse_cfg(read_text(path, "cfg"))
 
 
-def read_text(path: str | os.PathLike[str], what: str) -> str:
+def read_text(path: FilePath, what: str) -> str:
     """The text of a file. Raises `HrkitError` that says `what` cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8")

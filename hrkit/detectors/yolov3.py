@@ -22,6 +22,7 @@ from hrkit.detectors.base import check_fraction, check_frame, find_classes
 from hrkit.detectors.darknet import DarknetNetwork, fold_batch_norm, load_darknet_weights
 from hrkit.detectors.darknet_cfg import read_cfg, read_text
 from hrkit.errors import HrkitError
+from hrkit.files import FilePath
 from hrkit.geometry import clip_boxes, letterbox_transform
 from hrkit.ops.suppression import batched_nms
 from hrkit.runtimes import prepare
@@ -129,7 +130,7 @@ def _in_frame(rows: NDArray[np.float32], frame_size: Size, input_size: Size) -> 
     return Detections(boxes[inside][order], rows[inside, 4][order], rows[inside, 5][order])
 
 
-def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+def read_class_names(path: FilePath) -> tuple[str, ...]:
     """The names in a file, one per line. Raises `HrkitError` if it cannot be read."""
     return tuple(line.strip() for line in read_text(path, "class names").splitlines() if line.strip())
 
@@ -137,9 +138,9 @@ def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
 def build(
     default_cfg: Path,
     *,
-    weights: str | os.PathLike[str] | None = None,
-    cfg: str | os.PathLike[str] | None = None,
-    class_names: str | os.PathLike[str] | Sequence[str] | None = None,
+    weights: FilePath | None = None,
+    cfg: FilePath | None = None,
+    class_names: FilePath | Sequence[str] | None = None,
     **options: Any,  # those of `Yolov3`
 ) -> Yolov3:
     """A detector from a cfg and a file of Darknet weights; without `weights` it stays as initialised.

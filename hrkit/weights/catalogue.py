@@ -21,7 +21,7 @@ from typing import Any
 
 from hrkit import registry
 from hrkit.errors import UnknownNameError, WeightsError
-from hrkit.files import cache_dir
+from hrkit.files import FilePath, cache_dir
 from hrkit.hookspecs import hookimpl
 from hrkit.weights import downloads, hub
 from hrkit.weights.entry import Kind, WeightsEntry
@@ -97,7 +97,7 @@ def choose(
 
 
 def select(
-    model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = "pose", **conditions: Any
+    model: str, weights: FilePath | None, *, kind: Kind = "pose", **conditions: Any
 ) -> WeightsEntry | Path | None:
     """What a `weights` argument for `model` stands for: an entry, a file, or None for None.
 
@@ -127,13 +127,13 @@ def select(
     return entry
 
 
-def resolve(model: str, weights: str | os.PathLike[str] | None, *, kind: Kind = "pose") -> Path | None:
+def resolve(model: str, weights: FilePath | None, *, kind: Kind = "pose") -> Path | None:
     """The file that a `weights` argument for `model` stands for, fetched if it is not there; None stays None.
 
     Raises as `select`, and `DownloadError` as `fetch` does.
     """
     selected = select(model, weights, kind=kind)
-    return fetch(selected) if isinstance(selected, WeightsEntry) else selected
+    return None if selected is None else fetch(selected)
 
 
 def cache_path(entry: WeightsEntry) -> Path:
@@ -147,12 +147,14 @@ def is_cached(entry: WeightsEntry) -> bool:
     return path.is_file() and entry.size in (None, path.stat().st_size)
 
 
-def fetch(entry: WeightsEntry, progress: bool = True) -> Path:
+def fetch(entry: WeightsEntry | Path, progress: bool = True) -> Path:
     """The file of an entry: from its plugin, else from the cache, else downloaded into the cache and checked.
 
-    `progress` shows a bar on stderr. Raises `WeightsError` if a plugin's file is missing, `DownloadError` if the file
-    cannot be fetched or is not the published one.
+    A file stands for itself. `progress` shows a bar on stderr. Raises `WeightsError` if a plugin's file is missing,
+    `DownloadError` if the file cannot be fetched or is not the published one.
     """
+    if isinstance(entry, Path):
+        return entry
     path = cache_path(entry)
     if entry.url is not None and entry.file is None:
         return downloads.download(entry.url, path, checksum=entry.checksum, size=entry.size, progress=progress)

@@ -22,7 +22,7 @@ from attrs import field, frozen
 from torch import nn
 
 from hrkit.errors import WeightsError, one_line
-from hrkit.files import atomic_path
+from hrkit.files import FilePath, atomic_path
 
 State = dict[str, torch.Tensor]
 
@@ -62,7 +62,7 @@ class Checkpoint:
         return name if self.num_joints is None else f"{name} with {self.num_joints} joints"
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def read_checkpoint(path: FilePath) -> Checkpoint:
     """Reads official, MMPose, simple-HRNet, ImageNet and hrkit files, in the formats of safetensors and torch.
 
     Only tensors and plain values are read (MMPose's `meta` may hold NumPy numbers); nothing in the file is executed.
@@ -130,7 +130,7 @@ def _load(network: nn.Module, state: State, checkpoint: Checkpoint, expected: st
     network.load_state_dict(state, strict=False)
 
 
-def save(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> None:
+def save(network: nn.Module, path: FilePath, metadata: Mapping[str, Any]) -> None:
     """Writes the network's tensors and `metadata` (JSON values) as safetensors, whole or not at all.
 
     Raises `OSError` if they cannot be written.
