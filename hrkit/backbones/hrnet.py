@@ -71,11 +71,8 @@ class Transition(nn.ModuleList):
 
     def __init__(self, widths: list[int], stem_width: int | None = None) -> None:
         *old, new = widths
-        kept: list[nn.Module] = [nn.Identity() for _ in old]
-        if stem_width is not None:
-            kept = [conv_bn(stem_width, old[0], 3)]
-        added = nn.Sequential(conv_bn(stem_width or old[-1], new, 3, 2))
-        super().__init__([*kept, added])
+        kept = [nn.Identity() for _ in old] if stem_width is None else [conv_bn(stem_width, old[0], 3)]
+        super().__init__([*kept, nn.Sequential(conv_bn(stem_width or old[-1], new, 3, 2))])
 
     def forward(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
         """The new branch grows from the coarsest one."""

@@ -25,7 +25,7 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | N
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions."""
+    """Two 3x3 convolutions: (N,C,H,W) -> (N,planes,H/stride,W/stride)."""
 
     expansion = 1
 
@@ -39,14 +39,13 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(in_channels, planes, stride)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N,C,H,W) -> (N,planes,H/stride,W/stride)."""
         residual = features if self.downsample is None else self.downsample(features)
         out = self.relu(self.bn1(self.conv1(features)))
         return self.relu(self.bn2(self.conv2(out)) + residual)
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (which carries the stride) and 1x1 convolutions; four times as many channels out."""
+    """1x1, 3x3 (with the stride) and 1x1 convolutions: (N,C,H,W) -> (N,4*planes,H/stride,W/stride)."""
 
     expansion = 4
 
@@ -62,23 +61,23 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(in_channels, planes * 4, stride)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N,C,H,W) -> (N,4*planes,H/stride,W/stride)."""
         residual = features if self.downsample is None else self.downsample(features)
         out = self.relu(self.bn1(self.conv1(features)))
         out = self.relu(self.bn2(self.conv2(out)))
         return self.relu(self.bn3(self.conv3(out)) + residual)
 
 
-def residual_layer(
-    block: type[BasicBlock] | type[Bottleneck], in_channels: int, planes: int, count: int, stride: int = 1
-) -> nn.Sequential:
+Block = type[BasicBlock] | type[Bottleneck]
+
+
+def residual_layer(block: Block, in_channels: int, planes: int, count: int, stride: int = 1) -> nn.Sequential:
     """`count` blocks in a row; the first carries the stride."""
     out_channels = planes * block.expansion
     first = block(in_channels, planes, stride)
     return nn.Sequential(first, *(block(out_channels, planes) for _ in range(count - 1)))
 
 
-LAYERS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+LAYERS: dict[int, tuple[Block, tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),

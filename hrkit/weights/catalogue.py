@@ -63,41 +63,37 @@ def find(name: str) -> WeightsEntry:
     return registered[name].value
 
 
-def choose(
-    model: str,
-    *,
-    kind: Kind = "pose",
-    head: str | None = None,
-    num_joints: int | None = None,
-    input_size: tuple[int, int] | None = None,
-    codec: str | None = None,
-) -> WeightsEntry:
-    """The entry to take for `model`: among those that fit the arguments given, the default, else the first.
+def choose(model: str, *, kind: Kind = "pose", **conditions: Any) -> WeightsEntry:
+    """The entry to take for `model`: among those that meet the conditions, the default, else the first.
 
-    `head` is compared with the entry's by name, so pass None for the backbone's default; `input_size` is
-    (height, width). Without `num_joints`, entries with 17 joints come first. Raises `WeightsError` if nothing fits.
+    A condition is the value of a field, such as `num_joints`, `input_size` (height, width) or `codec`; None is met by
+    every entry. `head` is compared by name, so pass None for the backbone's default. Without `num_joints`, entries with
+    17 joints come first. Raises `WeightsError` if nothing fits.
     """
     candidates = entries(model, kind)
     if not candidates:
-        raise WeightsError(
-            f"{model} has no published {kind} weights; pass weights=PATH, or weights=None to leave it as initialised"
-        )
-    size = None if input_size is None else tuple(input_size)
-    wanted = {"head": head, "num_joints": num_joints, "input_size": size, "codec": codec}
-    wanted = {name: value for name, value in wanted.items() if value is not None}
+        advice = "pass weights=PATH, or weights=None to leave it as initialised"
+        raise WeightsError(f"{model} has no published {kind} weights; {advice}")
+    wanted = {name: value for name, value in conditions.items() if value is not None}
+    if "input_size" in wanted:
+        wanted["input_size"] = tuple(wanted["input_size"])
     fitting = [entry for entry in candidates if all(getattr(entry, name) == wanted[name] for name in wanted)]
     if not fitting:
         asked = ", ".join(f"{name}={value!r}" for name, value in wanted.items())
         there = ", ".join(_describe(entry) for entry in candidates)
         raise WeightsError(f"no {kind} weights of {model} fit {asked}; pass weights=PATH or one of: {there}")
-    if num_joints is None:
+    if "num_joints" not in wanted:
         fitting.sort(key=lambda entry: entry.num_joints != 17)  # stable: the order of registration stays
         fitting = [entry for entry in fitting if entry.num_joints == fitting[0].num_joints]
     return next((entry for entry in fitting if entry.default), fitting[0])
 
 
 def select(
-    model: str, weights: FilePath | None, *, kind: Kind = "pose", **conditions: Any
+    model: str,
+    weights: FilePath | None,
+    *,
+    kind: Kind = "pose",
+    **conditions: Any,  # Any: values of fields
 ) -> WeightsEntry | Path | None:
     """What a `weights` argument for `model` stands for: an entry, a file, or None for None.
 

@@ -71,7 +71,9 @@ def read_checkpoint(path: FilePath) -> Checkpoint:
     file = Path(path)
     if not file.is_file():
         raise WeightsError(f"{file}: no such weights file")
-    if _is_safetensors(file):
+    with file.open("rb") as opened:
+        beginning = opened.read(10)
+    if file.suffix.lower() == ".safetensors" or beginning[8:] == b'{"':  # after the header's length, the header in JSON
         state, metadata = _read_safetensors(file)
         if metadata:
             return Checkpoint(file, state, "hrkit", metadata)
@@ -141,13 +143,6 @@ def save(network: nn.Module, path: FilePath, metadata: Mapping[str, Any]) -> Non
             safetensors.torch.save_file(tensors, temporary, {"hrkit": json.dumps(dict(metadata))})
         except safetensors.SafetensorError as error:
             raise OSError(f"{os.fspath(path)}: cannot be written ({one_line(error)})") from None
-
-
-def _is_safetensors(file: Path) -> bool:
-    """By the ending, or by the first bytes: the length of a header, then the header, which is JSON."""
-    with file.open("rb") as opened:
-        beginning = opened.read(10)
-    return file.suffix.lower() == ".safetensors" or beginning[8:10] == b'{"'
 
 
 def _read_safetensors(file: Path) -> tuple[State, Mapping[str, Any]]:
