@@ -27,7 +27,7 @@ from hrkit.weights import catalogue
 Boxes = ArrayLike | Detections
 Item = TypeVar("Item")
 Job = tuple[list[int], list[Detections] | None]
-"""What goes through the pose network at once: places of frames, and the people of each, if boxes are known."""
+"""One batch of the pose network: indices of frames, and the boxes in each if they are known."""
 
 FRAMES_AT_ONCE = 8
 """Number of frames that go to a detector in one call."""
@@ -346,7 +346,7 @@ def _given(boxes: Boxes) -> Detections:
 
 
 def _batches(found: list[Detections], size: int) -> list[Job]:
-    """The people of all frames in batches of `size`; a frame without people is in a batch of its neighbours."""
+    """The people of all frames in batches of `size`; a frame without people joins a neighbour's batch."""
     batches: dict[int, tuple[list[int], list[Detections]]] = {}
     before = 0  # people of earlier frames
     for place, people in enumerate(found):

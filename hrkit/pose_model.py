@@ -330,7 +330,7 @@ def _spec_before(
     num_joints: int | None,
     input_size: Size | None,
 ) -> PoseSpec:
-    """The spec that the weights record; if they record none, it is the backbone's, with the arguments given."""
+    """The spec that the weights record, else that of the backbone with the arguments given."""
     if isinstance(selected, catalogue.WeightsEntry):
         return selected
     order = trunk.channel_order
