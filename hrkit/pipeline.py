@@ -146,9 +146,17 @@ class Pipeline:
             _check_needs_detector(pose_model)  # before anything is fetched
             thresholds = {"threshold": detection_threshold, "nms_threshold": nms_threshold}
             found = create_detector(detector, weights=detector_weights, **thresholds)
-        placing = {"device": device, "precision": precision, "runtime": runtime}
-        how = {"decoder": decoder, "flip_test": flip_test, "max_batch_size": max_batch_size, "doubles": doubles}
-        return cls(pose_model, found, **how, **placing)
+        return cls(
+            pose_model,
+            found,
+            decoder=decoder,
+            flip_test=flip_test,
+            max_batch_size=max_batch_size,
+            doubles=doubles,
+            device=device,
+            precision=precision,
+            runtime=runtime,
+        )
 
     @property
     def bottom_up(self) -> bool:
