@@ -38,10 +38,6 @@ class HeatmapCodec(Codec):
 
     flip_shift = True
     """Whether the flip test moves the mirrored heatmaps by one cell."""
-    rounded = False
-    """Whether a Gaussian is drawn about the cell nearest to its joint instead of the joint itself."""
-    windowed = True
-    """Whether a Gaussian ends three deviations from the cell nearest to its joint."""
 
     def encode(self, keypoints: ArrayOrTensor, visible: ArrayOrTensor) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """(N,K,2) crop px and (N,K) visibility -> (N,K,h,w) float32 heatmaps and (N,K) weights.
@@ -50,17 +46,12 @@ class HeatmapCodec(Codec):
         """
         points = as_tensor(keypoints, torch.float32) / self.cell(keypoints)
         weights = as_tensor(visible, torch.float32).to(points.device)
-        radius, size = 3 * self.sigma, points.new_tensor(self.heatmap_size[::-1])
-        nearest = (points + 0.5).trunc()
-        middle, center = (nearest if self.windowed else points), (nearest if self.rounded else points)
+        radius, middle = 3 * self.sigma, self.window_center(points)
+        size = middle.new_tensor(self.heatmap_size[::-1])
         inside = ((middle - radius < size) & (middle + radius + 1 >= 0)).all(-1)  # False for NaN
         weights = weights.clamp(0, 1) * inside
-        profiles = []
-        for axis in (0, 1):
-            cells = torch.arange(self.heatmap_size[1 - axis], dtype=torch.float32, device=points.device)
-            profile = torch.exp(-((cells - center[..., axis, None]) ** 2) / (2 * self.sigma**2))
-            profiles.append(profile * ((cells - middle[..., axis, None]).abs() <= radius) if self.windowed else profile)
-        along_x, along_y = profiles
+        cells = [torch.arange(side, dtype=torch.float32, device=points.device) for side in self.heatmap_size[::-1]]
+        along_x, along_y = (self.profile(cells[i], points[..., i, None], middle[..., i, None]) for i in (0, 1))
         heatmaps = torch.where((weights > 0)[..., None, None], along_y[..., :, None] * along_x[..., None, :], 0.0)
         return like(heatmaps, keypoints), like(weights, keypoints)
 
@@ -97,15 +88,36 @@ class HeatmapCodec(Codec):
         device = given.device if torch.is_tensor(given) else None
         return torch.tensor([(width - shrink) / (w - shrink), (height - shrink) / (h - shrink)], device=device)
 
+    def window_center(self, points: Tensor) -> Tensor:
+        """(N,K,2) centres of the windows in which Gaussians are drawn, in cells: the nearest cell to each point."""
+        return (points + 0.5).trunc()
+
+    @abc.abstractmethod
+    def profile(self, steps: Tensor, center: Tensor, middle: Tensor) -> Tensor:
+        """Values (N,K,length) of each Gaussian at the cells `steps` along one axis; heatmaps are their products.
+
+        `center` (N,K,1) is the joint and `middle` (N,K,1) the centre of its window, both in cells.
+        """
+
     @abc.abstractmethod
     def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         """Peaks (N,K,2) of heatmaps (N,K,h,w), in whole cells -> their positions to a fraction of a cell."""
+
+    def gaussian(self, distance: Tensor) -> Tensor:
+        """The Gaussian of deviation `sigma` at a distance in cells."""
+        return torch.exp(-(distance**2) / (2 * self.sigma**2))
+
+    def within(self, steps: Tensor, middle: Tensor) -> Tensor:
+        """Whether cells lie within three deviations of the centre of a window."""
+        return (steps - middle).abs() <= 3 * self.sigma
 
 
 class MSRACodec(HeatmapCodec):
     """Centres rounded to a cell; quarter-cell shift towards the higher neighbour."""
 
-    rounded = True
+    def profile(self, steps: Tensor, center: Tensor, middle: Tensor) -> Tensor:
+        """The Gaussian about the nearest cell."""
+        return self.gaussian(steps - middle) * self.within(steps, middle)
 
     def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         """A quarter of a cell towards the higher neighbour along each axis."""
@@ -117,7 +129,13 @@ class MSRACodec(HeatmapCodec):
 class DarkCodec(HeatmapCodec):
     """Exact centres; second-order Taylor expansion of the blurred log-heatmap about its peak."""
 
-    windowed = False
+    def window_center(self, points: Tensor) -> Tensor:
+        """The joints themselves: the Gaussian is not cut off."""
+        return points
+
+    def profile(self, steps: Tensor, center: Tensor, middle: Tensor) -> Tensor:
+        """The Gaussian about the joint."""
+        return self.gaussian(steps - center)
 
     def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         """One Newton step on two-cell differences."""
@@ -142,6 +160,10 @@ class UDPCodec(HeatmapCodec):
         """MMPose decodes the last cell to W, not W-1, and so does hrkit; the map to the frame takes it back."""
         height, width = self.input_size
         return (width - 1) / width, (height - 1) / height
+
+    def profile(self, steps: Tensor, center: Tensor, middle: Tensor) -> Tensor:
+        """The Gaussian about the joint, cut off by its window."""
+        return self.gaussian(steps - center) * self.within(steps, middle)
 
     def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         """One Newton step on one-cell differences."""
