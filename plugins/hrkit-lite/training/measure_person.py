@@ -31,12 +31,15 @@ def main() -> None:
     parser.add_argument("photos", type=Path, help="folder in COCO's format")
     parser.add_argument("detector", help="registered name")
     parser.add_argument("--weights", default="auto")
+    parser.add_argument("--nms-threshold", type=float, help="by default the detector's own")
     parser.add_argument("--threshold", type=float, help="of the last figures; by default the detector's own")
     arguments = parser.parse_args()
     photos = read_photos(arguments.photos)
     usual = create_detector(arguments.detector, weights=arguments.weights).threshold  # type: ignore[attr-defined]
     threshold = usual if arguments.threshold is None else arguments.threshold
-    detector = create_detector(arguments.detector, weights=arguments.weights, threshold=0.02)
+    detector = create_detector(
+        arguments.detector, weights=arguments.weights, threshold=0.02, nms_threshold=arguments.nms_threshold
+    )
     judged = judge(detector.prepared(torch.device("cpu"), "float32").detect, photos)  # type: ignore[attr-defined]
     precisions = judged.average_precision()
     print(f"AP {precisions.mean():.4f}  AP50 {precisions[0]:.4f}  AP75 {precisions[5]:.4f}")
