@@ -20,7 +20,6 @@ import numpy as np
 import PIL.Image
 import torch
 import torchvision
-from hrkit.drawing.overlay import Drawing
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.transforms import v2
@@ -46,6 +45,7 @@ from hrkit.benchmark.inference import (
 from hrkit.detectors.base import Detector
 from hrkit.detectors.darknet import load_darknet_weights
 from hrkit.detectors.yolov3 import Yolov3
+from hrkit.drawing.annotators import Drawing
 from hrkit.drawing.plots import Curve, plot
 from hrkit.errors import HrkitError
 from hrkit.evaluation.report import markdown_table
