@@ -56,7 +56,7 @@ def test_the_ceiling(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model.__class__ = Oracle
     model.people = people
     # only the sizes of pictures matter here
-    monkeypatch.setattr("hrkit.evaluation.predictions.read_frame", lambda path: cv2.imread(path, cv2.IMREAD_COLOR))
+    monkeypatch.setattr("hrkit.evaluation.detected_boxes.read_frame", lambda path: cv2.imread(path, cv2.IMREAD_COLOR))
     figures = evaluate(model, people, flip_test=False, batch_size=1, progress=False).metrics
     print(figures)
     assert figures["AP"] >= 0.95
