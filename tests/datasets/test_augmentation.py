@@ -85,7 +85,7 @@ def test_half_body_is_about_the_upper_or_lower_joints() -> None:
     assert np.mean(upper) == pytest.approx(0.69, abs=0.07)  # a normal number below 0.5
     points[11:, 0] = 30
     below = np.arange(17) > 10
-    box = half_body_box(points, below, coco17, (256, 192), np.random.default_rng(0))
+    box = half_body_box(points, below, coco17, np.random.default_rng(0))
     assert box is not None
     assert box[2:].min() > 0  # also of joints exactly below each other
     geometry.crop_transform(box, (256, 192))
