@@ -420,7 +420,7 @@ def test_many_threads(device: str) -> None:
 
 
 def test_two_hundred_threads_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, frame = pipeline(), two_people()
+    network, frame = pipeline(input_size=(64, 48)), two_people()
     alone, model = network(frame), network.pose_model
     inside, most = [0], [0]
     forward = type(model).forward
