@@ -215,7 +215,7 @@ class Pipeline:
         if not self.pose_model.needs_boxes:
             return self._find_poses(frames, None, return_heatmaps)
         everybody = self._find_poses(frames, self._find_people(frames), return_heatmaps)
-        return everybody if self.doubles is None else [without_doubles(poses, self.doubles) for poses in everybody]
+        return [without_doubles(poses, self.doubles) for poses in everybody]
 
     def detect(self, images: Sequence[ImageSource]) -> list[Detections]:
         """The people that the detector finds in each picture; without a detector, the whole frame.
@@ -259,7 +259,12 @@ class Pipeline:
         from hrkit.video.cameras import open_source
 
         follower = Follower(
-            self, track=track, smoothing=float(smooth), detect_every=detect_every, max_people=max_people
+            self,
+            track=track,
+            smoothing=float(smooth),
+            detect_every=detect_every,
+            max_people=max_people,
+            doubles=self.doubles,
         )
         opened = open_source(source)
 

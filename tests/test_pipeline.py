@@ -138,14 +138,17 @@ class Twice:
         return [Detections(self.boxes, [0.9, 0.8], [0, 0]) for _ in images]
 
 
-def test_two_boxes_of_one_person_give_one_pose() -> None:
+def test_two_boxes_of_one_person_give_one_pose(tmp_path: Path) -> None:
     frame = paint_people((240, 320), (STANDING + [50, 65])[None])
     model = create_pose_model("synthetic", weights=None)
     pipeline = Pipeline(model, Twice(), decoder="dark")
     one = pipeline(frame)
     np.testing.assert_array_equal(one.detections.xyxy, [Twice.boxes[0]])
     assert [len(poses) for poses in pipeline([frame, frame])] == [1, 1]
-    assert len(Pipeline(model, Twice(), decoder="dark", doubles=None)(frame)) == 2
+    both = Pipeline(model, Twice(), decoder="dark", doubles=None)
+    assert len(both(frame)) == 2
+    cv2.imwrite(str(tmp_path / "frame.png"), frame)
+    assert [[len(poses) for _, poses in one.video(tmp_path)] for one in (pipeline, both)] == [[1], [2]]
     assert len(pipeline.predict(frame, Twice.boxes)) == 2  # boxes that were given give a pose each
     follower = Follower(pipeline)
     assert [len(poses) for poses in follower.step([VideoFrame(0, 0.0, frame)])] == [1]

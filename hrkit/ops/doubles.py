@@ -9,13 +9,14 @@ SAME_POSE = 0.7
 """OKS above which two poses are taken for one person."""
 
 
-def without_doubles(poses: Poses, oks_threshold: float = SAME_POSE) -> Poses:
+def without_doubles(poses: Poses, oks_threshold: float | None = SAME_POSE) -> Poses:
     """The poses of one frame, without those whose OKS with a better one is above `oks_threshold`; order is kept.
 
-    The better one has the higher `Poses.scores`. Two boxes of one person, such as one around the whole body and one
-    around its upper half, overlap too little for the detector to drop one, but give nearly the same joints.
+    None keeps all poses. The better one has the higher `Poses.scores`. Two boxes of one person, such as one around the
+    whole body and one around its upper half, overlap too little for the detector to drop one, but give nearly the same
+    joints.
     """
-    if len(poses) < 2:
+    if oks_threshold is None or len(poses) < 2:
         return poses
     kept = oks_nms(poses.keypoints, poses.scores, poses.detections.areas, oks_threshold, poses.skeleton.sigmas)
     return poses if len(kept) == len(poses) else poses[sorted(kept.tolist())]

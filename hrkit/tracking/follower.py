@@ -107,7 +107,7 @@ class Follower:
             return [best(poses, self._max_people) for poses in self._source.predict_batch(images, None, self.heatmaps)]
         boxes = [best(found, self._max_people) for found in self._source.detect(images)]
         everybody = self._source.predict_batch(images, boxes, self.heatmaps)
-        return everybody if self._doubles is None else [without_doubles(poses, self._doubles) for poses in everybody]
+        return [without_doubles(poses, self._doubles) for poses in everybody]
 
     def _next(self, frame: VideoFrame) -> Poses:
         """The poses of a frame, by the detector only if it is due or following fails."""

@@ -20,7 +20,7 @@ from hrkit.errors import HrkitError, WeightsError
 from hrkit.geometry import clip_boxes
 from hrkit.ops import batched_nms
 from hrkit.runtimes import prepare
-from hrkit.structures import Detections
+from hrkit.structures import Detections, Frame, Size
 from hrkit_lite.person_network import STRIDES, PersonNetwork, cell_centers, decode_boxes
 
 INPUT_SIZE = 416
@@ -31,9 +31,6 @@ MEAN = (103.53, 116.28, 123.675)
 STD = (57.375, 57.12, 58.395)
 MAX_CANDIDATES = 1000
 """Boxes per picture that go into suppression, the best of those above the threshold."""
-
-Size = tuple[int, int]
-"""(height, width)."""
 
 
 class PersonDetector(nn.Module):
@@ -86,7 +83,7 @@ class PersonDetector(nn.Module):
         return detector
 
     @torch.inference_mode()
-    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+    def detect(self, images: Sequence[Frame]) -> list[Detections]:
         """One `Detections` for each (H,W,3) uint8 BGR frame, in order: boxes in frame px, best score first.
 
         Frames may differ in size. Raises `ImageError` for what is not a frame.
@@ -102,7 +99,7 @@ class PersonDetector(nn.Module):
                 found[index] = _in_frame(rows[rows[:, 0] == place, 1:], images[index].shape[:2], self.input_size)
         return [found[index] for index in range(len(images))]
 
-    def _batches(self, frames: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+    def _batches(self, frames: Sequence[Frame]) -> Iterator[tuple[list[int], Frame]]:
         """Indices of frames whose inputs have one shape, and those inputs (N,H,W,3)."""
         shapes: dict[Size, list[int]] = {}
         for index, frame in enumerate(frames):
@@ -115,7 +112,7 @@ class PersonDetector(nn.Module):
                     resize_into(frames[index], place, self.input_size)
                 yield chosen, batch
 
-    def _normalise(self, batch: NDArray[np.uint8]) -> Tensor:
+    def _normalise(self, batch: Frame) -> Tensor:
         """(N,H,W,3) uint8 BGR -> (N,3,H,W), on the network's device and in its dtype."""
         device, dtype = prepare.placement(self.network)
         return normalise(torch.from_numpy(batch).to(device)).to(dtype)
@@ -152,7 +149,7 @@ def padded_size(size: Size) -> Size:
     return height, width
 
 
-def resize_into(frame: NDArray[np.uint8], out: NDArray[np.uint8], input_size: int) -> None:
+def resize_into(frame: Frame, out: Frame, input_size: int) -> None:
     """Resizes a (H,W,3) frame into the upper left of `out` (H',W',3), which is black."""
     height, width = resized_size(frame.shape[:2], input_size)
     smaller = height < frame.shape[0] or width < frame.shape[1]
