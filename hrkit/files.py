@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,30 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes text in UTF-8, whole or not at all. Raises as `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_outputs(outputs: Iterable[FilePath], inputs: Iterable[FilePath | None]) -> None:
+    """Raises `HrkitError` if an output is an input. Call it before anything is written.
+
+    Files and folders are compared by identity, so links and other spellings of a path do not matter.
+    `archive.zip@member` stands for its archive. Inputs that are neither, such as None, the number of a camera or the
+    name of weights, are passed over. Of a folder, only the folder itself counts; name what is read from it too.
+    """
+    written = {_identity(output): os.fspath(output) for output in outputs}
+    written.pop(None, None)
+    for path in (os.fspath(path) for path in inputs if path is not None) if written else ():
+        output = written.get(_identity(re.sub(r"(?<=\.zip)@.*", "", path)))
+        if output is not None:
+            raise HrkitError(f"{output} is the input {path} itself; name another output")
+
+
+def _identity(path: FilePath) -> tuple[int, int] | None:
+    """The device and the number of a file or folder, behind links. None if there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a name with a zero byte
+        return None
+    return found.st_dev, found.st_ino
 
 
 def cache_dir() -> Path:

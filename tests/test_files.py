@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hrkit.errors import DatasetError, HrkitError
-from hrkit.files import atomic_path, cache_dir, read_json
+from hrkit.files import atomic_path, cache_dir, check_outputs, read_json
 
 
 def test_the_process_keeps_its_umask_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,3 +70,23 @@ def test_cache_dir_is_hrkit_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert cache_dir() == tmp_path
     monkeypatch.delenv("HRKIT_HOME")
     assert cache_dir().name == "hrkit"
+
+
+def test_an_output_is_no_input(tmp_path: Path) -> None:
+    video = tmp_path / "a.mkv"
+    video.touch()
+    (tmp_path / "b.mkv").symlink_to(video)
+    (tmp_path / "folder").symlink_to(tmp_path)
+    strange = [None, "0", "auto", "rtsp://host/a.mkv", "a\0.mkv"]
+    check_outputs([tmp_path / "new.csv", tmp_path / "b.mkv"], [*strange, tmp_path, tmp_path / "new.csv"])
+    for output in (video, tmp_path / "b.mkv", tmp_path / "folder" / "a.mkv", f"{tmp_path}/./a.mkv"):
+        with pytest.raises(HrkitError, match=r"is the input .*a\.mkv itself; name another output"):
+            check_outputs([tmp_path / "new.csv", output], [*strange, video])
+    with pytest.raises(HrkitError, match="is the input"):
+        check_outputs([tmp_path / "folder"], [tmp_path])
+
+
+def test_a_member_stands_for_its_archive(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").touch()
+    with pytest.raises(HrkitError, match=r"a\.zip is the input .*a\.zip@photo\.jpg itself"):
+        check_outputs([tmp_path / "a.zip"], [f"{tmp_path}/a.zip@photo.jpg"])

@@ -12,6 +12,7 @@ from hrkit.datasets.augmentation import Augmentation, PersonCrops
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.drawing.contact_sheet import captioned, contact_sheet, draw_joints, heatmap_overlay
 from hrkit.errors import HrkitError, ImageError
+from hrkit.files import check_outputs
 from hrkit.heads.base import Codec
 from hrkit.heads.codecs import create_codec
 from hrkit.images import WRITABLE, write_image
@@ -57,6 +58,7 @@ def command(
     )
     augmentation = build_config(Augmentation, recipe.get("augmentation", {}), str(config_file or "augmentation"))
     people = spec.load(split)
+    check_outputs([output], [config_file, spec.path, *people.image_paths])
     rows = np.random.default_rng(seed).permutation(len(people))[:count]
     plain = PersonCrops(people, size, codec.udp)
     varied = PersonCrops(people, size, codec.udp, augmentation, seed)

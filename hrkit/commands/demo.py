@@ -11,8 +11,8 @@ from hrkit.commands.demo_pictures import draw_pictures
 from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options
 from hrkit.commands.player import Played, play
 from hrkit.drawing.annotators import ColorBy, Drawing
-from hrkit.errors import VideoError
-from hrkit.files import plain_stem
+from hrkit.files import check_outputs, find_files, plain_stem
+from hrkit.images import ENDINGS
 from hrkit.profiling import profiled
 from hrkit.tracking.follower import Follower
 from hrkit.video.cameras import open_source
@@ -95,8 +95,9 @@ def _play(
     """Records a source to `target`, and shows it in a window whose pictures are saved in `snapshots`; None: neither."""
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_source(source))
-        if target is not None and target.exists() and Path(source).exists() and target.samefile(source):
-            raise VideoError(f"{target} is the video itself; name another --output")
+        frames = find_files(source, ENDINGS)[1]  # of a folder of pictures
+        outputs = [path for path in (target, snapshots) if path is not None]
+        check_outputs(outputs, [source, *frames, model["weights"], model["detector_weights"]])
         info = opened.info
         fps = None if info.live else info.fps
         sink = stack.enter_context(open_sink(target, fps=fps, audio_from=info.audio_from))  # fails before networks load

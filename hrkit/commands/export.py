@@ -16,6 +16,7 @@ from hrkit.export import (
     exportable_detector,
     exportable_pose_model,
 )
+from hrkit.files import check_outputs
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import create_pose_model
 
@@ -55,6 +56,8 @@ def command(
     compared.
     """
     kind = checked_format(output, kind, int8=int8 is not None)  # before weights are downloaded
+    files = (output, output.with_suffix(".bin")) if kind == "openvino" else (output,)
+    check_outputs(files, [weights])
     filled = None if weights == "none" else weights
     calibration = None
     if is_detector(name):
@@ -70,5 +73,5 @@ def command(
     height, width = subject.input_size
     click.echo(f"{subject.name}: images (N,3,{height},{width}) -> {subject.output}")
     click.echo(f"largest difference to PyTorch {difference:.1e}, in batches of {' and '.join(map(str, BATCHES))}")
-    for written in (output, output.with_suffix(".bin")) if kind == "openvino" else (output,):
+    for written in files:
         click.echo(f"{click.format_filename(written)}: {written.stat().st_size / 1e6:.1f} MB")

@@ -19,7 +19,8 @@ from hrkit.datasets.mpii import read_mpii_truth
 from hrkit.errors import DatasetError, HrkitError, UnknownNameError
 from hrkit.evaluation.coco import Evaluation, evaluate, evaluate_pckh
 from hrkit.evaluation.detected_boxes import detect_people, read_detections
-from hrkit.evaluation.report import Subject, check_folder, write_report
+from hrkit.evaluation.report import FILES, Subject, check_folder, write_report
+from hrkit.files import check_outputs
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import PoseModel, create_pose_model, split_hub_address
 from hrkit.runtimes.devices import parse_devices
@@ -107,6 +108,8 @@ def command(
         spec = _spec(dataset, annotations, images)
         _check_boxes(how["boxes"], spec.name)
         annotated = spec.load(split, **({} if images is None else {"images": images}))
+        files = (spec.path, annotated.annotations, images, weights, how["boxes"], how["detector_weights"])
+        check_outputs([output, *(output / name for name in FILES)], [*files, *annotated.image_paths])
         model, taken, annotated = _model(backbone, weights, head, input_size, annotated)
         model.create_codec(how["decoder"])  # finds a wrong name before anything runs
         fast = model.prepared(own_device, precision)

@@ -28,6 +28,8 @@ from hrkit.structures import Frame, Size
 from hrkit.version import __version__
 
 PREDICTIONS, FIGURES, PAGE, CURVES, WORST = "predictions.json", "report.json", "report.md", "curves.png", "worst.jpg"
+FILES = (PREDICTIONS, FIGURES, PAGE, CURVES, WORST)
+"""The files of a report."""
 
 WORST_COUNT = 24
 """The number of people in `worst.jpg`."""
