@@ -9,15 +9,11 @@ import attrs
 from attrs import field, frozen
 
 from hrkit.errors import HrkitError
-from hrkit.skeletons import coco17, get_skeleton
+from hrkit.skeletons import coco17, find_skeleton
 from hrkit.structures import Size, Skeleton
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def _skeleton(given: Skeleton | str) -> Skeleton:
-    return get_skeleton(given) if isinstance(given, str) else given
 
 
 def as_size(values: Iterable[int] | None) -> Size | None:
@@ -37,8 +33,8 @@ class PoseSpec:
     values. Raises `HrkitError` for a value that makes no sense, `UnknownNameError` for an unknown skeleton.
     """
 
-    skeleton: Skeleton = field(default=coco17, converter=_skeleton)
-    """The joints, in the order of the output; also given by the name of a known skeleton."""
+    skeleton: Skeleton = field(default=coco17, converter=find_skeleton)
+    """The joints, in the order of the output; also given by the name of a known skeleton or a TOML file."""
     head: str | None = None
     """Registered name of the head; None is the backbone's default."""
     codec: str = "msra"

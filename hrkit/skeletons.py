@@ -1,26 +1,172 @@
-"""The skeletons of skeletons.toml: COCO (17 joints), MPII (16) and LSP (14)."""
+"""Skeletons: those that hrkit knows by name (skeletons.toml), those of a file, and pairs of left and right by name."""
 
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from hrkit.errors import UnknownNameError
-from hrkit.files import read_toml
+from hrkit.errors import DatasetError, UnknownNameError
+from hrkit.files import FilePath, read_toml
 from hrkit.structures import Skeleton
 
-SKELETONS = {name: Skeleton(name, **parts) for name, parts in read_toml(Path(__file__).with_suffix(".toml")).items()}
-coco17, mpii16, lsp14 = (SKELETONS[name] for name in ("coco17", "mpii16", "lsp14"))
+logger = logging.getLogger(__name__)
+
+DEFAULT_SIGMA = 0.05
+"""The spread in OKS of a joint for which nobody has published any."""
+KEYS = {"name", "keypoints", "flip_pairs", "edges", "sigmas"}
+"""What a file of `read_skeleton` says of its joints."""
+
+_TABLES: dict[str, dict[str, str]] = read_toml(Path(__file__).with_suffix(".toml"))
+_SIDES = {"left": 0, "l": 0, "right": 1, "r": 1}
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # the words of LEFT_EYE, left eye, leftEye, LEye and eyeL
+_NUMBERED = re.compile(r"(.*?)(\d+)\.\.(\d+)")
+
+NAMES = tuple(_TABLES)
+"""The names that `get_skeleton` knows."""
 
 
+@functools.cache
 def get_skeleton(name: str) -> Skeleton:
-    """The skeleton `name`. Raises `UnknownNameError` with the choices."""
-    if name not in SKELETONS:
-        raise UnknownNameError("skeleton", name, SKELETONS)
-    return SKELETONS[name]
+    """The skeleton `name`, such as "coco17", "crowdpose" or "coco_wholebody".
+
+    Raises `UnknownNameError` with the choices.
+    """
+    if name not in _TABLES:
+        raise UnknownNameError("skeleton", name, NAMES)
+    table = _TABLES[name]
+    table = _TABLES[table.get("like", name)]
+    joints = [joint for part in table["joints"].split(",") for joint in _numbered(part.strip())]
+    listed = [tuple(joints[place] for place in pair) for pair in _chains(table.get("mirrored", ""))]
+    sigmas = [float(sigma) for sigma in table.get("sigmas", str(DEFAULT_SIGMA)).split()]
+    return Skeleton(
+        name,
+        joints,
+        [(joints[a], joints[b]) for chain in _chains(table.get("limbs", "")) for a, b in itertools.pairwise(chain)],
+        [*pairs_by_name(joints)[0], *listed],
+        sigmas * (len(joints) if len(sigmas) == 1 else 1),
+    )
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """The names that "kpt-0..3" stands for; any other name stands for itself."""
+    numbered = _NUMBERED.fullmatch(name)
+    if numbered is None:
+        yield name
+    else:
+        yield from (f"{numbered[1]}{number}" for number in range(int(numbered[2]), int(numbered[3]) + 1))
+
+
+def _chains(text: str) -> list[list[int]]:
+    return [[int(place) for place in chain.split("-")] for chain in text.split()]
+
+
+def find_skeleton(given: Skeleton | FilePath) -> Skeleton:
+    """A skeleton, the known one of a name, or the one of a TOML file, as `read_skeleton` reads it.
+
+    Raises `UnknownNameError` for an unknown name, `DatasetError` for a file.
+    """
+    if isinstance(given, Skeleton):
+        return given
+    is_file = not isinstance(given, str) or given.lower().endswith(".toml")
+    return read_skeleton(given) if is_file else get_skeleton(str(given))
+
+
+def read_skeleton(path: FilePath) -> Skeleton:
+    """The skeleton of a TOML file with the joints of a dataset (see `hrkit.datasets.custom`).
+
+    Keys of the file: `name`, `keypoints` (names), `flip_pairs` and `edges` (pairs of names), `sigmas` (one per joint,
+    or one for all). Without `flip_pairs`, the names tell them. Raises `DatasetError` with the file and the key.
+    """
+    return skeleton_of_table(read_toml(path, DatasetError), Path(path))
+
+
+def skeleton_of_table(content: Mapping[str, Any], file: Path) -> Skeleton:
+    """The skeleton of the content of `file`, as `read_skeleton`."""
+    unknown = [key for key, value in content.items() if key not in KEYS and not isinstance(value, dict)]
+    if unknown:
+        raise DatasetError(f"{file}: unknown key {unknown[0]!r}; known keys: {', '.join(sorted(KEYS))}")
+    names, sigmas = content.get("keypoints"), content.get("sigmas", DEFAULT_SIGMA)
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise DatasetError(f"{file}: keypoints must be a list of names")
+    pairs = content.get("flip_pairs")
+    try:
+        return Skeleton(
+            str(content.get("name", file.stem)),
+            names,
+            content.get("edges", ()),
+            told_pairs(names, file) if pairs is None else pairs,
+            sigmas if isinstance(sigmas, list) else [sigmas] * len(names),
+        )
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{file}: {error}") from None
+
+
+def pairs_by_name(names: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """(left, right) pairs that the names tell, and the names of one side that pair with nothing.
+
+    Upper and lower case, the place of the side and what separates it make no difference: `Left_Wing`, `LEFT_EYE`,
+    `l_eye`, `eye_l`, `eyeL` and `LEye` all name a left side.
+
+    >>> pairs_by_name(["beak", "eyeL", "eyeR", "left_wing"])
+    ([('eyeL', 'eyeR')], ['left_wing'])
+    """
+    sides: dict[str, tuple[list[str], list[str]]] = {}
+    for name in names:
+        found = [word for word in _WORD.finditer(name) if word[0].lower() in _SIDES]
+        if len({_SIDES[word[0].lower()] for word in found}) == 1:
+            start, end = found[0].span()
+            rest = re.sub(r"[\W_]+", "", name[:start] + name[end:]).lower()
+            if rest or end - start > 1:  # a joint may well be called l or r
+                sides.setdefault(rest, ([], []))[_SIDES[found[0][0].lower()]].append(name)
+    pairs = [(left[0], right[0]) for left, right in sides.values() if len(left) == len(right) == 1]
+    pairs += _written_together(names, {name for pair in pairs for name in pair})
+    paired = {name for pair in pairs for name in pair}
+    return pairs, [name for group in sides.values() for name in itertools.chain(*group) if name not in paired]
+
+
+def _written_together(names: Sequence[str], paired: set[str]) -> Iterator[tuple[str, str]]:
+    """Pairs such as lefteye and righteye, or lwrist and rwrist, in which no word is a side by itself."""
+    rest = {name.lower(): name for name in names if name not in paired}
+    for low, name in list(rest.items()):
+        mirrored = low.replace("left", "right") if "left" in low else f"r{low[1:]}"
+        if ("left" in low or (low.startswith("l") and len(low) > 2)) and mirrored in rest:
+            yield name, rest.pop(mirrored)
+
+
+def told_pairs(names: Sequence[str], where: object) -> list[tuple[str, str]]:
+    """The pairs of `pairs_by_name`; warns of names that pair with nothing. `where` is the file that has the names."""
+    pairs, alone = pairs_by_name(names)
+    if alone:
+        logger.warning("%s: no other side of %s; they keep their places in mirrored pictures", where, ", ".join(alone))
+    return pairs
+
+
+def known_skeleton(names: Sequence[str]) -> Skeleton | None:
+    """The first known skeleton with exactly these joints in this order, if there is one."""
+    wanted = tuple(names)
+    return next((known for known in map(get_skeleton, NAMES) if known.keypoint_names == wanted), None)
+
+
+def unnamed_skeleton(num_joints: int) -> Skeleton:
+    """Joints called joint_0, joint_1, ..., of which nothing is known."""
+    names = [f"joint_{i}" for i in range(num_joints)]
+    return Skeleton(f"joints{num_joints}", names, (), (), [DEFAULT_SIGMA] * num_joints)
 
 
 def skeleton_of(num_joints: int) -> Skeleton:
     """The default skeleton for a number of joints: COCO for 17, MPII for 16, LSP for 14, else unnamed joints."""
-    for skeleton in (coco17, mpii16, lsp14):
-        if len(skeleton) == num_joints:
-            return skeleton
-    names = [f"joint_{i}" for i in range(num_joints)]
-    return Skeleton(f"joints{num_joints}", names, (), (), [0.05] * num_joints)
+    defaults = (skeleton for skeleton in (coco17, mpii16, lsp14) if len(skeleton) == num_joints)
+    return next(defaults, None) or unnamed_skeleton(num_joints)
+
+
+def fitting_skeletons(num_joints: int) -> list[str]:
+    """The names of the known skeletons with this number of joints."""
+    return [name for name in NAMES if len(get_skeleton(name)) == num_joints]
+
+
+coco17, mpii16, lsp14 = map(get_skeleton, ("coco17", "mpii16", "lsp14"))

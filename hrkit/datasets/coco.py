@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hrkit.datasets.base import KeypointDataset
 from hrkit.errors import DatasetError
 from hrkit.files import read_json
-from hrkit.skeletons import SKELETONS
+from hrkit.skeletons import DEFAULT_SIGMA, known_skeleton, told_pairs
 from hrkit.structures import Skeleton
 
 Row = Mapping[str, Any]
@@ -96,15 +96,14 @@ def _find_annotations(path: Path, split: str) -> Path:
 
 
 def _skeleton_of(category: Row, file: Path) -> Skeleton:
-    """The known skeleton with the category's joint names, else a new one; "left" and "right" in names make pairs."""
+    """The known skeleton with the category's joint names, else a new one whose pairs the names tell."""
     names = tuple(category["keypoints"])
-    for known in SKELETONS.values():
-        if known.keypoint_names == names:
-            return known
-    mirrored = {name: name.replace("left", "right") for name in names if "left" in name}
-    pairs = [(left, right) for left, right in mirrored.items() if right in names]
+    known = known_skeleton(names)
+    if known is not None:
+        return known
     edges = [(names[a - 1], names[b - 1]) for a, b in category.get("skeleton", [])]
-    return Skeleton(str(category.get("name", file.stem)), names, edges, pairs, [0.05] * len(names))
+    sigmas = [DEFAULT_SIGMA] * len(names)
+    return Skeleton(str(category.get("name", file.stem)), names, edges, told_pairs(names, file), sigmas)
 
 
 def _by_id(rows: Sequence[Row], what: str, file: Path) -> dict[int, Row]:

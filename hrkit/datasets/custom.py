@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.coco import coco
 from hrkit.errors import DatasetError
 from hrkit.files import read_toml
-from hrkit.structures import Skeleton
-
-KEYS = {"name", "keypoints", "flip_pairs", "edges", "sigmas"}
+from hrkit.skeletons import skeleton_of_table
 
 
 def custom(path: str | Path, *, split: str = "train") -> KeypointDataset:
@@ -24,7 +20,7 @@ def custom(path: str | Path, *, split: str = "train") -> KeypointDataset:
     """
     file = Path(path)
     content = read_toml(file, DatasetError)
-    skeleton = _skeleton(file, content)
+    skeleton = skeleton_of_table(content, file)
     table = content.get(split)
     if not isinstance(table, dict):
         splits = [key for key, value in content.items() if isinstance(value, dict)]
@@ -33,22 +29,3 @@ def custom(path: str | Path, *, split: str = "train") -> KeypointDataset:
         raise DatasetError(f"{file}: [{split}] has no annotations")
     images = file.parent / table["images"] if "images" in table else None
     return coco(file.parent / table["annotations"], images=images, skeleton=skeleton)
-
-
-def _skeleton(file: Path, content: Mapping[str, Any]) -> Skeleton:
-    unknown = [key for key, value in content.items() if key not in KEYS and not isinstance(value, dict)]
-    if unknown:
-        raise DatasetError(f"{file}: unknown key {unknown[0]!r}; known keys: {', '.join(sorted(KEYS))}")
-    names, sigmas = content.get("keypoints"), content.get("sigmas", 0.05)
-    if not isinstance(names, list) or not names:
-        raise DatasetError(f"{file}: keypoints must be a list of names")
-    try:
-        return Skeleton(
-            str(content.get("name", file.stem)),
-            names,
-            content.get("edges", ()),
-            content.get("flip_pairs", ()),
-            sigmas if isinstance(sigmas, list) else [sigmas] * len(names),
-        )
-    except (TypeError, ValueError) as error:
-        raise DatasetError(f"{file}: {error}") from None
