@@ -14,7 +14,7 @@ PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/hrkit_*/__init__.p
 
 LAYERS = (
     ("errors", "version", "profiling"),
-    ("structures", "skeletons", "pose_spec", "geometry", "images", "files"),
+    ("structures", "skeletons", "pose_spec", "geometry", "images", "files", "settings"),
     ("hookspecs", "registry"),
     ("ops", "drawing", "video", "weights", "runtimes", "synthetic", "warping"),
     ("backbones", "heads", "detectors", "datasets"),

@@ -7,46 +7,45 @@ and after a resume.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 import torch
-from attrs import field, frozen
+from attrs import frozen
 from numpy.typing import NDArray
 
 from hrkit import geometry
 from hrkit.datasets.base import KeypointDataset
+from hrkit.settings import Range, setting
 from hrkit.structures import Size, Skeleton
 
+SHARE = Range(0, 1)
 MARGIN, HALF_BODY_MARGIN = 1.25, 1.5
 _LOWER_BODY = ("hip", "knee", "ankle", "pelvis")
-
-
-def setting(default: Any, text: str) -> Any:  # Any, as attrs' own `field`
-    """A config field with its default value, or a class that creates it, and its help text."""
-    if isinstance(default, type):
-        return field(factory=default, metadata={"help": text})
-    return field(default=default, metadata={"help": text})
 
 
 @frozen(kw_only=True)
 class Augmentation:
     """How samples are varied. The defaults are the official ones of HRNet on COCO; 0 turns a variation off."""
 
-    scale: float = setting(0.35, "deviation of the factor on the box, which is cut off at one deviation")
-    box_jitter: float = setting(
-        0.0, "deviation of the normal move of each edge of the box, as a part of its side, cut off at two deviations"
+    scale: float = setting(
+        0.35, "deviation of the factor on the box, which is cut off at one deviation", Range(0, 1, below=True)
     )
-    rotation: float = setting(45.0, "deviation of the rotation in degrees, which is cut off at two deviations")
-    rotation_probability: float = setting(0.6, "share of samples that are rotated")
-    flip: float = setting(0.5, "share of samples that are mirrored")
-    half_body: float = setting(0.3, "share of samples that show only the upper or lower body")
-    half_body_joints: int = setting(8, "half body needs more labelled joints than this")
-    brightness: float = setting(0.0, "largest change of brightness, as a share of the full range")
-    contrast: float = setting(0.0, "largest relative change of contrast")
-    saturation: float = setting(0.0, "largest relative change of saturation")
-    dropout: float = setting(0.0, "share of samples with a covered rectangle, up to a third of each side")
+    box_jitter: float = setting(
+        0.0,
+        "deviation of the normal move of each edge of the box, as a part of its side, cut off at two deviations",
+        SHARE,
+    )
+    rotation: float = setting(
+        45.0, "deviation of the rotation in degrees, which is cut off at two deviations", Range(0, 180)
+    )
+    rotation_probability: float = setting(0.6, "share of samples that are rotated", SHARE)
+    flip: float = setting(0.5, "share of samples that are mirrored", SHARE)
+    half_body: float = setting(0.3, "share of samples that show only the upper or lower body", SHARE)
+    half_body_joints: int = setting(8, "half body needs more labelled joints than this", Range(0))
+    brightness: float = setting(0.0, "largest change of brightness, as a share of the full range", SHARE)
+    contrast: float = setting(0.0, "largest relative change of contrast", SHARE)
+    saturation: float = setting(0.0, "largest relative change of saturation", SHARE)
+    dropout: float = setting(0.0, "share of samples with a covered rectangle, up to a third of each side", SHARE)
 
 
 @frozen(eq=False)

@@ -13,9 +13,10 @@ from typing import Any, Literal, TypeVar
 import attrs
 from attrs import field, frozen
 
-from hrkit.datasets.augmentation import Augmentation, setting
+from hrkit.datasets.augmentation import Augmentation
 from hrkit.errors import HrkitError
 from hrkit.files import read_json, read_toml, write_text
+from hrkit.settings import Range, setting
 
 Config = TypeVar("Config")
 
@@ -41,53 +42,67 @@ class TrainConfig:
         'or "none" (random)',
     )
     input_size: tuple[int, int] | None = setting(
-        None, "height and width of the crops in px; by default those of the weights or the backbone"
+        None, "height and width of the crops in px; by default those of the weights or the backbone", Range(1)
     )
     codec: str = setting("msra", "name of the heatmap codec: msra, dark or udp")
     sigma: float | None = setting(
-        None, "deviation of the target heatmaps in heatmap px; by default 2, or 3 for crops over 256 px high"
+        None,
+        "deviation of the target heatmaps in heatmap px; by default 2, or 3 for crops over 256 px high",
+        Range(0, above=True),
     )
     loss: str = setting("mse", "mse, ohkm, or bce (for heads with logits)")
-    joint_weights: tuple[float, ...] | None = setting(None, "one factor per joint on its loss")
+    joint_weights: tuple[float, ...] | None = setting(None, "one factor per joint on its loss", Range(0))
     teacher: str | None = setting(None, "backbone of a trained network whose heatmaps are mixed into the targets")
     teacher_weights: str = setting("auto", "weights of the teacher: auto, an entry or a file")
-    teacher_share: float = setting(0.5, "share of the teacher in the targets, 0 to 1")
+    teacher_share: float = setting(0.5, "share of the teacher in the targets, 0 to 1", Range(0, 1))
     frozen: tuple[str, ...] = setting((), 'prefixes of parameter names that are not trained, such as "backbone."')
     freeze_batch_norm: bool = setting(False, "keep the initial statistics of all batch norms")
 
-    epochs: int = setting(210, "number of passes over the data")
-    max_steps: int | None = setting(None, "largest number of optimizer steps, whatever epochs says")
-    batch_size: int = setting(32, "people per device and forward pass")
-    accumulate: int = setting(1, "forward passes per optimizer step")
+    epochs: int = setting(210, "number of passes over the data", Range(1))
+    max_steps: int | None = setting(None, "largest number of optimizer steps, whatever epochs says", Range(1))
+    batch_size: int = setting(32, "people per device and forward pass", Range(1))
+    accumulate: int = setting(1, "forward passes per optimizer step", Range(1))
     optimizer: Literal["adam", "adamw", "sgd"] = setting("adam", "name of the optimizer")
-    learning_rate: float = setting(1e-3, "base learning rate")
-    head_learning_rate: float | None = setting(None, "base learning rate of the head; by default learning_rate")
-    weight_decay: float = setting(0.0, "weight decay of the optimizer")
-    momentum: float = setting(0.9, "momentum of sgd")
+    learning_rate: float = setting(1e-3, "base learning rate", Range(0, above=True))
+    head_learning_rate: float | None = setting(
+        None, "base learning rate of the head; by default learning_rate", Range(0)
+    )
+    weight_decay: float = setting(0.0, "weight decay of the optimizer", Range(0))
+    momentum: float = setting(0.9, "momentum of sgd", Range(0, 1, below=True))
     nesterov: bool = setting(False, "Nesterov momentum for sgd")
     schedule: Literal["step", "cosine"] = setting(
         "step", "step divides the learning rate by 10 at each milestone; cosine lowers it to 0"
     )
-    milestones: tuple[int, ...] = setting((170, 200), "epochs after which the step schedule divides by 10")
-    warmup_steps: int = setting(0, "optimizer steps in which the learning rate rises from 0")
-    clip_norm: float | None = setting(None, "largest norm of the gradients; larger gradients are scaled down")
+    milestones: tuple[int, ...] = setting((170, 200), "epochs after which the step schedule divides by 10", Range(0))
+    warmup_steps: int = setting(0, "optimizer steps in which the learning rate rises from 0", Range(0))
+    clip_norm: float | None = setting(
+        None, "largest norm of the gradients; larger gradients are scaled down; 0 is off", Range(0)
+    )
     ema: float | None = setting(
-        None, "decay of a moving average of the weights, such as 0.999; the average is evaluated and exported"
+        None,
+        "decay of a moving average of the weights, such as 0.999; the average is evaluated and exported",
+        Range(0, 1, below=True),
     )
 
     augmentation: Augmentation = setting(Augmentation, "how samples are varied")
     flip_test: bool = setting(True, "average with the mirrored crop when evaluating")
-    seed: int = setting(0, "seed of all random numbers")
-    workers: int = setting(2, "processes that load samples, per device")
+    seed: int = setting(0, "seed of all random numbers", Range(0, 2**63 - 1))
+    workers: int = setting(2, "processes that load samples, per device", Range(0))
     device: str = setting("auto", "auto, cpu, cuda:0 or mps; under torchrun each process takes its own CUDA device")
     precision: Literal["float32", "bfloat16", "float16", "float64"] = setting(
         "float32", "precision of the forward pass; bfloat16 and float16 use autocast, float64 is for exact tests"
     )
     channels_last: bool = setting(True, "memory layout that is faster for convolutions")
-    evaluate_every: int = setting(1, "epochs between evaluations")
-    save_every: int | None = setting(None, "optimizer steps between checkpoints; each epoch saves one anyway")
-    log_every: int = setting(20, "optimizer steps between lines of the log")
+    evaluate_every: int = setting(1, "epochs between evaluations", Range(1))
+    save_every: int | None = setting(None, "optimizer steps between checkpoints; each epoch saves one anyway", Range(1))
+    log_every: int = setting(20, "optimizer steps between lines of the log", Range(1))
     tensorboard: bool = setting(True, "write TensorBoard files if tensorboard is installed")
+
+    def __attrs_post_init__(self) -> None:
+        if not self.datasets:
+            raise HrkitError("datasets is empty; name at least one")
+        if self.nesterov and not self.momentum:
+            raise HrkitError("momentum is 0; nesterov needs it above 0")
 
 
 @frozen
@@ -102,6 +117,8 @@ class Setting:
     default: Any
     """`attrs.NOTHING` if a value has to be given."""
     help: str
+    within: Range | None
+    """The range of its numbers, if they have one."""
 
 
 def settings_of(config: type) -> dict[str, Setting]:
@@ -113,7 +130,8 @@ def settings_of(config: type) -> dict[str, Setting]:
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
             (kind,), optional = (one for one in typing.get_args(kind) if one is not type(None)), True
         name = attribute.name
-        found[name] = Setting(name, kind, optional, attribute.default, attribute.metadata["help"])
+        metadata = attribute.metadata
+        found[name] = Setting(name, kind, optional, attribute.default, metadata["help"], metadata.get("range"))
     return found
 
 
@@ -133,7 +151,8 @@ def load_config(path: str | Path, kind: type[Config], **overrides: Any) -> Confi
 def build_config(kind: type[Config], values: Mapping[str, Any], where: str = "config") -> Config:
     """A config from plain values, with nested configs as mappings.
 
-    Raises `HrkitError` for an unknown key (and names the closest known one), a missing value or one of a wrong type.
+    Raises `HrkitError` for an unknown key (and names the closest known one), a missing value, or one of a wrong type or
+    out of range.
     """
     if not isinstance(values, Mapping):
         raise HrkitError(f"{where} must be keys and values, not {values!r}")
@@ -150,7 +169,10 @@ def build_config(kind: type[Config], values: Mapping[str, Any], where: str = "co
     for name, value in values.items():
         empty = value is None and settings[name].optional
         converted[name] = None if empty else _convert(value, settings[name].kind, f"{where}: {name}")
-    return kind(**converted)
+    try:
+        return kind(**converted)
+    except HrkitError as error:
+        raise HrkitError(f"{where}: {error}") from None
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:

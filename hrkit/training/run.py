@@ -176,7 +176,7 @@ def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResu
                         scaler.scale(loss / config.accumulate).backward()
                     losses.append(loss.detach())
 
-                if config.clip_norm is not None:
+                if config.clip_norm:
                     scaler.unscale_(optimizer)
                     nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
                 scaler.step(optimizer)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import typing
 from pathlib import Path
 
 import pytest
 
 from hrkit.errors import HrkitError
-from hrkit.training.config import Augmentation, TrainConfig, build_config, config_to_dict, load_config, save_config
+from hrkit.settings import Range
+from hrkit.training.config import (
+    Augmentation,
+    TrainConfig,
+    build_config,
+    config_to_dict,
+    load_config,
+    save_config,
+    settings_of,
+)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -69,3 +80,55 @@ def test_every_setting_has_help_and_survives_as_plain_values() -> None:
         for attribute in attrs.fields(kind):
             assert attribute.metadata["help"], attribute.name
     assert config_to_dict(TrainConfig(output="x"))["augmentation"]["scale"] == 0.35
+
+
+WRONG = {
+    **dict.fromkeys(
+        ("batch_size", "accumulate", "evaluate_every", "save_every", "log_every", "epochs", "max_steps"), 0
+    ),
+    **dict.fromkeys(("workers", "seed", "warmup_steps"), -1),
+    **dict.fromkeys(("clip_norm", "weight_decay", "head_learning_rate"), -1.0),
+    **dict.fromkeys(("sigma", "learning_rate"), 0.0),
+    **dict.fromkeys(("ema", "momentum"), 1.0),
+    "teacher_share": 1.5,
+    "milestones": (4, -1),
+    "input_size": (0, 64),
+    "joint_weights": (1.0, -1.0),
+}
+WRONG_AUGMENTATION = {
+    **dict.fromkeys(("rotation_probability", "flip", "half_body", "dropout", "brightness", "scale"), 1.5),
+    **dict.fromkeys(("rotation", "box_jitter", "contrast", "saturation"), -1.0),
+    "half_body_joints": -1,
+}
+
+
+def test_every_number_has_a_range() -> None:
+    for kind, wrong in ((TrainConfig, WRONG), (Augmentation, WRONG_AUGMENTATION)):
+        ranged = {name for name, setting in settings_of(kind).items() if setting.within is not None}
+        assert ranged == set(wrong)
+        for name, setting in settings_of(kind).items():
+            numeric = setting.kind in (int, float) or {int, float} & set(typing.get_args(setting.kind))
+            assert (name in ranged) == bool(numeric), name
+
+
+@pytest.mark.parametrize(("kind", "wrong"), [(TrainConfig, WRONG), (Augmentation, WRONG_AUGMENTATION)])
+def test_a_number_out_of_range_is_named_with_its_value(kind: type, wrong: dict[str, object]) -> None:
+    needed = {"output": "x"} if kind is TrainConfig else {}
+    for name, value in wrong.items():
+        with pytest.raises(HrkitError, match=rf"recipe\.toml: {name} is {re.escape(repr(value))}; it must be "):
+            build_config(kind, {**needed, name: value}, "recipe.toml")
+        with pytest.raises(HrkitError, match=f"^{name} is "):
+            kind(**needed, **{name: float("nan")})
+
+
+def test_ranges_in_words() -> None:
+    assert str(Range(0)) == "from 0"
+    assert str(Range(0, above=True)) == "above 0"
+    assert str(Range(0, 1, below=True)) == "from 0 to below 1"
+    assert 1 in Range(0, 1)
+    assert 1 not in Range(0, 1, below=True)
+    assert float("inf") not in Range(0)
+    with pytest.raises(HrkitError, match="datasets is empty"):
+        TrainConfig(output="x", datasets=())
+    with pytest.raises(HrkitError, match="nesterov needs it above 0"):
+        TrainConfig(output="x", momentum=0.0, nesterov=True)
