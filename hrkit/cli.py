@@ -1,15 +1,20 @@
 """The `hrkit` program: commands from the registry, errors in one line.
 
-Exit codes: 0 done; 1 some of several inputs failed; 2 an error that the message explains; 130 interrupted (143 if
-SIGTERM stopped a training run).
+Exit codes: 0 done; 1 some of several inputs failed; 2 an error that the message explains; 130 interrupted by Ctrl-C,
+143 by SIGTERM, 129 by SIGHUP. A terminal or reader that is gone does not end a command.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import logging
 import os
 import signal
 import sys
+import threading
+from types import FrameType
 from typing import Any
 
 import click
@@ -20,6 +25,14 @@ from hrkit.runtimes.allocator import keep_freed_memory
 from hrkit.version import __version__
 
 _HELP_ERRORS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # newer versions of click raise the help
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was asked to end by `signal_number`."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__()
+        self.signal_number = signal_number
 
 
 class Program(click.Group):
@@ -44,6 +57,8 @@ class Program(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         if not kwargs.get("standalone_mode", True):
             return super().main(*args, **kwargs)
+        _bear_closed_streams()
+        _stop_on_signals()
         try:
             sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
         except _HELP_ERRORS as error:
@@ -54,8 +69,6 @@ class Program(click.Group):
             sys.exit(2)
         except (KeyboardInterrupt, click.Abort) as stop:
             sys.exit(_stopped(stop.__cause__ or stop))
-        except BrokenPipeError:
-            raise
         except (HrkitError, OSError) as error:
             if os.environ.get("HRKIT_DEBUG"):
                 raise
@@ -72,6 +85,58 @@ class Program(click.Group):
                 _warn(told)  # some hooks fail only when the command asks for them
         except KeyboardInterrupt as stop:  # click would print an empty line first
             sys.exit(_stopped(stop))
+
+
+def _stop_on_signals() -> None:
+    """Makes SIGTERM and SIGHUP end the command as Ctrl-C does, unless they are ignored, as with nohup."""
+    process = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a worker that was forked
+            os._exit(128 + number)
+        raise Stopped(number)
+
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        for number in numbers:  # Windows has no SIGHUP
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, stop)
+
+
+class _Bearing(io.FileIO):
+    """A standard stream that drops what nobody can read any more. Another problem, such as a full disk, is raised once.
+
+    What could not be written is written again at the end of the process, so raising again would hide the exit code.
+    """
+
+    raised = False
+
+    def write(self, data: Any, /) -> int:  # Any: a buffer
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO) and not self.raised:  # EIO: the terminal is gone
+                self.raised = True
+                raise
+            return len(memoryview(data))
+
+
+def _bear_closed_streams() -> None:
+    """Lets the command run on if stdout or stderr are closed, now or later."""
+    if os.name != "posix":
+        return
+    for number in range(3):  # a file of the command must not take the number of a stream, where libraries write
+        with contextlib.suppress(OSError):
+            os.fstat(number)
+            continue
+        os.open(os.devnull, os.O_RDWR)
+    for number, name in enumerate(("stdout", "stderr"), 1):
+        stream = getattr(sys, name)
+        with contextlib.suppress(OSError, ValueError):  # a stream of a test or notebook is no file
+            if stream is None or stream.fileno() == number:
+                raw = _Bearing(number, "w", closefd=False)
+                encoding, errors = (stream.encoding, stream.errors) if stream else ("utf-8", "replace")
+                setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=True))
 
 
 def _warn(told: set[str]) -> set[str]:

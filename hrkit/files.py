@@ -1,7 +1,9 @@
 """Files found, written whole or not at all, and read with errors of one line."""
 
+import codecs
 import contextlib
 import glob
+import hashlib
 import json
 import os
 import re
@@ -13,7 +15,7 @@ from typing import Any
 
 import platformdirs
 
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, one_line
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,6 +24,11 @@ else:
 
 
 FilePath = str | os.PathLike[str]
+
+LONGEST_NAME = 255
+"""Bytes of a file name that every file system takes."""
+
+_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}
 
 
 def _umask() -> int:
@@ -38,11 +45,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path` with the same ending. It is moved to `path` if the block succeeds.
 
     If the block raises, the temporary file is removed and `path` is left untouched. The folder is created if it is
-    missing. Raises `OSError` as the file system does.
+    missing. If `path` is a link, the file that it leads to is written and the link stays. Raises `OSError` as the file
+    system does.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    suffix = target.suffix if len(target.suffix) < 20 else ""  # a temporary name must not be too long where `path` fits
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem[:20]}-", suffix=suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -61,6 +70,42 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes text in UTF-8, whole or not at all. Raises as `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def beside(path: FilePath, ending: str) -> Path:
+    """`path` with `ending` appended to its name, which is cut and marked with a digest if it would be too long."""
+    whole = Path(os.path.abspath(path))
+    name = os.fsencode(whole.name + ending)
+    if len(name) > LONGEST_NAME:
+        kept = os.fsencode(whole.name)[: LONGEST_NAME - len(os.fsencode(ending)) - 10].decode(errors="ignore")
+        return whole.with_name(f"{kept}~{hashlib.sha256(name).hexdigest()[:8]}{ending}")
+    return whole.with_name(whole.name + ending)
+
+
+@contextlib.contextmanager
+def reserved(output: FilePath, lock: FilePath | None = None) -> Iterator[None]:
+    """Reserves an output for one run, until the block ends or the process dies. Missing folders are made.
+
+    `lock` is the path of the lock file, by default `OUTPUT.lock`; it is removed at the end. Raises `HrkitError` if
+    another run has the output, and if nothing can be written there.
+    """
+    from filelock import FileLock, Timeout  # loads slowly
+
+    path = Path(beside(os.path.realpath(output), ".lock") if lock is None else lock)
+    held = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(NotImplementedError):  # a file system without locks
+            held.acquire(timeout=0)
+    except Timeout:
+        raise HrkitError(f"{output}: another run is writing there; let it end, or name another output") from None
+    except OSError as error:
+        raise HrkitError(f"{output}: cannot be written ({one_line(error)})") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        held.release()
 
 
 def check_outputs(outputs: Iterable[FilePath], inputs: Iterable[FilePath | None]) -> None:
@@ -85,6 +130,15 @@ def _identity(path: FilePath) -> tuple[int, int] | None:
     except (OSError, ValueError):  # ValueError: a name with a zero byte
         return None
     return found.st_dev, found.st_ino
+
+
+def without_secrets(source: FilePath) -> str:
+    """The name of a source for people and files: an address loses its user, password, query and fragment."""
+    scheme, address, rest = os.fspath(source).partition("://")
+    host = re.split("[/?#]", rest)[0]
+    if "@" in host or not re.fullmatch(r"([^:]*|\[.*\])(:\d*)?", host):  # a password may hold signs that end a host
+        rest = rest.rpartition("@")[2]
+    return scheme + address + (re.split("[?#]", rest)[0] if address else "")
 
 
 def cache_dir() -> Path:
@@ -143,10 +197,21 @@ def plain_stem(name: str | os.PathLike[str]) -> str:
     return re.sub(r"[^\w.-]+", "_", Path(name).stem)
 
 
+def decoded(content: bytes, errors: str = "strict") -> str:
+    """The text of a file in UTF-8, or in UTF-16 as some editors and shells of Windows write it, without its mark.
+
+    Raises `UnicodeDecodeError` as `bytes.decode` does.
+    """
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in content[:2]:  # UTF-16 without a mark, since text has no zeros
+        encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+    return content.decode(encoding, errors)
+
+
 def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> Any:  # Any: any value
     """The content of a JSON file. Raises `error` in one line: the file, and the line and column of the damage."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = decoded(Path(path).read_bytes())
         return json.loads(text)
     except json.JSONDecodeError as damage:
         ends = not text[damage.pos :].strip() or damage.msg.startswith("Unterminated string")
@@ -160,7 +225,7 @@ def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError
 def read_toml(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> dict[str, Any]:  # Any: any value
     """The content of a TOML file. Raises `error` in one line: the file, and where it is damaged."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(decoded(Path(path).read_bytes()))
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem})") from None
     except ValueError as problem:  # damaged TOML, or not UTF-8

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import click
@@ -13,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from hrkit import __version__, hookimpl, registry
-from hrkit.cli import main
+from hrkit.cli import Stopped, main
 from hrkit.errors import ImageError, PluginError
 from hrkit.training.run import TrainingStopped
 
@@ -43,6 +45,7 @@ class _Brings:
         (click.UsageError("no"), 2, "error: no (see `"),
         (click.ClickException("one\n\ttwo"), 2, "error: one two\n"),
         (PluginError("one\n two"), 2, "error: one two\n"),
+        (Stopped(signal.SIGTERM), 143, "interrupted\n"),
         (click.Abort(), 130, "interrupted\n"),
         (TrainingStopped(signal.SIGINT), 130, "stopped by signal 2; go on with --resume\n"),
         (TrainingStopped(signal.SIGTERM), 143, "stopped by signal 15; go on with --resume\n"),
@@ -147,3 +150,57 @@ def test_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "hrkit", "--version"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert __version__ in done.stdout
+
+
+ENDLESS = """
+import contextlib, os, sys, signal, time
+import click
+from types import SimpleNamespace
+from hrkit import hookimpl, registry
+from hrkit.cli import main
+@click.command("count", epilog="Example: hrkit count")
+def command():
+    "Counts."
+    try:
+        click.echo("begun")
+        for number in range(3):
+            click.echo(number)
+            print(number, file=sys.stderr)
+            with contextlib.suppress(OSError):
+                os.write(2, b"library")
+        if sys.argv[2:]:
+            os.kill(os.getpid(), getattr(signal, sys.argv.pop()))
+            time.sleep(60)
+    finally:
+        open("ended", "w").write("kept")
+registry.plugins.register(SimpleNamespace(register_commands=hookimpl(lambda: [command])), "counts")
+main(sys.argv[1:2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize(
+    ("shell", "code"),
+    [
+        ("count SIGTERM", 143),
+        ("count SIGHUP", 129),
+        ("count SIGINT", 130),
+        ("count >&-", 0),
+        ("count 2>&-", 0),
+        ("count <&- >&- 2>&-", 0),
+        ("count 2>&1 | true", 0),
+        ("count SIGTERM 2>&-", 143),
+        ("count > /dev/full", 2),
+    ],
+)
+def test_a_command_ends_in_order_whatever_it_is_sent_and_whoever_listens(
+    tmp_path: Path, shell: str, code: int
+) -> None:
+    (tmp_path / "count.py").write_text(ENDLESS)
+    command, _, rest = shell.partition(" ")
+    line = f"set -o pipefail; {shlex.quote(sys.executable)} count.py {command} {rest}"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "ended").read_text() == "kept"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hrkit.errors import DatasetError, HrkitError
-from hrkit.files import atomic_path, cache_dir, check_outputs, read_json
+from hrkit.files import atomic_path, beside, cache_dir, check_outputs, read_json, read_toml, reserved, without_secrets
 
 
 def test_the_process_keeps_its_umask_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,3 +90,66 @@ def test_a_member_stands_for_its_archive(tmp_path: Path) -> None:
     (tmp_path / "a.zip").touch()
     with pytest.raises(HrkitError, match=r"a\.zip is the input .*a\.zip@photo\.jpg itself"):
         check_outputs([tmp_path / "a.zip"], [f"{tmp_path}/a.zip@photo.jpg"])
+
+
+@pytest.mark.parametrize("name", ["a.csv", "b" * 251 + ".csv", "c" * 255, "d." + "e" * 253, ("é" * 125) + ".json"])
+def test_a_link_stays_and_names_may_be_long(tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(Path("elsewhere", name))
+    for content in ("first", "second"):
+        with atomic_path(tmp_path / "link") as temporary:
+            temporary.write_text(content)
+        assert (tmp_path / "elsewhere" / name).read_text() == content
+    assert (tmp_path / "link").is_symlink()
+    assert os.listdir(tmp_path / "elsewhere") == [name]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "b" * 255, "é" * 127, "c" * 246, "c" * 245])
+def test_a_name_beside_fits(name: str) -> None:
+    names = [beside(f"/x/{one}", ".part.json").name for one in (name, name[:-1] + "!")]
+    assert all(len(os.fsencode(one)) <= 255 and one.endswith(".part.json") for one in names)
+    assert names[0].startswith(name[:9])
+    assert len(set(names)) == 2
+    assert (names[0] == f"{name}.part.json") == (len(os.fsencode(name)) <= 245)
+
+
+def test_an_output_belongs_to_one_run(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("a.csv")
+    with reserved(tmp_path / "a.csv"):
+        for name in ("a.csv", "./a.csv", "link"):
+            with pytest.raises(HrkitError, match="another run is writing there"), reserved(tmp_path / name):
+                pass
+        with reserved(tmp_path / "b.csv"):
+            pass
+    assert os.listdir(tmp_path) == ["link"]
+    with reserved(tmp_path / "link"):
+        assert sorted(os.listdir(tmp_path)) == ["a.csv.lock", "link"]
+    (tmp_path / "file").touch()
+    with pytest.raises(HrkitError, match="cannot be written"), reserved(tmp_path / "file" / "a.csv"):
+        pass
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_text_of_any_editor(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a").write_bytes("x = 1 # é\r\n".encode(encoding))
+    assert read_toml(tmp_path / "a") == {"x": 1}
+    (tmp_path / "a").write_bytes('{"x": "é"}'.encode(encoding))
+    assert read_json(tmp_path / "a") == {"x": "é"}
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://user:secret@host:554/live", "rtsp://host:554/live"),
+        ("rtsp://user:sec/ret@host/live", "rtsp://host/live"),
+        ("rtsp://user:sec?ret@host/live", "rtsp://host/live"),
+        ("rtsp://user:s@e@cret@host/live", "rtsp://host/live"),
+        ("http://host/clip.mp4?user=me&password=secret#secret", "http://host/clip.mp4"),
+        ("rtsp://[::1]:8554/live", "rtsp://[::1]:8554/live"),
+        ("http://host:80/a@b.mp4", "http://host:80/a@b.mp4"),
+        ("street.mp4", "street.mp4"),
+        ("what?.mp4#1", "what?.mp4#1"),
+    ],
+)
+def test_addresses_are_shown_without_secrets(address: str, shown: str) -> None:
+    assert without_secrets(address) == shown

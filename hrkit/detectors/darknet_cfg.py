@@ -15,7 +15,7 @@ from typing import TypeVar
 from attrs import field, frozen
 
 from hrkit.errors import HrkitError
-from hrkit.files import FilePath
+from hrkit.files import FilePath, decoded
 
 SECTIONS = ("convolutional", "maxpool", "upsample", "route", "shortcut", "yolo")
 """The sections that a network may consist of."""
@@ -113,6 +113,6 @@ def read_cfg(path: FilePath) -> list[Section]:
 def read_text(path: FilePath, what: str) -> str:
     """The text of a file. Raises `HrkitError` that says `what` cannot be read."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return decoded(Path(path).read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise HrkitError(f"cannot read the {what} {os.fspath(path)}: {error}; give another file") from error

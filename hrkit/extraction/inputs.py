@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from attrs import frozen
 
 from hrkit.errors import HrkitError, one_line
-from hrkit.files import find_files
+from hrkit.files import decoded, find_files
 from hrkit.images import ENDINGS as PICTURES
 
 VIDEOS = (
@@ -76,10 +78,9 @@ def find_inputs(sources: Iterable[str | os.PathLike[str]]) -> Inputs:
 
 
 def read_list(path: str | os.PathLike[str]) -> list[str]:
-    """The lines of a text file, without empty ones. Raises `HrkitError` if it cannot be read."""
+    """The lines of a text file, in UTF-8 or UTF-16, without empty ones. Raises `HrkitError` if it cannot be read."""
     try:
-        # file names may hold any bytes, and editors on Windows write a byte order mark
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
-            return [line.rstrip("\n") for line in lines if line.strip()]
-    except OSError as error:
+        text = decoded(Path(path).read_bytes(), "surrogateescape")  # file names may hold any bytes
+    except (OSError, UnicodeDecodeError) as error:
         raise HrkitError(f"{path}: cannot be read ({one_line(error)})") from None
+    return [line for line in re.split(r"\r\n|\n|\r", text) if line.strip()]

@@ -11,16 +11,15 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 from attrs import asdict, frozen
-from filelock import FileLock, Timeout
 
 from hrkit.errors import HrkitError, one_line
 from hrkit.extraction.part_file import Meta, as_json, difference
-from hrkit.files import atomic_path
+from hrkit.files import atomic_path, reserved
 from hrkit.version import __version__
 
 FAILURES = "failures.csv"
@@ -66,25 +65,12 @@ def unfinished_path(output: str) -> Path:
     return Path(output, ".hrkit", "unfinished")
 
 
-@contextlib.contextmanager
-def held(folder: str | os.PathLike[str]) -> Iterator[None]:
+def held(folder: str | os.PathLike[str]) -> contextlib.AbstractContextManager[None]:
     """Reserves an output folder for one run, until the block ends or the process dies. A missing folder is made.
 
     Raises `HrkitError` if another run has it, and if nothing can be written there.
     """
-    lock = FileLock(manifest_path(folder).with_name("lock"))
-    try:
-        manifest_path(folder).parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(NotImplementedError):  # a file system without locks
-            lock.acquire(timeout=0)
-    except Timeout:
-        raise HrkitError(f"{folder}: another run is writing there; let it end, or name another folder") from None
-    except OSError as error:
-        raise HrkitError(f"{folder}: cannot be written ({one_line(error)})") from None
-    try:
-        yield
-    finally:
-        lock.release()
+    return reserved(folder, manifest_path(folder).with_name("lock"))
 
 
 class Manifest:

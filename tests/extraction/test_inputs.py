@@ -112,6 +112,12 @@ def test_a_list_of_an_editor_of_windows() -> None:
     assert read_list("list.txt") == ["a/x.jpg", os.fsdecode(b"a/\xff.png")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_list_in_any_encoding(encoding: str) -> None:
+    Path("list.txt").write_bytes("a/x.jpg\r\n\r\ncafé.png".encode(encoding))
+    assert read_list("list.txt") == ["a/x.jpg", "café.png"]
+
+
 def test_a_list_is_read_line_by_line(folder: Path) -> None:
     strange = os.fsencode("b/café ") + b"\xff.jpg"
     Path("list.txt").write_bytes(b"a/x.jpg\r\n\n" + strange + b"\n  \na/x.png")
