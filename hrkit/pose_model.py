@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import cv2
 import numpy as np
 import torch
+from attrs import evolve
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
@@ -298,6 +299,7 @@ def create_pose_model(
             backbone, head=wanted_head, num_joints=num_joints, input_size=input_size, codec=codec
         )
         checkpoint = _read(selected)
+    checkpoint = _renamed(checkpoint, trunk)
 
     recorded = _spec_before(selected, checkpoint, trunk, num_joints, input_size)
     if skeleton is None and num_joints not in (None, recorded.num_joints):
@@ -310,7 +312,7 @@ def create_pose_model(
     kind: type[PoseModel] = getattr(top, "pose_model", PoseModel)
     model = kind(trunk, top, spec, name=backbone, backbone_options=options)
     if backbone_weights != "pretrained":
-        start = _read(catalogue.select(backbone, backbone_weights, kind="backbone"))
+        start = _renamed(_read(catalogue.select(backbone, backbone_weights, kind="backbone")), trunk)
         if start is not None:
             checkpoints.load_backbone(trunk, start, backbone)
     if checkpoint is not None:
@@ -382,6 +384,12 @@ def split_hub_address(backbone: str, weights: FilePath | None) -> tuple[str, Fil
 
 def _read(selected: catalogue.WeightsEntry | Path | None) -> checkpoints.Checkpoint | None:
     return None if selected is None else checkpoints.read_checkpoint(catalogue.fetch(selected))
+
+
+def _renamed(checkpoint: checkpoints.Checkpoint | None, trunk: Any) -> checkpoints.Checkpoint | None:
+    """The checkpoint in the names that the backbone has, if it knows those of other projects."""
+    renamed = getattr(trunk, "renamed", None)
+    return checkpoint if checkpoint is None or renamed is None else evolve(checkpoint, state=renamed(checkpoint.state))
 
 
 def _check_backbone(trunk: Any, name: str) -> None:

@@ -220,6 +220,17 @@ def where_else(name: str) -> str:
     return ""
 
 
+def text_of(pattern: str, name: str) -> str | None:
+    """The text that stands for the `*` of a pattern in `name`; None if the name does not fit, or is no pattern.
+
+    >>> text_of("timm/*", "timm/resnet18")
+    'resnet18'
+    """
+    start, star, end = pattern.partition("*")
+    text = name[len(start) : len(name) - len(end)]
+    return text if star and text not in ("", "*") and name == f"{start}{text}{end}" else None
+
+
 plugins = PluginManager()
 """The plugins of this process."""
 
@@ -254,9 +265,8 @@ class Registry:
         if "*" not in name and name in entries:
             return entries[name], None
         for pattern in sorted((p for p in entries if "*" in p), key=len, reverse=True):
-            start, end = pattern.split("*", 1)
-            text = name[len(start) : len(name) - len(end)]
-            if text and text != "*" and name == f"{start}{text}{end}":
+            text = text_of(pattern, name)
+            if text is not None:
                 return entries[pattern], text
         raise UnknownNameError(kind, name, entries, hint=where_else(name))
 
@@ -285,6 +295,9 @@ class Registry:
             raise PluginError(f"{part} cannot be built: {type(error).__name__}: {one_line(error)}") from error
 
     def __contains__(self, name: str) -> bool:
+        """Whether `name`, or exactly this pattern, is registered."""
+        if name in self.entries():
+            return True
         try:
             self.find(name)
         except UnknownNameError:

@@ -121,7 +121,7 @@ class MSRACodec(HeatmapCodec):
 
     def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         """A quarter of a cell towards the higher neighbour along each axis."""
-        at = _neighbours(heatmaps, points)
+        at = neighbours(heatmaps, points)
         slope = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1)
         return points + 0.25 * slope.sign() * _inside(points, self.heatmap_size, 2)[..., None]
 
@@ -167,7 +167,7 @@ class UDPCodec(HeatmapCodec):
 
     def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         """One Newton step on one-cell differences."""
-        at = _log_blurred(heatmaps, points, 11, reach=1, low=1e-3, high=50.0)
+        at = self.logs(heatmaps, points)
         gradient = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1) / 2
         middle = at(0, 0)
         xx = at(1, 0) - 2 * middle + at(-1, 0)
@@ -179,6 +179,10 @@ class UDPCodec(HeatmapCodec):
         last = points.new_tensor([width - 1, height - 1])
         # on a border one neighbour is missing, and the step would lead away from it
         return points - torch.where((points > 0) & (points < last), step, 0.0)
+
+    def logs(self, heatmaps: Tensor, points: Tensor) -> Callable[[int, int], Tensor]:
+        """A function `at(dx, dy)`: (N,K) logs of smoothed heatmaps dx, dy cells from each peak, up to one cell."""
+        return _log_blurred(heatmaps, points, 11, reach=1, low=1e-3, high=50.0)
 
 
 def create_codec(name: str, *, input_size: Size, heatmap_size: Size, sigma: float) -> Codec:
@@ -255,7 +259,7 @@ def _precise(heatmaps: Tensor) -> Tensor:
     return heatmaps if heatmaps.device.type == "mps" else heatmaps.double()
 
 
-def _neighbours(maps: Tensor, points: Tensor) -> Callable[[int, int], Tensor]:
+def neighbours(maps: Tensor, points: Tensor) -> Callable[[int, int], Tensor]:
     """A function `at(dx, dy)`: (N,K) values dx, dy cells from each point, clamped to the border."""
     height, width = maps.shape[2:]
     x, y = points.long().unbind(-1)

@@ -4,6 +4,6 @@
 `downloads` and `hub` bring its file into the cache, and `checkpoints` reads it strictly and without pickle.
 """
 
-from hrkit.weights.catalogue import WeightsEntry, entries, fetch, resolve, select
+from hrkit.weights.catalogue import WeightsEntry, entries, fetch, read_entries, resolve, select
 
-__all__ = ["WeightsEntry", "entries", "fetch", "resolve", "select"]
+__all__ = ["WeightsEntry", "entries", "fetch", "read_entries", "resolve", "select"]

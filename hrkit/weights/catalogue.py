@@ -15,9 +15,10 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import attrs
 
 from hrkit import registry
 from hrkit.errors import UnknownNameError, WeightsError
@@ -41,15 +42,37 @@ _READERS: dict[str, Callable[[str], Any]] = {  # Any: what a field holds depends
 @hookimpl
 def register_weights() -> list[WeightsEntry]:
     """hrkit's own entries: pose networks, detectors, and classification weights to start training a backbone with."""
-    with (files("hrkit.weights") / "published.tsv").open(encoding="utf-8") as table:
-        rows = list(csv.DictReader(table, delimiter="\t"))
-    return [WeightsEntry(**{name: _READERS.get(name, str)(text) for name, text in row.items() if text}) for row in rows]
+    return read_entries(Path(__file__).with_name("published.tsv"))
+
+
+def read_entries(table: Path, **common: Any) -> list[WeightsEntry]:  # Any: values of fields
+    """The entries of a table of tab-separated values, one per line; its first line names the fields.
+
+    An empty cell leaves its field out. `common` holds fields that all entries share.
+    """
+    with table.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t"))
+    fields = ({name: _READERS.get(name, str)(text) for name, text in row.items() if text} for row in rows)
+    return [WeightsEntry(**{**common, **row}) for row in fields]
 
 
 def entries(model: str | None = None, kind: Kind | None = None) -> list[WeightsEntry]:
-    """The registered entries, in order of registration; only those of `model` and `kind` if given."""
-    registered = (entry.value for entry in registry.weights.entries().values())
-    return [entry for entry in registered if model in (None, entry.model) and kind in (None, entry.kind)]
+    """The registered entries, in order of registration; only those of `model` and `kind` if given.
+
+    An entry whose model is a pattern, such as `hub/*`, is also one of each model that fits the pattern.
+    """
+    registered = [entry.value for entry in registry.weights.entries().values()]
+    if model is not None:
+        registered = [own for entry in registered if (own := _of_model(entry, model)) is not None]
+    return [entry for entry in registered if kind in (None, entry.kind)]
+
+
+def _of_model(entry: WeightsEntry, model: str) -> WeightsEntry | None:
+    """The entry for `model`, if it is for it; in the address of a pattern's entry, `*` is what it is in `model`."""
+    text = registry.text_of(entry.model, model)
+    if text is None:
+        return entry if entry.model == model else None
+    return attrs.evolve(entry, model=model, url=entry.url and entry.url.replace("*", text))
 
 
 def find(name: str) -> WeightsEntry:
@@ -134,7 +157,8 @@ def resolve(model: str, weights: FilePath | None, *, kind: Kind = "pose") -> Pat
 
 def cache_path(entry: WeightsEntry) -> Path:
     """The path of an entry's file: in its plugin, or in the cache, downloaded or not."""
-    return entry.file or cache_dir() / entry.file_name
+    of_hub = hub.cached(entry.url) if hub.is_address(entry.url) else None
+    return entry.file or of_hub or cache_dir() / entry.file_name
 
 
 def is_cached(entry: WeightsEntry) -> bool:
@@ -151,6 +175,8 @@ def fetch(entry: WeightsEntry | Path, progress: bool = True) -> Path:
     """
     if isinstance(entry, Path):
         return entry
+    if hub.is_address(entry.url):
+        return hub.fetch(entry.url)
     path = cache_path(entry)
     if entry.url is not None and entry.file is None:
         return downloads.download(entry.url, path, checksum=entry.checksum, size=entry.size, progress=progress)

@@ -31,9 +31,10 @@ class WeightsEntry(PoseSpec):
     name: str
     """Unique; also the name of the file in the cache: letters, digits and `_ . + -`."""
     model: str
-    """The registered backbone or detector that the weights fill."""
+    """The registered backbone or detector that the weights fill; it may be a pattern, such as `hub/*`."""
     kind: Kind = "pose"
     url: str | None = None
+    """Where the file is: an address of the web, or `hf-hub:owner/name[@revision]`; of a pattern, with its `*`."""
     checksum: str | None = None
     """"sha256:<hex>" or "sha1:<hex>", in full or at least its first 8 digits."""
     size: int | None = None
@@ -54,12 +55,13 @@ class WeightsEntry(PoseSpec):
 
     def __attrs_post_init__(self) -> None:
         kinds = get_args(Kind)
+        remote = self.url is None or urlsplit(self.url).scheme in ("http", "https", "hf-hub")
         checks = (
             (re.fullmatch(r"\w[\w.+-]*", self.name), "name is not a plain file name"),
             (self.model, "model is empty"),
             (self.kind in kinds, f"kind is {self.kind!r}, not one of {', '.join(kinds)}"),
             (self.url or self.file, "it needs a url or a file"),
-            (self.url is None or urlsplit(self.url).scheme in ("http", "https"), "url is not http or https"),
+            (remote, "url is not http, https or hf-hub"),
             (not self.checksum or _CHECKSUM.fullmatch(self.checksum), "checksum is not sha256:<hex> or sha1:<hex>"),
             (self.size is None or self.size > 0, "size is not positive"),
             (self.kind != "pose" or self.input_size, "input_size is missing"),

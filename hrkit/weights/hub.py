@@ -1,9 +1,9 @@
 """Weights in repositories of the Hugging Face Hub (https://huggingface.co/docs/hub), addressed as
 `hf-hub:owner/name[@revision]`.
 
-hrkit reads only the file `model.safetensors` of a repository, so nothing in it can be executed. The file is kept in
-the Hub's own cache and taken from there without a network. HF_TOKEN, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE work as
-they do for huggingface_hub.
+hrkit reads the file `model.safetensors` of a repository, and plugins may read its json files, so nothing in it can be
+executed. The files are kept in the Hub's own cache and taken from there without a network. HF_TOKEN, HF_HOME,
+HF_ENDPOINT and HF_HUB_OFFLINE work as they do for huggingface_hub.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 FILE = "model.safetensors"
-"""The file that is read from a repository."""
+"""The file of a repository that holds the weights."""
 
 _TIMEOUT = 10.0  # seconds without an answer after which the Hub counts as out of reach
 _SCHEME = "hf-hub:"
@@ -58,8 +58,19 @@ def is_address(weights: object) -> TypeGuard[str]:
     return isinstance(weights, str) and weights.startswith(_SCHEME)
 
 
-def fetch(text: str) -> Path:
-    """The weights file of the repository at an address, in the Hub's cache.
+def cached(text: str) -> Path | None:
+    """The weights file of the repository at an address, if it is in the Hub's cache."""
+    import huggingface_hub
+
+    if "*" in text:
+        return None
+    address = Address.parse(text)
+    found = huggingface_hub.try_to_load_from_cache(address.repository, FILE, revision=address.revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def fetch(text: str, name: str = FILE) -> Path:
+    """The weights file of the repository at an address, or another file by its name, in the Hub's cache.
 
     Its size and sha256 are those that the Hub states. Without a network it is the file that was fetched last. Raises
     `HrkitError` if `text` is not an address, `DownloadError` if the file cannot be fetched or is not as stated.
@@ -72,23 +83,24 @@ def fetch(text: str) -> Path:
         with _errors_in_words(address):
             info = api.model_info(**wanted, files_metadata=True, timeout=_TIMEOUT)
     except _OutOfReachError as error:
-        cached = huggingface_hub.try_to_load_from_cache(**wanted, filename=FILE)
-        if isinstance(cached, str):
-            return Path(cached)
+        kept = huggingface_hub.try_to_load_from_cache(**wanted, filename=name)
+        if isinstance(kept, str):
+            return Path(kept)
         raise DownloadError(f"{error}; nothing of it is in the cache") from None
     files = {file.rfilename: file for file in info.siblings or ()}
-    if FILE not in files:
-        pickles = [name for name in sorted(files) if name.endswith(_PICKLES)]
+    if name not in files:
+        pickles = [one for one in sorted(files) if one.endswith(_PICKLES)] if name == FILE else []
         there = f"only {pickles[0]}, and pickles are not read" if pickles else f"{len(files)} files"
-        raise DownloadError(f"{address} has no {FILE} ({there}); `hrkit publish` writes it")
+        advice = "; `hrkit publish` writes it" if name == FILE else ""
+        raise DownloadError(f"{address} has no {name} ({there}){advice}")
     with _errors_in_words(address):
-        path = Path(api.hf_hub_download(**wanted, filename=FILE))
-    large = files[FILE].lfs  # a small file may be in git itself, which states no sha256
-    problem = downloads.problem(path, None if large is None else f"sha256:{large.sha256}", files[FILE].size)
+        path = Path(api.hf_hub_download(**wanted, filename=name))
+    large = files[name].lfs  # a small file may be in git itself, which states no sha256
+    problem = downloads.problem(path, None if large is None else f"sha256:{large.sha256}", files[name].size)
     if problem:
         path.resolve().unlink()  # or the next call would take it
         path.unlink(missing_ok=True)
-        raise DownloadError(f"{address}: {FILE} {problem} and was removed; try again")
+        raise DownloadError(f"{address}: {name} {problem} and was removed; try again")
     return path
 
 

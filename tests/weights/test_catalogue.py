@@ -162,6 +162,31 @@ def test_entries(register):
     assert catalogue.entries("nothing") == []
 
 
+def test_an_entry_of_a_pattern_is_one_of_each_model_that_fits(register, monkeypatch):
+    register(entry("of_hub", "hub/*", url="hf-hub:*"), entry("of_web", "web/*-pose", url="https://example.org/*.pth"))
+    (made,) = catalogue.entries("hub/owner/name")
+    assert (made.name, made.model, made.url) == ("of_hub", "hub/owner/name", "hf-hub:owner/name")
+    assert catalogue.choose("web/small-pose").url == "https://example.org/small.pth"
+    assert catalogue.entries("hub/") == catalogue.entries("web/-pose") == catalogue.entries("other/name") == []
+    assert {made.model for made in catalogue.entries()} >= {"hub/*", "web/*-pose"}
+    assert not catalogue.is_cached(catalogue.find("of_hub"))
+
+    asked = []
+    monkeypatch.setattr("hrkit.weights.hub.fetch", lambda address: asked.append(address) or Path("fetched"))
+    assert catalogue.fetch(made) == catalogue.resolve("hub/owner/name", "auto") == Path("fetched")
+    assert asked == ["hf-hub:owner/name"] * 2
+
+
+def test_a_table_of_entries(tmp_path):
+    table = tmp_path / "table.tsv"
+    table.write_text("name\tmodel\tinput_size\tmetrics\turl\na\tb\t384x288\tAP=0.5 AR=0.6\thttps://a.org/b\nc\td\t\t\thf-hub:e/f\n")
+    first, second = catalogue.read_entries(table, licence="MIT")
+    assert first == WeightsEntry(
+        "a", "b", input_size=(384, 288), metrics={"AP": 0.5, "AR": 0.6}, url="https://a.org/b", licence="MIT"
+    )
+    assert (second.input_size, second.metrics, second.url) == ((256, 192), {}, "hf-hub:e/f")
+
+
 def test_find():
     assert catalogue.find("hrnet_w32-coco-256x192-dark").codec == "dark"
     with pytest.raises(UnknownNameError, match="did you mean hrnet_w32-coco-256x192") as error:

@@ -8,6 +8,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,12 @@ import torch
 from torch import nn
 
 from hrkit import create_pose_model
+from hrkit.backbones.resnet import ResNet
 from hrkit.errors import WeightsError
+from hrkit.hookspecs import hookimpl
 from hrkit.pose_model import PoseModel
 from hrkit.structures import Skeleton
+from hrkit.testing.fixtures import register_plugin  # noqa: F401
 from hrkit.weights import checkpoints
 from hrkit.weights.checkpoints import read_checkpoint
 
@@ -220,6 +224,29 @@ def test_the_backbone_of_another_network(networks: dict[str, PoseModel], tmp_pat
     torch.save(imagenet(networks[RESNET]), tmp_path / "imagenet.pth")
     with pytest.raises(WeightsError, match="holds pose_resnet_18, which does not fit hrnet_w2"):
         create_pose_model(HRNET, backbone_weights=tmp_path / "imagenet.pth")
+
+
+class Renaming(ResNet):
+    """Knows files in which every name is in capitals."""
+
+    def renamed(self, state: State) -> State:
+        return {name.removeprefix("backbone.").lower(): tensor for name, tensor in state.items()}
+
+
+def test_a_backbone_may_know_the_names_of_others(
+    networks: dict[str, PoseModel], tmp_path: Path, register_plugin: Callable[[object, str], None]  # noqa: F811
+) -> None:
+    build = hookimpl(lambda: {"renaming": lambda: Renaming(18)})
+    register_plugin(SimpleNamespace(register_backbones=build), "renaming")
+    file = tmp_path / "capitals.safetensors"
+    safetensors.torch.save_file({name.upper(): t for name, t in networks[RESNET].state_dict().items()}, file)
+    with pytest.raises(WeightsError, match="does not fit"):
+        create_pose_model(RESNET, weights=file, num_joints=None, input_size=(64, 64))
+    model = create_pose_model("renaming", weights=file, num_joints=None, input_size=(64, 64))
+    assert len(model.skeleton) == JOINTS
+    assert_same(model, networks[RESNET])
+    start = create_pose_model("renaming", backbone_weights=file, num_joints=5)
+    assert_same(start.backbone, networks[RESNET].backbone)
 
 
 # what does not fit

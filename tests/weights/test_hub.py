@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +24,10 @@ from hrkit.synthetic import paint_people
 from hrkit.training.config import TrainConfig, save_config
 from hrkit.training.publishing import FILES, publish
 from hrkit.weights import checkpoints
-from hrkit.weights.hub import Address, _speaks_xet, fetch
+from hrkit.weights.hub import Address, _speaks_xet, cached, fetch
 from hub_stub import Hub
 
 NETWORK = "timm/test_resnet"
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A Hub, and a cache that is empty."""
-    server = Hub()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setenv("HF_TOKEN", server.token)
-    for name, value in (("HF_HUB_CACHE", str(tmp_path / "cache")), ("HF_HUB_OFFLINE", False)):
-        monkeypatch.setattr(constants, name, value)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +117,17 @@ def test_revisions(hub: Hub, weights: bytes, tmp_path: Path) -> None:
     assert fetch("hf-hub:owner/name").read_bytes() == b"other"
     with pytest.raises(DownloadError, match=r"^hf-hub:owner/name@v3: the repository has no such revision$"):
         fetch("hf-hub:owner/name@v3")
+
+
+def test_another_file_and_what_is_in_the_cache(hub: Hub, weights: bytes) -> None:
+    hub.add("owner/name", model=weights)
+    hub.repositories["owner/name"]["main"]["config.json"] = b"{}"
+    assert cached("hf-hub:owner/name") is cached("hf-hub:*") is None
+    assert fetch("hf-hub:owner/name", "config.json").read_bytes() == b"{}"
+    assert cached("hf-hub:owner/name") is None
+    assert fetch("hf-hub:owner/name") == cached("hf-hub:owner/name")
+    with pytest.raises(DownloadError, match=r"^hf-hub:owner/name has no other.json \(2 files\)$"):
+        fetch("hf-hub:owner/name", "other.json")
 
 
 def test_a_branch_that_is_not_there_is_made(hub: Hub, run: Path) -> None:
