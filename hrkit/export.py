@@ -22,7 +22,7 @@ from hrkit.errors import HrkitError, UnknownNameError, one_line
 from hrkit.pose_model import PoseModel
 from hrkit.runtimes.conversion import INPUT, quantise, require, to_onnx, to_openvino, to_program
 from hrkit.runtimes.exported import OnnxNetwork, OpenvinoNetwork
-from hrkit.structures import Size
+from hrkit.structures import Outputs, Size, parts_of
 from hrkit.version import __version__
 
 StrPath = str | os.PathLike[str]
@@ -46,7 +46,7 @@ class Exportable:
     input_size: Size
     """(height, width) px."""
     output: str
-    """Name of the output."""
+    """Name of the output; if there are several, their names with ", " between them."""
     metadata: Mapping[str, Any]
     """Texts, numbers and lists of them, by name."""
 
@@ -56,16 +56,21 @@ class Exportable:
         return torch.zeros(1, 3, *self.input_size)
 
     @property
+    def names(self) -> list[str]:
+        """The names of the outputs."""
+        return self.output.split(", ")
+
+    @property
     def texts(self) -> dict[str, str]:
         """The metadata and the names of input and output, as texts; other values are written as JSON."""
         everything = {"input": INPUT, "output": self.output, **self.metadata}
         return {name: value if isinstance(value, str) else json.dumps(value) for name, value in everything.items()}
 
     @torch.no_grad()
-    def outputs(self) -> list[tuple[Tensor, Tensor]]:
-        """Random inputs in batches of `BATCHES`, each with the output of the network.
+    def outputs(self) -> list[tuple[Tensor, Outputs]]:
+        """Random inputs in batches of `BATCHES`, each with the outputs of the network.
 
-        Raises `HrkitError` if the network does not run, or if its output is not one tensor.
+        Raises `HrkitError` if the network does not run, or gives other tensors than `output` names.
         """
         generator, (height, width) = torch.Generator().manual_seed(0), self.input_size
         pairs = []
@@ -77,8 +82,10 @@ class Exportable:
                 raise
             except Exception as error:  # the network of a plugin may raise anything
                 raise HrkitError(f"{self.name} does not run at {height}x{width} ({one_line(error)})") from error
-            if not isinstance(expected, Tensor):
-                raise HrkitError(f"{self.name} gives {type(expected).__name__}; only one tensor can be exported")
+            found = parts_of(expected)
+            if len(found) != len(self.names) or not all(isinstance(part, Tensor) for part in found):
+                wanted = "only one tensor can be exported" if len(self.names) == 1 else f"wanted tensors {self.output}"
+                raise HrkitError(f"{self.name} gives {type(expected).__name__}; {wanted}")
             pairs.append((images, expected))
         return pairs
 
@@ -88,11 +95,12 @@ def exportable_pose_model(model: PoseModel, weights: str) -> Exportable:
     spec, skeleton = model.spec, model.skeleton
     metadata = {
         "kind": "pose", "backbone": model.name, "head": spec.head, "weights": weights,
-        "codec": spec.codec, "sigma": spec.sigma, "skeleton": skeleton.name,
+        "codec": spec.codec, "sigma": spec.sigma, "codec_options": spec.codec_options, "skeleton": skeleton.name,
         "keypoint_names": skeleton.keypoint_names, "flip_pairs": skeleton.flip_pairs,
         **_input(model.input_size, spec.mean, spec.std, spec.channel_order),
     }
-    return Exportable(model.name, model, model.input_size, "heatmaps", metadata)
+    names: Sequence[str] = getattr(model.head, "output_names", ("heatmaps",))
+    return Exportable(model.name, model, model.input_size, ", ".join(names), metadata)
 
 
 def exportable_detector(detector: Detector, name: str, weights: str, input_size: Size | None = None) -> Exportable:
@@ -189,14 +197,16 @@ def export(
     return difference
 
 
-def _difference(found: Tensor, expected: Tensor) -> float:
-    if found.shape != expected.shape:
-        raise HrkitError(f"the file gives {tuple(found.shape)}, PyTorch {tuple(expected.shape)}; no file was written")
-    return float(((found - expected).abs() / expected.abs().clamp(min=1)).max())
+def _difference(found: Outputs, expected: Outputs) -> float:
+    shapes = [[tuple(part.shape) for part in parts_of(outputs)] for outputs in (found, expected)]
+    if shapes[0] != shapes[1]:
+        raise HrkitError(f"the file gives {shapes[0]}, PyTorch {shapes[1]}; no file was written")
+    pairs = zip(parts_of(found), parts_of(expected), strict=True)
+    return max(float(((ours - wanted).abs() / wanted.abs().clamp(min=1)).max()) for ours, wanted in pairs)
 
 
 def _write_onnx(subject: Exportable, path: Path) -> None:
-    model = to_onnx(subject.network, subject.example, output=subject.output)
+    model = to_onnx(subject.network, subject.example, outputs=subject.names)
     for name, text in subject.texts.items():
         model.metadata_props.add(key=name, value=text)
     path.write_bytes(model.SerializeToString())
@@ -205,7 +215,7 @@ def _write_onnx(subject: Exportable, path: Path) -> None:
 def _write_openvino(subject: Exportable, path: Path, calibration: Sequence[Tensor] | None = None) -> None:
     import openvino
 
-    model = to_openvino(subject.network, subject.example, output=subject.output)
+    model = to_openvino(subject.network, subject.example, outputs=subject.names)
     if calibration is not None:
         model = quantise(model, calibration)
     for name, text in subject.texts.items():
@@ -224,7 +234,7 @@ class Format:
 
     ending: str
     write: Callable[[Exportable, Path], None]
-    load: Callable[[Path], Callable[[Tensor], Tensor]]
+    load: Callable[[Path], Callable[[Tensor], Outputs]]
 
 
 FORMATS = {

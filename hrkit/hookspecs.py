@@ -58,8 +58,9 @@ def register_detectors() -> Mapping[str, Callable[..., object]]:
 def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
     """Heads: name -> builder, called with `channels` and `strides` (of the backbone's outputs) and `num_joints`.
 
-    The module takes the backbone's list and gives heatmaps (N,K,H/4,W/4). If it has an attribute `pose_model`, that is
-    the subclass of `hrkit.pose_model.PoseModel` for its networks.
+    The module takes the backbone's list and gives heatmaps (N,K,H/4,W/4), or other tensors for the codec that its
+    method `output_spec(input_size)` names. If its layers depend on the input's size, it has `set_input_size(size)`. If
+    it has an attribute `pose_model`, that is the subclass of `hrkit.pose_model.PoseModel` for its networks.
     """
 
 
@@ -67,7 +68,8 @@ def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
 def register_decoders() -> Mapping[str, Callable[..., object]]:
     """Codecs: name -> builder of a `hrkit.heads.base.Codec`.
 
-    It is called with `input_size` and `heatmap_size` ((height, width)) and `sigma` (heatmap px).
+    It is called with `input_size` and `heatmap_size` ((height, width)), `sigma` (heatmap px) and the options that the
+    `PoseSpec` of a network has for it.
     """
 
 

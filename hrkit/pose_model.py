@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import cv2
 import numpy as np
 import torch
 from attrs import evolve
@@ -23,18 +22,17 @@ from hrkit.pose_spec import PoseSpec
 from hrkit.profiling import section
 from hrkit.runtimes import prepare
 from hrkit.skeletons import skeleton_of
-from hrkit.structures import Crops, Detections, Frame, Poses, Size, Skeleton
+from hrkit.structures import Crops, Detections, Frame, Outputs, Poses, Size, Skeleton, of_each
 from hrkit.weights import catalogue, checkpoints, hub
 
 logger = logging.getLogger("hrkit")
-
-Outputs = Tensor | tuple[Tensor, ...]
 
 
 class PoseModel(nn.Module):
     """A top-down pose network: (N,3,H,W) normalised crops -> outputs for its codec, such as (N,K,H/4,W/4) heatmaps.
 
     `spec` records its input and output. `name` is the registered name of its backbone, built with `backbone_options`.
+    A backbone or head whose layers depend on the input's size has a method `set_input_size`, which is called with it.
     Raises `HrkitError` if the input size does not fit the backbone's strides.
     """
 
@@ -62,9 +60,13 @@ class PoseModel(nn.Module):
         if any(side < multiple or side % multiple for side in self.input_size):
             fitting = tuple(max(multiple, round(side / multiple) * multiple) for side in self.input_size)
             raise HrkitError(f"input size {self.input_size} must be a multiple of {multiple}; take {fitting}")
+        for part in (backbone, head):
+            resize: Callable[[Size], object] | None = getattr(part, "set_input_size", None)
+            if resize is not None:
+                resize(self.input_size)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N,3,H,W) normalised, in the network's channel order -> (N,K,H/4,W/4)."""
+    def forward(self, images: Tensor) -> Outputs:
+        """(N,3,H,W) normalised, in the network's channel order -> heatmaps (N,K,H/4,W/4), or several tensors."""
         return self.head(self.backbone(images)) if self._fast is None else self._fast(images)
 
     @property
@@ -102,24 +104,14 @@ class PoseModel(nn.Module):
 
     def create_codec(self, name: str | None = None) -> Codec:
         """The network's own codec, or another by name."""
-        return create_codec(
-            name or self.spec.codec, input_size=self.input_size, heatmap_size=self.heatmap_size, sigma=self.spec.sigma
-        )
+        options = self.spec.codec_options if name in (None, self.spec.codec) else {}
+        sizes = {"input_size": self.input_size, "heatmap_size": self.heatmap_size}
+        return create_codec(name or self.spec.codec, **sizes, sigma=self.spec.sigma, **options)
 
     def normalise(self, crops: Tensor) -> Tensor:
         """(N,H,W,3) uint8 BGR -> (N,3,H,W), normalised, on the network's device and in its precision."""
-        device, dtype = prepare.placement(self)
-        mean, std = (255 * np.array(values, np.float32) for values in (self.spec.mean, self.spec.std))
-        rgb = self.spec.channel_order == "rgb"
-        if device.type == "cpu" and crops.numel():  # a table of all 256 values gives the same bits in half the time
-            table = (np.arange(256, dtype=np.float32)[:, None] - mean) / std
-            rows = crops.cpu().numpy().reshape(-1, crops.shape[2], 3)
-            rows = cv2.LUT(cv2.cvtColor(rows, cv2.COLOR_BGR2RGB) if rgb else rows, table[None])
-            return torch.from_numpy(rows).view(crops.shape).permute(0, 3, 1, 2).to(dtype)
-        images = crops.to(device).permute(0, 3, 1, 2)
-        images = images.flip(1) if rgb else images
-        middle, spread = (torch.from_numpy(values).to(device).view(1, 3, 1, 1) for values in (mean, std))
-        return ((images.float() - middle) / spread).to(dtype)
+        spec = self.spec
+        return warping.normalise(crops, spec.mean, spec.std, *prepare.placement(self), rgb=spec.channel_order == "rgb")
 
     @torch.inference_mode()
     def poses(
@@ -173,11 +165,11 @@ class PoseModel(nn.Module):
 
         `flip_test` averages with the pass of the mirrored images, in twice the time.
         """
-        outputs = _of_each(Tensor.float, self(images))
+        outputs = of_each(Tensor.float, self(images))
         if flip_test:
-            mirrored = _of_each(Tensor.float, self(images.flip(3)))
+            mirrored = of_each(Tensor.float, self(images.flip(3)))
             back = (codec or self.create_codec()).mirrored(mirrored, self.skeleton.flip_indices)
-            outputs = _of_each(lambda one, other: (one + other) / 2, outputs, back)
+            outputs = of_each(lambda one, other: (one + other) / 2, outputs, back)
         return outputs
 
     def describe(self) -> str:
@@ -249,13 +241,6 @@ class BottomUpModel(PoseModel):
         return super().create_codec()
 
 
-def _of_each(function: Callable[..., Tensor], *outputs: Outputs) -> Outputs:
-    """`function` of the outputs, or, if they are tuples, a tuple of `function` of their parts."""
-    if isinstance(outputs[0], Tensor):
-        return function(*outputs)
-    return tuple(function(*parts) for parts in zip(*outputs, strict=True))
-
-
 def create_pose_model(
     backbone: str,
     *,
@@ -264,7 +249,7 @@ def create_pose_model(
     num_joints: int | None = 17,
     input_size: Size | None = (256, 192),
     codec: str | None = None,
-    sigma: float | None = None,
+    sigma: float | tuple[float, float] | None = None,
     skeleton: Skeleton | None = None,
     channel_order: str | None = None,
     backbone_weights: FilePath | None = None,
@@ -275,9 +260,9 @@ def create_pose_model(
     `weights`: None leaves it as initialised; "auto" takes the published weights that fit the other arguments; else the
     name of a weights entry, a file, or `hf-hub:owner/name[@revision]`, which `hrkit publish` writes. Such an address in
     the place of `backbone` stands for network and weights. Each of `head`, `codec`, `sigma`, `skeleton`,
-    `channel_order`, `num_joints` and `input_size` that is None comes from the weights, else from the backbone; for your
-    own weights, leave `num_joints` and `input_size` at None. `input_size` is (height, width). `backbone_weights`
-    ("auto", a name or a file; for timm "pretrained") starts the backbone alone from ImageNet.
+    `channel_order`, `num_joints` and `input_size` that is None comes from the weights, else from the backbone or the
+    head; for your own weights, leave `num_joints` and `input_size` at None. `input_size` is (height, width).
+    `backbone_weights` ("auto", a name or a file; for timm "pretrained") starts the backbone alone from ImageNet.
 
     Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
     fetched, `HrkitError` for sizes and joints that make no sense, `PluginError` if a plugin builds something else than
@@ -301,14 +286,17 @@ def create_pose_model(
         checkpoint = _read(selected)
     checkpoint = _renamed(checkpoint, trunk)
 
-    recorded = _spec_before(selected, checkpoint, trunk, num_joints, input_size)
-    if skeleton is None and num_joints not in (None, recorded.num_joints):
+    recorded = _recorded_spec(selected, checkpoint)
+    spec = recorded or _default_spec(checkpoint, trunk, num_joints, input_size)
+    if skeleton is None and num_joints not in (None, spec.num_joints):
         skeleton = skeleton_of(num_joints)
-    head = head or recorded.head or trunk.default_head
-    spec = recorded.replaced(
-        skeleton=skeleton, head=head, codec=codec, sigma=sigma, input_size=input_size, channel_order=channel_order
-    )
+    head = head or spec.head or trunk.default_head
+    spec = spec.replaced(skeleton=skeleton, head=head, input_size=input_size, channel_order=channel_order)
     top = registry.heads.build(head, channels=trunk.channels, strides=trunk.strides, num_joints=spec.num_joints)
+    if recorded is None and hasattr(top, "output_spec"):
+        spec = spec.replaced(**top.output_spec(spec.input_size))
+    other_codec = codec not in (None, spec.codec)
+    spec = spec.replaced(codec=codec, sigma=sigma, codec_options={} if other_codec else None)
     kind: type[PoseModel] = getattr(top, "pose_model", PoseModel)
     model = kind(trunk, top, spec, name=backbone, backbone_options=options)
     if backbone_weights != "pretrained":
@@ -325,25 +313,30 @@ def default_sigma(input_size: Size) -> float:
     return 2.0 if input_size[0] <= 256 else 3.0
 
 
-def _spec_before(
-    selected: catalogue.WeightsEntry | Path | None,
+def _recorded_spec(
+    selected: catalogue.WeightsEntry | Path | None, checkpoint: checkpoints.Checkpoint | None
+) -> PoseSpec | None:
+    """The spec that the weights record."""
+    if isinstance(selected, catalogue.WeightsEntry):
+        return selected
+    if checkpoint is None or not checkpoint.metadata:
+        return None
+    try:
+        return PoseSpec.from_metadata(checkpoint.metadata)
+    except HrkitError as error:
+        raise WeightsError(f"{checkpoint.path}: its metadata cannot be used ({error}); save it again") from None
+
+
+def _default_spec(
     checkpoint: checkpoints.Checkpoint | None,
     trunk: Any,  # any backbone
     num_joints: int | None,
     input_size: Size | None,
 ) -> PoseSpec:
-    """The spec that the weights record, else that of the backbone with the arguments given."""
-    if isinstance(selected, catalogue.WeightsEntry):
-        return selected
+    """The spec of the backbone with the arguments given, for weights that record none."""
     order = trunk.channel_order
     size = getattr(trunk, "default_input_size", (256, 192)) if input_size is None else input_size
     if checkpoint is not None:
-        if checkpoint.metadata:
-            try:
-                return PoseSpec.from_metadata(checkpoint.metadata)
-            except HrkitError as error:
-                problem = f"{checkpoint.path}: its metadata cannot be used ({error}); save it again"
-                raise WeightsError(problem) from None
         num_joints = num_joints or checkpoint.num_joints
         if checkpoint.layout == "official":  # the official ResNets saw BGR, with the mean of red on blue
             order = getattr(trunk, "official_channel_order", order)

@@ -25,6 +25,14 @@ def _floats(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
+def _sigma(given: float | Iterable[float]) -> float | tuple[float, ...]:
+    return _floats(given) if isinstance(given, Iterable) else given
+
+
+def _deviates(sigma: float | tuple[float, ...]) -> bool:
+    return len(sigma) == 2 and min(sigma) > 0 if isinstance(sigma, tuple) else sigma > 0
+
+
 @frozen(kw_only=True)
 class PoseSpec:
     """Everything needed to cut a crop for a network and to decode its output.
@@ -39,8 +47,10 @@ class PoseSpec:
     """Registered name of the head; None is the backbone's default."""
     codec: str = "msra"
     """Registered name of the codec that reads the output."""
-    sigma: float = 2.0
-    """Deviation of the training targets, heatmap px."""
+    sigma: float | tuple[float, float] = field(default=2.0, converter=_sigma)
+    """Deviation of the training targets in cells of the network's output (heatmap px); or two, for x and y."""
+    codec_options: Mapping[str, Any] = field(factory=dict, converter=dict, hash=False)
+    """What the codec's builder takes beyond sizes and sigma, such as `kernel` of `dark`."""
     input_size: Size | None = field(default=None, converter=as_size)
     """(height, width) of the crops, px; None if no size is fixed."""
     mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, converter=_floats)
@@ -60,7 +70,7 @@ class PoseSpec:
         scaled = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
         checks = {
             "codec is empty": self.codec,
-            f"sigma must be above 0, not {self.sigma}": self.sigma > 0,
+            f"sigma must be above 0, or two such numbers for x and y, not {self.sigma}": _deviates(self.sigma),
             f"input_size must be (height, width), each above 0, not {size}": sound,
             "mean and std need three values each, and std must be above 0": scaled,
             f"channel_order must be rgb or bgr, not {self.channel_order!r}": self.channel_order in ("rgb", "bgr"),
@@ -89,8 +99,9 @@ class PoseSpec:
 
         Raises `HrkitError` if a value is missing or makes no sense.
         """
+        known = {"codec_options": {}, **metadata}  # older files do not have them
         try:
-            values = {name: metadata[name] for name in attrs.fields_dict(PoseSpec)}
+            values = {name: known[name] for name in attrs.fields_dict(PoseSpec)}
             return cls(**{**values, "skeleton": Skeleton(**values["skeleton"])})
         except KeyError as error:
             raise HrkitError(f"{error} is missing") from None

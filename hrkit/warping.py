@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -44,6 +45,28 @@ def letterbox(frames: Sequence[Frame], input_size: Size, device: torch.device) -
     for frame, square in zip(frames, squares, strict=True):
         geometry.letterbox(frame, square)
     return torch.from_numpy(squares)
+
+
+def normalise(
+    crops: Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    *,
+    rgb: bool = False,
+) -> Tensor:
+    """(N,H,W,3) uint8 BGR -> (N,3,H,W) on `device`: (pixel / 255 - mean) / std, per channel of BGR or of RGB."""
+    middle, spread = (255 * np.array(values, np.float32) for values in (mean, std))
+    if device.type == "cpu" and crops.numel():  # a table of all 256 values gives the same bits in half the time
+        table = (np.arange(256, dtype=np.float32)[:, None] - middle) / spread
+        rows = crops.cpu().numpy().reshape(-1, crops.shape[2], 3)
+        rows = cv2.LUT(cv2.cvtColor(rows, cv2.COLOR_BGR2RGB) if rgb else rows, table[None])
+        return torch.from_numpy(rows).view(crops.shape).permute(0, 3, 1, 2).to(dtype)
+    images = crops.to(device).permute(0, 3, 1, 2)
+    images = images.flip(1) if rgb else images
+    middles, spreads = (torch.from_numpy(values).to(device).view(1, 3, 1, 1) for values in (middle, spread))
+    return ((images.float() - middles) / spreads).to(dtype)
 
 
 def upload(frame: Frame, device: torch.device) -> Tensor:

@@ -14,6 +14,7 @@ from hrkit.datasets.base import KeypointDataset
 from hrkit.evaluation.pck import pck_heatmaps
 from hrkit.pose_model import create_pose_model
 from hrkit.skeletons import coco17
+from hrkit.structures import of_each
 from hrkit.training.config import TrainConfig
 from hrkit.training.objective import objective_for, samples_for
 from hrkit.training.optimization import build_optimizer, training_mode
@@ -69,7 +70,7 @@ def measure_training(config: TrainConfig, people: KeypointDataset, steps: int = 
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         times.append(time.perf_counter())
-        pck_heatmaps(*objective.heatmaps(outputs.detach(), targets))
+        pck_heatmaps(*objective.heatmaps(of_each(torch.Tensor.detach, outputs), targets))
         times.append(time.perf_counter())
         if step >= 0:
             seconds += np.diff(times) / steps

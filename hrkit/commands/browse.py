@@ -14,7 +14,7 @@ from hrkit.drawing.contact_sheet import captioned, contact_sheet, draw_joints, h
 from hrkit.errors import HrkitError, ImageError
 from hrkit.files import check_outputs
 from hrkit.heads.base import Codec
-from hrkit.heads.codecs import create_codec
+from hrkit.heads.codecs import HeatmapCodec, create_codec
 from hrkit.images import WRITABLE, write_image
 from hrkit.pose_model import default_sigma
 from hrkit.structures import Frame
@@ -51,11 +51,13 @@ def command(
     if any(side < 4 or side % 4 for side in size):
         raise HrkitError(f"input size {size} must be a multiple of 4")
     codec = create_codec(
-        recipe.get("codec", "msra"),
+        recipe.get("codec") or "msra",
         input_size=size,
         heatmap_size=(size[0] // 4, size[1] // 4),
         sigma=recipe.get("sigma") or default_sigma(size),
     )
+    if not isinstance(codec, HeatmapCodec):
+        raise HrkitError(f"codec {recipe['codec']!r} has no heatmaps to draw; take --codec msra, dark or udp")
     augmentation = build_config(Augmentation, recipe.get("augmentation", {}), str(config_file or "augmentation"))
     people = spec.load(split)
     check_outputs([output], [config_file, spec.path, *people.image_paths])

@@ -19,14 +19,14 @@ class Codec(abc.ABC):
     """Encodes keypoints as training targets and decodes network outputs to keypoints.
 
     `input_size` and `heatmap_size` are (height, width) of the crop and of the network's grid; `sigma` is the spread of
-    the targets in cells of that grid. Raises `HrkitError` if `sigma` is not above 0.
+    the targets in cells of that grid. Raises `HrkitError` if `sigma` is not one number above 0.
     """
 
     udp = False
     """Whether crops are cut with `crop_transform(..., udp=True)`."""
 
     def __init__(self, *, input_size: Size, heatmap_size: Size, sigma: float) -> None:
-        if not sigma > 0:
+        if isinstance(sigma, tuple) or not sigma > 0:
             raise HrkitError(f"sigma must be above 0, not {sigma}")
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.heatmap_size = (int(heatmap_size[0]), int(heatmap_size[1]))

@@ -21,6 +21,7 @@ import abc
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -127,7 +128,16 @@ class MSRACodec(HeatmapCodec):
 
 
 class DarkCodec(HeatmapCodec):
-    """Exact centres; second-order Taylor expansion of the blurred log-heatmap about its peak."""
+    """Exact centres; second-order Taylor expansion of the blurred log-heatmap about its peak.
+
+    `kernel` is the number of taps of the blur, as in training; by default 11 up to sigma 2, and 17 above.
+    """
+
+    def __init__(self, *, input_size: Size, heatmap_size: Size, sigma: float, kernel: int | None = None) -> None:
+        super().__init__(input_size=input_size, heatmap_size=heatmap_size, sigma=sigma)
+        self.kernel = kernel or (11 if sigma <= 2 else 17)
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise HrkitError(f"the kernel of dark must be an odd number, not {kernel}")
 
     def window_center(self, points: Tensor) -> Tensor:
         """The joints themselves: the Gaussian is not cut off."""
@@ -139,8 +149,7 @@ class DarkCodec(HeatmapCodec):
 
     def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         """One Newton step on two-cell differences."""
-        kernel = 11 if self.sigma <= 2 else 17  # as in training: 11 at sigma 2, 17 at sigma 3
-        at = _log_blurred(heatmaps, points, kernel, reach=2, low=1e-10)
+        at = _log_blurred(heatmaps, points, self.kernel, reach=2, low=1e-10)
         gradient = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1) / 2
         xx = (at(2, 0) - 2 * at(0, 0) + at(-2, 0)) / 4
         yy = (at(0, 2) - 2 * at(0, 0) + at(0, -2)) / 4
@@ -185,12 +194,19 @@ class UDPCodec(HeatmapCodec):
         return _log_blurred(heatmaps, points, 11, reach=1, low=1e-3, high=50.0)
 
 
-def create_codec(name: str, *, input_size: Size, heatmap_size: Size, sigma: float) -> Codec:
-    """The registered codec `name`; sizes are (height, width), `sigma` in heatmap px.
+def create_codec(
+    name: str,
+    *,
+    input_size: Size,
+    heatmap_size: Size,
+    sigma: float | tuple[float, float],
+    **options: Any,  # Any: the codec's own
+) -> Codec:
+    """The registered codec `name`; sizes are (height, width), `sigma` in heatmap px. `options` are the codec's own.
 
     Raises `UnknownNameError` with the choices, or `PluginError` if a plugin builds something else than a `Codec`.
     """
-    codec = registry.decoders.build(name, input_size=input_size, heatmap_size=heatmap_size, sigma=sigma)
+    codec = registry.decoders.build(name, input_size=input_size, heatmap_size=heatmap_size, sigma=sigma, **options)
     if not isinstance(codec, Codec):
         raise PluginError(f"decoder {name!r} builds {type(codec).__name__}, which is not a subclass of Codec")
     return codec

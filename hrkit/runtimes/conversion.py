@@ -54,17 +54,16 @@ def to_program(network: nn.Module, example: Tensor) -> torch.export.ExportedProg
         return torch.export.export(network, (batch,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
-def to_onnx(network: nn.Module, example: Tensor, *, output: str = "output") -> onnx.ModelProto:
-    """An ONNX model with the input `INPUT` and one output. Raises as `to_program` and `require`."""
+def to_onnx(network: nn.Module, example: Tensor, *, outputs: Sequence[str] | None = None) -> onnx.ModelProto:
+    """An ONNX model with the input `INPUT` and outputs of these names. Raises as `to_program` and `require`."""
     require("onnx")
     program = to_program(network, example)
     with _one_line_errors(network):
         exported = torch.onnx.export(
-            program, input_names=[INPUT], output_names=[output], dynamo=True, external_data=False, verbose=False
+            program, input_names=[INPUT], output_names=outputs, dynamo=True, external_data=False, verbose=False
         )
     assert exported is not None
     model = exported.model_proto
-    _check_outputs(network, len(model.graph.output))
     graph = model.graph
     (value,) = graph.input
     symbol = value.type.tensor_type.shape.dim[0].dim_param
@@ -77,16 +76,16 @@ def to_onnx(network: nn.Module, example: Tensor, *, output: str = "output") -> o
     return model
 
 
-def to_openvino(network: nn.Module, example: Tensor, *, output: str = "output") -> openvino.Model:
-    """An OpenVINO model with the input `INPUT` and one output. Raises as `to_onnx`."""
+def to_openvino(network: nn.Module, example: Tensor, *, outputs: Sequence[str] | None = None) -> openvino.Model:
+    """An OpenVINO model with the input `INPUT` and outputs of these names. Raises as `to_onnx`."""
     require("openvino")
     import openvino
 
     with _one_line_errors(network), torch.no_grad():
         model = openvino.convert_model(network, example_input=example, input=[-1, *example.shape[1:]])
-    _check_outputs(network, len(model.outputs))
     model.input(0).set_names({INPUT})
-    model.output(0).set_names({output})
+    for output, name in zip(model.outputs, outputs or (), strict=outputs is not None):
+        output.set_names({name})
     return model
 
 
@@ -121,8 +120,3 @@ def _one_line_errors(network: nn.Module) -> Iterator[None]:
     except Exception as error:  # exporters have their own classes of errors, and pass on those of the network
         reason = one_line(error).split(". ")[0][:200]
         raise HrkitError(f"{type(network).__name__} cannot be exported ({reason})") from error
-
-
-def _check_outputs(network: nn.Module, count: int) -> None:
-    if count != 1:
-        raise HrkitError(f"{type(network).__name__} has {count} outputs; only networks with one can be exported")

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hrkit.structures import Outputs, of_each
+
 logger = logging.getLogger("hrkit")
 
-Replay = Callable[[], Tensor]
+Replay = Callable[[], Outputs]
 """Runs a captured network on the present content of its input; the next run overwrites the output."""
 
 Capture = Callable[[nn.Module, Tensor], Replay]
@@ -48,7 +50,7 @@ class CudaCapture:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 outputs = network(images)
 
-        def replay() -> Tensor:
+        def replay() -> Outputs:
             graph.replay()
             return outputs
 
@@ -56,7 +58,7 @@ class CudaCapture:
 
 
 class CudaGraphs(nn.Module):
-    """A network, (N,3,H,W) -> (N,K,h,w), run by one CUDA graph for each batch size of `sizes`: 1, 2, 4, 8 and so on.
+    """A network, (N,3,H,W) -> (N,...), run by one CUDA graph for each batch size of `sizes`: 1, 2, 4, 8 and so on.
 
     A batch goes into the smallest graph that holds it. Each graph is captured when it is first needed; the first batch
     fixes H, W, dtype and device. The plain network runs other batches, batches above `max_batch_size`, training and
@@ -82,8 +84,8 @@ class CudaGraphs(nn.Module):
         self._capture_on = capture
         self._forget()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N,3,H,W) -> (N,K,h,w), in memory that no later call overwrites."""
+    def forward(self, images: Tensor) -> Outputs:
+        """(N,3,H,W) -> what the network gives, in memory that no later call overwrites."""
         if not self._fits(images):
             return self.network(images)
         size = next(size for size in self.sizes if size >= len(images))
@@ -92,7 +94,7 @@ class CudaGraphs(nn.Module):
         if self._images is None:
             return self.network(images)
         self._images[: len(images)].copy_(images)  # the rows below are left over from earlier batches
-        return self._replays[size]()[: len(images)].clone()
+        return of_each(lambda rows: rows[: len(images)].clone(), self._replays[size]())
 
     def _fits(self, images: Tensor) -> bool:
         if self._failed or self.network.training or torch.is_grad_enabled() or not 0 < len(images) <= self.sizes[-1]:

@@ -1,6 +1,6 @@
 """Networks computed on the CPU by ONNX Runtime (https://onnxruntime.ai) or by OpenVINO (https://docs.openvino.ai).
 
-Their modules take (N,3,H,W) float32, for any N and in any memory format, and give the model's output in float32. They
+Their modules take (N,3,H,W) float32, for any N and in any memory format, and give the model's outputs in float32. They
 use as many threads as torch has when they are made, and raise `HrkitError` if a package is missing.
 """
 
@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hrkit.errors import HrkitError, one_line
 from hrkit.runtimes.conversion import require, to_onnx, to_openvino
 from hrkit.runtimes.prepare import choose_precision
+from hrkit.structures import Outputs, of_each, parts_of
 
 if TYPE_CHECKING:
     import openvino
@@ -42,10 +45,10 @@ class OnnxNetwork(nn.Module):
         self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N,3,H,W) -> (N,...)."""
+    def forward(self, images: Tensor) -> Outputs:
+        """(N,3,H,W) -> (N,...), or several of them."""
         array = images.detach().to("cpu", torch.float32).contiguous().numpy()
-        return torch.from_numpy(self._session.run(None, {self._input: array})[0])
+        return _outputs(self._session.run(None, {self._input: array}))
 
     def __deepcopy__(self, memo: object) -> OnnxNetwork:
         return self  # it has no mutable state, and threads may share it
@@ -78,18 +81,23 @@ class OpenvinoNetwork(nn.Module):
         self._compiled = core.compile_model(model, "CPU", config)
         self._request = self._compiled.create_infer_request()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N,3,H,W) -> (N,...)."""
+    def forward(self, images: Tensor) -> Outputs:
+        """(N,3,H,W) -> (N,...), or several of them."""
         if not len(images):  # OpenVINO accepts no empty batch
-            return self(images.new_zeros(1, *images.shape[1:]))[:0]
+            return of_each(lambda one: one[:0], self(images.new_zeros(1, *images.shape[1:])))
         array = images.detach().to("cpu", torch.float32).contiguous().numpy()
-        return torch.from_numpy(self._request.infer({0: array}, share_inputs=True)[0])
+        return _outputs(list(self._request.infer({0: array}, share_inputs=True).values()))
 
     def __deepcopy__(self, memo: object) -> OpenvinoNetwork:
         """The same model with its own request, for another thread."""
         other = copy.copy(self)
         other._request = self._compiled.create_infer_request()
         return other
+
+
+def _outputs(arrays: Sequence[NDArray[np.float32]]) -> Outputs:
+    tensors = tuple(map(torch.from_numpy, arrays))
+    return tensors if len(tensors) > 1 else tensors[0]
 
 
 def build_onnx(file: str | None = None, *, network: nn.Module, example: Tensor, precision: str = "auto") -> OnnxNetwork:
@@ -122,15 +130,19 @@ def _load_fitting(load: Callable[[str], Runtime], file: str, network: nn.Module,
     if not Path(file).is_file():
         raise HrkitError(f"there is no file {file}; `hrkit export` writes it")
     with torch.inference_mode():
-        expected = network(example).shape
+        expected = _shapes(network(example))
         try:
             loaded = load(file)
-            found = loaded(example).shape
+            found = _shapes(loaded(example))
         except HrkitError:
             raise
         except Exception as error:  # each runtime has its own classes of errors
             reason = one_line(error)[:200]
             raise HrkitError(f"{file} does not run with inputs of {tuple(example.shape)} ({reason})") from error
     if found != expected:
-        raise HrkitError(f"{file} gives {tuple(found)}, the network {tuple(expected)}; export this network")
+        raise HrkitError(f"{file} gives {found}, the network {expected}; export this network")
     return loaded
+
+
+def _shapes(outputs: Outputs) -> str:
+    return " and ".join(str(tuple(part.shape)) for part in parts_of(outputs))

@@ -10,7 +10,10 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
+from hrkit.heads.codecs import create_codec
 from hrkit.pose_model import PoseModel
+from hrkit.pose_spec import PoseSpec
+from hrkit.structures import Size
 from hrkit.testing import modules
 from hrkit.testing.report import Contract, expect
 
@@ -23,23 +26,26 @@ class _Trial(modules.Network):
     channels: Sequence[int] = (8, 16, 24, 32)
     strides: Sequence[int] = (4, 8, 16, 32)
 
-    def built(self, num_joints: int) -> nn.Module:
-        head = self.build(channels=tuple(self.channels), strides=tuple(self.strides), num_joints=num_joints)
+    def built(self, num_joints: int, size: Size = (64, 64)) -> nn.Module:
+        head: Any = self.build(channels=tuple(self.channels), strides=tuple(self.strides), num_joints=num_joints)
         expect(isinstance(head, nn.Module), f"{type(head).__name__} is no torch.nn.Module")
+        if hasattr(head, "set_input_size"):
+            head.set_input_size(size)
         return head.eval()
 
     @functools.cached_property
     def module(self) -> nn.Module:
         return self.built(17)
 
-    def given(self, people: int, seed: int = 0, size: tuple[int, int] = (64, 64)) -> list[Tensor]:
+    def given(self, people: int, seed: int = 0, size: Size = (64, 64)) -> list[Tensor]:
         """(N,C_i,H/s_i,W/s_i) noise, for images of `size` (height, width)."""
         levels = zip(self.channels, self.strides, strict=True)
         return [modules.noise(seed, people, count, size[0] // step, size[1] // step) for count, step in levels]
 
     def call(self, module: Any, given: list[Tensor]) -> list[Tensor]:
         with torch.inference_mode():
-            return [modules.tensor(module(given))]
+            outputs = module(given)
+            return modules.tensors(outputs) if hasattr(module, "output_spec") else [modules.tensor(outputs)]
 
 
 CONTRACT = Contract("head", _Trial)
@@ -55,9 +61,24 @@ def _shapes(trial: _Trial) -> None:
     if not getattr(trial.module, "pose_model", PoseModel).needs_boxes:
         return  # the maps of a network that finds people by itself are its own matter
     for joints, (height, width) in ((17, (64, 64)), (5, (96, 64))):  # unequal sides tell height from width
-        (heatmaps,) = trial.call(trial.built(joints), trial.given(2, size=(height, width)))
-        found, wanted = tuple(heatmaps.shape), (2, joints, height // 4, width // 4)
-        expect(found == wanted, f"for {joints} joints and {height}x{width} it makes {found}, not {wanted}")
+        head: Any = trial.built(joints, (height, width))
+        outputs = trial.call(head, trial.given(2, size=(height, width)))
+        said = f"for {joints} joints and {height}x{width} it makes"
+        if hasattr(head, "output_spec"):  # other outputs, for a codec of their own
+            _decoded(head, tuple(outputs), joints, (height, width), said)
+            continue
+        found, wanted = [tuple(one.shape) for one in outputs], [(2, joints, height // 4, width // 4)]
+        expect(found == wanted, f"{said} {found}, not {wanted}")
+
+
+def _decoded(head: Any, outputs: tuple[Tensor, ...], joints: int, size: Size, said: str) -> None:
+    """Raises `Wrong` unless the codec that a head names reads its outputs."""
+    spec = PoseSpec().replaced(**head.output_spec(size))
+    sizes = {"input_size": size, "heatmap_size": (size[0] // 4, size[1] // 4)}
+    codec = create_codec(spec.codec, **sizes, sigma=spec.sigma, **spec.codec_options)
+    keypoints, _ = codec.decode(outputs if len(outputs) > 1 else outputs[0])
+    shape = tuple(keypoints.shape)
+    expect(shape == (2, joints, 2), f"{said} what {spec.codec} decodes to {shape}, not {(2, joints, 2)}")
 
 
 CONTRACT.checks.extend([*modules.RESULTS.checks, *modules.MOVES.checks])

@@ -8,6 +8,7 @@ from typing import Any  # a module of any type before it is checked
 import torch
 from torch import Tensor
 
+from hrkit.structures import parts_of
 from hrkit.testing.report import Contract, NotJudged, expect
 
 
@@ -26,7 +27,7 @@ class Network:
     def call(self, module: Any, given: list[Tensor]) -> list[Tensor]:
         """The outputs of `module` for these inputs. Raises `Wrong` if they are not tensors."""
         with torch.inference_mode():
-            return [tensor(module(*given))]
+            return tensors(module(*given))
 
 
 def noise(seed: int, *shape: int) -> Tensor:
@@ -38,6 +39,11 @@ def tensor(value: Any) -> Tensor:
     """Raises `Wrong` if the result of a network is no tensor."""
     expect(torch.is_tensor(value), f"it makes {type(value).__name__}, not a tensor")
     return value
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """The result of a network, or its parts if it is a tuple. Raises `Wrong` if one is no tensor."""
+    return [tensor(part) for part in parts_of(value)]
 
 
 def same(one: list[Tensor], other: list[Tensor], when: str, share: float = 1e-5) -> None:

@@ -44,13 +44,17 @@ class TrainConfig:
     input_size: tuple[int, int] | None = setting(
         None, "height and width of the crops in px; by default those of the weights or the backbone", Range(1)
     )
-    codec: str = setting("msra", "name of the heatmap codec: msra, dark or udp")
+    codec: str | None = setting(
+        None, "name of the codec: msra, dark or udp for heatmaps; by default that of the weights or the head, or msra"
+    )
     sigma: float | None = setting(
         None,
         "deviation of the target heatmaps in heatmap px; by default 2, or 3 for crops over 256 px high",
         Range(0, above=True),
     )
-    loss: str = setting("mse", "mse, ohkm, or bce (for heads with logits)")
+    loss: str | None = setting(
+        None, "mse (the default), ohkm, or bce (for heads with logits) of heatmaps; other networks have their own"
+    )
     joint_weights: tuple[float, ...] | None = setting(None, "one factor per joint on its loss", Range(0))
     teacher: str | None = setting(None, "backbone of a trained network whose heatmaps are mixed into the targets")
     teacher_weights: str = setting("auto", "weights of the teacher: auto, an entry or a file")

@@ -16,6 +16,7 @@ from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import Batch, Samples
 from hrkit.errors import HrkitError, UnknownNameError
 from hrkit.pose_model import PoseModel
+from hrkit.structures import of_each
 from hrkit.training.config import TrainConfig
 from hrkit.training.losses import LOSSES
 
@@ -31,11 +32,11 @@ class Objective(Protocol):
         """Images (N,3,H,W) and targets, on the model's device."""
         ...
 
-    def loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
-        """The loss of the network's outputs, a scalar."""
+    def loss(self, outputs: Any, targets: Any) -> torch.Tensor:
+        """The loss of the network's outputs, one tensor or a tuple of them: a scalar."""
         ...
 
-    def heatmaps(self, outputs: torch.Tensor, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def heatmaps(self, outputs: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Predicted and wanted heatmaps (N,K,h,w), from which the log's PCK is measured."""
         ...
 
@@ -67,8 +68,9 @@ class HeatmapObjective:
     """
 
     def __init__(self, config: TrainConfig, model: PoseModel, teacher: PoseModel | None = None) -> None:
-        if config.loss not in LOSSES:
-            raise UnknownNameError("loss", config.loss, LOSSES)
+        self.loss_name = config.loss or "mse"
+        if self.loss_name not in LOSSES:
+            raise UnknownNameError("loss", self.loss_name, LOSSES)
         joints = len(model.skeleton)
         if config.joint_weights is not None and len(config.joint_weights) != joints:
             raise HrkitError(f"joint_weights has {len(config.joint_weights)} values for {joints} joints")
@@ -76,12 +78,12 @@ class HeatmapObjective:
         self.model = model
         self.codec = model.create_codec()
         self.teacher = teacher
-        self.network: nn.Module = _Logits(model) if config.loss == "bce" else model
+        self.network: nn.Module = _Logits(model) if self.loss_name == "bce" else model
         self._joint_weights = None
         if config.joint_weights is not None:
             self._joint_weights = torch.tensor(config.joint_weights, device=model.device)
 
-    def prepare(self, batch: Batch) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    def prepare(self, batch: Batch) -> tuple[torch.Tensor, tuple[Any, torch.Tensor]]:
         """Images (N,3,H,W), and targets (N,K,h,w) with weights (N,K)."""
         images = self.model.normalise(batch["crops"])
         keypoints, visible = (batch[name].to(images.device, non_blocking=True) for name in ("keypoints", "visible"))
@@ -91,17 +93,17 @@ class HeatmapObjective:
             targets, weights = share_with_teacher(targets, weights, taught, self.config.teacher_share)
         if self._joint_weights is not None:
             weights = weights * self._joint_weights
-        return images, (targets.to(images.dtype), weights.to(images.dtype))
+        return images, (of_each(lambda one: one.to(images.dtype), targets), weights.to(images.dtype))
 
     def loss(self, outputs: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """The loss of heatmaps (N,K,h,w), or of logits for `bce`."""
-        return LOSSES[self.config.loss](outputs, *targets)
+        return LOSSES[self.loss_name](outputs, *targets)
 
     def heatmaps(
         self, outputs: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Predicted and wanted heatmaps (N,K,h,w)."""
-        return outputs.sigmoid() if self.config.loss == "bce" else outputs, targets[0]
+        return outputs.sigmoid() if self.loss_name == "bce" else outputs, targets[0]
 
 
 @torch.no_grad()

@@ -146,7 +146,7 @@ def model_card(run: Run, weights: str, licence: str | None = None) -> str:
         ("Backbone, head", f"`{backbone}`, `{spec.head}`"),
         ("Input", f"{height}x{width} px (height x width), {spec.channel_order.upper()}"),
         ("Parameters", f"{millions:.1f} million"),
-        ("Codec", f"`{spec.codec}`, sigma {spec.sigma:g}"),
+        ("Codec", f"`{spec.codec}`, sigma {spec.sigma}"),
         ("Joints", f"{len(joints)} ({spec.skeleton.name}): {', '.join(joints)}"),
     ]
     settings = [("datasets", ", ".join(_dataset_names(run.config)))]

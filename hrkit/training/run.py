@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -30,6 +31,7 @@ from hrkit.evaluation.pck import pck_heatmaps
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.runtimes.devices import parse_devices
 from hrkit.runtimes.distributed import World, any_rank, gather_lists, joined_world
+from hrkit.structures import of_each
 from hrkit.training.config import TrainConfig
 from hrkit.training.objective import objective_for, samples_for
 from hrkit.training.optimization import (
@@ -170,8 +172,7 @@ def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResu
                         images = images.contiguous(memory_format=torch.channels_last)
                     with gradient_exchange(network, enabled=part == config.accumulate - 1):
                         with autocast(config, device):
-                            outputs = network(images)
-                        outputs = outputs.to(images.dtype)
+                            outputs = of_each(partial(torch.Tensor.to, dtype=images.dtype), network(images))
                         loss = objective.loss(outputs, targets)
                         scaler.scale(loss / config.accumulate).backward()
                     losses.append(loss.detach())
@@ -194,7 +195,8 @@ def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResu
                 bar.update()
 
                 if state.step % config.log_every == 0 or state.step == total_steps:
-                    heatmaps, wanted = objective.heatmaps(outputs.detach().float(), targets)
+                    outputs = of_each(lambda one: one.detach().float(), outputs)
+                    heatmaps, wanted = objective.heatmaps(outputs, targets)
                     mean_loss, pck = _means_over_ranks(step_loss, pck_heatmaps(heatmaps, wanted).mean)
                     speed = samples_per_step * (state.step - first_step) / (time.perf_counter() - started)
                     rate = optimizer.param_groups[0]["lr"]

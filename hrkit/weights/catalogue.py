@@ -13,6 +13,7 @@ samples.
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ _SUFFIXES = (".pth", ".pt", ".weights", ".safetensors", ".bin", ".tar")
 _READERS: dict[str, Callable[[str], Any]] = {  # Any: what a field holds depends on its column; other columns are text
     "input_size": lambda text: text.split("x"),
     "sigma": float,
+    "codec_options": json.loads,
     "mean": str.split,
     "std": str.split,
     "metrics": lambda text: {name: float(value) for name, value in (part.split("=") for part in text.split())},

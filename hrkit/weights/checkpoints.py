@@ -30,7 +30,7 @@ _WRAPPERS = {"state_dict": "official", "model": "simple"}
 """Where a checkpoint keeps its tensors when they are not at the top -> whose names they have, if not MMPose's."""
 _HEAD_PREFIXES = ("final_layer.", "final_layers.", "deconv_layers.")
 """The tensors of an official file that belong to the head."""
-_LAST = re.compile(r"head\..*\b(final_layer|final_layers\.\d+|out)\.weight")
+_LAST = re.compile(r"head\..*\b(final_layer(\.conv)?|final_layers\.\d+|out)\.weight")
 """Name of the head's final layer. If several match, the last one has one channel per joint."""
 _CLASSIFIER_PREFIXES = (
     *("fc.", "classifier.", "incre_modules.", "downsamp_modules.", "final_layer."),

@@ -181,3 +181,19 @@ def test_udp_stays_within_a_cell_at_the_border() -> None:
     points = np.random.default_rng(0).uniform((0, 0), (191, 255), (50, 17, 2)).astype(np.float32)
     decoded, _ = codec.decode(codec.encode(points, np.ones((50, 17)))[0])
     assert np.abs(decoded * codec.decoded_scale - points).max() < 4
+
+
+def test_the_kernel_of_dark() -> None:
+    points = np.random.default_rng(0).uniform(60, 220, (2, 17, 2)).astype(np.float32)
+    sizes = {"input_size": (384, 288), "heatmap_size": (96, 72), "sigma": 3.0}
+    noise = np.random.default_rng(1).normal(0, 0.02, (2, 17, 96, 72)).astype(np.float32)
+    heatmaps = create_codec("dark", **sizes).encode(points, np.ones((2, 17)))[0] + noise
+    wide, by_default, narrow = (
+        create_codec("dark", **sizes, **options).decode(heatmaps)[0] for options in ({"kernel": 17}, {}, {"kernel": 11})
+    )
+    np.testing.assert_array_equal(by_default, wide)
+    assert 0.01 < np.abs(narrow - wide).max() < 4
+    with pytest.raises(HrkitError, match="kernel of dark must be an odd number, not 4"):
+        create_codec("dark", **sizes, kernel=4)
+    with pytest.raises(HrkitError, match="sigma must be above 0"):
+        create_codec("dark", **{**sizes, "sigma": (4.9, 5.66)})

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hrkit.errors import HrkitError
-from hrkit.runtimes.conversion import require, to_openvino, to_program
+from hrkit.runtimes.conversion import require, to_onnx, to_openvino, to_program
+from hrkit.runtimes.exported import OnnxNetwork
 from trained_like import trained_like
 
 EXAMPLE = torch.zeros(1, 3, 16, 12)
@@ -71,12 +72,24 @@ def test_missing_packages(extra: str, package: str, monkeypatch: pytest.MonkeyPa
         require(extra)
 
 
-def test_networks_with_several_outputs() -> None:
+class Two(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x + 1, x + 2
+
+
+@pytest.mark.slow
+def test_onnx_networks_with_several_outputs() -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    model = to_onnx(Two().eval(), EXAMPLE, outputs=["one", "two"])
+    assert [value.name for value in model.graph.output] == ["one", "two"]
+    found = OnnxNetwork(model.SerializeToString())(EXAMPLE)
+    assert isinstance(found, tuple)
+    for ours, wanted in zip(found, Two()(EXAMPLE), strict=True):
+        torch.testing.assert_close(ours, wanted)
+
+
+def test_openvino_networks_with_several_outputs() -> None:
     pytest.importorskip("openvino")
-
-    class Two(nn.Module):
-        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            return x + 1, x + 2
-
-    with pytest.raises(HrkitError, match="Two has 2 outputs; only networks with one can be exported"):
-        to_openvino(Two().eval(), EXAMPLE)
+    model = to_openvino(Two().eval(), EXAMPLE, outputs=["one", "two"])
+    assert [output.any_name for output in model.outputs] == ["one", "two"]

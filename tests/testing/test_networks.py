@@ -254,7 +254,23 @@ class LogOfNothing(SoundHead):
         return super().forward(features).clamp(min=0).log()
 
 
+class ForDark(SoundHead):
+    def output_spec(self, input_size):
+        return {"codec": "dark", "sigma": 1.5}
+
+
+class ForAnotherSize(ForDark):
+    """Stays as it is for 64x64."""
+
+    def set_input_size(self, size):
+        self.rows = 16
+
+    def forward(self, features):
+        return super().forward(features)[:, :, : self.rows]
+
+
 HEAD_FAULTS = {
+    ForAnotherSize: "heatmaps (N,K,H/4,W/4)",
     AlwaysSeventeen: "heatmaps (N,K,H/4,W/4)",
     AnEighth: "heatmaps (N,K,H/4,W/4)",
     TakesNoStrides: "it is a head",
@@ -271,6 +287,10 @@ HEAD_FAULTS = {
 def test_a_fault_of_a_head_is_found(broken: type, check: str) -> None:
     findings = check_head(broken)
     assert check in [finding.check for finding in findings], describe(findings)
+
+
+def test_a_head_with_outputs_for_a_codec_passes() -> None:
+    assert check_head(ForDark) == []
 
 
 def test_a_sound_head_passes() -> None:

@@ -109,6 +109,8 @@ def test_published_entries_are_sound():
             assert made.num_joints == (16 if "mpii" in made.name else 17)
             assert "{}x{}".format(*made.input_size) in made.name
             assert made.codec == next((codec for codec in ("dark", "udp") if codec in made.name), "msra")
+            blurs = made.codec == "dark" and made.sigma == 3  # only ResNet-152's config names a kernel of 17
+            assert made.codec_options == ({"kernel": 17 if "152" in made.model else 11} if blurs else {})
 
 
 def test_one_default_for_a_model_and_number_of_joints():

@@ -26,8 +26,8 @@ class TagObjective:
         for name, given in (
             ("teacher", teacher is not None),
             ("joint_weights", config.joint_weights is not None),
-            ("loss", config.loss != "mse"),
-            ("codec", config.codec != "msra"),
+            ("loss", config.loss not in (None, "mse")),
+            ("codec", config.codec not in (None, "msra")),
             ("sigma", config.sigma is not None),
         ):
             if given:
