@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from hrkit.errors import DatasetError, HrkitError
-from hrkit.files import atomic_path, beside, cache_dir, check_outputs, read_json, read_toml, reserved, without_secrets
+from hrkit.files import (
+    atomic_path,
+    beside,
+    cache_dir,
+    check_outputs,
+    leads_out,
+    read_json,
+    read_toml,
+    reserved,
+    without_secrets,
+)
 
 
 def test_the_process_keeps_its_umask_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,3 +163,16 @@ def test_text_of_any_editor(tmp_path: Path, encoding: str) -> None:
 )
 def test_addresses_are_shown_without_secrets(address: str, shown: str) -> None:
     assert without_secrets(address) == shown
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/hostname", "a/../../x", "", ".", "a/..", "a\0b", "../folder2/x"])
+def test_names_that_lead_out_of_a_folder(tmp_path: Path, name: str) -> None:
+    assert leads_out(tmp_path / "folder", name)
+
+
+@pytest.mark.parametrize("name", ["x", "a/b", "a/../x", "..x", "~x", " "])
+def test_names_that_stay_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path, "folder", "", "/"):
+        assert not leads_out(folder, name)
+    assert not leads_out(tmp_path, str(tmp_path / "x"))

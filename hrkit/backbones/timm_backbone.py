@@ -9,6 +9,7 @@ from torch import nn
 
 from hrkit.errors import DownloadError, HrkitError, close_names, one_line
 from hrkit.pose_spec import IMAGENET_MEAN, IMAGENET_STD
+from hrkit.weights import hub
 
 _LOADING = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
 """Options of timm that read other weights than its own, pickles among them."""
@@ -62,15 +63,19 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
         close = close_names(name, known)
         hint = f"did you mean {' or '.join(close)}?" if close else "see timm.list_models()"
         raise HrkitError(f"timm has no model {name!r}; {hint}")
-    for more in ({"dynamic_img_size": True}, {}):  # vision transformers without it take one size of picture
+    switches: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {})
+    for more in switches:  # vision transformers without it take one size of picture
         try:
+            repository = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None) if pretrained else None
+            if repository:  # fetched by hrkit, which checks what the server says before it writes anything
+                more = {**more, "pretrained_cfg_overlay": {"file": str(hub.fetch(f"hf-hub:{repository}"))}}
             return timm.create_model(name, pretrained=pretrained, features_only=True, **{**more, **options})
         except TypeError as error:  # other models do not know the switch
             problem = f"does not take these options: {error}"
-        except (RuntimeError, AttributeError, NotImplementedError) as error:
-            problem = f"cannot be built as a feature extractor: {one_line(error)[:200]}"
-            break
-        except OSError as error:
+        except (OSError, DownloadError) as error:
             reason = f"timm's pretrained weights of {name} cannot be fetched ({one_line(error)[:200]})"
             raise DownloadError(f"{reason}; pass backbone_weights=None or a file") from error
+        except Exception as error:  # hundreds of models, and files of weights, have errors of their own
+            problem = f"cannot be built as a feature extractor: {one_line(error)[:200]}"
+            break
     raise HrkitError(f"timm/{name} {problem}")

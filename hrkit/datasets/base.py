@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import DatasetError
+from hrkit.files import leads_out
 from hrkit.structures import Skeleton, check_boxes, frozen_float32, frozen_float64, frozen_int64
 
 Region = Any
@@ -153,6 +154,16 @@ def concatenate(datasets: Sequence[KeypointDataset]) -> KeypointDataset:
         ignored=[(row + at, region) for part, at in zip(parts, offsets, strict=True) for row, region in part.ignored],
         **columns,
     )
+
+
+def check_names(names: Sequence[str], folder: Path, file: Path) -> None:
+    """Raises `DatasetError` for names of pictures in `file` that lead out of their folder."""
+    outside = [name for name in names if leads_out(folder, name)]
+    if outside:
+        raise DatasetError(
+            f"{file}: {len(outside)} of {len(names)} pictures are not in {folder}, first {outside[0]!r}; to read them, "
+            "name a folder that holds them as images"
+        )
 
 
 def read_frame(path: str) -> NDArray[np.uint8]:

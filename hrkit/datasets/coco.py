@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hrkit.datasets.base import KeypointDataset
+from hrkit.datasets.base import KeypointDataset, check_names
 from hrkit.errors import DatasetError
 from hrkit.files import read_json
 from hrkit.skeletons import DEFAULT_SIGMA, known_skeleton, told_pairs
@@ -166,13 +166,14 @@ def _find_pictures(names: Sequence[str], file: Path, split: str, images: str | P
     place = next((place for place in candidates if place.exists()), None)
     if place is None:
         raise DatasetError(f"{candidates[0]}: no such folder or zip of pictures")
-    if place.suffix == ".zip":
+    if place.suffix != ".zip":
+        check_names(names, place, file)
+        paths, missing = [str(place / name) for name in names], [n for n in names if not (place / n).is_file()]
+    else:
         with zipfile.ZipFile(place) as archive:
             members = set(archive.namelist())
         prefix = next((p for p in ("", f"{place.stem}/") if p + names[0] in members), "")
         paths, missing = [f"{place}@{prefix}{n}" for n in names], [n for n in names if prefix + n not in members]
-    else:
-        paths, missing = [str(place / name) for name in names], [n for n in names if not (place / n).is_file()]
     if missing:
         raise DatasetError(f"{place}: {len(missing)} of {len(names)} pictures are missing, first {missing[0]}")
     return paths

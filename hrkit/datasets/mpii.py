@@ -11,7 +11,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from hrkit.datasets.base import KeypointDataset
+from hrkit.datasets.base import KeypointDataset, check_names
 from hrkit.errors import DatasetError
 from hrkit.files import read_json
 from hrkit.skeletons import mpii16
@@ -32,6 +32,7 @@ def mpii(path: str | Path = "data/mpii", *, split: str = "train", images: str | 
     if wrong:
         raise DatasetError(f"{json_path}: {len(wrong)} people have not 16 joints, first at row {wrong[0]}")
     names = list(dict.fromkeys(row["image"] for row in rows))
+    check_names(names, folder, json_path)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise DatasetError(f"{folder}: {len(missing)} of {len(names)} pictures are missing, first {missing[0]}")

@@ -14,7 +14,9 @@ import os
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
@@ -29,14 +31,25 @@ _CHUNK = 1 << 18
 _OFFLINE = f"{plugin_hint('hrkit-lite')} works offline as Pipeline.from_names('lite', 'lite_person')"
 
 
+class DeniedError(DownloadError):
+    """A server wants to know who asks, or does not give a file to whom it knows."""
+
+
 def download(
-    url: str, target: str | Path, *, checksum: str | None = None, size: int | None = None, progress: bool = True
+    url: str,
+    target: str | Path,
+    *,
+    checksum: str | None = None,
+    size: int | None = None,
+    progress: bool = True,
+    headers: Mapping[str, str] | None = None,
 ) -> Path:
     """Fetches `url` to `target` and returns `target`; a file that is already there is checked once and kept.
 
     `checksum` is "sha256:<hex>" or "sha1:<hex>", in full or its first digits; `size` is in bytes; `progress` shows a
-    bar on stderr. A second process that wants the same file waits for the first. Raises `DownloadError` if the file
-    cannot be fetched or written, or is not the published one.
+    bar on stderr; `headers` go to the server with the request. A second process that wants the same file waits for the
+    first. Raises `DownloadError` if the file cannot be fetched or written, or is not the published one, and
+    `DeniedError` for the statuses 401 and 403.
     """
     target = Path(target)
     if urlsplit(url).scheme not in ("http", "https"):
@@ -46,7 +59,7 @@ def download(
             target.parent.mkdir(parents=True, exist_ok=True)
             with _locked(target, progress):
                 if not target.exists():
-                    _download(url, target, checksum, size, progress)
+                    _download(url, target, checksum, size, progress, headers or {})
         if found := _problem_once(target, target, checksum, size):
             raise DownloadError(f"{target} {found}; remove it to download it again, or put the file of {url} there")
     except OSError as error:
@@ -67,42 +80,49 @@ def _locked(target: Path, progress: bool) -> AcquireReturnProxy:
         return lock.acquire()
 
 
-def _download(url: str, target: Path, checksum: str | None, size: int | None, progress: bool) -> None:
+def _download(
+    url: str, target: Path, checksum: str | None, size: int | None, progress: bool, headers: Mapping[str, str]
+) -> None:
     part = _beside(target, "part")
     while not (size and _length(part) == size):
         before = _length(part)
         if size and before > size:
             part.unlink()
             before = 0
-        broken = _transfer(url, part, size, target, progress)
+        broken = _transfer(url, part, size, target, progress, headers)
         if broken is None:
             break
         if _length(part) <= before:  # else it makes progress, if in steps
             raise DownloadError(f"cannot download {url} ({broken}); put the file at {target} by hand, or {_OFFLINE}")
     if found := _problem_once(part, target, checksum, size):
         part.unlink()
-        advice = f"try again, or put the published file at {target} by hand"
-        raise DownloadError(f"the download of {url} {found} and was removed; {advice}")
+        raise DownloadError(f"{target}: the download of {url} {found} and was removed; try again")
     os.replace(part, target)
 
 
-def _transfer(url: str, part: Path, size: int | None, target: Path, progress: bool) -> str | None:
+def _transfer(
+    url: str, part: Path, size: int | None, target: Path, progress: bool, headers: Mapping[str, str]
+) -> str | None:
     """Appends the missing bytes to `part`; returns None once it is complete (or too long), else the reason."""
     start = _length(part)
-    headers = {"User-Agent": "hrkit"} | ({"Range": f"bytes={start}-"} if start else {})
+    wanted = {"User-Agent": "hrkit", **headers} | ({"Range": f"bytes={start}-"} if start else {})
+    ask = urllib.request.build_opener(_Redirects).open if headers else urllib.request.urlopen
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        response = ask(urllib.request.Request(url, headers=wanted), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
             if error.headers.get("Content-Range") == f"bytes */{start}":
                 return None
             part.unlink()
-            return _transfer(url, part, size, target, progress)
+            return _transfer(url, part, size, target, progress, headers)
+        if error.code in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
+            advice = f"put the file at {target} by hand"
+            raise DeniedError(f"you may not download {url} ({error.code} {error.reason}); {advice}") from None
         return f"{error.code} {error.reason}"
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that cannot be one
         return one_line(getattr(error, "reason", error))
     with response:
-        if urlsplit(url).scheme == "https" and urlsplit(response.url).scheme != "https":
+        if urlsplit(response.url).scheme not in ("https", "http" if urlsplit(url).scheme == "http" else ""):
             raise DownloadError(f"{url} leads to the unsafe {response.url}; put the file at {target} by hand")
         if response.headers.get_content_type() == "text/html":
             advice = f"download it with a browser and put it at {target}"
@@ -115,12 +135,22 @@ def _transfer(url: str, part: Path, size: int | None, target: Path, progress: bo
         return _receive(response, part, start, size, target.name if progress else None)
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Sends a token to no other server than that it is for."""
+
+    def redirect_request(self, req: urllib.request.Request, *answer: Any) -> urllib.request.Request | None:
+        redirected = super().redirect_request(req, *answer)
+        if redirected is not None and urlsplit(redirected.full_url)[:2] != urlsplit(req.full_url)[:2]:
+            redirected.remove_header("Authorization")
+        return redirected
+
+
 def _receive(
     response: http.client.HTTPResponse, part: Path, start: int, size: int | None, title: str | None
 ) -> str | None:
     """Writes the response to `part` from `start` on, with a bar if there is a title; returns as `_transfer`."""
     length = response.headers.get("Content-Length", "")
-    total = start + int(length) if length.isdecimal() else None
+    total = start + int(length) if length.isdecimal() and len(length) < 20 else None
     written = start
     with (
         part.open("ab" if start else "wb") as file,

@@ -1,8 +1,8 @@
 """Weights in repositories of the Hugging Face Hub (https://huggingface.co/docs/hub), addressed as
 `hf-hub:owner/name[@revision]`.
 
-hrkit reads the file `model.safetensors` of a repository, and plugins may read its json files, so nothing in it can be
-executed. The files are kept in the Hub's own cache and taken from there without a network. HF_TOKEN, HF_HOME,
+hrkit reads only the file `model.safetensors` of a repository, so nothing in it can be executed. The file is kept in
+the Hub's own cache, where digests alone name it, and taken from there without a network. HF_TOKEN, HF_HOME,
 HF_ENDPOINT and HF_HUB_OFFLINE work as they do for huggingface_hub.
 """
 
@@ -16,19 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
+from attrs.validators import ge, instance_of, matches_re
 
 from hrkit.errors import DownloadError, HrkitError, one_line
+from hrkit.files import leads_out, write_text
 from hrkit.weights import downloads
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, ModelInfo
 
 FILE = "model.safetensors"
 """The file of a repository that holds the weights."""
 
 _TIMEOUT = 10.0  # seconds without an answer after which the Hub counts as out of reach
 _SCHEME = "hf-hub:"
+_LOGIN = "log in (`hf auth login`) or set HF_TOKEN"
 _ADDRESS = re.compile(rf"{_SCHEME}(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
 _PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle")
 
@@ -76,32 +79,79 @@ def fetch(text: str, name: str = FILE) -> Path:
     `HrkitError` if `text` is not an address, `DownloadError` if the file cannot be fetched or is not as stated.
     """
     import huggingface_hub
+    from huggingface_hub import constants
 
     address, api = Address.parse(text), _api()
     wanted: dict[str, Any] = {"repo_id": address.repository, "revision": address.revision}  # Any: arguments
+    cache = Path(constants.HF_HUB_CACHE, "--".join(("models", *address.repository.split("/"))))
+    if leads_out(cache, name):
+        raise DownloadError(f"{address}: {name!r} is no name of a file in it")
     try:
         with _errors_in_words(address):
             info = api.model_info(**wanted, files_metadata=True, timeout=_TIMEOUT)
+            stated = _Stated.read(info, name)
     except _OutOfReachError as error:
         kept = huggingface_hub.try_to_load_from_cache(**wanted, filename=name)
         if isinstance(kept, str):
             return Path(kept)
         raise DownloadError(f"{error}; nothing of it is in the cache") from None
-    files = {file.rfilename: file for file in info.siblings or ()}
-    if name not in files:
-        pickles = [one for one in sorted(files) if one.endswith(_PICKLES)] if name == FILE else []
+    if stated is None:
+        files = sorted(str(file.rfilename) for file in info.siblings or ())
+        pickles = [file for file in files if file.endswith(_PICKLES)] if name == FILE else []
         there = f"only {pickles[0]}, and pickles are not read" if pickles else f"{len(files)} files"
         advice = "; `hrkit publish` writes it" if name == FILE else ""
         raise DownloadError(f"{address} has no {name} ({there}){advice}")
-    with _errors_in_words(address):
-        path = Path(api.hf_hub_download(**wanted, filename=name))
-    large = files[name].lfs  # a small file may be in git itself, which states no sha256
-    problem = downloads.problem(path, None if large is None else f"sha256:{large.sha256}", files[name].size)
-    if problem:
-        path.resolve().unlink()  # or the next call would take it
-        path.unlink(missing_ok=True)
-        raise DownloadError(f"{address}: {name} {problem} and was removed; try again")
+    blob, path = cache / "blobs" / stated.digest, cache / "snapshots" / stated.commit / name
+    try:
+        downloads.download(
+            huggingface_hub.hf_hub_url(**wanted, filename=name, endpoint=api.endpoint),
+            blob,
+            checksum=stated.checksum,
+            size=stated.size,
+            progress=not huggingface_hub.utils.are_progress_bars_disabled(),
+            headers=huggingface_hub.utils.build_hf_headers(library_name="hrkit"),
+        )
+        _enter(cache, address.revision or constants.DEFAULT_REVISION, stated.commit, path, blob)
+    except downloads.DeniedError:
+        raise DownloadError(f"{address}: you may not read it; {_LOGIN} as somebody who may") from None
+    except (DownloadError, OSError) as error:
+        raise DownloadError(f"{address}: {one_line(error)}") from None
     return path
+
+
+@frozen
+class _Stated:
+    """What the Hub says of the file of a commit. `digest`, of its content or in git, and `commit` become paths."""
+
+    commit: Any = field(validator=matches_re("[0-9a-f]{40,64}"))  # Any: what the answer has there
+    digest: Any = field(validator=matches_re("[0-9a-f]{40,64}"))
+    size: Any = field(validator=[instance_of(int), ge(0)])
+    checksum: str | None
+
+    @classmethod
+    def read(cls, info: ModelInfo, name: str) -> _Stated | None:
+        """None if the repository has no such file. Raises `ValueError` or `TypeError` for an answer without sense."""
+        file = next((file for file in info.siblings or () if file.rfilename == name), None)
+        if file is None:
+            return None
+        if file.lfs is None:  # a small file may be in git itself, which states no sha256
+            return cls(info.sha, file.blob_id, file.size, None)
+        return cls(info.sha, file.lfs.sha256, file.size, f"sha256:{file.lfs.sha256}")
+
+
+def _enter(cache: Path, revision: str, commit: str, path: Path, blob: Path) -> None:
+    """Enters a downloaded file into the Hub's cache: as the file of a commit, which the revision names from now on."""
+    if not (path.exists() and path.samefile(blob)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileExistsError):  # another process did it meanwhile
+            try:
+                path.symlink_to(os.path.relpath(blob, path.parent))
+            except OSError:  # a file system or a user without symbolic links
+                os.link(blob, path)
+    reference = cache / "refs" / revision
+    if revision != commit and not (reference.is_file() and reference.read_text() == commit):
+        write_text(reference, commit)
 
 
 def upload(folder: Path, names: tuple[str, ...], text: str, *, private: bool = False) -> str:
@@ -139,7 +189,6 @@ def _errors_in_words(address: Address, wish: str = "read it") -> Iterator[None]:
     """Turns what huggingface_hub raises into a `DownloadError`, or an `_OutOfReachError` if there is no Hub."""
     from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 
-    login = "log in (`hf auth login`) or set HF_TOKEN"
     kind: type[DownloadError] = DownloadError
     try:
         yield
@@ -149,9 +198,9 @@ def _errors_in_words(address: Address, wish: str = "read it") -> Iterator[None]:
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         if status in (401, 404):
-            problem = f"there is no such repository, or it is private; check its name, or {login}"
+            problem = f"there is no such repository, or it is private; check its name, or {_LOGIN}"
         elif status == 403:
-            problem = f"you may not {wish}; {login} as somebody who may"
+            problem = f"you may not {wish}; {_LOGIN} as somebody who may"
         else:
             kind, problem = _OutOfReachError, f"the Hub answered with an error ({one_line(error)[:200]})"
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -159,8 +208,6 @@ def _errors_in_words(address: Address, wish: str = "read it") -> Iterator[None]:
     except Exception as error:  # the library's HTTP client has errors of its own
         reason = one_line(error.__cause__ or error)[:200]
         kind, problem = _OutOfReachError, f"the Hub cannot be reached ({reason})"
-        if "onsistency check" in reason:
-            kind, problem = DownloadError, f"{FILE} is not of the size that the Hub says; try again"
     raise kind(f"{address}: {problem}") from None
 
 

@@ -98,6 +98,8 @@ def _double(content: dict[str, Any]) -> None:
         (lambda path: (path.parent / "images/002.png").unlink(), "1 of 4 pictures are missing, first 002.png"),
         (lambda path: path.write_text(path.read_text()[:-40]), r"damaged at line 1, column \d+"),
         (lambda path: path.write_text("[]"), "no list 'images'"),
+        (_change(lambda c: c["images"][1].update(file_name="/etc/hostname")), "1 of 4 pictures are not in .*, first"),
+        (_change(lambda c: c["images"][1].update(file_name="../a.json")), r"are not in .*, first '\.\./a\.json'"),
         (_change(_double), "2 ids of annotations are not unique, first 3"),
         (_change(lambda c: c["annotations"][5]["keypoints"].pop()), "1 annotations have not 51 numbers .* first id 6"),
         (_change(lambda c: c["annotations"][3].update(bbox=[900, 5, 9, 9])), "1 annotations have a box wholly outside"),
@@ -116,6 +118,15 @@ def test_bad_data_says_file_id_and_count(tmp_path: Path, damage: Callable[[Path]
         coco(tmp_path)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_pictures_anywhere_if_asked_for(tmp_path: Path) -> None:
+    path = make_coco(tmp_path / "people", pictures=1)
+    (tmp_path / "people/images/001.png").rename(tmp_path / "elsewhere.png")
+    _change(lambda c: c["images"][0].update(file_name=str(tmp_path / "elsewhere.png")))(path)
+    with pytest.raises(DatasetError, match="to read them, name a folder that holds them as images"):
+        coco(path)
+    assert coco(path, images=tmp_path).read_frame(0).shape == (240, 340, 3)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\xff\xd8\xff\xe0" + bytes(2000)])
@@ -201,6 +212,9 @@ def test_mpii(tmp_path: Path) -> None:
     # centre 1-based and moved down by 15 scale; 200 px a unit of scale
     np.testing.assert_allclose(dataset.boxes[0], [0, 35, 200, 235])
     assert dataset.image_index.tolist() == [0, 0]
+    (tmp_path / "annot/valid.json").write_text(json.dumps([{**rows[0], "image": "../annot/valid.json"}]))
+    with pytest.raises(DatasetError, match=r"1 of 1 pictures are not in .*images, first '\.\./annot/valid\.json'"):
+        mpii(tmp_path, split="val")
     (tmp_path / "annot/valid.json").write_text(json.dumps([{**rows[0], "joints": [[1, 2]]}]))
     with pytest.raises(DatasetError, match="1 people have not 16 joints, first at row 0"):
         mpii(tmp_path, split="val")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +236,117 @@ def test_names_of_files_lead_nowhere(hub: Hub, weights: bytes, tmp_path: Path) -
     with pytest.raises(DownloadError, match=r"has no model.safetensors \(4 files\)"):
         fetch("hf-hub:owner/name")
     assert [path.name for path in tmp_path.rglob("*.safetensors")] == []
+
+
+@pytest.mark.parametrize("name", ["/{}", "../../../../{}", "..\\..\\{}"])
+def test_a_hub_that_lies_writes_and_removes_nothing_outside_the_cache(
+    hub: Hub, weights: bytes, tmp_path: Path, name: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(weights)
+    lie = name.format(victim if name[0] == "/" else "victim").replace("//", "/")
+    hub.add("owner/name", model=weights)
+    hub.headers = {"ETag": f'"{lie}"', "X-Linked-ETag": f'"{lie}"', "X-Repo-Commit": lie}
+    hub.served["model.safetensors"] = weights[:-1] + b"x"
+    with pytest.raises(DownloadError, match="has the sha256"):
+        fetch("hf-hub:owner/name")
+    hub.served.clear()
+    for stated in ({}, {"sha": lie}, {"siblings": [{"rfilename": "model.safetensors", "size": 1, "blobId": lie}]}):
+        hub.stated = stated
+        with contextlib.suppress(DownloadError):
+            assert fetch("hf-hub:owner/name").read_bytes() == weights
+    assert victim.read_bytes() == weights
+    assert {path.name for path in tmp_path.iterdir()} == {"victim", "cache"}
+
+
+_FILE = {"rfilename": "model.safetensors", "size": 3, "blobId": "0" * 40}
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"sha": None},
+        {"sha": "main"},
+        {"sha": "0" * 40 + "/../../x"},
+        {"sha": ["0" * 40]},
+        {"siblings": [{**_FILE, "blobId": "../x"}]},
+        {"siblings": [{**_FILE, "size": None}]},
+        {"siblings": [{**_FILE, "size": "3"}]},
+        {"siblings": [{**_FILE, "size": -3}]},
+        {"siblings": [{**_FILE, "lfs": {"sha256": "/etc/x", "size": 3, "pointerSize": 1}}]},
+        {"siblings": [{**_FILE, "lfs": {"sha256": 7, "size": 3, "pointerSize": 1}}]},
+    ],
+)
+def test_what_a_hub_says_of_a_file_is_checked_before_it_is_asked_for(
+    hub: Hub, weights: bytes, stated: dict[str, Any], tmp_path: Path
+) -> None:
+    hub.add("owner/name", model=weights)
+    hub.stated = stated
+    with pytest.raises(DownloadError, match="makes no sense") as caught:
+        fetch("hf-hub:owner/name")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "cache").exists()
+    assert not any("resolve" in line for line in hub.asked)
+
+
+def test_a_token_goes_to_no_other_server(hub: Hub, weights: bytes) -> None:
+    with Hub() as other:
+        threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        other.token = hub.token  # whom it knows it gives files of private repositories
+        hub.add("owner/name", model=weights)
+        other.add("owner/name", model=weights)
+        hub.elsewhere = f"{other.url}/owner/name/resolve/main/model.safetensors"
+        other.private.add("owner/name")
+        with pytest.raises(DownloadError, match="you may not read it; log in"):
+            fetch("hf-hub:owner/name")
+        other.private.clear()
+        assert fetch("hf-hub:owner/name").read_bytes() == weights
+        other.shutdown()
+
+
+@pytest.mark.parametrize("address", ["http://[bad/", "ftp://127.0.0.1/x", "file:///etc/passwd", "//", "http://a b/"])
+def test_where_a_hub_leads_to_is_no_place(hub: Hub, weights: bytes, address: str) -> None:
+    hub.add("owner/name", model=weights)
+    hub.elsewhere = address
+    with pytest.raises(DownloadError, match=r"^hf-hub:owner/name: cannot download") as caught:
+        fetch("hf-hub:owner/name")
+    assert "\n" not in str(caught.value)
+
+
+def test_timm_does_not_fetch_by_itself(hub: Hub, tmp_path: Path) -> None:
+    import timm
+
+    state = timm.create_model("test_resnet", pretrained=False).state_dict()
+    hub.add("timm/test_resnet.r160_in1k", model=safetensors.torch.save(state))
+    hub.headers = {"ETag": f'"{tmp_path}/victim"'}
+    model = create_pose_model("timm/test_resnet", backbone_weights="pretrained", num_joints=1, input_size=(64, 64))
+    assert torch.equal(model.backbone.network.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    hub.add("timm/test_resnet.r160_in1k", model=b"no weights")
+    with pytest.raises(HrkitError, match="timm/test_resnet cannot be built"):
+        create_pose_model("timm/test_resnet", backbone_weights="pretrained")
+
+
+def test_commits_share_a_file(hub: Hub, weights: bytes) -> None:
+    hub.add("owner/name", model=weights)
+    first = fetch("hf-hub:owner/name")
+    hub.repositories["owner/name"]["main"]["README.md"] = b"new"
+    second = fetch("hf-hub:owner/name")
+    assert first != second
+    assert first.samefile(second)
+    assert huggingface_hub.try_to_load_from_cache("owner/name", "model.safetensors") == str(second)
+    assert [len(repo.revisions) for repo in huggingface_hub.scan_cache_dir(constants.HF_HUB_CACHE).repos] == [2]
+
+
+def test_a_file_system_without_symbolic_links(hub: Hub, weights: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*paths: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    hub.add("owner/name", model=weights)
+    path = fetch("hf-hub:owner/name")
+    assert not path.is_symlink()
+    assert fetch("hf-hub:owner/name").read_bytes() == weights
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"siblings": 3}', b'{"id": "a/b", "siblings": [{}]}'])
