@@ -21,6 +21,7 @@ from hrkit.profiling import section
 from hrkit.registry import decoders, detectors
 from hrkit.runtimes.devices import Replicas, parse_devices
 from hrkit.runtimes.prepare import check_precision, check_runtime, prepared
+from hrkit.skeletons import check_flip_test
 from hrkit.structures import Detections, Frame, Poses, Skeleton, check_boxes
 from hrkit.weights import catalogue
 
@@ -87,6 +88,8 @@ class Pipeline:
         devices = parse_devices(device)
         self.skeleton = pose_model.skeleton
         self.codec = pose_model.create_codec(decoder)
+        if flip_test:
+            check_flip_test(self.skeleton)
         self.flip_test = flip_test
         self.max_batch_size = max_batch_size
         self.doubles = None if doubles is None else check_fraction("doubles", doubles)
@@ -108,6 +111,7 @@ class Pipeline:
         decoder: str | None = None,
         input_size: tuple[int, int] | None = None,
         num_joints: int | None = None,
+        skeleton: Skeleton | FilePath | None = None,
         flip_test: bool = False,
         max_batch_size: int = 32,
         detection_threshold: float | None = None,
@@ -121,10 +125,10 @@ class Pipeline:
 
         `detector` "auto" is `lite_person` if the network needs a detector. `weights` is "auto" (published weights,
         fetched once), a weights entry, a file, `hf-hub:owner/name[@revision]`, or None; `hf-hub:...` in the place of
-        `backbone` stands for both. `input_size` is (height, width). `detection_threshold` is the least score of a
-        person, in the detector or in a network that finds people by itself; None, as for `nms_threshold`, is their own
-        default. Raises `UnknownNameError`, `WeightsError`, `DownloadError` or `HrkitError`, each with a message that
-        says what to do.
+        `backbone` stands for both. `input_size` is (height, width). `skeleton`, a known name or a TOML file, names the
+        joints of weights that do not. `detection_threshold` is the least score of a person, in the detector or in a
+        network that finds people by itself; None, as for `nms_threshold`, is their own default. Raises
+        `UnknownNameError`, `WeightsError`, `DownloadError` or `HrkitError`, each with a message that says what to do.
         """
         parse_devices(device)  # before anything is fetched
         check_precision(precision)
@@ -135,7 +139,7 @@ class Pipeline:
             if fraction is not None and not 0 <= fraction <= 1:
                 raise HrkitError(f"{name} must be from 0 to 1, not {fraction}")
         pose_model = create_pose_model(
-            backbone, weights=weights, head=head, num_joints=num_joints, input_size=input_size
+            backbone, weights=weights, head=head, num_joints=num_joints, input_size=input_size, skeleton=skeleton
         )
         if not pose_model.needs_boxes and detection_threshold is not None:
             pose_model.threshold = detection_threshold

@@ -21,7 +21,7 @@ from hrkit.heads.codecs import Codec, create_codec
 from hrkit.pose_spec import PoseSpec
 from hrkit.profiling import section
 from hrkit.runtimes import prepare
-from hrkit.skeletons import skeleton_of
+from hrkit.skeletons import check_named, find_skeleton, fitting_skeletons, get_skeleton, skeleton_of
 from hrkit.structures import Crops, Detections, Frame, Outputs, Poses, Size, Skeleton, of_each
 from hrkit.weights import catalogue, checkpoints, hub
 
@@ -163,10 +163,12 @@ class PoseModel(nn.Module):
     def outputs(self, images: Tensor, codec: Codec | None = None, *, flip_test: bool = False) -> Outputs:
         """(N,3,H,W) -> what the codec decodes, float32: heatmaps (N,K,h,w), or several tensors.
 
-        `flip_test` averages with the pass of the mirrored images, in twice the time.
+        `flip_test` averages with the pass of the mirrored images, in twice the time. Raises `HrkitError` if that is
+        asked for joints without names.
         """
         outputs = of_each(Tensor.float, self(images))
         if flip_test:
+            check_named(self.skeleton)
             mirrored = of_each(Tensor.float, self(images.flip(3)))
             back = (codec or self.create_codec()).mirrored(mirrored, self.skeleton.flip_indices)
             outputs = of_each(lambda one, other: (one + other) / 2, outputs, back)
@@ -250,7 +252,7 @@ def create_pose_model(
     input_size: Size | None = (256, 192),
     codec: str | None = None,
     sigma: float | tuple[float, float] | None = None,
-    skeleton: Skeleton | None = None,
+    skeleton: Skeleton | FilePath | None = None,
     channel_order: str | None = None,
     backbone_weights: FilePath | None = None,
     backbone_options: Mapping[str, Any] | None = None,
@@ -261,8 +263,9 @@ def create_pose_model(
     name of a weights entry, a file, or `hf-hub:owner/name[@revision]`, which `hrkit publish` writes. Such an address in
     the place of `backbone` stands for network and weights. Each of `head`, `codec`, `sigma`, `skeleton`,
     `channel_order`, `num_joints` and `input_size` that is None comes from the weights, else from the backbone or the
-    head; for your own weights, leave `num_joints` and `input_size` at None. `input_size` is (height, width).
-    `backbone_weights` ("auto", a name or a file; for timm "pretrained") starts the backbone alone from ImageNet.
+    head; for your own weights, leave `num_joints` and `input_size` at None. `skeleton` may be a name or a TOML file,
+    and gives the number of joints. `input_size` is (height, width). `backbone_weights` ("auto", a name or a file; for
+    timm "pretrained") starts the backbone alone from ImageNet.
 
     Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
     fetched, `HrkitError` for sizes and joints that make no sense, `PluginError` if a plugin builds something else than
@@ -272,6 +275,9 @@ def create_pose_model(
     if num_joints is not None and (not isinstance(num_joints, int) or num_joints < 1):
         raise HrkitError(f"num_joints must be a positive number, not {num_joints!r}")
     input_size = None if input_size is None else checked_size(input_size)
+    if skeleton is not None:
+        skeleton = find_skeleton(skeleton)
+        num_joints = len(skeleton)
     selected = None if weights == "auto" else catalogue.select(backbone, weights)
     checkpoint = _read(selected)
     options = {**_recorded_options(checkpoint), **(backbone_options or {})}
@@ -287,7 +293,9 @@ def create_pose_model(
     checkpoint = _renamed(checkpoint, trunk)
 
     recorded = _recorded_spec(selected, checkpoint)
-    spec = recorded or _default_spec(checkpoint, trunk, num_joints, input_size)
+    if skeleton is not None and isinstance(selected, catalogue.WeightsEntry):
+        _check_joints(selected, skeleton)
+    spec = recorded or _default_spec(checkpoint, trunk, skeleton or num_joints, input_size)
     if skeleton is None and num_joints not in (None, spec.num_joints):
         skeleton = skeleton_of(num_joints)
     head = head or spec.head or trunk.default_head
@@ -330,22 +338,47 @@ def _recorded_spec(
 def _default_spec(
     checkpoint: checkpoints.Checkpoint | None,
     trunk: Any,  # any backbone
-    num_joints: int | None,
+    joints: Skeleton | int | None,
     input_size: Size | None,
 ) -> PoseSpec:
     """The spec of the backbone with the arguments given, for weights that record none."""
     order = trunk.channel_order
     size = getattr(trunk, "default_input_size", (256, 192)) if input_size is None else input_size
     if checkpoint is not None:
-        num_joints = num_joints or checkpoint.num_joints
+        joints, told = joints or checkpoint.num_joints, checkpoint.skeleton
+        if isinstance(joints, int):
+            joints = _joints_of(checkpoint, joints)
+        elif joints and told and told.keypoint_names != joints.keypoint_names:
+            logger.warning("%s names its joints as %s; here they are %s's", checkpoint.path, told.name, joints.name)
         if checkpoint.layout == "official":  # the official ResNets saw BGR, with the mean of red on blue
             order = getattr(trunk, "official_channel_order", order)
         if input_size is None:
             logger.warning("%s does not say its input size: taking %dx%d", checkpoint.path, *size)
-    skeleton, sigma = skeleton_of(num_joints or 17), getattr(trunk, "default_sigma", default_sigma(size))
+    skeleton = joints if isinstance(joints, Skeleton) else skeleton_of(joints or 17)
+    sigma = getattr(trunk, "default_sigma", default_sigma(size))
     return PoseSpec(
         skeleton=skeleton, sigma=sigma, input_size=size, mean=trunk.mean, std=trunk.std, channel_order=order
     )
+
+
+def _joints_of(checkpoint: checkpoints.Checkpoint, num_joints: int) -> Skeleton:
+    """The joints that a file names, else the default ones of that number, with a warning that says so."""
+    if checkpoint.skeleton is not None and len(checkpoint.skeleton) == num_joints:
+        return checkpoint.skeleton
+    skeleton = skeleton_of(num_joints)
+    fitting = fitting_skeletons(num_joints)
+    others = [name for name in fitting if get_skeleton(name).keypoint_names != skeleton.keypoint_names]
+    taken = f"taken as {skeleton.name}'s" if skeleton.edges else "left without names"
+    also = f"{', '.join(others)} have as many" if others else "no other known skeleton has as many"
+    problem = f"{checkpoint.path} does not name its {num_joints} joints: {taken}; {also}"
+    logger.warning("%s; name them by skeleton=, or --skeleton NAME|FILE.toml", problem)
+    return skeleton
+
+
+def _check_joints(entry: catalogue.WeightsEntry, skeleton: Skeleton) -> None:
+    if entry.skeleton.keypoint_names != skeleton.keypoint_names:
+        named = f"weights {entry.name!r} have the joints of {entry.skeleton.name}, not of {skeleton.name}"
+        raise WeightsError(f"{named}; leave the skeleton out, or take other weights")
 
 
 def _recorded_options(checkpoint: checkpoints.Checkpoint | None) -> dict[str, Any]:

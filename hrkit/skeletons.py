@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hrkit.errors import DatasetError, UnknownNameError
+from hrkit.errors import DatasetError, HrkitError, UnknownNameError
 from hrkit.files import FilePath, read_toml
 from hrkit.structures import Skeleton
 
@@ -156,6 +156,21 @@ def unnamed_skeleton(num_joints: int) -> Skeleton:
     """Joints called joint_0, joint_1, ..., of which nothing is known."""
     names = [f"joint_{i}" for i in range(num_joints)]
     return Skeleton(f"joints{num_joints}", names, (), (), [DEFAULT_SIGMA] * num_joints)
+
+
+def check_named(skeleton: Skeleton) -> None:
+    """Raises `HrkitError` if nothing names the joints: a flip test would average those of the left and the right."""
+    if len(skeleton) > 1 and skeleton == unnamed_skeleton(len(skeleton)):
+        problem = f"nothing names the {len(skeleton)} joints, so the flip test would average left with right"
+        raise HrkitError(f"{problem}; name them (skeleton=, --skeleton NAME|FILE.toml), or leave the flip test out")
+
+
+def check_flip_test(skeleton: Skeleton) -> None:
+    """Raises as `check_named`, and warns if no joints of several change places in a mirrored picture."""
+    check_named(skeleton)
+    if len(skeleton) > 1 and not skeleton.flip_pairs:
+        problem = f"{skeleton.name} has no pairs of left and right"
+        logger.warning("%s: in mirrored pictures its joints keep their places", problem)
 
 
 def skeleton_of(num_joints: int) -> Skeleton:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hrkit.commands.model_options import head_option, input_size_option, is_detector, weights_option
+from hrkit.commands.model_options import head_option, input_size_option, is_detector, skeleton_option, weights_option
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.export import (
     BATCHES,
@@ -38,6 +38,7 @@ Examples:
 @head_option
 @input_size_option
 @click.option("--num-joints", type=click.IntRange(1), help="Joints of a pose network.  [default: those of the weights]")
+@skeleton_option
 @click.option("--int8", metavar="DATASET", help="Write OpenVINO in int8, calibrated with people of NAME:PATH.")
 def command(
     name: str,
@@ -47,6 +48,7 @@ def command(
     head: str | None,
     input_size: tuple[int, int] | None,
     num_joints: int | None,
+    skeleton: str | None,
     int8: str | None,
 ) -> None:
     """Writes the pose network or the detector NAME (see `hrkit models`) to a file for another runtime.
@@ -61,11 +63,14 @@ def command(
     filled = None if weights == "none" else weights
     calibration = None
     if is_detector(name):
-        if head is not None or num_joints is not None or int8 is not None:
-            raise click.UsageError(f"{name} is a detector; --head, --num-joints and --int8 are for pose networks")
+        if any(given is not None for given in (head, num_joints, skeleton, int8)):
+            names = "--head, --num-joints, --skeleton and --int8"
+            raise click.UsageError(f"{name} is a detector; {names} are for pose networks")
         subject = exportable_detector(create_detector(name, weights=filled), name, weights, input_size)
     else:
-        model = create_pose_model(name, weights=filled, head=head, input_size=input_size, num_joints=num_joints)
+        model = create_pose_model(
+            name, weights=filled, head=head, input_size=input_size, num_joints=num_joints, skeleton=skeleton
+        )
         subject = exportable_pose_model(model, weights)
         if int8 is not None:
             calibration = calibration_crops(model, DatasetSpec.parse(int8).load("train"))

@@ -24,6 +24,9 @@ head_option = click.option("--head", help="Head of a pose network.  [default: th
 input_size_option = click.option(
     "--input-size", type=(int, int), metavar="HEIGHT WIDTH", help="[default: that of the weights]"
 )
+skeleton_option = click.option(
+    "--skeleton", metavar="NAME|FILE.toml", help="Joints of weights that do not name theirs, such as crowdpose."
+)
 
 _MODEL = {
     "backbone": click.option("--backbone", default="lite", help="Pose network, as in `hrkit models`."),
@@ -32,6 +35,7 @@ _MODEL = {
         help='Person detector; with "none" the whole picture is one person.  [default: lite_person if one is needed]',
     ),
     "weights": weights_option,
+    "skeleton": skeleton_option,
     "detector_weights": click.option("--detector-weights", default="auto", help="The same for the detector."),
     "decoder": click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]"),
     "threshold": click.option(

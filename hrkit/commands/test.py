@@ -12,7 +12,7 @@ import torch
 from attrs import evolve
 
 from hrkit import registry
-from hrkit.commands.model_options import head_option, input_size_option, weights_option
+from hrkit.commands.model_options import head_option, input_size_option, skeleton_option, weights_option
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.datasets.mpii import read_mpii_truth
@@ -26,8 +26,8 @@ from hrkit.pose_model import PoseModel, create_pose_model, split_hub_address
 from hrkit.runtimes.devices import parse_devices
 from hrkit.runtimes.distributed import World, current_world, joined_world
 from hrkit.runtimes.prepare import check_precision
-from hrkit.skeletons import mpii16, skeleton_of
-from hrkit.weights import catalogue
+from hrkit.skeletons import check_flip_test, find_skeleton, mpii16
+from hrkit.weights import catalogue, checkpoints
 from hrkit.weights.hub import is_address
 
 
@@ -49,6 +49,7 @@ curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any othe
 @weights_option
 @head_option
 @input_size_option
+@skeleton_option
 @click.option("--dataset", default="coco", help="NAME[:PATH]: coco, mpii, custom, or a plugin's.")
 @click.option("--split", default="val", help="Part of the dataset.")
 @click.option("--annotations", help="JSON file in COCO's format, in place of the dataset's PATH.")
@@ -86,6 +87,7 @@ def command(
     weights: str,
     head: str | None,
     input_size: tuple[int, int] | None,
+    skeleton: str | None,
     dataset: str,
     split: str,
     annotations: str | None,
@@ -110,7 +112,9 @@ def command(
         annotated = spec.load(split, **({} if images is None else {"images": images}))
         files = (spec.path, annotated.annotations, images, weights, how["boxes"], how["detector_weights"])
         check_outputs([output, *(output / name for name in FILES)], [*files, *annotated.image_paths])
-        model, taken, annotated = _model(backbone, weights, head, input_size, annotated)
+        model, taken, annotated = _model(backbone, weights, head, input_size, skeleton, annotated)
+        if how["flip_test"]:
+            check_flip_test(model.skeleton)
         model.create_codec(how["decoder"])  # finds a wrong name before anything runs
         fast = model.prepared(own_device, precision)
         if world.is_first:
@@ -172,7 +176,12 @@ def _spec(dataset: str, annotations: str | None, images: str | None) -> DatasetS
 
 
 def _model(
-    backbone: str, weights: str, head: str | None, input_size: tuple[int, int] | None, annotated: KeypointDataset
+    backbone: str,
+    weights: str,
+    head: str | None,
+    input_size: tuple[int, int] | None,
+    skeleton: str | None,
+    annotated: KeypointDataset,
 ) -> tuple[PoseModel, str, KeypointDataset]:
     """The network, the name or path of its weights, and the people with its joints, matched by name."""
     named = backbone if is_address(backbone) else weights
@@ -180,13 +189,21 @@ def _model(
     own = annotated.skeleton
     torch.manual_seed(0)  # all ranks have the same network, also without weights
     if weights == "none":
-        model = create_pose_model(backbone, head=head, num_joints=len(own), input_size=input_size, skeleton=own)
-        return model, "none", annotated
-    selected = catalogue.select(backbone, found, num_joints=len(own), input_size=input_size)
+        model = create_pose_model(backbone, head=head, input_size=input_size, skeleton=skeleton or own)
+        return model, "none", annotated.with_skeleton(model.skeleton)
+    joints = find_skeleton(skeleton) if skeleton is not None else None
+    published = {entry.num_joints for entry in catalogue.entries(backbone, "pose")}
+    wanted = len(joints or own) if len(joints or own) in published else None
+    selected = catalogue.select(backbone, found, num_joints=wanted, input_size=input_size)
     taken = selected.name if isinstance(selected, catalogue.WeightsEntry) else str(selected)
-    model = create_pose_model(backbone, weights=taken, head=head, num_joints=None, input_size=input_size)
-    if model.skeleton.name == skeleton_of(len(own)).name and model.skeleton.name.startswith("joints"):
-        model.spec = model.spec.replaced(skeleton=own)  # the weights do not name their joints
+    if joints is None and isinstance(selected, Path):
+        read = checkpoints.read_checkpoint(selected)
+        if not read.names_joints and read.num_joints == len(own):
+            joints = own
+            _say(f"{selected} does not name its {len(own)} joints: taken as those of {annotated.name}; see --skeleton")
+    model = create_pose_model(
+        backbone, weights=taken, head=head, num_joints=None, input_size=input_size, skeleton=joints
+    )
     if model.skeleton.keypoint_names != own.keypoint_names:
         annotated = annotated.with_skeleton(model.skeleton)
         shared = len(set(own.keypoint_names) & set(model.skeleton.keypoint_names))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import pickle
 import re
@@ -23,6 +24,10 @@ from torch import nn
 
 from hrkit.errors import WeightsError, one_line
 from hrkit.files import FilePath, atomic_path
+from hrkit.skeletons import DEFAULT_SIGMA, known_skeleton, pairs_by_name
+from hrkit.structures import Skeleton
+
+logger = logging.getLogger("hrkit")
 
 State = dict[str, torch.Tensor]
 
@@ -49,6 +54,13 @@ class Checkpoint:
     """"official", "mmpose", "simple" (simple-HRNet), "imagenet" or "hrkit"."""
     metadata: Mapping[str, Any]  # Any: JSON values
     """What a file written by hrkit records of its network; empty for other files."""
+    skeleton: Skeleton | None = None
+    """The joints, if the file of another project names them."""
+
+    @property
+    def names_joints(self) -> bool:
+        """Whether the file says which joints its network finds."""
+        return bool(self.metadata) or self.skeleton is not None
 
     @property
     def num_joints(self) -> int | None:
@@ -78,18 +90,44 @@ def read_checkpoint(path: FilePath) -> Checkpoint:
         if metadata:
             return Checkpoint(file, state, "hrkit", metadata)
         layout = "official"  # tensors of another project in safetensors
+        content: Any = None
     else:
-        state, layout = _unwrap(file, _read_torch(file))
+        content = _read_torch(file)
+        state, layout = _unwrap(file, content)
     for wrapper in ("module.", "1."):  # of DataParallel, and of the official training in half precision
         if all(name.startswith(wrapper) for name in state):
             state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
     if any(name.startswith("backbone.") for name in state):
         renamed = {name.replace("keypoint_head.", "head.", 1): tensor for name, tensor in state.items()}  # MMPose 0.x
-        return Checkpoint(file, renamed, "mmpose", {})
+        return Checkpoint(file, renamed, "mmpose", {}, _mmpose_skeleton(content, file))
     if any(name.startswith(("fc.", "classifier.")) for name in state):
         return Checkpoint(file, {f"backbone.{name}": tensor for name, tensor in state.items()}, "imagenet", {})
     renamed = {("head." if n.startswith(_HEAD_PREFIXES) else "backbone.") + n: tensor for n, tensor in state.items()}
     return Checkpoint(file, renamed, layout, {})
+
+
+def _mmpose_skeleton(content: Any, file: Path) -> Skeleton | None:  # Any: whatever is in the file
+    """The joints in `meta.dataset_meta` of MMPose 1.x, if they are there."""
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    told: Any = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
+    if not isinstance(told, Mapping) or not told.get("keypoint_id2name"):
+        return None
+    try:
+        names = [name for _, name in sorted((int(place), name) for place, name in told["keypoint_id2name"].items())]
+        known, pairs = known_skeleton(names), pairs_by_name(names)[0]
+        mirrored = told.get("flip_indices")
+        if mirrored is not None:
+            indexed = {(names[a], names[b]) for a, b in enumerate(mirrored) if a < b}
+            pairs = [pair if pair in indexed else pair[::-1] for pair in pairs if {pair, pair[::-1]} & indexed]
+            pairs += [pair for pair in sorted(indexed) if not {pair, pair[::-1]} & set(pairs)]
+        links, sigmas = told.get("skeleton_links"), told.get("sigmas")
+        edges = [(names[a], names[b]) for a, b in links] if links else known.edges if known else ()
+        if sigmas is None or len(sigmas) != len(names):
+            sigmas = known.sigmas if known else [DEFAULT_SIGMA] * len(names)
+        return Skeleton(str(told.get("dataset_name") or f"joints{len(names)}"), names, edges, pairs, sigmas)
+    except (TypeError, ValueError, LookupError) as error:
+        logger.warning("%s: its dataset_meta makes no sense (%s); it counts as a file without names", file, error)
+        return None
 
 
 def load(network: nn.Module, checkpoint: Checkpoint, expected: str) -> None:
