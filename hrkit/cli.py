@@ -170,4 +170,5 @@ def main() -> None:
     Example: hrkit demo --image photo.jpg
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("hrkit").setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     keep_freed_memory()

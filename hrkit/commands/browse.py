@@ -59,7 +59,7 @@ def command(
     if not isinstance(codec, HeatmapCodec):
         raise HrkitError(f"codec {recipe['codec']!r} has no heatmaps to draw; take --codec msra, dark or udp")
     augmentation = build_config(Augmentation, recipe.get("augmentation", {}), str(config_file or "augmentation"))
-    people = spec.load(split)
+    people = spec.load(split, **{name: recipe.get(name) for name in ("images", "category", "skip_bad")})
     check_outputs([output], [config_file, spec.path, *people.image_paths])
     rows = np.random.default_rng(seed).permutation(len(people))[:count]
     plain = PersonCrops(people, size, codec.udp)

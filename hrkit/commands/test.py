@@ -54,6 +54,8 @@ curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any othe
 @click.option("--split", default="val", help="Part of the dataset.")
 @click.option("--annotations", help="JSON file in COCO's format, in place of the dataset's PATH.")
 @click.option("--images", help="Folder or zip file of the pictures if they are not beside the annotations.")
+@click.option("--category", multiple=True, help="Category to take.  [default: all with the joints of the first]")
+@click.option("--skip-bad", is_flag=True, help="Leave out faulty annotations, detections and missing pictures.")
 @click.option(
     "--boxes",
     default="gt",
@@ -92,6 +94,7 @@ def command(
     split: str,
     annotations: str | None,
     images: str | None,
+    category: tuple[str, ...],
     device: str,
     precision: str,
     output: Path,
@@ -107,9 +110,9 @@ def command(
         if world.is_first:
             check_folder(output, overwrite)
         own_device = _device(device, world)
-        spec = _spec(dataset, annotations, images)
+        spec = _spec(dataset, annotations)
         _check_boxes(how["boxes"], spec.name)
-        annotated = spec.load(split, **({} if images is None else {"images": images}))
+        annotated = spec.load(split, images=images, category=category, skip_bad=how["skip_bad"])
         files = (spec.path, annotated.annotations, images, weights, how["boxes"], how["detector_weights"])
         check_outputs([output, *(output / name for name in FILES)], [*files, *annotated.image_paths])
         model, taken, annotated = _model(backbone, weights, head, input_size, skeleton, annotated)
@@ -164,14 +167,12 @@ def _device(name: str, world: World) -> torch.device:
     return devices[0]
 
 
-def _spec(dataset: str, annotations: str | None, images: str | None) -> DatasetSpec:
+def _spec(dataset: str, annotations: str | None) -> DatasetSpec:
     spec = DatasetSpec.parse(dataset)
     if spec.weight != 1:
         raise click.UsageError(f"--dataset {dataset}: a weight is for training only")
     if annotations is not None and spec.path is not None:
         raise click.UsageError(f"--annotations {annotations} or --dataset {dataset}: name one place")
-    if images is not None and spec.name == "custom":
-        raise click.UsageError("--images: a custom dataset's file says where its pictures are")
     return spec if annotations is None else evolve(spec, path=annotations)
 
 
@@ -239,7 +240,7 @@ def _boxes(annotated: KeypointDataset, device: torch.device, how: dict[str, Any]
     if boxes == "gt":
         return annotated, f"{len(annotated)} annotated ones (ground truth)"
     if boxes not in registry.detectors:
-        found = read_detections(boxes, annotated, threshold=threshold or 0.0)
+        found = read_detections(boxes, annotated, threshold=threshold or 0.0, skip_bad=how["skip_bad"])
         return found, f"{len(found)} of {boxes}, scores from {threshold or 0.0:g}"
     detector = create_detector(boxes, weights=None if weights == "none" else weights, threshold=threshold)
     found = detect_people(detector, annotated, device=device)

@@ -28,8 +28,8 @@ def _option(setting: Setting) -> click.Option:
         text += f"  [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
     declaration, form = f"--{name}", {"type": setting.kind}
     origin, arguments = typing.get_origin(setting.kind), typing.get_args(setting.kind)
-    if setting.name == "datasets":
-        declaration, form = "--dataset", {"multiple": True}
+    if setting.name in ("datasets", "category"):
+        declaration, form = f"--{name.removesuffix('s')}", {"multiple": True}
     elif setting.kind is bool:
         declaration, form = "--resume" if name == "resume" else f"--{name}/--no-{name}", {"is_flag": True}
     elif setting.name == "input_size":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -11,17 +12,17 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 from attrs import evolve, field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import DatasetError
-from hrkit.files import leads_out
 from hrkit.structures import Skeleton, check_boxes, frozen_float32, frozen_float64, frozen_int64
 
 Region = Any
 """A region as COCO has it: polygons, run lengths, or a box x, y, width, height in frame px."""
 
-PER_PERSON = ("image_index", "boxes", "keypoints", "visible", "areas", "scores", "ids")
+PER_PERSON = ("image_index", "boxes", "keypoints", "visible", "areas", "scores", "ids", "category_ids")
 """The fields with one row per person."""
 
 
@@ -29,8 +30,29 @@ def _paths(paths: Iterable[str | Path]) -> tuple[str, ...]:
     return tuple(str(path) for path in paths)
 
 
-def _regions(regions: Iterable[tuple[int, Region]]) -> tuple[tuple[int, Region], ...]:
-    return tuple((int(row), region) for row, region in regions)
+def frozen_ids(ids: ArrayLike) -> NDArray[Any]:
+    """A read-only copy: whole numbers, or texts if some are."""
+    array = np.array(ids)
+    array = np.array(array, str if array.dtype.kind in "OSU" else np.int64)
+    array.flags.writeable = False
+    return array
+
+
+@frozen
+class Ignored:
+    """People in a picture whose joints are not labelled, or a crowd. Training and evaluation pass over them."""
+
+    image_index: int
+    """The row of the picture."""
+    region: Region
+    box: tuple[float, ...]
+    """x, y, width, height in frame px."""
+    crowd: bool = False
+    category_id: int | str = 1
+
+
+def _ignored(people: Iterable[Ignored]) -> tuple[Ignored, ...]:
+    return tuple(people)
 
 
 @frozen(eq=False, repr=False)
@@ -41,8 +63,8 @@ class KeypointDataset:
     skeleton: Skeleton
     image_paths: tuple[str, ...] = field(converter=_paths)
     """M files; `archive.zip@member` is a file in an archive."""
-    image_ids: NDArray[np.int64] = field(converter=frozen_int64)
-    """(M,) the pictures' ids in the annotations."""
+    image_ids: NDArray[Any] = field(converter=frozen_ids)
+    """(M,) the pictures' ids in the annotations: int64, or texts."""
     image_index: NDArray[np.int64] = field(converter=frozen_int64)
     """(N,) the row of each person's picture in `image_paths`."""
     boxes: NDArray[np.float64] = field(converter=frozen_float64)
@@ -55,15 +77,18 @@ class KeypointDataset:
     """(N,) the person's area in frame px squared, for OKS."""
     scores: NDArray[np.float32] = field(converter=frozen_float32)
     """(N,) the score of each box; 1 for annotated boxes."""
-    ids: NDArray[np.int64] = field(converter=frozen_int64)
-    """(N,) the ids of the annotations; -1 for detected boxes."""
+    ids: NDArray[Any] = field(converter=frozen_ids)
+    """(N,) the ids of the annotations, int64 or texts; -1 for detected boxes."""
+    category_ids: NDArray[Any] = field(converter=frozen_ids)
+    """(N,) the ids of the categories in the annotations, int64 or texts; 1 by default."""
     annotations: Path | None = None
-    """The COCO json that the people come from, if any. Evaluation reads it, ignored regions included."""
-    annotated_joints: tuple[int, ...] | None = None
-    """(K,) the index of each joint among those of `annotations`, -1 if it has none; None if the joints are the same."""
+    """The COCO json that the people come from, if any."""
+    ignored: tuple[Ignored, ...] = field(default=(), converter=_ignored)
+    """People who are not in the table because their joints are not labelled, crowds included."""
 
-    ignored: tuple[tuple[int, Region], ...] = field(default=(), converter=_regions)
-    """Regions with people whose joints are not labelled, crowds included: the row of the picture, and the region."""
+    @category_ids.default
+    def _category_1(self) -> NDArray[np.int64]:
+        return np.ones(len(self.boxes), np.int64)
 
     def __attrs_post_init__(self) -> None:
         people, joints = len(self.boxes), len(self.skeleton)
@@ -103,36 +128,47 @@ class KeypointDataset:
         matched = source >= 0
         if not matched.any():
             raise DatasetError(f"{self.name}: {self.skeleton.name} and {skeleton.name} have no joint name in common")
-        places = np.arange(len(own)) if self.annotated_joints is None else np.array(self.annotated_joints)
         return evolve(
             self,
             skeleton=skeleton,
-            annotated_joints=tuple(np.where(matched, places[source], -1).tolist()),
             keypoints=self.keypoints[:, source] * matched[:, None],
             visible=self.visible[:, source] * matched,
         )
 
-    def with_boxes(self, image_ids: ArrayLike, boxes: ArrayLike, scores: ArrayLike) -> KeypointDataset:
+    def only_category(self) -> int | str:
+        """The id of the only category. Raises `DatasetError` if there are several."""
+        known = np.unique(self.category_ids).tolist()
+        if len(known) > 1:
+            names = ", ".join(map(str, known))
+            raise DatasetError(
+                f"{self.name}: boxes do not say which category they are of ({names}); choose one with --category"
+            )
+        return known[0] if known else 1
+
+    def with_boxes(
+        self, image_ids: ArrayLike, boxes: ArrayLike, scores: ArrayLike, category_ids: ArrayLike | None = None
+    ) -> KeypointDataset:
         """The same pictures with detected boxes instead of people.
 
-        `boxes` (N,4) are xyxy in frame px, `scores` (N,) theirs, `image_ids` (N,) those of their pictures. Raises
-        `DatasetError` for an unknown picture.
+        `boxes` (N,4) are xyxy in frame px, `scores` (N,) theirs, `image_ids` (N,) those of their pictures, and
+        `category_ids` (N,) by default the dataset's only one. Raises `DatasetError` for an unknown picture.
         """
-        row_of = {image_id: row for row, image_id in enumerate(self.image_ids.tolist())}
-        wanted, detected = np.asarray(image_ids, np.int64).tolist(), np.asarray(boxes, np.float64).reshape(-1, 4)
-        unknown = sorted(set(wanted) - row_of.keys())
+        row_of = {str(image_id): row for row, image_id in enumerate(self.image_ids.tolist())}
+        wanted, detected = np.asarray(image_ids).tolist(), np.asarray(boxes, np.float64).reshape(-1, 4)
+        unknown = sorted({str(image_id) for image_id in wanted} - row_of.keys())
         if unknown:
             raise DatasetError(f"{self.name}: {len(unknown)} pictures of the boxes are unknown, first id {unknown[0]}")
         people, joints = len(detected), len(self.skeleton)
         return evolve(
             self,
-            image_index=[row_of[image_id] for image_id in wanted],
+            image_index=[row_of[str(image_id)] for image_id in wanted],
             boxes=detected,
             keypoints=np.zeros((people, joints, 2)),
             visible=np.zeros((people, joints)),
             areas=(detected[:, 2] - detected[:, 0]) * (detected[:, 3] - detected[:, 1]),
             scores=scores,
             ids=np.full(people, -1),
+            category_ids=np.full(people, self.only_category()) if category_ids is None else category_ids,
         )
 
 
@@ -151,19 +187,13 @@ def concatenate(datasets: Sequence[KeypointDataset]) -> KeypointDataset:
         name="+".join(part.name for part in parts),
         skeleton=first.skeleton,
         image_paths=[path for part in parts for path in part.image_paths],
-        ignored=[(row + at, region) for part, at in zip(parts, offsets, strict=True) for row, region in part.ignored],
+        ignored=[
+            evolve(one, image_index=one.image_index + int(at))
+            for part, at in zip(parts, offsets, strict=True)
+            for one in part.ignored
+        ],
         **columns,
     )
-
-
-def check_names(names: Sequence[str], folder: Path, file: Path) -> None:
-    """Raises `DatasetError` for names of pictures in `file` that lead out of their folder."""
-    outside = [name for name in names if leads_out(folder, name)]
-    if outside:
-        raise DatasetError(
-            f"{file}: {len(outside)} of {len(names)} pictures are not in {folder}, first {outside[0]!r}; to read them, "
-            "name a folder that holds them as images"
-        )
 
 
 def read_frame(path: str) -> NDArray[np.uint8]:
@@ -171,11 +201,7 @@ def read_frame(path: str) -> NDArray[np.uint8]:
 
     Raises `DatasetError` with the file if it cannot be read. A truncated JPEG is refused rather than filled with grey.
     """
-    try:
-        archive, at, member = path.partition(".zip@")
-        content = _archive(f"{archive}.zip", os.getpid()).read(member) if at else Path(path).read_bytes()
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{path}: cannot be read ({error})") from None
+    content = _content(path)
     # OpenCV decodes a truncated JPEG to grey. A whole one ends with the marker FF D9, perhaps followed by padding.
     if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-1024:]:
         raise DatasetError(f"{path}: the JPEG is cut short; fetch it again")
@@ -184,6 +210,23 @@ def read_frame(path: str) -> NDArray[np.uint8]:
     if frame is None:
         raise DatasetError(f"{path}: is no picture, or damaged")
     return frame.astype(np.uint8, copy=False)
+
+
+def picture_size(path: str) -> tuple[int, int]:
+    """The width and height of a picture in px, as stored. Raises as `read_frame`."""
+    try:
+        with PIL.Image.open(io.BytesIO(_content(path))) as picture:
+            return picture.size
+    except OSError as error:
+        raise DatasetError(f"{path}: is no picture, or damaged ({error})") from None
+
+
+def _content(path: str) -> bytes:
+    try:
+        archive, at, member = path.partition(".zip@")
+        return _archive(f"{archive}.zip", os.getpid()).read(member) if at else Path(path).read_bytes()
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path}: cannot be read ({error})") from None
 
 
 @functools.lru_cache(maxsize=16)

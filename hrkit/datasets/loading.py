@@ -66,12 +66,14 @@ class DatasetSpec:
         return cls(found["name"], found["path"], float(found["weight"] or 1))
 
     def load(self, split: str, **options: Any) -> KeypointDataset:
-        """Builds the registered dataset. `split` is "train" or "val"; `options` go to its builder.
+        """Builds the registered dataset. `split` is "train" or "val".
 
-        Raises as `Registry.build`.
+        `options`, such as `images`, `category` and `skip_bad`, go to its builder; those that are not given (None, false
+        or empty) do not. Raises as `Registry.build`.
         """
         place = [] if self.path is None else [Path(self.path)]
-        return registry.datasets.build(self.name, *place, split=split, **options)
+        given = {name: value for name, value in options.items() if value}
+        return registry.datasets.build(self.name, *place, split=split, **given)
 
 
 def epoch_rows(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> NDArray[np.int64]:

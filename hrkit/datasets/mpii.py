@@ -11,51 +11,56 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from hrkit.datasets.base import KeypointDataset, check_names
+from hrkit.datasets.base import KeypointDataset
+from hrkit.datasets.layouts import check_found, find_pictures
+from hrkit.datasets.records import Faults, MpiiPerson, read_records
 from hrkit.errors import DatasetError
 from hrkit.files import read_json
 from hrkit.skeletons import mpii16
 
 
-def mpii(path: str | Path = "data/mpii", *, split: str = "train", images: str | Path | None = None) -> KeypointDataset:
+def mpii(
+    path: str | Path = "data/mpii", *, split: str = "train", images: str | Path | None = None, skip_bad: bool = False
+) -> KeypointDataset:
     """MPII people. Each box is such that its crop with margin 1.25 is the official one (lib/dataset/mpii.py).
 
     `path` is a json, or a folder with `annot/<split>.json` and `images/`. Joints and centres, which count from 1 in
-    the file, count from 0 here. Raises `DatasetError`, with file, row and count, for missing or inconsistent data.
+    the file, count from 0 here. `ids` are the rows of the json. Raises `DatasetError`, with file, row, field and count,
+    for missing or inconsistent data. With `skip_bad`, faulty rows are left out with a warning.
     """
     json_path = _json_path(path, split)
     folder = Path(images) if images is not None else json_path.parent.parent / "images"
     rows = read_json(json_path, DatasetError)
     if not isinstance(rows, list) or not rows:
         raise DatasetError(f"{json_path}: must be a list of at least one person")
-    wrong = [i for i, row in enumerate(rows) if "joints" in row and np.shape(row["joints"]) != (16, 2)]
-    if wrong:
-        raise DatasetError(f"{json_path}: {len(wrong)} people have not 16 joints, first at row {wrong[0]}")
-    names = list(dict.fromkeys(row["image"] for row in rows))
-    check_names(names, folder, json_path)
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise DatasetError(f"{folder}: {len(missing)} of {len(names)} pictures are missing, first {missing[0]}")
+    faults = Faults(json_path, "people", len(rows))
+    by_label = read_records(MpiiPerson, rows, faults, MpiiPerson.problem)
+    people = list(by_label.values())
+    faults.settle(skip_bad)
+    names = list(dict.fromkeys(person.image for person in people))
+    folder, paths = find_pictures(names, json_path, split, folder)
+    check_found(names, paths, folder, json_path)
     place = {name: index for index, name in enumerate(names)}
-    center = np.array([row["center"] for row in rows], np.float64)
-    scale = np.array([row["scale"] for row in rows], np.float64)
+    center = np.array([person.center for person in people])
+    scale = np.array([person.scale for person in people])
     center[:, 1] += 15 * scale  # as the official code, which moves the crop down to keep the feet in
     side = (200 * scale)[:, None]
     corner = center - 1 - side / 2
-    joints = np.array([row.get("joints", np.zeros((16, 2))) for row in rows], np.float64)
-    visible = np.array([row.get("joints_vis", np.zeros(16)) for row in rows], np.float64) > 0
+    none = np.zeros((16, 3))
+    joints = np.array([none[:, :2] if person.joints is None else person.joints for person in people])
+    visible = np.array([none[:, 2] if person.joints_vis is None else person.joints_vis for person in people]) > 0
     return KeypointDataset(
         name=f"mpii_{json_path.stem}",
         skeleton=mpii16,
-        image_paths=[folder / name for name in names],
+        image_paths=[paths[name] for name in names],
         image_ids=np.arange(len(names)),
-        image_index=[place[row["image"]] for row in rows],
+        image_index=[place[person.image] for person in people],
         boxes=np.concatenate([corner, corner + side], axis=1),
-        keypoints=(joints - 1) * visible[..., None],
+        keypoints=np.where(visible[..., None], joints - 1, 0),
         visible=visible,
         areas=side[:, 0] ** 2,
-        scores=np.ones(len(rows)),
-        ids=np.arange(len(rows)),
+        scores=np.ones(len(people)),
+        ids=[int(label.removeprefix("row ")) for label in by_label],
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from hrkit import ops
 from hrkit.datasets.base import KeypointDataset
+from hrkit.datasets.coco import check_lists
 from hrkit.datasets.mpii import MpiiTruth
+from hrkit.datasets.records import Annotation, Faults, Id, Listed, Result, read_records
 from hrkit.errors import HrkitError
 from hrkit.evaluation.pck import pckh
 from hrkit.evaluation.predictions import Predictions, crop_areas, find_in_dataset, predict_dataset
@@ -59,13 +62,13 @@ def coco_results(
     nms_threshold: float = 0.9,
     score_threshold: float = 0.2,
     sigmas: ArrayLike | None = None,
-    category_id: int = 1,
+    category_id: Id | ArrayLike = 1,
 ) -> list[dict[str, Any]]:
     """COCO's result rows of N predictions: `image_id`, `category_id`, `keypoints` (3K numbers) and `score`.
 
     `image_ids` (N,); `keypoints` (N,K,3) x, y in frame px and score; `box_scores` (N,) of the detector, 1 for
     ground-truth boxes; `areas` (N,) of the crops (margin and aspect included) in frame px squared. `sigmas` (K,) are
-    COCO's by default.
+    COCO's by default. `category_id` is one id, or (N,) of them.
 
     The score of a person is the box score times the mean of the keypoint scores above `score_threshold`, or 0 if none
     is above. Then duplicates in an image are removed: `"oks"` drops people of lower score with an OKS above
@@ -91,16 +94,19 @@ def coco_results(
         suppress = _SUPPRESS[nms]
         kept = [rows[suppress(poses[rows], scores[rows], area[rows], nms_threshold, spread)] for rows in kept]
     order = np.concatenate(kept)
-    return _result_rows(ids[order], poses[order], scores[order], category_id)
+    categories = np.broadcast_to(np.asarray(category_id), ids.shape)
+    return _result_rows(ids[order], poses[order], scores[order], categories[order])
 
 
 def _result_rows(
-    ids: NDArray[Any], poses: Floats, scores: NDArray[np.floating[Any]], category_id: int
+    ids: NDArray[Any], poses: Floats, scores: NDArray[np.floating[Any]], category_ids: NDArray[Any]
 ) -> list[dict[str, Any]]:
     triples = poses.reshape(len(poses), 3 * poses.shape[1])
     return [
         {"image_id": image_id, "category_id": category_id, "keypoints": keypoints, "score": score}
-        for image_id, keypoints, score in zip(ids.tolist(), triples.tolist(), scores.tolist(), strict=True)
+        for image_id, category_id, keypoints, score in zip(
+            ids.tolist(), category_ids.tolist(), triples.tolist(), scores.tolist(), strict=True
+        )
     ]
 
 
@@ -138,11 +144,12 @@ def coco_ap(
     for another number of joints. M and L are people of 32^2 to 96^2 px and above; -1 if there is nobody of that size.
     Without results every figure is 0.
 
-    A missing `iscrowd` counts as 0, a missing `num_keypoints` is counted. Annotation ids may start at 0; pycocotools
-    alone never counts such a person as found.
+    Labelled joints are counted, whatever `num_keypoints` says. A missing `iscrowd` counts as 0, missing keypoints as
+    joints without label, and an area that is missing or 0 is that of the box. Annotation ids may start at 0;
+    pycocotools alone never counts such a person as found.
 
-    Raises `HrkitError`, one line with place and count, for a file that cannot be read, annotations without area, box
-    or keypoints, and results with unknown images, unknown categories or another number of joints.
+    Raises `HrkitError`, one line with id, field and count, for a file that cannot be read, faulty annotations, and
+    results with unknown images, unknown categories or another number of joints.
     """
     return coco_measures(annotations, results, sigmas=sigmas).figures
 
@@ -153,17 +160,28 @@ def coco_measures(
     """The figures of `coco_ap` with AP by size and curves. Takes and raises the same as `coco_ap`."""
     from pycocotools.cocoeval import COCOeval
 
-    content = _content(annotations)
-    rows = read_json(results) if isinstance(results, str | os.PathLike) else results
-    joints = _check_annotations(content["annotations"])
-    spread = _spreads(sigmas, joints)
-    _check_results(rows, content, len(spread))
-    if len(rows) == 0:
+    content, where = _content(annotations)
+    images, categories = (
+        _numbers(content["images"], where, "images"),
+        _numbers(content["categories"], where, "categories"),
+    )
+    people = _people(content["annotations"], where, images, categories)
+    spread = _spreads(sigmas, max((len(person.keypoints) for person in people), default=0))
+    rows = _results(results, len(spread), images, categories)
+    if not rows:
         return CocoMeasures(dict.fromkeys(FIGURES, 0.0))
+    found = [
+        {
+            "image_id": images[str(row.image_id)],
+            "category_id": categories[str(row.category_id)],
+            "keypoints": row.keypoints.tolist(),
+            "score": row.score,
+        }
+        for row in rows
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _as_coco(content)
-        # loadRes and COCOeval write into the rows
-        measured = COCOeval(truth, truth.loadRes([dict(row) for row in rows]), "keypoints")
+        truth = _as_coco(people, len(spread), images, categories)
+        measured = COCOeval(truth, truth.loadRes(found), "keypoints")
         if sigmas is not None:
             measured.params.kpt_oks_sigmas = spread
         measured.params.areaRng.append([0, 32**2])
@@ -219,24 +237,27 @@ def evaluate(
     by itself (`needs_boxes` False) sees only the pictures of `dataset`; its people and scores are measured unchanged,
     as the official codes of such networks do.
 
-    Under torchrun the ranks share the work and all get the result. Raises `HrkitError` as `coco_ap`; annotations are
-    checked before the network runs.
+    Under torchrun the ranks share the work and all get the result. Raises `HrkitError` as `coco_ap`.
     """
-    truth = _truth(dataset if annotated is None else annotated)
-    category = _keypoint_category(truth)
+    people = dataset if annotated is None else annotated
+    if not people.visible.any():
+        raise HrkitError(f"{people.name}: nobody has a labelled joint of {people.skeleton.name}; there is no AP")
+    truth = coco_annotations(people)
     if model.needs_boxes:
         how: dict[str, Any] = {"decoder": decoder, "flip_test": flip_test, "batch_size": batch_size}
         rescoring = {"nms": nms, "nms_threshold": nms_threshold, "score_threshold": score_threshold}
         boxed, predictions = dataset, predict_dataset(model, dataset, workers=workers, progress=progress, **how)
-        results = _rescored(model, dataset, predictions, category_id=category, **rescoring)
+        results = _rescored(model, dataset, predictions, **rescoring)
     else:
         if decoder is not None:
             model.create_codec(decoder)  # raises if the network has another
+        dataset.only_category()  # which the people that it finds get
         batch_size = min(batch_size, PICTURES_AT_ONCE)
         boxed, predictions = find_in_dataset(
             model, dataset, flip_test=flip_test, batch_size=batch_size, progress=progress
         )
-        results = _result_rows(boxed.image_ids[boxed.image_index], predictions.keypoints, boxed.scores, category)
+        image_ids = boxed.image_ids[boxed.image_index]
+        results = _result_rows(image_ids, predictions.keypoints, boxed.scores, boxed.category_ids)
     measures = coco_measures(truth, results, sigmas=dataset.skeleton.sigmas)
     return Evaluation(measures.figures, results, predictions, boxed, measures)
 
@@ -276,47 +297,35 @@ def _rescored(
         dataset.scores,
         crop_areas(dataset, model.input_size),
         sigmas=dataset.skeleton.sigmas,
+        category_id=dataset.category_ids,
         **rescoring,
     )
 
 
 def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:
-    """The people of a dataset in COCO's format."""
-    triples = np.concatenate([dataset.keypoints, 2 * dataset.visible[..., None]], axis=2)
-    boxes = xyxy_to_xywh(dataset.boxes)
+    """The people of a dataset in COCO's format, those to ignore included."""
+    image_ids, names = dataset.image_ids.tolist(), dataset.skeleton.keypoint_names
+    triples = np.concatenate([dataset.keypoints, 2 * dataset.visible[..., None]], axis=2).reshape(len(dataset), -1)
+    columns = (dataset.image_index, dataset.category_ids, xyxy_to_xywh(dataset.boxes), dataset.areas, triples)
+    rows = [
+        {"image_id": image_ids[row], "category_id": category, "bbox": box, "area": area, "keypoints": points}
+        for row, category, box, area, points in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    rows += [
+        {
+            "image_id": image_ids[one.image_index],
+            "category_id": one.category_id,
+            "iscrowd": int(one.crowd),
+            "bbox": list(one.box),
+        }
+        for one in dataset.ignored
+    ]
+    categories = {str(row["category_id"]): row["category_id"] for row in rows} or {"1": 1}
     return {
-        "images": [{"id": image_id} for image_id in dataset.image_ids.tolist()],
-        "categories": [{"id": 1, "name": "person", "keypoints": list(dataset.skeleton.keypoint_names)}],
-        "annotations": [
-            {
-                "id": row + 1,
-                "image_id": int(dataset.image_ids[dataset.image_index[row]]),
-                "category_id": 1,
-                "iscrowd": 0,
-                "bbox": boxes[row].tolist(),
-                "area": float(dataset.areas[row]),
-                "num_keypoints": int(dataset.visible[row].sum()),
-                "keypoints": triples[row].ravel().tolist(),
-            }
-            for row in range(len(dataset))
-        ],
+        "images": [{"id": image_id} for image_id in image_ids],
+        "categories": [{"id": one, "name": str(one), "keypoints": list(names)} for one in categories.values()],
+        "annotations": [{"id": number, **row} for number, row in enumerate(rows, 1)],
     }
-
-
-def _truth(people: KeypointDataset) -> Row:
-    """The people's json with their joints, or the people in COCO's format if they do not come from a json; checked."""
-    content = _content(people.annotations or coco_annotations(people))
-    _check_annotations(content["annotations"])
-    if people.annotations is None or people.annotated_joints is None:
-        return content
-    annotations = [_with_joints(person, people.annotated_joints) for person in content["annotations"]]
-    return {**content, "annotations": annotations}
-
-
-def _with_joints(person: Row, places: Sequence[int]) -> dict[str, Any]:
-    """An annotation with some of its joints, in another order; -1 stands for a joint without a label."""
-    triples = np.array([*person["keypoints"], 0, 0, 0]).reshape(-1, 3)[list(places)]
-    return {**person, "keypoints": triples.ravel().tolist(), "num_keypoints": int((triples[:, 2] > 0).sum())}
 
 
 def _mean_known(values: Floats) -> Floats:
@@ -324,10 +333,6 @@ def _mean_known(values: Floats) -> Floats:
     known = values > -1
     mean = np.where(known, values, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
     return np.where(known.any(-1), mean, -1.0)
-
-
-def _keypoint_category(content: Row) -> int:
-    return next((category["id"] for category in content["categories"] if category.get("keypoints")), 1)
 
 
 def _check_predictions(ids: NDArray[Any], poses: Floats, boxes: Floats, areas: Floats) -> None:
@@ -358,62 +363,69 @@ def _rows_by_image(ids: NDArray[Any]) -> list[NDArray[np.int64]]:
     return [rows[image] for image in np.argsort(first)]
 
 
-def _content(annotations: Any) -> Row:
-    """The content of a COCO json. Raises `HrkitError` if one of its three lists is missing."""
+def _content(annotations: Any) -> tuple[Mapping[str, list[Any]], str]:
+    """The lists of a COCO json, of its content or of pycocotools' `COCO`, and what to call them."""
     given = getattr(annotations, "dataset", annotations)
-    content = read_json(given) if isinstance(given, str | os.PathLike) else given
-    lists = ("images", "annotations", "categories")
-    if not isinstance(content, Mapping) or not all(isinstance(content.get(name), list) for name in lists):
-        raise HrkitError(f"annotations must have the lists {', '.join(lists)}, in COCO's format")
-    return content
+    is_file = isinstance(given, str | os.PathLike)
+    where = str(given) if is_file else "annotations"
+    return check_lists(read_json(given) if is_file else given, where, HrkitError), where
 
 
-def _check_annotations(people: Sequence[Row]) -> int:
-    """Checks the annotations and returns their number of joints, or 0 without annotations."""
-    for key in ("image_id", "category_id", "keypoints", "bbox", "area"):
-        lacking = [person for person in people if key not in person]
-        if lacking:
-            first = lacking[0].get("id")
-            raise HrkitError(f"{len(lacking)} of {len(people)} annotations have no {key!r}, first id {first}")
-    lengths = {len(person["keypoints"]) for person in people}
-    if len(lengths) > 1 or any(length % 3 for length in lengths):
-        raise HrkitError(f"annotations must have equally many keypoints, 3 numbers each; found {sorted(lengths)}")
-    return max(lengths, default=0) // 3
+def _numbers(rows: Sequence[Any], where: str, what: str) -> dict[str, int]:
+    """The ids of rows as texts, numbered from 1 in their order, as pycocotools sorts them."""
+    faults = Faults(where, what, len(rows))
+    ids = [one.id for one in read_records(Listed, rows, faults).values()]
+    faults.settle(error=HrkitError)
+    return {str(one): number for number, one in enumerate(np.unique(np.array(ids)).tolist(), 1)}
 
 
-def _check_results(rows: Any, content: Row, joints: int) -> None:
+def _people(
+    rows: Sequence[Any], where: str, images: Mapping[str, int], categories: Mapping[str, int]
+) -> list[Annotation]:
+    """The annotations, checked: known pictures and categories, and as many joints as most of them have."""
+    given = (row.get("keypoints") for row in rows if isinstance(row, Mapping))
+    lengths = Counter(len(points) // 3 for points in given if isinstance(points, list) and points)
+    joints = lengths.most_common(1)[0][0] if lengths else 0
+    faults = Faults(where, "annotations", len(rows))
+    people = read_records(Annotation, rows, faults, lambda one: one.problem(joints, images, categories))
+    faults.settle(error=HrkitError)
+    return list(people.values())
+
+
+def _results(results: Any, joints: int, images: Mapping[str, int], categories: Mapping[str, int]) -> list[Result]:
+    """The result rows, checked: known pictures and categories, and this number of joints."""
+    rows = read_json(results) if isinstance(results, str | os.PathLike) else results
     if isinstance(rows, str | Mapping) or not isinstance(rows, Sequence):
         raise HrkitError("results must be a list of COCO result rows")
-
-    def refuse(wrong: list[int], what: str) -> None:
-        if wrong:
-            raise HrkitError(f"{len(wrong)} of {len(rows)} results {what}, first row {wrong[0]}")
-
-    for key in ("image_id", "category_id", "keypoints", "score"):
-        lacking = [place for place, row in enumerate(rows) if not isinstance(row, Mapping) or key not in row]
-        refuse(lacking, f"have no {key!r}")
-    for key, name in (("image_id", "images"), ("category_id", "categories")):
-        known = {entry.get("id") for entry in content[name]}
-        unknown = [place for place, row in enumerate(rows) if row[key] not in known]
-        refuse(unknown, f"name {name} that are not in the annotations ({rows[unknown[0]][key]!r})" if unknown else "")
-    wrong = [place for place, row in enumerate(rows) if len(row["keypoints"]) != 3 * joints]
-    refuse(wrong, f"have not {joints} keypoints")
-    # COCOeval counts an OKS of NaN as a match
-    numbers = np.array([[*row["keypoints"], row["score"]] for row in rows], np.float64)
-    finite = np.isfinite(numbers.reshape(len(rows), 3 * joints + 1)).all(1)
-    refuse(np.flatnonzero(~finite).tolist(), "have numbers that are not finite")
+    faults = Faults("results", "rows", len(rows))
+    found = read_records(Result, rows, faults, lambda one: one.problem(joints, images, categories))
+    faults.settle(error=HrkitError)
+    return list(found.values())
 
 
-def _as_coco(content: Row) -> COCO:
-    """pycocotools' `COCO` of copied annotations, because COCOeval writes into them."""
+def _as_coco(
+    people: Sequence[Annotation], joints: int, images: Mapping[str, int], categories: Mapping[str, int]
+) -> COCO:
+    """pycocotools' `COCO` of the annotations. Ids are numbers from 1, as COCOeval takes a match with id 0 for none."""
     from pycocotools.coco import COCO
 
-    people = [
-        # COCOeval takes a match with id 0 for no match, so ids count from 1
-        {"iscrowd": 0, "num_keypoints": sum(flag > 0 for flag in person["keypoints"][2::3]), **person, "id": number}
-        for number, person in enumerate(content["annotations"], 1)
-    ]
     truth = COCO()
-    truth.dataset = {**content, "annotations": people}
+    truth.dataset = {
+        "images": [{"id": number} for number in images.values()],
+        "categories": [{"id": number} for number in categories.values()],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": images[str(one.image_id)],
+                "category_id": categories.get(str(one.category_id), 1),
+                "iscrowd": int(one.iscrowd),
+                "bbox": [0.0] * 4 if one.bbox is None else one.bbox.tolist(),
+                "area": one.filled_area,
+                "num_keypoints": int((one.keypoints[:, 2] > 0).sum()),
+                "keypoints": one.keypoints.ravel().tolist() or [0.0] * 3 * joints,
+            }
+            for number, one in enumerate(people, 1)
+        ],
+    }
     truth.createIndex()
     return truth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torchvision.ops import box_iou
 from tqdm import tqdm
 
 from hrkit.datasets.base import KeypointDataset, read_frame
+from hrkit.datasets.records import Detection, Faults, read_records
 from hrkit.detectors.base import Detector
 from hrkit.errors import DatasetError, PluginError
 from hrkit.files import read_json
@@ -22,54 +23,47 @@ from hrkit.structures import Detections, Frame
 
 Result = TypeVar("Result")
 
-PERSON = 1
-"""COCO's category id of people."""
-
 PICTURES_AT_ONCE = 8
 """The number of pictures per call of a detector."""
 
 
-def read_detections(path: str | Path, dataset: KeypointDataset, *, threshold: float = 0.0) -> KeypointDataset:
+def read_detections(
+    path: str | Path, dataset: KeypointDataset, *, threshold: float = 0.0, skip_bad: bool = False
+) -> KeypointDataset:
     """The pictures of `dataset` with the people of a COCO detection json, with their scores.
 
     The file is a list of `image_id`, `category_id`, `bbox` (x, y, width, height in frame px) and `score`, such as the
-    official `COCO_val2017_detections_AP_H_56_person.json`. Other categories, scores below `threshold` and boxes
-    without area are left out.
+    official `COCO_val2017_detections_AP_H_56_person.json`. Categories that `dataset` has not, scores below `threshold`
+    and boxes without area are left out.
 
-    Raises `DatasetError`, with file, count and first row or id, for damaged rows, for pictures that are not in
-    `dataset`, and if no box is left.
+    Raises `DatasetError`, with file, row, field and count, for faulty rows and for pictures that are not in `dataset`,
+    which are left out with `skip_bad`, and if no box is left.
     """
     file = Path(path)
     rows = read_json(file, DatasetError)
     if not isinstance(rows, list):
         raise DatasetError(f"{file}: wanted a list of image_id, category_id, bbox and score, as COCO's detections")
-    wrong = [place for place, row in enumerate(rows) if not _is_complete(row)]
-    if wrong:
+    faults = Faults(file, "detections", len(rows))
+    known = {str(image_id) for image_id in dataset.image_ids.tolist()}
+    own = {str(category_id): category_id for category_id in np.unique(dataset.category_ids).tolist()}
+
+    def problem(row: Detection) -> tuple[str, str] | None:
+        return None if str(row.image_id) in known else ("image_id", f"{row.image_id!r} is the id of no picture")
+
+    found = list(read_records(Detection, rows, faults, problem).values())
+    faults.settle(skip_bad)
+    of_kind = [row for row in found if str(row.category_id) in own]
+    if not of_kind:
+        there = ", ".join(sorted({str(row.category_id) for row in found})) or "none"
+        raise DatasetError(f"{file}: no boxes of category {', '.join(own)} in it (categories: {there})")
+    kept = [row for row in of_kind if row.score >= threshold and row.bbox[2:].min() > 0]
+    if not kept:
         raise DatasetError(
-            f"{file}: {len(wrong)} of {len(rows)} rows lack image_id, category_id, a bbox of 4 finite numbers or a "
-            f"score, first row {wrong[0]}"
+            f"{file}: none of its {len(of_kind)} boxes has a score of {threshold:g} or more, and an area"
         )
-    rows = [row for row in rows if row["category_id"] == PERSON]
-    if not rows:
-        raise DatasetError(f"{file}: no boxes of people in it (category {PERSON})")
-    boxes = np.array([row["bbox"] for row in rows], np.float64)
-    scores = np.array([row["score"] for row in rows], np.float64)
-    ids = np.array([row["image_id"] for row in rows], np.int64)
-    missing = np.setdiff1d(ids, dataset.image_ids)
-    if len(missing):
-        raise DatasetError(f"{file}: {len(missing)} pictures are not in {dataset.name}, first id {missing[0]}")
-    kept = (scores >= threshold) & (boxes[:, 2:] > 0).all(1)
-    if not kept.any():
-        raise DatasetError(f"{file}: none of its {len(rows)} people has a score of {threshold:g} or more, and an area")
-    return dataset.with_boxes(ids[kept], xywh_to_xyxy(boxes[kept]), scores[kept])
-
-
-def _is_complete(row: Any) -> bool:  # whatever a json may hold
-    try:
-        numbers = [*row["bbox"], row["score"], row["image_id"]]
-        return len(numbers) == 6 and bool(np.isfinite(numbers).all()) and "category_id" in row
-    except (KeyError, TypeError, IndexError):
-        return False
+    boxes = xywh_to_xyxy(np.array([row.bbox for row in kept]))
+    columns = ([row.image_id for row in kept], boxes, [row.score for row in kept])
+    return dataset.with_boxes(*columns, category_ids=[own[str(row.category_id)] for row in kept])
 
 
 def detect_people(
@@ -81,6 +75,7 @@ def detect_people(
     and gets all results. Raises `PluginError` for a detector that breaks the contract, `DatasetError` for a picture
     that cannot be read.
     """
+    dataset.only_category()  # which its boxes get
     if isinstance(detector, torch.nn.Module):
         detector.eval().to(device)
 

@@ -30,6 +30,9 @@ class TrainConfig:
         ("coco",), "training data as NAME[:PATH][*WEIGHT]; WEIGHT is how often an epoch shows it"
     )
     validation: str | None = setting(None, "data to evaluate on as NAME[:PATH], with its annotated boxes")
+    images: str | None = setting(None, "folder or zip file of the pictures if they are not beside the annotations")
+    category: tuple[str, ...] = setting((), "categories to take; by default all with the joints of the first")
+    skip_bad: bool = setting(False, "leave out faulty annotations and missing pictures")
     resume: bool = setting(False, "continue the run in the output folder")
 
     backbone: str = setting("hrnet_w32", "name of the backbone")

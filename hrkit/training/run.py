@@ -102,11 +102,12 @@ def train(config: TrainConfig) -> TrainResult:
 def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResult:
     # Data: the people to train on and, if named, the people to evaluate on.
     specs = [DatasetSpec.parse(text) for text in config.datasets]
-    parts = [spec.load("train") for spec in specs]
+    options = {"images": config.images, "category": config.category, "skip_bad": config.skip_bad}
+    parts = [spec.load("train", **options) for spec in specs]
     people = concatenate(parts)
     validation = None
     if config.validation is not None:
-        validation = DatasetSpec.parse(config.validation).load("val").with_skeleton(people.skeleton)
+        validation = DatasetSpec.parse(config.validation).load("val", **options).with_skeleton(people.skeleton)
     folder = Path(config.output)
     if world.is_first:
         open_run(config)

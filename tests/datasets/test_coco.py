@@ -100,12 +100,21 @@ def _double(content: dict[str, Any]) -> None:
         (lambda path: path.write_text("[]"), "no list 'images'"),
         (_change(lambda c: c["images"][1].update(file_name="/etc/hostname")), "1 of 4 pictures are not in .*, first"),
         (_change(lambda c: c["images"][1].update(file_name="../a.json")), r"are not in .*, first '\.\./a\.json'"),
-        (_change(_double), "2 ids of annotations are not unique, first 3"),
-        (_change(lambda c: c["annotations"][5]["keypoints"].pop()), "1 annotations have not 51 numbers .* first id 6"),
-        (_change(lambda c: c["annotations"][3].update(bbox=[900, 5, 9, 9])), "1 annotations have a box wholly outside"),
-        (_change(lambda c: c["annotations"][3].update(bbox=[float("nan")] * 4)), "not finite numbers, first id 4"),
-        (_change(lambda c: c["annotations"][3].update(image_id=77)), "pictures that are not there, first id 4"),
-        (_change(lambda c: c.update(annotations=[])), "annotations is empty"),
+        (_change(_double), "2 of 10 annotations are faulty: id 3, id: is there twice; id 4, id"),
+        (
+            _change(lambda c: c["annotations"][5]["keypoints"].pop()),
+            "1 of 8 annotations are faulty: id 6, keypoints: has 50 numbers, not 3 per joint",
+        ),
+        (
+            _change(lambda c: c["annotations"][3].update(bbox=[900, 5, 9, 9])),
+            "id 4, bbox: .* is wholly outside its picture",
+        ),
+        (
+            _change(lambda c: c["annotations"][3].update(bbox=[float("nan")] * 4)),
+            "id 4, bbox: .* has a value that is not",
+        ),
+        (_change(lambda c: c["annotations"][3].update(image_id=77)), "id 4, image_id: 77 is the id of no picture"),
+        (_change(lambda c: c.update(annotations=[])), "nobody in it has a box"),
         (_change(lambda c: c["categories"][0].pop("keypoints")), r"no category has keypoints \(categories: person\)"),
         (_change(lambda c: [a.update(keypoints=[0] * 51) for a in c["annotations"]]), "nobody in it has a box"),
         (lambda path: path.unlink(), "no COCO json there"),
@@ -146,7 +155,7 @@ def test_joints_are_mapped_by_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(as_lsp.keypoints[:, k], dataset.keypoints[:, coco17.index("left_wrist")])
     back = as_lsp.with_skeleton(coco17)
     assert back.annotations == dataset.annotations is not None
-    assert back.annotated_joints == (*[-1] * 5, *range(5, 17))  # the face went with LSP's joints
+    assert back.visible[0].tolist() == [0] * 5 + [1] * 12  # the face went with LSP's joints
     strange = Skeleton("strange", ["tail"], [], [], [0.1])
     with pytest.raises(DatasetError, match="no joint name in common"):
         dataset.with_skeleton(strange)
@@ -216,7 +225,7 @@ def test_mpii(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"1 of 1 pictures are not in .*images, first '\.\./annot/valid\.json'"):
         mpii(tmp_path, split="val")
     (tmp_path / "annot/valid.json").write_text(json.dumps([{**rows[0], "joints": [[1, 2]]}]))
-    with pytest.raises(DatasetError, match="1 people have not 16 joints, first at row 0"):
+    with pytest.raises(DatasetError, match=r"1 of 1 people are faulty: row 0, joints: .* is no list of 16x2 numbers"):
         mpii(tmp_path, split="val")
 
 

@@ -70,8 +70,8 @@ class Sample:
 
 def _ignored(people: KeypointDataset) -> dict[int, list[Region]]:
     by_picture: dict[int, list[Region]] = {}
-    for picture, region in people.ignored:
-        by_picture.setdefault(picture, []).append(region)
+    for one in people.ignored:
+        by_picture.setdefault(one.image_index, []).append(one.region)
     return by_picture
 
 

@@ -126,9 +126,9 @@ def test_regions_without_labels_do_not_count(painted_coco: Path, tmp_path: Path)
     ]
     (tmp_path / "person_keypoints_train.json").write_text(json.dumps(content))
     people = coco(tmp_path, images=next(iter({str(Path(p).parent) for p in coco(painted_coco).image_paths})))
-    assert [row for row, _ in people.ignored] == [0, 0]
+    assert [one.image_index for one in people.ignored] == [0, 0]
     assert len(concatenate([people, people]).ignored) == 4
-    assert concatenate([people, people]).ignored[2][0] == len(people.image_paths)
+    assert concatenate([people, people]).ignored[2].image_index == len(people.image_paths)
     sample = PictureSamples(people, (128, 128), PLAIN)[0, 0, 0]
     assert sample.high_mask[:, :32].max() == 0
     tall = height * min(64 / height, 64 / width)

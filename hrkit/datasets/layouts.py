@@ -1,0 +1,158 @@
+"""Where annotations and pictures are: in COCO's own folders, or in those of CVAT, Label Studio, Roboflow and MMPose."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import urllib.parse
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hrkit.errors import DatasetError
+from hrkit.files import leads_out
+
+SPLITS = {"train": ("train",), "val": ("val", "valid", "validation")}
+"""How folders and files call the parts of a dataset."""
+
+_SAMPLE = 20  # pictures that are looked for in each folder before one is chosen
+
+
+def find_annotations(path: Path, split: str) -> Path:
+    """The json of a dataset: the path itself if it is a file, COCO's official one, or one that looks like it.
+
+    Of several, the one with the split in its name or folder is taken. Raises `DatasetError` if that leaves none or
+    several.
+    """
+    official = path / "annotations" / f"person_keypoints_{split}.json"
+    for file in (path, official):
+        if file.is_file():
+            return file
+    words = _words(split)
+    places = [path, path / "annotations", *(path / word for word in words), *(path / w / "annotations" for w in words)]
+    names = sorted({file for place in places for file in place.glob("*.json")})
+    named = [file for file in names if file.name.startswith("person_keypoints_")]
+    for files in (named, [file for file in names if _holds_keypoints(file)]):
+        found = [file for file in files if words & _parts(file.relative_to(path))] or files
+        if len(found) > 1:
+            several = ", ".join(str(file.relative_to(path)) for file in found)
+            raise DatasetError(f"{path}: several annotation files ({several}); name one")
+        if found:
+            return found[0]
+    raise DatasetError(f"{path}: no COCO json there; wanted {official}, or one json with images and keypoints")
+
+
+def _words(split: str) -> set[str]:
+    """The split and what folders call it: "val2017" is also "val", "valid" and "validation"."""
+    return {split, *SPLITS.get(split.rstrip("0123456789"), (split.rstrip("0123456789"),))}
+
+
+def _parts(path: Path) -> set[str]:
+    return set(re.split(r"[^a-z0-9]+", str(path).lower()))
+
+
+def _holds_keypoints(file: Path) -> bool:
+    content = file.read_bytes()
+    return b'"annotations"' in content and b'"keypoints"' in content
+
+
+def find_pictures(
+    names: Sequence[str], file: Path, split: str, images: str | os.PathLike[str] | None
+) -> tuple[Path, dict[str, str]]:
+    """The folder or zip with the pictures of a json, and the path of each name that is in it.
+
+    `images` is a folder or a zip; by default the first of the usual places beside `file` that has the pictures.
+    Backslashes, url-encoded characters, folders in front of a name, and upper or lower case may differ. Raises
+    `DatasetError` if there is no such place.
+    """
+    places = [Path(images)] if images is not None else _usual_places(file, split)
+    places = [place for place in places if place.exists()]
+    if not places:
+        raise DatasetError(f"{images or _usual_places(file, split)[0]}: no such folder or zip of pictures")
+    sample = names[:_SAMPLE]
+    place = max(places, key=lambda place: len(_found(sample, place)))  # the first of equals
+    return place, _found(names, place)
+
+
+def check_found(names: Collection[str], found: Collection[str], place: Path, file: Path) -> None:
+    """Raises `DatasetError` unless all names of pictures in `file` are found in `place`."""
+    missing = [name for name in names if name not in found]
+    outside = [name for name in missing if leads_out(place, name)]
+    if outside:
+        raise DatasetError(
+            f"{file}: {len(outside)} of {len(names)} pictures are not in {place}, first {outside[0]!r}; to read them, "
+            "name a folder that holds them as images"
+        )
+    if missing:
+        raise DatasetError(
+            f"{file}: {len(missing)} of {len(names)} pictures are missing, first {missing[0]}, in {place}; name their "
+            "folder with --images, or leave them out with --skip-bad"
+        )
+
+
+def _usual_places(file: Path, split: str) -> list[Path]:
+    root = file.parent.parent if file.parent.name == "annotations" else file.parent
+    subset = file.stem.rpartition("_")[2]  # CVAT: person_keypoints_default.json and images/default
+    folders = [root / "images" / split, root / split, root / "images" / subset, root / subset]
+    folders += [folder for word in sorted(_words(split)) for folder in (root / "images" / word, root / word)]
+    folders += [root / "images", root, file.parent]
+    with_zips = [place for folder in folders for place in (folder, folder.parent / f"{folder.name}.zip")]
+    return list(dict.fromkeys(with_zips))
+
+
+def _found(names: Iterable[str], place: Path) -> dict[str, str]:
+    """The path of each name that is in a folder or zip. A file stands for one name."""
+    look = _looker(place)
+    found: dict[str, str] = {}
+    for name in names:
+        path = next((path for form in _forms(name) if (path := look(form))), None)
+        if path is not None:
+            found[name] = path
+    owners: Mapping[str, str] = {path: name for name, path in reversed(found.items())}
+    return {name: path for name, path in found.items() if owners[path] == name}
+
+
+def _forms(name: str) -> Iterator[str]:
+    """The name, then with slashes, then decoded, then with fewer and fewer folders in front."""
+    yield name
+    plain = urllib.parse.unquote(name).replace("\\", "/")
+    yield name.replace("\\", "/")
+    while plain:
+        yield plain
+        plain = plain.partition("/")[2]
+
+
+def _looker(place: Path) -> Callable[[str], str | None]:
+    """What finds a name in a folder or zip, whatever its case."""
+    if place.suffix != ".zip":
+        return functools.partial(_in_folder, functools.cache(_by_lower_case), place)
+    with zipfile.ZipFile(place) as archive:
+        members = {member.lower(): member for member in archive.namelist()}
+        members |= {member: member for member in archive.namelist()}
+    return functools.partial(_in_zip, place, members)
+
+
+def _in_folder(listing: Callable[[Path], Mapping[str, str]], place: Path, name: str) -> str | None:
+    path = place / name
+    if leads_out(place, name):
+        return None
+    try:
+        if path.is_file():
+            return str(path)
+        other = listing(path.parent).get(path.name.lower())
+    except OSError:  # a name that is too long
+        return None
+    return None if other is None else str(path.parent / other)
+
+
+def _by_lower_case(folder: Path) -> dict[str, str]:
+    return (
+        {entry.name.lower(): entry.name for entry in os.scandir(folder) if entry.is_file()} if folder.is_dir() else {}
+    )
+
+
+def _in_zip(place: Path, members: Mapping[str, str], name: str) -> str | None:
+    prefixed = [name, f"{place.stem}/{name}"]
+    member = next((members[one] for one in (*prefixed, *map(str.lower, prefixed)) if one in members), None)
+    return None if member is None else f"{place}@{member}"

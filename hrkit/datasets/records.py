@@ -1,0 +1,352 @@
+"""Rows of files that people bring: which fields they have, and what each may hold.
+
+A row class lists the fields of a row with a check for each. `read_records` makes its instances from plain rows and
+counts the faulty ones in `Faults`, by file, id and field. null, NaN and a missing field are the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import reprlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import numpy as np
+from attrs import define, field, frozen
+from numpy.typing import NDArray
+
+from hrkit.errors import DatasetError, HrkitError
+from hrkit.settings import Range
+
+logger = logging.getLogger("hrkit")
+
+Id = int | str
+Floats = NDArray[np.float64]
+Check = Callable[[Any], Any]  # from a value of a json to that of a field; raises `ValueError` with what is wrong
+Record = TypeVar("Record")
+
+PIXELS = Range(-1e6, 1e6)
+AREA = Range(0, 1e10)
+"""The areas that COCO's evaluation knows."""
+NAMED = 3
+"""The number of faults that a message names."""
+
+
+@define
+class Faults:
+    """The faulty rows of a list: how many, and the first of them."""
+
+    file: str | Path
+    what: str
+    """The plural of what a row is, such as "annotations"."""
+    rows: int
+    count: int = 0
+    first: list[str] = field(factory=list)
+
+    def note(self, label: str, name: str, problem: str) -> None:
+        """Counts a row: its label, such as "id 7", its field and what is wrong with it."""
+        self.count += 1
+        if self.count <= NAMED:
+            self.first.append(f"{label}, {name}: {problem}")
+
+    def settle(self, skip_bad: bool | None = None, error: type[HrkitError] = DatasetError) -> None:
+        """Raises `error` if there are faults. With `skip_bad` it warns; None means that this cannot be asked for."""
+        if not self.count:
+            return
+        more = f"; and {self.count - NAMED} more" if self.count > NAMED else ""
+        text = f"{self.file}: {self.count} of {self.rows} {self.what} are faulty: {'; '.join(self.first)}{more}"
+        if not skip_bad:
+            raise error(text if skip_bad is None else f"{text}. Correct them, or leave them out with --skip-bad")
+        logger.warning("%s. They are left out", text)
+
+
+def read_records(
+    kind: type[Record],
+    rows: Sequence[Any],
+    faults: Faults,
+    judge: Callable[[Record], tuple[str, str] | None] = lambda record: None,
+) -> dict[str, Record]:
+    """The rows without faults, by label: "id 7" if `kind` has ids, which must be unique, else "row 7".
+
+    `judge` gives the field and the problem of a record that contradicts something else.
+    """
+    columns = [(one.name, one.metadata["check"], one.default) for one in attrs.fields(kind)]  # type: ignore[arg-type]
+    has_ids = columns[0][0] == "id"
+    found: dict[str, Record] = {}
+    for place, row in enumerate(rows):
+        label = f"id {row['id']}" if has_ids and isinstance(row, Mapping) and row.get("id") is not None else ""
+        label, name = label or f"row {place}", "fields"
+        try:
+            if not isinstance(row, Mapping):
+                raise ValueError(f"{reprlib.repr(row)} is no object")
+            values = {}
+            for name, check, default in columns:
+                value = row.get(name)
+                if value is not None and value == value:
+                    values[name] = check(value)
+                elif default is not attrs.NOTHING:
+                    values[name] = default
+                else:
+                    raise ValueError("is missing" if name not in row else "is null" if value is None else "is NaN")
+            record = kind(**values)
+            key = f"id {values['id']}" if has_ids else label
+            name, problem = ("id", "is there twice") if key in found else judge(record) or ("", "")
+            if problem:
+                raise ValueError(problem)
+            found[key] = record
+        except ValueError as problem:
+            faults.note(label, name, str(problem))
+    return found
+
+
+def column(check: Check, default: Any = attrs.NOTHING) -> Any:  # Any, as attrs' own `field`
+    """A field of a row class. A value that is missing becomes `default`, or is a fault if there is none."""
+    return field(default=default, metadata={"check": check})
+
+
+def identity(value: Any) -> Id:
+    """A number or a text. Ids are compared as texts, so 7 and "7" are the same."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
+        raise ValueError(f"{reprlib.repr(value)} is no id")
+    return value if isinstance(value, str) or abs(value) < 2**63 else str(value)
+
+
+def text(value: Any) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{reprlib.repr(value)} is no text")
+    return value
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """Texts, each once."""
+    if not isinstance(value, list):
+        raise ValueError(f"{reprlib.repr(value)} is no list of names")
+    twice = [one for place, one in enumerate(map(text, value)) if one in value[:place]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is there twice")
+    return tuple(value)
+
+
+def flag(value: Any) -> bool:
+    """0 or 1, true or false."""
+    if value not in (0, 1, "0", "1"):
+        raise ValueError(f"{reprlib.repr(value)} is neither 0 nor 1")
+    return bool(int(value))
+
+
+def number(within: Range = PIXELS) -> Check:
+    """A number in a range; its digits as a text are a number too."""
+
+    def check(value: Any) -> float:
+        try:
+            converted = float("nan" if isinstance(value, bool) else value)
+        except (TypeError, ValueError, OverflowError):
+            converted = float("nan")
+        if converted not in within:
+            wanted = "" if converted == converted else "no number, "
+            raise ValueError(f"{reprlib.repr(value)} is {wanted}not {within}")
+        return converted
+
+    return check
+
+
+def numbers(*shape: int, within: Range | None = PIXELS) -> Check:
+    """Numbers in lists of this shape. Without a range they may also be null or infinite."""
+
+    def check(value: Any) -> Floats:
+        try:
+            array = np.array(value, np.float64)
+        except (TypeError, ValueError, OverflowError):
+            array = np.zeros(())
+        if array.ndim != len(shape) or any(want not in (-1, got) for want, got in zip(shape, array.shape, strict=True)):
+            wanted = "x".join("" if size == -1 else str(size) for size in shape)
+            raise ValueError(f"{reprlib.repr(value)} is no list of {wanted} numbers".replace("  ", " "))
+        if within is not None and not all(one in within for one in array.ravel().tolist()):
+            raise ValueError(f"{reprlib.repr(value)} has a value that is not {within}")
+        return array
+
+    return check
+
+
+_TWO, _FOUR = numbers(2), numbers(4)
+_FLAT, _POLYGON = numbers(-1, within=None), numbers(-1)
+_PAIRS = numbers(-1, 2, within=Range(0, 1e6))
+
+
+def box(value: Any) -> Floats | None:
+    """x, y, width, height; None for an empty list."""
+    if isinstance(value, list) and not value:
+        return None
+    xywh: Floats = _FOUR(value)
+    if xywh[2:].min() < 0:
+        raise ValueError(f"{reprlib.repr(value)} has a width or height below 0")
+    return xywh
+
+
+def triples(value: Any) -> Floats:
+    """(K,3) x, y and flag of each joint. Coordinates of joints without a label may be null."""
+    flat: Floats = _FLAT(value)
+    if len(flat) % 3:
+        raise ValueError(f"has {len(flat)} numbers, not 3 per joint")
+    joints = flat.reshape(-1, 3)
+    joints[np.isnan(joints).all(1)] = 0
+    flags, usable = joints[:, 2], (np.abs(joints[:, :2]) <= 1e6).all(1)
+    if not ((flags >= 0) & (flags <= 2)).all():
+        raise ValueError(f"has a flag that is not 0, 1 or 2: {flags[~((flags >= 0) & (flags <= 2))][0]:g}")
+    if (flags > 0)[~usable].any():
+        place = int(np.argmax((flags > 0) & ~usable))
+        raise ValueError(f"joint {place + 1} is labelled, but is at {joints[place, 0]:g}, {joints[place, 1]:g}")
+    joints[~usable] = 0
+    return joints
+
+
+def region(value: Any) -> Any:  # Any: as COCO has it
+    """Polygons, or run lengths with their size; None if there are none."""
+    if isinstance(value, Mapping):
+        _TWO(value.get("size"))
+        if not isinstance(value.get("counts"), (str, list)):
+            raise ValueError("has no counts")
+    elif not isinstance(value, list):
+        raise ValueError(f"{reprlib.repr(value)} is no region")
+    else:
+        value = [polygon for polygon in value if len(_POLYGON(polygon)) >= 6]
+    return value or None
+
+
+def edges(value: Any) -> tuple[tuple[int, int], ...]:
+    """Pairs of numbers of joints."""
+    pairs = _PAIRS(value) if value else np.zeros((0, 2))
+    return tuple((int(a), int(b)) for a, b in pairs)
+
+
+@frozen
+class Listed:
+    """A picture or category of which only the id matters."""
+
+    id: Id = column(identity)
+
+
+@frozen
+class Picture:
+    """A row of COCO's `images`."""
+
+    id: Id = column(identity)
+    file_name: str = column(text)
+    width: float = column(number(Range(1, 1e6)), 0.0)
+    height: float = column(number(Range(1, 1e6)), 0.0)
+    """0 if it is not given."""
+
+
+@frozen
+class Category:
+    """A row of COCO's `categories`."""
+
+    id: Id = column(identity)
+    name: str = column(text, "")
+    keypoints: tuple[str, ...] = column(texts, ())
+    skeleton: tuple[tuple[int, int], ...] = column(edges, ())
+
+    def limbs(self) -> list[tuple[str, str]]:
+        """The pairs of `skeleton` by name. Its numbers count from 1, or from 0 if there is a 0."""
+        first = 0 if any(0 in pair for pair in self.skeleton) else 1
+        last = first + len(self.keypoints) - 1
+        inside = [pair for pair in self.skeleton if max(pair) <= last]
+        if len(inside) < len(self.skeleton):
+            logger.warning(
+                "category %s: %d of %d limbs name joints that are not there, and are not drawn",
+                *(self.name or self.id, len(self.skeleton) - len(inside), len(self.skeleton)),
+            )
+        return [(self.keypoints[a - first], self.keypoints[b - first]) for a, b in inside]
+
+
+@frozen(eq=False)
+class Annotation:
+    """A row of COCO's `annotations`: a person (or animal) or a crowd."""
+
+    id: Id = column(identity)
+    image_id: Id = column(identity)
+    category_id: Id = column(identity, "")
+    """Empty if it is not given."""
+    iscrowd: bool = column(flag, False)
+    bbox: Floats | None = column(box, None)
+    area: float = column(number(AREA), 0.0)
+    keypoints: Floats = column(triples, np.zeros((0, 3)))
+    segmentation: Any = column(region, None)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it is one person with at least one labelled joint."""
+        return not self.iscrowd and bool((self.keypoints[:, 2] > 0).any())
+
+    @property
+    def filled_area(self) -> float:
+        """The area, or that of the box if there is none."""
+        return self.area or (0.0 if self.bbox is None else float(self.bbox[2] * self.bbox[3]))
+
+    def problem(self, joints: int, images: Collection[str], categories: Collection[str]) -> tuple[str, str] | None:
+        """The field and the problem of an annotation that contradicts the rest of its file.
+
+        `joints` is the number of joints of a person; `images` and `categories` are the known ids, as texts.
+        """
+        if str(self.image_id) not in images:
+            return "image_id", f"{self.image_id!r} is the id of no picture"
+        if str(self.category_id) not in categories and (self.category_id or len(categories) != 1):
+            return "category_id", f"{self.category_id!r} is no known category" if self.category_id else "is missing"
+        if len(self.keypoints) not in (0, joints):
+            return "keypoints", f"has {self.keypoints.size} numbers, not 3 for each of {joints} joints"
+        if self.labelled and self.bbox is None:
+            return "bbox", "is missing, though joints are labelled"
+        return None
+
+
+@frozen(eq=False)
+class Detection:
+    """A row of a file of detections."""
+
+    image_id: Id = column(identity)
+    category_id: Id = column(identity)
+    bbox: Floats = column(_FOUR)
+    score: float = column(number())
+
+
+@frozen(eq=False)
+class Result:
+    """A row of COCO's keypoint results."""
+
+    image_id: Id = column(identity)
+    category_id: Id = column(identity)
+    keypoints: Floats = column(numbers(-1))
+    score: float = column(number())
+
+    def problem(self, joints: int, images: Collection[str], categories: Collection[str]) -> tuple[str, str] | None:
+        """As that of an annotation."""
+        if str(self.image_id) not in images:
+            return "image_id", f"{self.image_id!r} is the id of no picture"
+        if str(self.category_id) not in categories:
+            return "category_id", f"{self.category_id!r} is no known category"
+        wrong = self.keypoints.size != 3 * joints
+        return ("keypoints", f"has {self.keypoints.size} numbers, not 3 for each of {joints} joints") if wrong else None
+
+
+@frozen(eq=False)
+class MpiiPerson:
+    """A row of MPII's json, as the official HRNet code has it. Coordinates count from 1."""
+
+    image: str = column(text)
+    center: Floats = column(numbers(2))
+    scale: float = column(number(Range(0, 1e4, above=True)))
+    joints: Floats | None = column(numbers(16, 2, within=None), None)
+    joints_vis: Floats | None = column(numbers(16, within=Range(0, 1)), None)
+
+    def problem(self) -> tuple[str, str] | None:
+        """The field and the problem of joints that contradict their flags."""
+        if self.joints is None or self.joints_vis is None:
+            missing = "joints" if self.joints is None else "joints_vis"
+            return None if self.joints is self.joints_vis else (missing, "is missing")
+        lost = (self.joints_vis > 0) & ~(np.abs(self.joints) <= 1e6).all(1)
+        return ("joints", f"joint {lost.argmax() + 1} is labelled, but is no point") if lost.any() else None
