@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -32,3 +33,10 @@ def keep_freed_memory() -> bool:
         return False
     settings = {_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: (1 << 31) - 1, _TOP_PAD: 64 << 20, _ARENA_MAX: 1}
     return all(mallopt(name, value) for name, value in settings.items())
+
+
+def return_freed_memory() -> None:
+    """Returns memory that glibc keeps to the kernel now, for a server that has nothing to do. Else it does nothing."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)

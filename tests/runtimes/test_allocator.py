@@ -64,3 +64,29 @@ def test_the_command_line_asks_for_it_and_the_library_does_not(monkeypatch: pyte
     code = "import hrkit, sys; hrkit.create_pose_model('synthetic'); print('hrkit.runtimes.allocator' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "False\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads memory from /proc")
+def test_kept_memory_can_be_returned() -> None:
+    code = """if True:
+        import sys
+        from hrkit.runtimes.allocator import keep_freed_memory, return_freed_memory
+
+        def resident():
+            return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+        if not keep_freed_memory():
+            sys.exit(77)
+        before = resident()
+        blocks = [bytearray(1_000_000) for _ in range(200)]
+        del blocks
+        kept = resident()
+        return_freed_memory()
+        print((kept - before) // 1_000_000, (resident() - before) // 1_000_000)
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    if process.returncode == 77:
+        pytest.skip("not glibc, or its parameters are set")
+    kept, left = map(int, process.stdout.split())
+    assert kept >= 200 > 10 >= left

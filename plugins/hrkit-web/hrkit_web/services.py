@@ -11,6 +11,7 @@ import anyio.to_thread
 from attrs import define, field
 from starlette.requests import HTTPConnection
 
+from hrkit.runtimes.allocator import return_freed_memory
 from hrkit_web.errors import BusyError
 from hrkit_web.files.results import ResultStore
 from hrkit_web.metrics import Metrics
@@ -37,6 +38,8 @@ class Capacity:
     def __init__(self, total: int, refusal: str) -> None:
         self._total, self._refusal = total, refusal
         self.taken = 0
+        self.used = False
+        """Whether any was taken since this was set to False."""
 
     @contextlib.contextmanager
     def take(self, amount: int = 1) -> Iterator[None]:
@@ -44,6 +47,7 @@ class Capacity:
         if self.taken + amount > self._total:
             raise BusyError(self._refusal)
         self.taken += amount
+        self.used = True
         try:
             yield
         finally:
@@ -112,6 +116,9 @@ class Services:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             await anyio.to_thread.run_sync(self.results.sweep)
+            if self.memory.used and not self.memory.taken:
+                self.memory.used = False
+                await anyio.to_thread.run_sync(return_freed_memory)
 
 
 def services_of(connection: HTTPConnection) -> Services:

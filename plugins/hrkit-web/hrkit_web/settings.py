@@ -39,6 +39,8 @@ class Limits:
     rate: float = 60.0
     """Requests per second and address; twice as many may arrive at once."""
     connections: int = 256
+    connections_per_address: int = 64
+    """Also the most requests of one address that are not answered yet."""
     live: int = 8
     """Most cameras at one time."""
     live_pause_seconds: float = 30.0

@@ -1,11 +1,13 @@
 """Hostile input is refused and leaves nothing behind."""
 
+import asyncio
 import io
 import os
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 import zlib
@@ -15,6 +17,7 @@ import PIL.Image
 import pytest
 from hrkit_web.errors import RefusedError
 from hrkit_web.files.images import FORMATS, PIXEL_BYTES, decode, open_photo
+from hrkit_web.files.results import ResultStore
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -346,3 +349,125 @@ def test_damaged_pictures_are_refused_or_decoded(encoded, painted, format, cut, 
     data[int(at * (len(data) - 1))] = byte
     refusal = refusal_of(bytes(data[: int(cut * len(data))]))
     assert refusal is None or 400 <= refusal.status < 500
+
+
+def start_of_upload(site, path):
+    head = f"POST {path} HTTP/1.1\r\nHost: {site.host}\r\nContent-Type: {FORM}\r\nContent-Length: 1000\r\n\r\n--b"
+    connection = socket.create_connection(("127.0.0.1", site.port))
+    connection.sendall(head.encode())
+    return connection
+
+
+@pytest.mark.parametrize("path", ["/v1/poses", "/v1/videos"])
+@pytest.mark.parametrize("abruptly", [False, True])
+def test_a_caller_who_hangs_up_costs_a_line(site, caplog, poll, path, abruptly):
+    poll(lambda: not site.services.videos.taken)
+    with start_of_upload(site, path) as connection:
+        if path == "/v1/videos":
+            poll(lambda: site.services.videos.taken)
+        if abruptly:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    poll(lambda: caplog.records)
+    poll(lambda: not site.services.videos.taken)
+    assert site.get("/health").status == 200
+    assert len(caplog.records) == 1
+    assert caplog.messages[0].endswith(f"hung up during POST '{path}'")
+    assert caplog.records[0].exc_info is None
+
+
+def test_an_answer_that_nobody_reads_costs_a_line(serve, caplog, poll, film):
+    with serve(pause_seconds=0.2) as site:
+        body, headers = site.form("video", film)
+        lines = [f"POST /v1/videos HTTP/1.1\r\nHost: {site.host}", *(f"{name}: {headers[name]}" for name in headers)]
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            connection.connect(("127.0.0.1", site.port))
+            connection.sendall("\r\n".join([*lines, f"Content-Length: {len(body)}\r\n\r\n"]).encode() + body)
+            poll(lambda: site.services.videos.taken)
+        poll(lambda: not site.services.videos.taken)
+        assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("path", ["/", "/health", "/v1/models", "/v1/results/a/csv", "/static/app.js", "/nowhere"])
+@pytest.mark.parametrize("kind", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+def test_addresses_that_take_no_body_get_none(site, method, path, kind):
+    answer = site.raw(f"{method} {path} HTTP/1.1\r\nHost: {site.host}\r\n{kind}\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"this address takes no body" in answer
+    assert site.ask(method, path, None, {"Content-Length": "0"}).status != 413
+
+
+def test_one_address_does_not_take_all_connections(serve, poll):
+    with serve(connections_per_address=3) as site:
+        connections = [start_of_upload(site, "/v1/poses") for _ in range(3)]
+        question = f"GET /health HTTP/1.1\r\nHost: {site.host}\r\nConnection: close\r\n\r\n".encode()
+        assert site.raw(question) == b""
+        for connection in connections:
+            connection.close()
+        poll(lambda: site.raw(question).startswith(b"HTTP/1.1 200"))
+
+
+def test_requests_that_are_not_answered_yet_are_counted_by_address():
+    from hrkit_web.gates.access import Guard
+    from hrkit_web.settings import Limits, Settings
+
+    async def requests():
+        gate, statuses = asyncio.Event(), []
+
+        async def app(scope, receive, send):
+            await gate.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def send(message):
+            if "status" in message:
+                statuses.append(message["status"])
+
+        def ask(address):
+            headers = [(b"host", b"localhost")]
+            scope = {"type": "http", "path": "/v1/models", "headers": headers, "client": (address, 1)}
+            return asyncio.create_task(guard(scope, None, send))
+
+        guard = Guard(app, Settings(limits=Limits(connections_per_address=2)))
+        tasks = [ask("10.0.0.1"), ask("10.0.0.1"), ask("10.0.0.1"), ask("10.0.0.2")]
+        while not statuses:
+            await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*tasks)
+        assert not guard.unanswered
+        return statuses
+
+    assert asyncio.run(requests()) == [429, 200, 200, 200]
+
+
+def test_what_a_killed_server_left_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living = ResultStore(most=1, seconds=10)
+    code = """if True:
+        import os, signal, sys, tempfile
+        from hrkit_web.files.results import ResultStore
+        tempfile.tempdir = sys.argv[1]
+        (ResultStore(most=1, seconds=10).root / "poses.csv").write_text("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, timeout=60)
+    (tmp_path / "hrkit-web-link").symlink_to(living.root)
+    (tmp_path / "other").mkdir()
+    assert len(list(tmp_path.glob("hrkit-web-*"))) == 3
+    ResultStore(most=1, seconds=10).close()
+    assert set(os.listdir(tmp_path)) == {living.root.name, f".{living.root.name}.lock", "hrkit-web-link", "other"}
+    living.close()
+    assert set(os.listdir(tmp_path)) == {"hrkit-web-link", "other"}
+
+
+def test_memory_of_photos_is_returned(serve, encoded, painted, monkeypatch, poll):
+    returned = []
+    monkeypatch.setattr("hrkit_web.services.SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr("hrkit_web.services.return_freed_memory", lambda: returned.append(site.services.memory.taken))
+    with serve() as site:
+        for count in (1, 2):
+            assert site.send("/v1/poses", "image", encoded(painted()[0])).status == 200
+            poll(lambda count=count: len(returned) == count)
+            time.sleep(0.1)
+    assert returned == [0, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 import tempfile
@@ -14,7 +15,12 @@ from pathlib import Path
 
 from attrs import frozen
 
+from hrkit.errors import HrkitError
+from hrkit.files import reserved
 from hrkit_web.errors import RefusedError
+
+PREFIX = "hrkit-web-"
+"""The folders of servers begin like this, beside other temporary files."""
 
 MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json", "mp4": "video/mp4"}
 """Media types by kind of file."""
@@ -33,19 +39,19 @@ class ResultStore:
 
     def __init__(self, *, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._seconds, self._clock = most, seconds, clock
-        self._root = tempfile.TemporaryDirectory(prefix="hrkit-web-", ignore_cleanup_errors=True)
+        _remove_stale()
+        self.root = Path(tempfile.gettempdir(), PREFIX + secrets.token_hex(8))
+        """The temporary folder."""
+        self._reserved = contextlib.ExitStack()
+        self._reserved.enter_context(reserved(self.root, _lock_of(self.root)))
+        self.root.mkdir(mode=0o700)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._lock = threading.Lock()
-
-    @property
-    def root(self) -> Path:
-        """The temporary folder."""
-        return Path(self._root.name)
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
         """A folder for the block. It is deleted afterwards, with all files that `keep` has not moved."""
-        folder = Path(tempfile.mkdtemp(dir=self._root.name))
+        folder = Path(tempfile.mkdtemp(dir=self.root))
         try:
             yield folder
         finally:
@@ -54,7 +60,7 @@ class ResultStore:
     def keep(self, files: Iterable[Path]) -> dict[str, object]:
         """Moves files in; their suffixes are their kinds. Returns `id`, `files` (kind -> URL path) and `seconds`."""
         self.sweep()
-        folder = Path(tempfile.mkdtemp(dir=self._root.name))
+        folder = Path(tempfile.mkdtemp(dir=self.root))
         moved = {file.suffix[1:]: file.rename(folder / f"poses{file.suffix}") for file in files}
         name = secrets.token_urlsafe(16)
         with self._lock:
@@ -91,4 +97,19 @@ class ResultStore:
     def close(self) -> None:
         """Deletes everything."""
         self._kept.clear()
-        self._root.cleanup()
+        shutil.rmtree(self.root, ignore_errors=True)
+        self._reserved.close()
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def _remove_stale() -> None:
+    """Removes the folders of killed servers of this user. Living servers have theirs reserved."""
+    user = getattr(os, "getuid", int)()  # Windows, where each user has a temporary folder, calls all of them 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError, HrkitError):
+            if folder.lstat().st_uid == user:
+                with reserved(folder, _lock_of(folder)):
+                    shutil.rmtree(folder)

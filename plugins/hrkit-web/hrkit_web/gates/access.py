@@ -10,7 +10,7 @@ import hmac
 import ipaddress
 import re
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
@@ -103,6 +103,7 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
         self.rates = Rates(settings.limits.rate)
+        self.unanswered: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -117,9 +118,14 @@ class Guard:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        refusal = self._refusal(scope)
+        refusal, address = self._refusal(scope), _caller(scope)
         if refusal is None:
-            await self.app(scope, receive, with_headers)
+            self.unanswered[address] += 1
+            try:
+                await self.app(scope, receive, with_headers)
+            finally:
+                self.unanswered[address] -= 1
+                self.unanswered += Counter()  # drops those without any
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})  # not accepted yet: 403
         else:
@@ -135,12 +141,18 @@ class Guard:
             return 403, "pages of other sites may not call this server"
         if path.startswith("/v1") and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return 403, "pages of other sites may not call this server"
-        if not self.rates.take((scope.get("client") or ("",))[0]):
+        full = self.unanswered[_caller(scope)] >= settings.limits.connections_per_address
+        if full or not self.rates.take(_caller(scope)):
             return 429, "too many requests; try again in a second"
         is_open = scope["type"] == "http" and (path in OPEN_PATHS or path.startswith("/static/"))
         if settings.token is not None and not is_open and not _shows(headers, settings.token):
             return 401, "this server needs a token: Authorization: Bearer TOKEN"
         return None
+
+
+def _caller(scope: Scope) -> str:
+    """The address of the caller."""
+    return (scope.get("client") or ("",))[0]
 
 
 def _shows(headers: Headers, token: str) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hrkit_web.gates.access import refuse
@@ -17,9 +19,14 @@ ENVELOPE = 16_384
 
 CLOSE = {"connection": "close"}
 
+LOG = logging.getLogger("hrkit_web")
+
 
 class Bodies:
-    """Answers 413 if a body is too large, whether or not its length is announced, and 408 if it arrives too slowly."""
+    """Answers 413 if a body is too large, whether or not its length is announced, and 408 if it arrives too slowly.
+
+    Only the addresses of uploads take a body. A caller who hangs up, or does not read the answer, costs a line of log.
+    """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app, self.limits = app, limits
@@ -28,9 +35,10 @@ class Bodies:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limits, most = self.limits, self._most(scope["path"])
-        announced = Headers(scope=scope).get("content-length", "0")
-        if not announced.isdecimal() or int(announced) > most:
+        limits, most, headers = self.limits, self._most(scope), Headers(scope=scope)
+        announced = headers.get("content-length", "0")
+        unannounced = "transfer-encoding" in headers and not most
+        if unannounced or not announced.isdecimal() or int(announced) > most:
             await refuse(413, _too_large(most))(scope, receive, send)
             return
         began, seen, whole = time.monotonic(), 0, False
@@ -51,15 +59,24 @@ class Bodies:
             return message
 
         async def patient(message: Message) -> None:
-            await asyncio.wait_for(send(message), limits.pause_seconds)
+            try:
+                await asyncio.wait_for(send(message), limits.pause_seconds)
+            except (asyncio.TimeoutError, TimeoutError):
+                raise ClientDisconnect from None
 
-        await self.app(scope, checked, patient)
+        try:
+            await self.app(scope, checked, patient)
+        except (ClientDisconnect, asyncio.CancelledError) as error:  # cancelled: the server ends and waits no longer
+            address = (scope.get("client") or ("somebody",))[0]
+            what = "hung up during" if isinstance(error, ClientDisconnect) else "gets no answer any more to"
+            LOG.warning("%s %s %s %r", address, what, scope["method"], scope["path"])
 
-    def _most(self, path: str) -> int:
+    def _most(self, scope: Scope) -> int:
         """Largest body in bytes."""
         uploads = {"/v1/poses": self.limits.photo_bytes, "/v1/videos": self.limits.video_bytes}
-        return uploads.get(path, 0) + ENVELOPE
+        upload = uploads.get(scope["path"]) if scope["method"] == "POST" else None
+        return 0 if upload is None else upload + ENVELOPE
 
 
 def _too_large(most: int) -> str:
-    return f"too large; this server accepts at most {most:,} bytes"
+    return f"too large; this server accepts at most {most:,} bytes" if most else "this address takes no body"
