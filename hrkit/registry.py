@@ -40,6 +40,7 @@ KNOWN_PLUGINS = {
     "hrkit-higherhrnet": ("higher", "higher_hrnet_w*", "official-higher_hrnet_w*", "higherhrnet"),
     "hrkit-lite": ("lite", "lite_plus", "lite_person", "lite-coco-*", "lite_plus-coco-*"),
     "hrkit-ray": ("ray",),
+    "hrkit-rtm": ("rtmpose_*", "cspnext_*", "rtmw_*", "rtmdet_*", "rtmcc", "rtmw", "simcc", "rtm"),
     "hrkit-torchvision": ("fasterrcnn_*", "retinanet_*", "fcos_*", "ssd300_*", "ssdlite320_*"),
     "hrkit-web": ("web",),
 }

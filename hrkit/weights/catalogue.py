@@ -31,7 +31,7 @@ from hrkit.weights.entry import Kind, WeightsEntry
 _SUFFIXES = (".pth", ".pt", ".weights", ".safetensors", ".bin", ".tar")
 _READERS: dict[str, Callable[[str], Any]] = {  # Any: what a field holds depends on its column; other columns are text
     "input_size": lambda text: text.split("x"),
-    "sigma": float,
+    "sigma": lambda text: float(text) if " " not in text else text.split(),
     "codec_options": json.loads,
     "mean": str.split,
     "std": str.split,
