@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import os
+import re
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -111,6 +113,25 @@ class KeypointDataset:
     def read_frame(self, row: int) -> NDArray[np.uint8]:
         """The picture of a person, (H,W,3) uint8 BGR. Raises `DatasetError` with the file if it cannot be read."""
         return read_frame(self.image_paths[self.image_index[row]])
+
+    def digest(self) -> str:
+        """A checksum of the people and the names of their pictures, wherever these are."""
+        columns = [getattr(self, name) for name in PER_PERSON if name != "scores"]
+        names = [*self.skeleton.keypoint_names, *(re.split(r"[/\\\\]", path)[-1] for path in self.image_paths)]
+        parts = [np.ascontiguousarray(column).tobytes() for column in columns] + [name.encode() for name in names]
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+    def picture_of(self, row: int) -> KeypointDataset:
+        """The picture of a person, alone with its people."""
+        picture = int(self.image_index[row])
+        people = self.select(np.flatnonzero(self.image_index == picture))
+        return evolve(
+            people,
+            image_paths=self.image_paths[picture : picture + 1],
+            image_ids=self.image_ids[picture : picture + 1],
+            image_index=np.zeros(len(people)),
+            ignored=(),
+        )
 
     def select(self, rows: NDArray[Any] | Sequence[int]) -> KeypointDataset:
         """The same pictures with some of the people."""

@@ -14,7 +14,6 @@ from typing import Any
 
 from attrs import frozen
 
-from hrkit.datasets.loading import DatasetSpec
 from hrkit.errors import HrkitError
 from hrkit.evaluation.coco import FIGURES
 from hrkit.evaluation.report import markdown_table
@@ -128,7 +127,7 @@ def _read_report(file: Path, model: PoseModel) -> Mapping[str, Any]:
 def write_files(run: Run, folder: Path, weights: str, licence: str | None = None) -> None:
     """Writes `FILES` into a folder. `weights` is the name by which users will load them."""
     training = {name: run.training.get(name) for name in ("AP", "step", "epoch")}
-    run.model.save(folder / hub.FILE, training={**training, "datasets": _dataset_names(run.config)})
+    run.model.save(folder / hub.FILE, training={**training, "datasets": run_folder.dataset_names(run.config)})
     metadata = checkpoints.read_checkpoint(folder / hub.FILE).metadata
     content = {"library_name": "hrkit", "hrkit_version": __version__, **metadata}
     (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -149,7 +148,7 @@ def model_card(run: Run, weights: str, licence: str | None = None) -> str:
         ("Codec", f"`{spec.codec}`, sigma {spec.sigma}"),
         ("Joints", f"{len(joints)} ({spec.skeleton.name}): {', '.join(joints)}"),
     ]
-    settings = [("datasets", ", ".join(_dataset_names(run.config)))]
+    settings = [("datasets", ", ".join(run_folder.dataset_names(run.config)))]
     for name in _SHOWN:
         value = getattr(run.config, name)
         if value is not None:
@@ -190,8 +189,3 @@ def _figures(run: Run) -> list[str]:
     decoder = report.get("decoder")
     where = f"On {report.get('dataset')}, {report.get('people')} people, boxes {boxes}, {flip} flip test, `{decoder}`."
     return [where, markdown_table(list(figures), [[f"{value:.3f}" for value in figures.values()]])]
-
-
-def _dataset_names(config: TrainConfig) -> list[str]:
-    """The names of the datasets without their paths, which are private."""
-    return [DatasetSpec.parse(text).name for text in config.datasets]

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import nn
 from tqdm import tqdm
 
@@ -32,7 +32,7 @@ from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.runtimes.devices import parse_devices
 from hrkit.runtimes.distributed import World, any_rank, gather_lists, joined_world
 from hrkit.structures import of_each
-from hrkit.training.config import TrainConfig
+from hrkit.training.config import TrainConfig, save_config
 from hrkit.training.objective import objective_for, samples_for
 from hrkit.training.optimization import (
     autocast,
@@ -43,15 +43,18 @@ from hrkit.training.optimization import (
     training_mode,
     update_average,
 )
+from hrkit.training.preflight import check_evaluation, check_training
 from hrkit.training.run_folder import (
     BEST,
+    CONFIG,
     EXPORT,
     LAST,
     RunLog,
     RunState,
     Stateful,
+    dataset_names,
     load_checkpoint,
-    open_run,
+    opened_run,
     save_checkpoint,
 )
 from hrkit.weights import catalogue
@@ -96,21 +99,15 @@ def train(config: TrainConfig) -> TrainResult:
     with joined_world(device) as world:
         if device.type == "cuda" and world.size > 1:
             device = torch.device("cuda", world.local_rank)
-        return _train(config, world, device)
+        with opened_run(config) if world.is_first else contextlib.nullcontext():
+            return _train(config, world, device)
 
 
 def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResult:
     # Data: the people to train on and, if named, the people to evaluate on.
-    specs = [DatasetSpec.parse(text) for text in config.datasets]
-    options = {"images": config.images, "category": config.category, "skip_bad": config.skip_bad}
-    parts = [spec.load("train", **options) for spec in specs]
-    people = concatenate(parts)
-    validation = None
-    if config.validation is not None:
-        validation = DatasetSpec.parse(config.validation).load("val", **options).with_skeleton(people.skeleton)
     folder = Path(config.output)
-    if world.is_first:
-        open_run(config)
+    parts, weights, validation = load_people(config)
+    people = concatenate(parts)
 
     # The network, its objective and its optimizer. `average` is the moving average of the weights (EMA).
     torch.manual_seed(config.seed)
@@ -120,11 +117,10 @@ def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResu
     best_model = model if average is None else average
     optimizer = build_optimizer(config, model)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
-    network = distributed(objective.network, world, device)
 
     # The length of the run. A dataset counts by its weight; samples that do not fill a step are left out.
     samples = samples_for(model, people, config.augmentation, config.seed)
-    sizes, weights = [len(samples_for(model, part)) for part in parts], [spec.weight for spec in specs]
+    sizes = [len(samples_for(model, part)) for part in parts]
     samples_per_step = config.batch_size * world.size * config.accumulate
     steps_per_epoch = sum(round(weight * size) for weight, size in zip(weights, sizes, strict=True)) // samples_per_step
     if steps_per_epoch == 0:
@@ -132,17 +128,27 @@ def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResu
     batches_per_epoch = steps_per_epoch * config.accumulate
     total_steps = int(min(config.epochs * steps_per_epoch, config.max_steps or math.inf))
 
+    # A batch and a picture to try: what fails later fails now.
+    rows = epoch_rows(sizes, weights, config.seed, epoch=0)
+    check_training(config, model, objective, samples, epoch_batches(rows, 0, min(config.batch_size, 2), 0, 1)[0])
+    if validation is not None:
+        check_evaluation(config, best_model, validation)
+    network = distributed(objective.network, world, device)
+
     # The position: the start, or that of the last checkpoint.
     learned: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "scaler": scaler}
     if average is not None:
         learned["average"] = average
     state = load_checkpoint(folder / LAST, learned) if config.resume else RunState()
+    state.see({"datasets": people, "validation": validation})
     state.finished &= state.step >= total_steps  # a resumed run may have got more epochs
 
     def save(name: str) -> None:
         if world.is_first:
             save_checkpoint(folder / name, state, learned)
 
+    if world.is_first:
+        save_config(evolve(config, resume=False), folder / CONFIG)
     if state.step == 0:
         save(LAST)  # a full disk shows now instead of hours later
     log = RunLog(folder, state, config.tensorboard) if world.is_first else None
@@ -229,15 +235,26 @@ def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResu
                 ).metrics
                 if log is not None:
                     log.write("validation", **metrics)
-                improved = state.best is None or metrics["AP"] > state.best
+                improved = metrics["AP"] >= 0 and (state.best is None or metrics["AP"] > state.best)
                 state.best = metrics["AP"] if improved else state.best
             if improved:
                 save(BEST)
             if improved and world.is_first:
                 place = {"AP": state.best, "step": state.step, "epoch": state.epoch}
-                best_model.save(folder / EXPORT, training={**place, "datasets": list(config.datasets)})
+                best_model.save(folder / EXPORT, training={**place, "datasets": dataset_names(config)})
             save(LAST)
     return TrainResult(state.step, state.epoch, state.best, folder)
+
+
+def load_people(config: TrainConfig) -> tuple[list[KeypointDataset], list[float], KeypointDataset | None]:
+    """The datasets of a run with their weights, and its validation data with the joints of the first."""
+    specs = [DatasetSpec.parse(text) for text in config.datasets]
+    options = {"images": config.images, "category": config.category, "skip_bad": config.skip_bad}
+    parts = [spec.load("train", **options) for spec in specs]
+    validation = None
+    if config.validation is not None:
+        validation = DatasetSpec.parse(config.validation).load("val", **options).with_skeleton(parts[0].skeleton)
+    return parts, [spec.weight for spec in specs], validation
 
 
 def build_model(config: TrainConfig, people: KeypointDataset) -> PoseModel:

@@ -2,45 +2,131 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import logging
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
 import torch
-from attrs import define, evolve
+from attrs import define, field
+from filelock import FileLock, Timeout
 
+from hrkit.datasets.base import KeypointDataset
+from hrkit.datasets.loading import DatasetSpec
 from hrkit.errors import HrkitError, WeightsError, one_line
 from hrkit.files import atomic_path
-from hrkit.training.config import TrainConfig, build_config, config_to_dict, load_config, save_config
+from hrkit.training.config import TrainConfig, build_config, config_to_dict, load_config
 
-CONFIG, LAST, BEST, EXPORT, LOG = "config.json", "last.pt", "best.pt", "best.safetensors", "log.jsonl"
+logger = logging.getLogger("hrkit")
+
+CONFIG, LAST, PREVIOUS, BEST = "config.json", "last.pt", "previous.pt", "best.pt"
+EXPORT, LOG, LOCK, DAMAGED = "best.safetensors", "log.jsonl", ".lock", "damaged.pt"
 
 CHANGEABLE = {
     *("output", "resume", "epochs", "max_steps", "workers", "device", "evaluate_every", "save_every", "log_every"),
-    "tensorboard",
+    *("tensorboard", "images"),
 }
-"""Settings that a resumed run may change. All others determine its numbers."""
+"""Settings that a resumed run may change, as it may the paths of its data. All others determine its numbers."""
 
 
-def open_run(config: TrainConfig) -> None:
-    """Makes the folder of a new run, or checks that a resumed run has the recipe it began with; saves the config.
+@contextlib.contextmanager
+def opened_run(config: TrainConfig) -> Iterator[None]:
+    """Keeps the folder of a run for this process, and checks that a resumed run has the recipe it began with.
 
-    Raises `HrkitError` if the folder of a new run holds anything, or if the recipe of a resumed run has changed.
+    `last.pt` of a resumed run is then the newest checkpoint that is whole. If the block ends without a checkpoint, the
+    folder is as it was before.
+
+    Raises `HrkitError` if the folder of a new run holds anything, if another process trains in it, if the recipe of a
+    resumed run has changed, or if it has results but no checkpoint that is whole.
     """
     folder = Path(config.output)
-    if not config.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    empty = not folder.exists() or (folder.is_dir() and not _content(folder))
+    if not config.resume and not empty:
         raise HrkitError(f"{folder} exists; pass --resume to go on with it, or another --output")
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / CONFIG).is_file():
-        wanted, saved = config_to_dict(config), config_to_dict(load_config(folder / CONFIG, TrainConfig))
-        changed = [name for name in wanted if name not in CHANGEABLE and wanted[name] != saved[name]]
-        if changed:
-            raise HrkitError(f"{folder} was begun with another {changed[0]}; resume it unchanged, or begin a new run")
-        for stale in folder.glob(".*-*"):  # left by a process that was killed while saving
-            stale.unlink()
-    save_config(evolve(config, resume=False), folder / CONFIG)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise HrkitError(f"{folder}: another process trains there; wait for it, or name another --output") from None
+    try:
+        if config.resume:
+            _check_recipe(config, folder)
+            _restore_newest(folder)
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+        if not (folder / LAST).exists():
+            for name in (CONFIG, LOG) if empty else ():
+                (folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody else's files are in it
+                for place in made:
+                    place.rmdir()
+
+
+def _content(folder: Path) -> list[Path]:
+    """What a folder holds, without the traces of a process that was killed before it saved anything."""
+    return [path for path in folder.iterdir() if path.name != LOCK and not _is_stale(path)]
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether it was left by a process that was killed while saving."""
+    return path.name.startswith((".last-", ".best-", ".config-", ".log-"))
+
+
+def _check_recipe(config: TrainConfig, folder: Path) -> None:
+    if not (folder / CONFIG).is_file():
+        return
+    wanted, saved = (_recipe(one) for one in (config, load_config(folder / CONFIG, TrainConfig)))
+    changed = [f"{name} ({saved[name]!r}, not {wanted[name]!r})" for name in wanted if wanted[name] != saved[name]]
+    if changed:
+        may = ", ".join(sorted(CHANGEABLE - {"output", "resume"}))
+        raise HrkitError(
+            f"{folder} was begun with another {', '.join(changed)}; resume it unchanged, or begin a new run; "
+            f"{may} and the paths of the data may change"
+        )
+
+
+def _recipe(config: TrainConfig) -> dict[str, Any]:
+    """The settings that must not change; of datasets, the names and weights."""
+    recipe = {name: value for name, value in config_to_dict(config).items() if name not in CHANGEABLE}
+    for name in ("datasets", "validation"):
+        texts = [recipe[name]] if isinstance(recipe[name], str) else recipe[name] or ()
+        recipe[name] = [(spec.name, spec.weight) for spec in map(DatasetSpec.parse, texts)]
+    return recipe
+
+
+def _restore_newest(folder: Path) -> None:
+    """Lets `last.pt` be the newest checkpoint that is whole. A damaged one is kept under another name."""
+    for stale in filter(_is_stale, folder.iterdir()):
+        stale.unlink()
+    damage = []
+    for name in (LAST, PREVIOUS, BEST):
+        try:
+            content = read_checkpoint(folder / name) if (folder / name).exists() else None
+        except WeightsError as error:
+            damage.append(str(error))
+            continue
+        if content is None:
+            continue
+        if name != LAST:
+            told = "; ".join(damage) or f"{folder / LAST} is missing"
+            logger.warning("%s; going on from %s, step %d", told, name, content["step"])
+            if (folder / LAST).exists():
+                os.replace(folder / LAST, folder / DAMAGED)
+            shutil.copyfile(folder / name, folder / LAST)
+        return
+    if damage or any((folder / name).exists() for name in (EXPORT, LOG)):
+        told = "; ".join(damage) or f"{folder / LAST} is missing, though the folder has results"
+        raise WeightsError(f"{told}; there is no checkpoint to resume from, begin a new run in another folder")
 
 
 def saved_config(output: str | Path, **changes: Any) -> TrainConfig:
@@ -50,6 +136,11 @@ def saved_config(output: str | Path, **changes: Any) -> TrainConfig:
         raise HrkitError(f"{output}: no run to resume there (no {CONFIG})")
     saved = config_to_dict(load_config(path, TrainConfig))
     return build_config(TrainConfig, {**saved, **changes, "output": str(output), "resume": True}, str(path))
+
+
+def dataset_names(config: TrainConfig) -> list[str]:
+    """The names of the datasets without their paths, which are private and may change."""
+    return [DatasetSpec.parse(text).name for text in config.datasets]
 
 
 @define
@@ -68,6 +159,16 @@ class RunState:
     """Lines written to the log."""
     finished: bool = False
     """Whether the run has ended, last evaluation included."""
+    people: dict[str, str] = field(factory=dict)
+    """The digests of the people that it sees, by setting."""
+
+    def see(self, people: Mapping[str, KeypointDataset | None]) -> None:
+        """Records the people of each setting. Raises `HrkitError` if they are others than before."""
+        digests = {name: data.digest() for name, data in people.items() if data is not None}
+        changed = [name for name, digest in digests.items() if self.people.get(name, digest) != digest]
+        if changed:
+            raise HrkitError(f"{changed[0]}: these are not the people that the run began with; begin a new run")
+        self.people = digests
 
 
 class Stateful(Protocol):
@@ -79,34 +180,48 @@ class Stateful(Protocol):
 
 
 def save_checkpoint(path: Path, state: RunState, parts: Mapping[str, Stateful]) -> None:
-    """Writes the position and the `state_dict` of each part. Raises `OSError` if the file cannot be written."""
+    """Writes the position and the `state_dict` of each part. `last.pt` becomes `previous.pt` before it is replaced.
+
+    Raises `OSError` if the file cannot be written.
+    """
     content = {**{name: part.state_dict() for name, part in parts.items()}, **attrs.asdict(state)}
     with atomic_path(path) as temporary:
         try:
             torch.save(content, temporary)
         except RuntimeError as error:  # torch's own writer does not say that a disk is full
             raise OSError(f"{path}: cannot be written; is the disk full? ({one_line(error)})") from None
+        if path.name == LAST and path.exists():
+            os.replace(path, path.with_name(PREVIOUS))
 
 
 def load_checkpoint(path: Path, parts: Mapping[str, Stateful]) -> RunState:
     """Restores the parts that `save_checkpoint` wrote. Without a file the state is that of a new run.
 
-    Raises `WeightsError` if the file is damaged.
+    Raises `WeightsError` if the file is damaged or does not fit the parts.
     """
     if not path.is_file():
         return RunState()
     content = read_checkpoint(path)
     for name, part in parts.items():
-        part.load_state_dict(content[name])
-    return RunState(**{name: content[name] for name in attrs.fields_dict(RunState)})
+        try:
+            part.load_state_dict(content[name])
+        except (KeyError, RuntimeError, ValueError) as error:  # what torch raises for other tensors
+            raise WeightsError(f"{path}: its {name} does not fit this run ({one_line(error)[:300]})") from None
+    return RunState(**{name: content[name] for name in attrs.fields_dict(RunState) if name in content})
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The tensors and plain values of a checkpoint. Raises `WeightsError` if the file is damaged."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums of the parts
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"wrong checksum of {damaged}")
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        RunState(**{name: content[name] for name in ("epoch", "batch_of_epoch", "step", "best", "log_lines")})
+        return content
     except Exception as error:  # torch.load raises whatever the damage leads to
-        raise WeightsError(f"{path}: damaged ({str(error).splitlines()[0]}); begin a new run") from None
+        raise WeightsError(f"{path}: damaged ({one_line(error)[:200]})") from None
 
 
 class RunLog:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +15,13 @@ from typing import Any
 
 import pytest
 import torch
+from attrs import evolve
 
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, WeightsError
 from hrkit.training.config import TrainConfig, save_config
 from hrkit.training.run import train
+from hrkit.training.run_folder import opened_run
+from made_coco import write_json
 from tiny_runs import last_state, last_weights, read_log, same_weights, tiny_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -31,8 +37,75 @@ def test_a_folder_that_exists_is_kept(painted_coco: Path, tmp_path: Path) -> Non
 
 def test_resuming_with_another_recipe_is_refused(painted_coco: Path, tmp_path: Path) -> None:
     train(tiny_config(painted_coco, tmp_path / "run", max_steps=1))
-    with pytest.raises(HrkitError, match="begun with another learning_rate"):
-        train(tiny_config(painted_coco, tmp_path / "run", learning_rate=0.5, resume=True))
+    says = r"begun with another learning_rate \(0.001, not 0.5\), seed \(0, not 3\); .*epochs, .* the paths of the data"
+    with pytest.raises(HrkitError, match=says):
+        train(tiny_config(painted_coco, tmp_path / "run", learning_rate=0.5, seed=3, resume=True))
+
+
+def test_data_and_run_may_move_but_people_stay(painted_coco: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(painted_coco, tmp_path / "data"))
+    settings: dict[str, Any] = {"validation": f"coco:{data}", "save_every": 1}
+    train(tiny_config(data, tmp_path / "whole", **settings))
+    train(tiny_config(data, tmp_path / "run", max_steps=2, **settings))
+    data, run = data.rename(tmp_path / "moved"), (tmp_path / "run").rename(tmp_path / "elsewhere")
+    settings["validation"] = f"coco:{data}"
+    train(tiny_config(data, run, resume=True, **settings))
+    assert same_weights(last_weights(run), last_weights(tmp_path / "whole"))
+    path = next(data.glob("*.json"))
+    content = json.loads(path.read_text())
+    content["annotations"][3]["keypoints"][0] += 1
+    write_json(path, content)
+    with pytest.raises(HrkitError, match="datasets: these are not the people that the run began with"):
+        train(tiny_config(data, run, resume=True, epochs=9, **settings))
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b""), _cut, _flip_a_bit])
+def test_the_newest_checkpoint_that_is_whole_counts(
+    painted_coco: Path, tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tiny_config(painted_coco, tmp_path / "whole"))
+    train(tiny_config(painted_coco, tmp_path / "run", save_every=1, max_steps=4))
+    damage(tmp_path / "run" / "last.pt")
+    train(tiny_config(painted_coco, tmp_path / "run", save_every=1, resume=True))
+    assert same_weights(last_weights(tmp_path / "run"), last_weights(tmp_path / "whole"))
+    assert re.search(r"last\.pt.* (damaged|missing).*; going on from previous\.pt, step \d", caplog.text)
+    steps = [line["step"] for line in read_log(tmp_path / "run")]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_finished_run_is_never_begun_anew(painted_coco: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(tiny_config(painted_coco, run, validation=f"coco:{painted_coco}"))
+    kept = (run / "best.safetensors").read_bytes()
+    for damage, says in (
+        (lambda path: path.write_bytes(b"PK"), r"best\.pt: damaged .*; there is no"),
+        (Path.unlink, "missing"),
+    ):
+        for name in ("last.pt", "previous.pt", "best.pt"):
+            damage(run / name)
+        with pytest.raises(WeightsError, match=says) as error:
+            train(tiny_config(painted_coco, run, validation=f"coco:{painted_coco}", resume=True))
+        assert "\n" not in str(error.value)
+        assert (run / "best.safetensors").read_bytes() == kept
+
+
+def test_two_runs_do_not_train_in_one_folder(painted_coco: Path, tmp_path: Path) -> None:
+    config = tiny_config(painted_coco, tmp_path / "run")
+    for second in (config, evolve(config, resume=True)):
+        with opened_run(config), pytest.raises(HrkitError, match="another process trains there"):
+            train(second)
+    train(config)
+    assert not (tmp_path / "run" / ".lock").exists()
 
 
 RECIPES: list[dict[str, Any]] = [
@@ -149,11 +222,16 @@ torch.set_num_threads(1)
 config = load_config(sys.argv[1], TrainConfig)
 folder = Path(sys.argv[2])
 
+data = Path(sys.argv[3])
+
 def attempt(output, seconds):
+    global data
+    data = data.rename(data.with_name(f"data{time.monotonic_ns()}"))  # it moves from one attempt to the next
     child = os.fork()
     if child == 0:
         signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody handles it: then the process is gone, as by kill -9
-        train(evolve(config, output=str(output), resume=True))
+        place = f"coco:{data}"
+        train(evolve(config, output=str(output), datasets=(place,), validation=place, resume=True))
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -174,7 +252,8 @@ assert attempt(folder / f"run{runs}", 0) == 0
 def test_killed_at_twenty_random_moments(painted_coco: Path, tmp_path: Path) -> None:
     config = tiny_config(painted_coco, tmp_path, epochs=3, save_every=1, ema=0.9, validation=f"coco:{painted_coco}")
     save_config(config, tmp_path / "config.json")
-    command = [sys.executable, "-c", KILLER, str(tmp_path / "config.json"), str(tmp_path)]
+    data = shutil.copytree(painted_coco, tmp_path / "data")
+    command = [sys.executable, "-c", KILLER, str(tmp_path / "config.json"), str(tmp_path), str(data)]
     process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     whole = last_state(tmp_path / "whole")
@@ -208,7 +287,7 @@ def test_a_full_disk_shows_before_the_first_step(
     with pytest.raises(OSError, match=r"last\.pt: cannot be written; is the disk full\?") as error:
         train(tiny_config(painted_coco, tmp_path / "run"))
     assert "\n" not in str(error.value)
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json"}
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_disk_that_fills_up_keeps_the_last_checkpoint(

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from attrs import evolve
 
 from hrkit import Pipeline, create_pose_model
 from hrkit.datasets.coco import coco
 from hrkit.errors import DatasetError, HrkitError
+from hrkit.pose_model import PoseModel
 from hrkit.training.config import Augmentation, TrainConfig
 from hrkit.training.objective import share_with_teacher
 from hrkit.training.optimization import build_optimizer, learning_rate_factor, update_average
 from hrkit.training.run import NonFiniteLossError, build_model, train
-from made_coco import make_coco
-from tiny_runs import last_weights, read_log, script_of, tiny_config
+from made_coco import make_coco, write_json
+from tiny_runs import last_state, last_weights, read_log, same_weights, script_of, tiny_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -34,7 +39,7 @@ def test_a_run_and_what_it_leaves(painted_coco: Path, tmp_path: Path) -> None:
     assert {"loss", "pck", "learning_rate", "samples_per_second"} <= set(lines[0])
     assert [line["epoch"] for line in lines if "AP" in line] == [1, 2]
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        *("config.json", "log.jsonl", "last.pt", "best.pt", "best.safetensors")
+        *("config.json", "log.jsonl", "last.pt", "previous.pt", "best.pt", "best.safetensors")
     }
     pipeline = Pipeline.from_names("timm/test_resnet", weights=tmp_path / "run" / "best.safetensors")
     assert pipeline.pose_model.input_size == (64, 64)
@@ -132,7 +137,86 @@ def test_a_loss_that_is_no_number_names_the_people(painted_coco: Path, tmp_path:
 )
 def test_mistakes_are_found_first(painted_coco: Path, tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(HrkitError, match=says):
-        train(tiny_config(painted_coco, tmp_path / "run", **changes))
+        train(tiny_config(painted_coco, tmp_path / "runs" / "run", **changes))
+    assert not (tmp_path / "runs").exists()  # the corrected command may use it
+
+
+def _half_size(model: PoseModel) -> None:
+    model.head = torch.nn.Sequential(model.head, torch.nn.MaxPool2d(2))
+
+
+def _crashing(model: PoseModel) -> None:
+    model.backbone.register_forward_pre_hook(lambda *_: torch.zeros(2) @ torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_half_size, "timm/test_resnet with 17 joints gives maps of 17x8x8, not 17x16x16; take another backbone"),
+        (_crashing, "timm/test_resnet with 17 joints cannot be trained: RuntimeError: inconsistent tensor size"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused_by_name(
+    painted_coco: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[PoseModel], None],
+    says: str,
+) -> None:
+    def build(*given: Any) -> PoseModel:
+        model = build_model(*given)
+        change(model)
+        return model
+
+    monkeypatch.setattr("hrkit.training.run.build_model", build)
+    with pytest.raises(HrkitError, match=says) as error:
+        train(tiny_config(painted_coco, tmp_path / "run"))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_trial_leaves_no_trace(painted_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(painted_coco, tmp_path / "run", ema=0.9, validation=f"coco:{painted_coco}")
+    train(config)
+    for name in ("check_training", "check_evaluation"):
+        monkeypatch.setattr(f"hrkit.training.run.{name}", lambda *given: None)
+    train(evolve(config, output=str(tmp_path / "untried")))
+    assert same_weights(last_weights(tmp_path / "run"), last_weights(tmp_path / "untried"))
+
+
+def _nobody(content: dict[str, Any]) -> None:
+    content["categories"][0]["keypoints"] = [f"k{number}" for number in range(17)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda content: content["annotations"][0].update(bbox=None), "id 1, bbox: is missing"),
+        (lambda content: content["annotations"][0].update(area="big"), "id 1, area: 'big' is no number"),
+        (lambda content: content["annotations"].clear(), "nobody in it has a box"),
+        (lambda content: content["images"][0].update(file_name="gone.png"), "first gone.png"),
+        (_nobody, "have no joint name in common"),
+    ],
+)
+def test_validation_data_is_checked_before_the_first_step(
+    painted_coco: Path, tmp_path: Path, damage: Callable[[dict[str, Any]], object], says: str
+) -> None:
+    path = make_coco(tmp_path / "val", pictures=1)
+    content = json.loads(path.read_text())
+    damage(content)
+    write_json(path, content)
+    with pytest.raises(HrkitError, match=says):
+        train(tiny_config(painted_coco, tmp_path / "run", validation=f"coco:{path}"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_figure_is_never_the_best(painted_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = iter([-1.0, 0.25, -1.0])
+    outcome = lambda *given, **options: SimpleNamespace(metrics={"AP": next(figures)})  # noqa: E731
+    monkeypatch.setattr("hrkit.training.run.evaluate", outcome)
+    result = train(tiny_config(painted_coco, tmp_path / "run", validation=f"coco:{painted_coco}", epochs=3))
+    assert result.best == 0.25
+    assert last_state(tmp_path / "run")["best"] == 0.25
 
 
 @pytest.mark.parametrize("workers", [0, 1])
