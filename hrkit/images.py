@@ -3,37 +3,65 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 from numpy.typing import NDArray
 
-from hrkit.errors import HrkitError, ImageError
+from hrkit.errors import HrkitError, ImageError, one_line
 from hrkit.files import atomic_path, find_files
 from hrkit.structures import Frame
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+logger = logging.getLogger("hrkit")
+
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff"),
+    *(".heic", ".heics", ".heif", ".heifs", ".hif", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga", ".icb", ".vda", ".vst", ".psd", ".qoi", ".dds", ".pcx", ".dcx"),
+    *(".sgi", ".rgb", ".rgba", ".bw", ".ras", ".ico", ".icns", ".cur", ".pcd", ".pxr", ".im", ".iim", ".msp", ".blp"),
+    *(".ftc", ".ftu", ".gbr", ".xbm", ".xpm", ".fit", ".fits", ".fli", ".flc"),
+)
 """Endings of pictures in a folder."""
 
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Endings of pictures that `write_image` can write."""
 
+MOST_PIXELS = 500_000_000
+"""Pixels of the largest picture that is read."""
+
+PILLOWS_LIMIT = 89_478_485  # pixels from which on Pillow warns; phones take larger photos
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+STILL = ("MPO", "PSD")  # formats whose further frames are previews or layers
+DARK = 4096  # 16-bit pictures without a larger value are nearly black
+
 ImageSource = str | os.PathLike[str] | NDArray[Any] | PIL.Image.Image  # Any: numbers of several kinds
+
+_limit_lock = threading.Lock()
 
 
 def as_frame(image: ImageSource) -> Frame:
     """A path, PIL image or array as a (H,W,3) uint8 BGR frame.
 
-    Arrays are (H,W), (H,W,1), (H,W,3) BGR or (H,W,4) BGRA, whose alpha is dropped. Their values are uint8, uint16 (the
-    high byte is kept) or floats from 0 to 1. Raises `ImageError` for anything else, and if a file cannot be read.
+    Arrays, or tensors, are (H,W), (H,W,1), (H,W,3) BGR or (H,W,4) BGRA, whose alpha is dropped. Their values are uint8,
+    uint16 (the high byte is kept) or floats from 0 to 1. Raises `ImageError` for anything else, and if a file cannot be
+    read.
     """
+    if hasattr(image, "detach"):  # a tensor; torch is not imported for the check
+        try:
+            image = image.detach().cpu().numpy()
+        except (TypeError, RuntimeError) as error:  # of a type that NumPy does not have, or sparse
+            raise ImageError(f"this tensor is no picture ({one_line(error)})") from None
     if isinstance(image, np.ndarray):
-        return _from_array(image)
+        return _from_array(np.asarray(image))
     if isinstance(image, PIL.Image.Image):
         name = getattr(image, "filename", "") or "picture"
         with _picture_errors(name):
@@ -46,11 +74,37 @@ def as_frame(image: ImageSource) -> Frame:
 def read_image(path: str | os.PathLike[str]) -> Frame:
     """The picture in a file, upright (EXIF orientation applied), as (H,W,3) uint8 BGR.
 
-    Raises `ImageError` if the file is missing, empty, truncated, too large or no picture.
+    Of an animation, or of several pages, the first is taken, and that is logged. Raises `ImageError` if the file is
+    missing, empty, truncated, too large or no picture.
     """
     name = os.fspath(path)
-    with _picture_errors(name), PIL.Image.open(path) as picture:
+    with _opened(name) as picture:
+        numbers = _frame_numbers(picture)
+        if len(numbers) > 1:
+            logger.warning("%s: has %d frames or pages; the first is taken", name, len(numbers))
         return _from_pil(picture, name)
+
+
+def read_frames(path: str | os.PathLike[str]) -> Iterator[Frame]:
+    """Every frame of an animation, or page of a file, as `read_image` gives them.
+
+    Raises `ImageError` as `read_image`, after the last frame that can be read.
+    """
+    name = os.fspath(path)
+    with _opened(name) as picture:
+        for number in _frame_numbers(picture):
+            picture.seek(number)
+            yield _from_pil(picture, name)
+
+
+def frame_seconds(path: str | os.PathLike[str]) -> Iterator[float | None]:
+    """How long each frame of an animation is shown, seconds; None for a picture or page. Raises as `read_frames`."""
+    with _opened(os.fspath(path)) as picture:
+        for number in _frame_numbers(picture):
+            picture.seek(number)
+            if picture.format in ("WEBP", "AVIF"):
+                picture.load()  # which finds the duration
+            yield picture.info.get("duration", 0) / 1000 or None
 
 
 def write_image(path: str | os.PathLike[str], frame: Frame) -> None:
@@ -87,7 +141,7 @@ def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
         raise ImageError("the name of a picture is empty")
     _, found = find_files(os.fspath(pattern), ENDINGS)
     if not found:
-        raise ImageError(f"{pattern}: no pictures there ({', '.join(ENDINGS)})")
+        raise ImageError(f"{pattern}: no pictures there ({', '.join(ENDINGS[:12])} and others)")
     return sorted(map(Path, found))
 
 
@@ -109,18 +163,80 @@ def _picture_errors(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: cannot be read ({error})") from None
 
 
+@contextlib.contextmanager
+def _opened(name: str) -> Iterator[PIL.Image.Image]:
+    """The picture in a file. Raises `ImageError`, in the block too."""
+    with _picture_errors(name), _open(name) as picture:
+        if picture.width * picture.height > MOST_PIXELS:
+            raise ImageError(f"{name}: is too large, {picture.width}x{picture.height} px; make it smaller first")
+        yield picture
+
+
+def _open(name: str) -> PIL.Image.Image:
+    """`PIL.Image.open` without Pillow's limit on pixels, unless the program set another, and for HEIC too."""
+    with _limit_lock:
+        limit = PIL.Image.MAX_IMAGE_PIXELS
+        if limit == PILLOWS_LIMIT:
+            PIL.Image.MAX_IMAGE_PIXELS = None
+        try:
+            return PIL.Image.open(name)
+        except PIL.UnidentifiedImageError:
+            _read_heif_from_now_on(name)
+            return PIL.Image.open(name)
+        finally:
+            PIL.Image.MAX_IMAGE_PIXELS = limit
+
+
+def _read_heif_from_now_on(name: str) -> None:
+    """Registers the decoder of HEIF, which loads slowly, with Pillow, if that is what the file is."""
+    with open(name, "rb") as file:
+        start = file.read(12)
+    if start[4:8] != b"ftyp" or start[8:] not in HEIF_BRANDS:
+        return
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise ImageError(f"{name}: is a HEIC picture, which needs pip install pillow-heif") from None
+    register_heif_opener()
+
+
+def _frame_numbers(picture: PIL.Image.Image) -> list[int]:
+    """The numbers of the frames or pages that are pictures of their own. Goes to the first."""
+    numbers = list(range(1 if picture.format in STILL else getattr(picture, "n_frames", 1)))
+    if picture.format == "TIFF" and len(numbers) > 1:
+        numbers = [number for number in numbers if not _is_reduced(picture, number)] or [0]
+        picture.seek(numbers[0])
+    return numbers
+
+
+def _is_reduced(picture: PIL.Image.Image, number: int) -> bool:
+    """Whether a page of a TIFF is a smaller version of another."""
+    picture.seek(number)
+    return bool(getattr(picture, "tag_v2", {}).get(254, 0) & 1)
+
+
 def _from_pil(picture: PIL.Image.Image, name: str) -> Frame:
-    upright = PIL.ImageOps.exif_transpose(picture)
+    picture.load()
+    turned = picture.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1
+    upright = PIL.ImageOps.exif_transpose(picture) if turned else picture  # copies large pictures only if it must
     if upright.mode.startswith("I;16"):
         return _from_array(np.asarray(upright).astype(np.uint16))
     if upright.mode in ("I", "F"):
-        values = np.asarray(upright)
-        if upright.mode == "I" and values.size and values.min() >= 0 and values.max() <= 65535:
-            return _from_array(values.astype(np.uint16))  # 16-bit grey PNGs in some versions of Pillow
-        raise ImageError(f"{name}: 32-bit pictures have no fixed range of values; save it with 8 or 16 bits")
+        return _from_32_bits(np.asarray(upright), name)
     if upright.mode == "P":
         upright = upright.convert("RGBA")  # first, since a palette may have transparency
-    return _from_array(np.asarray(upright.convert("RGB"))[:, :, ::-1])
+    rgb = upright if upright.mode == "RGB" else upright.convert("RGB")
+    return _from_array(cv2.cvtColor(np.asarray(rgb), cv2.COLOR_RGB2BGR))
+
+
+def _from_32_bits(values: NDArray[Any], name: str) -> Frame:  # Any: int32 or float32
+    """A grey frame from (H,W) values of 8 to 16 bits, the fewest that hold the largest value."""
+    most = 0 if not values.size else values.max()
+    if values.dtype != np.int32 or most > 65535 or (values < 0).any():
+        raise ImageError(f"{name}: 32-bit pictures have no fixed range of values; save it with 8 or 16 bits")
+    bits = max(8, int(most).bit_length())
+    logger.warning("%s: its 32-bit values, up to %d, are taken for %d-bit ones", name, most, bits)
+    return _from_array((values >> (bits - 8)).astype(np.uint8))
 
 
 def _from_array(array: NDArray[Any]) -> Frame:  # Any: numbers of several kinds
@@ -131,7 +247,9 @@ def _from_array(array: NDArray[Any]) -> Frame:  # Any: numbers of several kinds
     if 0 in array.shape:
         raise ImageError(f"an array of shape {array.shape} has no pixels")
     array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
-    if array.dtype == np.uint16:
+    if array.dtype.newbyteorder("=") == np.uint16:
+        if 256 <= (most := int(array.max())) < DARK:
+            logger.warning("a picture of 16 bits has no values above %d and is nearly black; scale it", most)
         array = (array >> 8).astype(np.uint8)
     elif np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
@@ -141,4 +259,4 @@ def _from_array(array: NDArray[Any]) -> Frame:  # Any: numbers of several kinds
         raise ImageError(
             f"a picture of {array.dtype} has no fixed range of values; pass uint8, uint16 or floats in 0..1"
         )
-    return np.ascontiguousarray(array)
+    return np.require(array, requirements=("C", "W"))  # torch and OpenCV want such arrays

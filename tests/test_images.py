@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from hrkit import images
 from hrkit.errors import ImageError
 from hrkit.images import ENDINGS, WRITABLE, as_frame, find_images, read_image, write_image
 
@@ -90,6 +94,50 @@ def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "turned.png"), ORIENTATIONS[orientation](noise()))
 
 
+@pytest.mark.parametrize("orientation", list(ORIENTATIONS))
+@pytest.mark.parametrize("ending", [".jpg", ".webp", ".tif", ".heic", ".avif"])
+def test_orientations_of_other_formats(tmp_path: Path, ending: str, orientation: int) -> None:
+    if ending == ".heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()  # writes them as properties of the file
+    corner = np.full((40, 64, 3), 30, np.uint8)
+    corner[:20, :16], corner[:20, 16:32] = RED, GREEN
+    picture = pil(corner)
+    picture.getexif()[0x0112] = orientation
+    given = {} if ending == ".heic" else {"exif": picture.getexif()}  # which its encoder would only copy
+    picture.save(tmp_path / f"turned{ending}", quality=95, **given)
+    read = read_image(tmp_path / f"turned{ending}")
+    want = ORIENTATIONS[orientation](corner)
+    assert read.shape == want.shape
+    assert np.abs(read.astype(int) - want).mean() < 4
+
+
+def test_heic_is_read_without_being_asked_for(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.from_pillow(pil(two_colors(64, 96))).save(tmp_path / "photo.heic", quality=95)
+    code = f"from hrkit.images import *; print(read_image({str(tmp_path / 'photo.heic')!r}).shape)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "(64, 96, 3)\n"
+
+
+def test_without_its_decoder_heic_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PIL.Image, "ID", [name for name in PIL.Image.ID if name != "HEIF"])
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    with pytest.raises(ImageError, match=r"photo\.heic: is a HEIC picture, which needs pip install pillow-heif"):
+        read_image(tmp_path / "photo.heic")
+
+
+def test_endings_are_those_that_pillow_reads() -> None:
+    PIL.Image.init()
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    stubs = {"BUFR", "GRIB", "HDF5", "WMF", "EPS", "MPEG"}  # need another program, or are no pictures
+    read = {
+        ending for ending, name in PIL.Image.registered_extensions().items() if name in PIL.Image.OPEN.keys() - stubs
+    }
+    assert read <= set(ENDINGS)
+    assert len(set(ENDINGS)) == len(ENDINGS)
+
+
 def test_exif_orientation_of_a_given_picture() -> None:
     picture = pil(noise())
     picture.getexif()[0x0112] = 6
@@ -135,6 +183,32 @@ def test_16_bit_png(tmp_path: Path, color_type: int, channels: int) -> None:
     read = read_image(png(tmp_path / "deep.png", values, color_type))
     colors = values[..., 2::-1] if channels > 2 else values[..., :1].repeat(3, 2)
     np.testing.assert_allclose(read, colors // 256, atol=1)
+
+
+@pytest.mark.parametrize(("largest", "bits"), [(255, 8), (1000, 10), (4095, 12), (65535, 16)])
+def test_32_bit_greys_have_as_many_bits_as_they_need(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, largest: int, bits: int
+) -> None:
+    values = np.linspace(0, largest, 40).astype(np.int32).reshape(5, 8)
+    PIL.Image.fromarray(values).save(tmp_path / "long.tif")
+    read = read_image(tmp_path / "long.tif")
+    np.testing.assert_array_equal(read, (values >> (bits - 8)).astype(np.uint8)[:, :, None].repeat(3, 2))
+    (message,) = caplog.messages
+    assert message == f"{tmp_path / 'long.tif'}: its 32-bit values, up to {largest}, are taken for {bits}-bit ones"
+
+
+def test_negative_greys_are_refused(tmp_path: Path) -> None:
+    PIL.Image.fromarray(np.full((4, 4), -3, np.int32)).save(tmp_path / "long.tif")
+    with pytest.raises(ImageError, match=r"long\.tif: 32-bit pictures"):
+        read_image(tmp_path / "long.tif")
+
+
+def test_16_bit_pictures_that_use_few_of_them_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert as_frame(np.full((4, 4), 4095, np.uint16)).max() == 15
+    assert caplog.messages == ["a picture of 16 bits has no values above 4095 and is nearly black; scale it"]
+    as_frame(np.full((4, 4), 4096, np.uint16))
+    as_frame(np.zeros((4, 4), np.uint16))
+    assert len(caplog.messages) == 1
 
 
 def test_float_tiff_is_refused(tmp_path: Path) -> None:
@@ -224,6 +298,20 @@ def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         read_image(tmp_path / "large.png")
 
 
+@pytest.mark.filterwarnings("error")
+def test_pillows_limit_on_pixels_is_none_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert images.PILLOWS_LIMIT == PIL.Image.MAX_IMAGE_PIXELS
+    write_image(tmp_path / "large.png", np.zeros((50, 50, 3), np.uint8))
+    for limit in (2000, 1000):  # from where Pillow warns, and refuses
+        monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", limit)
+        monkeypatch.setattr(images, "PILLOWS_LIMIT", limit)
+        assert read_image(tmp_path / "large.png").shape == (50, 50, 3)
+        assert limit == PIL.Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(images, "MOST_PIXELS", 2499)
+    with pytest.raises(ImageError, match=r"large\.png: is too large, 50x50 px"):
+        read_image(tmp_path / "large.png")
+
+
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 2), (2, 20_000)])
 def test_small_and_long(tmp_path: Path, size: tuple[int, int]) -> None:
     frame = np.full((*size, 3), 7, np.uint8)
@@ -246,6 +334,51 @@ def test_arrays(shape: tuple[int, ...], dtype: type) -> None:
     assert (frame[1] == 255).all()
     assert frame.sum() == 255 * 5 * 3
     np.testing.assert_array_equal(array, given)
+
+
+@pytest.mark.parametrize("kind", ["read-only", "strided", "mirrored", "transposed", "memmap", "big-endian", "masked"])
+def test_arrays_of_every_layout(tmp_path: Path, kind: str) -> None:
+    array = noise(8, 6)
+    given: NDArray[Any] = array
+    if kind == "read-only":
+        given = array.copy()
+        given.flags.writeable = False
+    elif kind == "strided":
+        given = array.repeat(2, 0).repeat(3, 1)[::2, ::3]
+    elif kind == "mirrored":
+        given = array[::-1, ::-1][:, :, ::-1].copy()[::-1, ::-1, ::-1]
+    elif kind == "transposed":
+        given = np.asfortranarray(array)
+    elif kind == "memmap":
+        given = np.memmap(tmp_path / "frame", np.uint8, "w+", shape=array.shape)
+        given[:] = array
+    elif kind == "big-endian":
+        given = (array.astype(np.uint16) * 257).astype(">u2")
+    elif kind == "masked":
+        given = np.ma.masked_greater(array, 250)
+    frame = as_frame(given)
+    np.testing.assert_array_equal(frame, array)
+    assert type(frame) is np.ndarray
+    assert frame.flags.c_contiguous
+    assert frame.flags.writeable
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.float64])
+def test_tensors_are_taken_as_arrays(dtype: torch.dtype) -> None:
+    scale = 1 if dtype == torch.uint8 else 255
+    tensor = (torch.from_numpy(noise()) / scale).to(dtype)
+    np.testing.assert_allclose(as_frame(tensor), noise(), atol=0 if dtype != torch.float16 else 1)
+    assert as_frame(tensor.requires_grad_() if scale > 1 else tensor).shape == (40, 30, 3)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.zeros(3, 8, 8), torch.zeros(8, 8, 3, dtype=torch.bfloat16), torch.eye(3).to_sparse(), torch.tensor(1.0)],
+)
+def test_tensors_that_are_no_pictures(tensor: torch.Tensor) -> None:
+    with pytest.raises(ImageError) as error:
+        as_frame(tensor)
+    assert "\n" not in str(error.value)
 
 
 def test_channels_keep_their_order() -> None:

@@ -4,12 +4,14 @@ Frames are upright (H, W, 3) uint8 BGR arrays that know their index and their ti
 """
 
 from hrkit.video.cameras import Camera, Stream, open_source
-from hrkit.video.files import FrameSource, PictureFolder, SourceInfo, VideoFile, VideoFrame
+from hrkit.video.files import FrameSource, SourceInfo, VideoFile, VideoFrame
+from hrkit.video.pictures import PictureFile, PictureFolder
 from hrkit.video.sinks import Sink, open_sink
 
 __all__ = [
     "Camera",
     "FrameSource",
+    "PictureFile",
     "PictureFolder",
     "Sink",
     "SourceInfo",

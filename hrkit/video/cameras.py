@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import threading
 import time
@@ -21,18 +20,9 @@ import av  # after cv2, whose windows hang with the X11 libraries of PyAV
 from hrkit.errors import VideoError
 from hrkit.images import ENDINGS
 from hrkit.structures import Frame
-from hrkit.video.files import (
-    FrameSource,
-    PictureFolder,
-    SourceInfo,
-    VideoFile,
-    VideoFrame,
-    natural_key,
-    open_container,
-    reason,
-    upright,
-    video_stream,
-)
+from hrkit.video.decoding import is_address, open_container, reason, shown, video_stream
+from hrkit.video.files import FrameSource, SourceInfo, VideoFile, VideoFrame
+from hrkit.video.pictures import PictureFile, PictureFolder, natural_key
 
 logger = logging.getLogger("hrkit")
 
@@ -40,7 +30,8 @@ TIMEOUT = (10.0, 5.0)  # seconds an address may stay silent: while it is opened,
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds between attempts to open a source again; each pause is twice the last
 BROKEN_IN_A_ROW = 30  # frames that cannot be decoded before the source is opened again
 _REAL_TIME = ("rtsp", "rtmp", "rtp", "udp", "srt")  # run in real time, even if they claim a length
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_LISTS = ("hls", "dash", "mpjpeg")  # formats that go on after the answer to a request, unless they tell a length
+_ENDLESS = ("mpegts", "flv", "mjpeg", "h264", "hevc", "m4v", "asf")  # formats that need no end
 
 
 class Connection(Protocol):
@@ -95,19 +86,25 @@ class Stream:
     def __init__(self, address: str) -> None:
         self._name = address
         options = {"rtsp_transport": "tcp"} if address.lower().startswith("rtsp") else {}
-        self._container = open_container(address, options=options, timeout=TIMEOUT)
+        self.container = open_container(address, options=options, timeout=TIMEOUT)
         try:
-            self._stream = video_stream(self._container, address)
+            self._stream = video_stream(self.container, address)
         except VideoError:
             self.close()
             raise
-        self._packets = self._container.demux(self._stream)
+        self._packets = self.container.demux(self._stream)
         self._waiting: list[av.VideoFrame] = []
         rate = self._stream.average_rate
         self.fps = float(rate) if rate else None
-        has_length = bool(self._container.duration or self._stream.frames)
-        self.has_end = has_length and not address.lower().startswith(_REAL_TIME)
+        self.has_end = not address.lower().startswith(_REAL_TIME) and self._is_finite()
         """Whether the address is that of a file."""
+
+    def _is_finite(self) -> bool:
+        """Whether the container tells its length, or is of a kind that is made as a file and not endlessly."""
+        if self.container.duration or self._stream.frames:
+            return True
+        kinds = set(self.container.format.name.split(","))
+        return kinds.isdisjoint(_LISTS) and (self.container.size > 0 or kinds.isdisjoint(_ENDLESS))
 
     def read(self) -> Frame | None:
         """The next frame; None for one that cannot be decoded."""
@@ -120,13 +117,13 @@ class Stream:
                     self._waiting = list(packet.decode())
                 except av.error.InvalidDataError:
                     return None
-            return upright(self._waiting.pop(0))
+            return shown(self._waiting.pop(0), self._stream)
         except (av.error.FFmpegError, OSError) as error:
             raise VideoError(f"{self._name} broke off ({reason(error)})") from None
 
     def close(self) -> None:
         """Closes the connection."""
-        self._container.close()
+        self.container.close()
 
 
 class LiveSource(FrameSource):
@@ -147,8 +144,6 @@ class LiveSource(FrameSource):
         clock: Callable[[], float] = time.monotonic,
         connection: Connection | None = None,
     ) -> None:
-        self.broken = 0
-        """Frames that could not be decoded."""
         self._connect = connect
         self._give_up_after = give_up_after
         self._stop = threading.Event()
@@ -234,21 +229,22 @@ class LiveSource(FrameSource):
 def open_source(source: str | os.PathLike[str] | int, *, picture_fps: float = 25.0) -> FrameSource:
     """Opens a camera, stream, video or folder of pictures.
 
-    A number is a camera. An address (`rtsp://...`, `http://...`) is a stream, or a file if it has a length. Anything
-    else is a video, or a picture, folder or glob of pictures, which are played at `picture_fps`.
+    A number is a camera. An address (`rtsp://...`, `http://...`) is a stream, or a file if it has an end. Anything else
+    is a video, or a picture, folder or glob of pictures. These are played at `picture_fps`, animations at their times.
 
     Raises `VideoError`, and `ImageError` if there are no pictures.
     """
     text = str(source) if isinstance(source, int) else os.fspath(source)
     if isinstance(source, int) or (text.isdecimal() and not Path(text).exists()):
         return LiveSource(f"camera {int(text)}", lambda: Camera(int(text)))
-    if _ADDRESS.match(text):
+    if is_address(text):
         stream = Stream(text)
         if not stream.has_end:
             return LiveSource(text, lambda: Stream(text), connection=stream)
-        stream.close()
-        return VideoFile(text, timeout=TIMEOUT)
+        return VideoFile(text, container=stream.container)
     path = Path(text)
+    if path.is_file():
+        return PictureFile(text, picture_fps) if path.suffix.lower() in ENDINGS else VideoFile(text)
     if path.is_dir() or path.suffix.lower() in ENDINGS or (not path.exists() and any(sign in text for sign in "*?[")):
         return PictureFolder(text, picture_fps)
-    return VideoFile(path)
+    return VideoFile(text)

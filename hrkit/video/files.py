@@ -1,32 +1,32 @@
-"""Video files and folders of pictures: upright frames with their true times."""
+"""Sources of frames, and video files: frames as a player shows them, at their true times."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
+import logging
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-import cv2
+import av
 import numpy as np
-
-# isort: split
-import av  # after cv2, whose windows hang with the X11 libraries of PyAV
 from attrs import frozen
 from av.container import InputContainer
-from av.video.stream import VideoStream
 
-from hrkit.errors import ImageError, VideoError, one_line
-from hrkit.images import find_images, read_image
+from hrkit.errors import VideoError
 from hrkit.structures import Frame
+from hrkit.video.decoding import Decoder, is_address, open_container, reason, shown
+
+logger = logging.getLogger("hrkit")
 
 AnySource = TypeVar("AnySource", bound="FrameSource")
 
-# OpenCV's code per rotation tag, in degrees counterclockwise
-TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-PADDING = 65_536  # pixels that decoders may need around a small frame
+RESTART = 0.25  # seconds by which times go back if another recording begins
+SAME_RATE = 0.01  # share by which times may differ from a frame rate that a container gives
+RATE_PACKETS = 1000  # packets whose times tell the frame rate
 
 
 @frozen(eq=False)
@@ -48,7 +48,7 @@ class SourceInfo:
     name: str
     width: int | None = None
     height: int | None = None
-    """Size of the upright frames, px; None if they differ or it is not known yet."""
+    """Size of the first frame as it is shown, px; None if frames differ or it is not known yet."""
     fps: float | None = None
     """Average frames per second."""
     frames: int | None = None
@@ -65,9 +65,13 @@ class FrameSource(Protocol):
     info: SourceInfo
     dropped: int = 0
     """Frames of a live source that were replaced by newer ones before they were taken."""
+    broken: int = 0
+    """Frames so far that could not be decoded and are left out."""
+    repaired: int = 0
+    """Frames so far that are damaged: the decoder made up parts of them, and perhaps of the frames that follow."""
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        """The frames, once. Raises `VideoError` after the last readable frame if the source is damaged."""
+        """The frames, once. Raises `VideoError` after the last readable frame if the source is cut short."""
         ...
 
     def close(self) -> None:
@@ -82,23 +86,27 @@ class FrameSource(Protocol):
 
 
 class VideoFile(FrameSource):
-    """Every frame of a file, or of the address of one, with its presentation time.
+    """Every frame of a file, or of the address of one, with its presentation time. Frames may differ in size.
 
-    `timeout` is the number of seconds an address may stay silent: while it is opened, and later. With `max_pixels` a
-    much larger frame is an error before memory is allocated for it. Raises `VideoError` if PyAV cannot decode the file.
+    A frame that cannot be decoded is left out and counted in `broken`; the number is logged at the end. Of several
+    video tracks it reads the one that a player takes. `container` is one that is open already. With `max_pixels` a much
+    larger frame is an error before memory is allocated for it. Raises `VideoError` if PyAV can decode no frame.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, timeout: tuple[float, float] | None = None, max_pixels: int | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        container: InputContainer | None = None,
+        max_pixels: int | None = None,
     ) -> None:
-        self._name = os.fspath(path)
-        self._longest = 0.0  # duration of a frame in seconds
-        self._container = open_container(self._name, timeout=timeout)
+        self._name, self._max_pixels = os.fspath(path), max_pixels
+        self._container = container or open_container(self._name)
         try:
-            self._stream = video_stream(self._container, self._name)
-            if max_pixels is not None:
-                self._stream.codec_context.options = {"max_pixels": str(2 * max_pixels + PADDING)}
-            self._frames = self._timed()
+            self._decoder = Decoder(self._container, self._name, max_pixels=max_pixels)
+            self._stream = self._decoder.stream
+            fps, frames = self._rate()
+            self._frames = self._timed(1 / fps if fps else 0.0)
             first = next(self._frames, None)
             if first is None:
                 raise VideoError(f"{self._name}: there are no frames in it")
@@ -106,115 +114,94 @@ class VideoFile(FrameSource):
             self.close()
             raise
         self._first = first
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        estimate = round((self._container.duration or 0) / av.time_base * float(self._stream.average_rate or 0))
         self.info = SourceInfo(
             name=Path(self._name).name,
             width=first.image.shape[1],
             height=first.image.shape[0],
-            fps=float(rate) if rate else None,
-            frames=self._stream.frames or estimate or None,
-            audio_from=Path(self._name) if self._container.streams.audio and Path(self._name).is_file() else None,
+            fps=fps,
+            frames=frames,
+            audio_from=Path(self._name) if self._container.streams.audio and self._is_file else None,
         )
 
     def __iter__(self) -> Iterator[VideoFrame]:
         yield self._first
-        for frame in self._frames:
-            if frame.image.shape != self._first.image.shape:
-                sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (frame.image, self._first.image)]
-                raise VideoError(f"{self._name}: frame {frame.index} is {sizes[0]}, those before are {sizes[1]}")
-            yield frame
+        yield from self._frames
 
     def close(self) -> None:
         """Closes the file."""
         self._container.close()
 
-    def _timed(self) -> Iterator[VideoFrame]:
-        index, time = 0, 0.0
-        step = float(1 / self._stream.average_rate) if self._stream.average_rate else 0.0
-        begin = float((self._stream.start_time or 0) * (self._stream.time_base or 0))
-        try:
-            for frame in self._decoded():
-                # a frame without a time follows at the average rate; times never go back
-                time = max(time, frame.time - begin) if frame.time is not None else time + step * (index > 0)
-                yield VideoFrame(index, time, upright(frame))
-                index += 1
-        except av.error.FFmpegError as error:
-            raise VideoError(f"{self._name}: cannot be read from frame {index} on ({reason(error)})") from None
-        claimed = self._stream.frames
-        # frames that an edit list leaves out are claimed too, but are not part of the duration
-        missing = float((self._stream.duration or 0) * (self._stream.time_base or 0)) - time
-        if 0 < index < claimed and missing > 1.5 * self._longest:
-            raise VideoError(f"{self._name}: ends after {index} of {claimed} frames; the file is cut short")
+    @property
+    def _is_file(self) -> bool:
+        return not is_address(self._name) and Path(self._name).is_file()
+
+    def _rate(self) -> tuple[float | None, int | None]:
+        """Frames per second and the number of frames.
+
+        A container that counts its frames knows both. For others the times of the first packets tell the rate.
+        """
+        stream = self._stream
+        guess = float(stream.average_rate or stream.guessed_rate or 0) or None
+        if stream.frames:
+            return guess, stream.frames
+        times, ended = self._packet_times() if self._is_file else ([], False)
+        known = [time for time in times if time is not None]
+        steps = [step for step in np.diff(known).tolist() if step >= 0]  # times go back where recordings are joined
+        rate = len(steps) / sum(steps) if sum(steps) else guess
+        if rate and guess and abs(rate / guess - 1) < SAME_RATE:
+            rate = guess
+        if ended:
+            return rate, len(times)
+        return rate, round((self._container.duration or 0) / av.time_base * (rate or 0)) or None
+
+    def _packet_times(self) -> tuple[list[float | None], bool]:
+        """Decoding times of at most `RATE_PACKETS` packets, seconds, and whether there are no more."""
+        times: list[float | None] = []
+        with open_container(self._name) as container, contextlib.suppress(av.error.FFmpegError):
+            for packet in container.demux(container.streams[self._stream.index]):
+                if len(times) == RATE_PACKETS:
+                    return times, False
+                if packet.size:
+                    times.append(None if packet.dts is None else packet.dts * float(packet.time_base or 0))
+        return times, True
+
+    def _timed(self, step: float) -> Iterator[VideoFrame]:
+        """The frames, and what is wrong with the file. `step` is the usual number of seconds between two frames."""
+        tick = float(self._stream.time_base or 0)
+        index, time, begin = 0, 0.0, (self._stream.start_time or 0) * tick
+        for frame in self._decoded():
+            # a frame without a time follows at the average rate; times never go back
+            now = time + step * (index > 0) if frame.pts is None else frame.pts * tick - begin
+            if now < time - RESTART:  # a recording that was appended
+                begin, now = begin + now - time - step, time + step
+            time = max(time, now)
+            self.broken, self.repaired = self._decoder.broken, self._decoder.repaired
+            yield VideoFrame(index, time, shown(frame, self._stream))
+            index += 1
+        self._report(index, time)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        """Every frame that can be decoded. The error that ends them early is raised after the last one."""
-        try:
-            for packet in self._container.demux(self._stream):
-                self._longest = max(self._longest, float((packet.duration or 0) * (packet.time_base or 0)))
-                yield from packet.decode()
-        except av.error.FFmpegError as error:
-            with contextlib.suppress(av.error.FFmpegError):  # frames that the decoder's threads still hold
-                yield from self._stream.decode(None)
-            raise error from None
+        yield from self._decoder
+        if self._decoder.incomplete and self._is_file:  # read again in one thread, which loses none
+            done = self._decoder.frames
+            with open_container(self._name) as container:
+                self._decoder = Decoder(container, self._name, threads=False, max_pixels=self._max_pixels)
+                yield from itertools.islice(self._decoder, done, None)
 
-
-class PictureFolder(FrameSource):
-    """The pictures of a folder or glob in natural order, at `fps` pictures per second."""
-
-    def __init__(self, pattern: str | os.PathLike[str], fps: float = 25.0) -> None:
-        self._paths = sorted(find_images(pattern), key=natural_key)
-        self._fps = fps
-        self.info = SourceInfo(name=Path(pattern).name or os.fspath(pattern), fps=fps, frames=len(self._paths))
-
-    def __iter__(self) -> Iterator[VideoFrame]:
-        for index, path in enumerate(self._paths):
-            try:
-                yield VideoFrame(index, index / self._fps, read_image(path))
-            except ImageError as error:
-                raise VideoError(str(error)) from None
-
-
-def natural_key(path: Path) -> list[tuple[int, str]]:
-    """A key that sorts numbers in names by value: frame2 before frame10."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
-
-
-def open_container(name: str, **options: Any) -> InputContainer:  # Any: the options of `av.open`
-    """`av.open`. Raises `VideoError`."""
-    try:
-        return av.open(name, **options)
-    except FileNotFoundError:
-        raise VideoError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise VideoError(f"{name}: is a folder, not a video") from None
-    except (av.error.InvalidDataError, av.error.EOFError):
-        raise VideoError(f"{name}: is no video, or one that is cut short") from None
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{name}: cannot be opened ({reason(error)})") from None
-
-
-def reason(error: Exception) -> str:
-    """FFmpeg's message, without its error numbers."""
-    if isinstance(error, av.error.ExitError):
-        return "nothing came for too long"
-    return getattr(error, "strerror", None) or one_line(error)
-
-
-def video_stream(container: InputContainer, name: str) -> VideoStream:
-    """The first video stream, set up to decode with several threads. Raises `VideoError` if it cannot be decoded."""
-    if not container.streams.video:
-        raise VideoError(f"{name}: there are no pictures in it")
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
-        raise VideoError(f"{name}: this build of PyAV knows no decoder for it; convert it to H.264 first")
-    stream.thread_type = "AUTO"
-    return stream
-
-
-def upright(frame: av.VideoFrame) -> Frame:
-    """(H,W,3) BGR, rotated as the frame's tag says."""
-    image = frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False)
-    turn = TURNS.get(frame.rotation % 360)
-    return image if turn is None else np.asarray(cv2.rotate(image, turn), np.uint8)
+    def _report(self, frames: int, time: float) -> None:
+        """Says what is damaged after the last of the frames, at `time` seconds."""
+        decoder, stream = self._decoder, self._stream
+        self.broken, self.repaired = decoder.broken, decoder.repaired
+        for count, what in ((self.broken, "broken and left out"), (self.repaired, "damaged and only partly shown")):
+            if count and frames:
+                logger.warning("%s: %d of its frames %s %s", self._name, count, "is" if count == 1 else "are", what)
+        failure = decoder.failure or (None if frames else decoder.error)
+        if frames and self._container.size < 0 and isinstance(failure, OSError) and failure.errno == errno.EIO:
+            failure = None  # what FFmpeg says at the end of an answer without a length
+        if failure is not None:
+            raise VideoError(f"{self._name}: cannot be read from frame {frames} on ({reason(failure)})")
+        # frames that an edit list leaves out are claimed too, but are not part of the duration
+        missing = float((stream.duration or 0) * (stream.time_base or 0)) - time
+        there = frames + self.broken - decoder.cut
+        if 0 < there < stream.frames and missing > 1.5 * decoder.longest:
+            raise VideoError(f"{self._name}: ends after {frames} of {stream.frames} frames; the file is cut short")

@@ -22,6 +22,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from hrkit import geometry
 from hrkit.errors import VideoError, one_line
 from hrkit.files import atomic_path
 from hrkit.images import check_frame
@@ -69,18 +70,21 @@ class Mp4Sink(Sink):
 
     Frames keep their times, counted from the first frame; a frame that is not later than the one before comes one tick
     after it. With `fps`, times within a millisecond of that rate are moved onto it, and the last frame lasts 1 / fps;
-    without, it lasts as long as the one before. Odd sides grow by one row or column that repeats the last.
+    without, it lasts as long as the one before. Odd sides grow by one row or column that repeats the last. With `fit`,
+    a frame of another size than the first is resized into the middle of one of that size.
 
     The first sound stream of the video `audio_from` is kept from the first frame to the end of the last: copied if
     browsers play it, else converted to AAC. It ends at the first damage.
 
     The file appears when the sink is closed, also after an exception, and only if a frame was written. Raises
     `VideoError` at once for a path that does not end in .mp4 or cannot be written, for an `audio_from` that cannot be
-    read or is that path, for an invalid rate, and if FFmpeg has no x264; later for a frame of another size, which is
-    left out, and for a full disk.
+    read or is that path, for an invalid rate, and if FFmpeg has no x264; later for a frame of another size without
+    `fit`, which is left out, and for a full disk.
     """
 
-    def __init__(self, path: FilePath, *, fps: float | None, audio_from: FilePath | None = None) -> None:
+    def __init__(
+        self, path: FilePath, *, fps: float | None, audio_from: FilePath | None = None, fit: bool = False
+    ) -> None:
         target = Path(os.path.abspath(path))  # FFmpeg takes a relative name with a colon for an address
         if target.suffix.lower() != ".mp4":
             raise VideoError(f"{path}: a video can be written to a file that ends in .mp4 only")
@@ -90,7 +94,7 @@ class Mp4Sink(Sink):
             raise VideoError(f"{path}: {fps} frames a second is no rate; pass None if it is not known")
         if "libx264" not in av.codecs_available:
             raise VideoError(f"{path}: this PyAV has no libx264 to write it; reinstall it from PyPI: pip install av")
-        self._path = path
+        self._path, self._fit = path, fit
         self._rate = None if fps is None else Fraction(fps).limit_denominator(1001)
         steps = 1 if self._rate is None else self._rate.numerator
         self._clock = steps * -(-CLOCK // steps)  # so that a frame lasts a whole number of ticks
@@ -112,7 +116,10 @@ class Mp4Sink(Sink):
         check_frame(self._path, image, VideoError)
         if self._closed:
             raise VideoError(f"{self._path}: is finished, and takes no more frames")
-        if self._size and image.shape[:2] != self._size:
+        if self._size and image.shape[:2] != self._size and self._fit:
+            given, image = image, np.empty((*self._size, 3), np.uint8)
+            geometry.letterbox(given, image)
+        elif self._size and image.shape[:2] != self._size:
             was, now = (f"{width}x{height}" for height, width in (self._size, image.shape[:2]))
             raise VideoError(f"{self._path}: a frame of {now} cannot follow those of {was}; all must have one size")
         with _video_errors(self._path):
@@ -222,8 +229,8 @@ class WindowSink(Sink):
 
 
 def open_sink(path: FilePath | None, *, fps: float | None = None, audio_from: FilePath | None = None) -> Sink:
-    """An `Mp4Sink` for a path, and a sink that drops the frames for None. Raises `VideoError` as `Mp4Sink` does."""
-    return NoSink() if path is None else Mp4Sink(path, fps=fps, audio_from=audio_from)
+    """An `Mp4Sink` that fits all frames for a path; for None a sink that drops them. Raises as `Mp4Sink`."""
+    return NoSink() if path is None else Mp4Sink(path, fps=fps, audio_from=audio_from, fit=True)
 
 
 def display_available() -> str | None:

@@ -15,7 +15,7 @@ from hrkit.structures import Frame
 from hrkit.video import cameras
 from hrkit.video.cameras import BROKEN_IN_A_ROW, LONGEST_PAUSE, LiveSource, Stream, open_source
 from hrkit.video.files import VideoFile, open_container
-from made_videos import jpeg, make_video, number_of, numbered, serve, serve_files
+from made_videos import jpeg, make_video, number_of, numbered, serve, serve_files, serve_without_length
 
 
 class Script:
@@ -253,6 +253,62 @@ def test_a_file_over_http_is_read_like_a_file(tmp_path: Path) -> None:
         assert isinstance(source, VideoFile)
         assert (source.info.frames, source.info.live, source.info.audio_from) == (30, False, None)
         assert [number_of(frame.image) for frame in source] == list(range(30))
+
+
+def live_webm(path: Path) -> Path:
+    """A file as browsers record it: without a duration."""
+    return make_video(path, 20, codec="libvpx", container={"live": "1"})
+
+
+def test_a_file_over_http_without_a_duration_is_read_once_to_its_end(tmp_path: Path) -> None:
+    live_webm(tmp_path / "recorded.webm")
+    with open_container(str(tmp_path / "recorded.webm")) as container:
+        assert container.duration is None
+    with serve_files(tmp_path) as address, open_source(f"{address}/recorded.webm") as source:
+        assert not source.info.live
+        assert [number_of(frame.image) for frame in source] == list(range(20))
+
+
+@pytest.mark.parametrize("name", ["a.webm", "a.mkv", "a.mp4"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_file_over_http_that_nobody_knows_the_length_of(tmp_path: Path, name: str, chunked: bool) -> None:
+    path = live_webm(tmp_path / name) if name == "a.webm" else make_video(tmp_path / name, 20)
+    asked: list[str] = []
+    with (
+        serve_without_length(path.read_bytes(), asked, chunked=chunked) as address,
+        open_source(f"{address}/{name}") as source,
+    ):
+        assert not source.info.live
+        assert [number_of(frame.image) for frame in source] == list(range(20))
+    assert asked == [f"/{name}"]
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.flv"])
+def test_streams_without_an_end_are_live(tmp_path: Path, name: str) -> None:
+    path = make_video(tmp_path / name, 50, container={"flvflags": "no_duration_filesize"} if name == "a.flv" else {})
+    with serve_without_length(path.read_bytes(), []) as address, open_source(f"{address}/{name}") as source:
+        assert source.info.live
+        next(iter(source))
+    with serve_files(tmp_path) as address, open_source(f"{address}/{name}") as source:
+        assert not source.info.live
+        assert len(list(source)) == 50
+
+
+def playlist(folder: Path, *, ended: bool) -> Path:
+    make_video(folder / "part.ts", 50)
+    lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:2", "#EXTINF:2.0,", "part.ts"]
+    path = folder / "list.m3u8"
+    path.write_text("\n".join([*lines, "#EXT-X-ENDLIST"] if ended else lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_playlist_says_whether_it_has_an_end(tmp_path: Path, ended: bool) -> None:
+    playlist(tmp_path, ended=ended)
+    with serve_files(tmp_path) as address:
+        stream = Stream(f"{address}/list.m3u8")
+        assert stream.has_end is ended
+        stream.close()
 
 
 @pytest.mark.parametrize(("address", "has_end"), [("rtsp://a/b", False), ("RTMP://a/b", False), ("https://a/b", True)])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from hrkit.errors import ImageError, VideoError
-from hrkit.images import write_image
+from hrkit.errors import VideoError
 from hrkit.video.cameras import open_source
-from hrkit.video.files import PictureFolder, VideoFile
-from made_videos import make_video, number_of, numbered, trim
+from hrkit.video.files import VideoFile
+from made_videos import make_video, number_of, numbered, trim, zero_packets
 
 
 def numbers(path: Path) -> list[int]:
@@ -138,17 +138,47 @@ def test_a_trimmed_file_is_whole(tmp_path: Path) -> None:
     assert [frame.time for frame in frames] == pytest.approx(np.arange(50) / 25, abs=1e-3)
 
 
-def test_damage_on_the_way_is_said_after_the_frames_before(tmp_path: Path) -> None:
+def test_damage_costs_the_damaged_frame_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = zero_packets(make_video(tmp_path / "damaged.mp4", 30, options={"bf": "0", "g": "10"}), [14])
+    with VideoFile(path) as video, caplog.at_level(logging.WARNING, "hrkit"):
+        frames = list(video)
+        assert (video.broken, video.info.frames) == (1, 30)
+    assert [frame.index for frame in frames] == list(range(29))
+    assert [frame.time for frame in frames] == pytest.approx([n / 25 for n in range(30) if n != 14])
+    whole = frames[:14] + frames[19:]  # those after the lost frame refer to it, up to the next key frame
+    assert [number_of(frame.image) for frame in whole] == [*range(14), *range(20, 30)]
+    assert caplog.messages == [f"{path}: 1 of its frames is broken and left out"]
+
+
+@pytest.mark.parametrize("numbers", [[0], [11], [10, 11], [3, 4, 5, 6, 7, 8]])
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mov", "mpeg4"), ("a.avi", "mjpeg")])
+def test_a_broken_frame_hides_no_other(tmp_path: Path, name: str, codec: str, numbers: list[int]) -> None:
+    options = {"g": "1", "bf": "0"} if codec != "mjpeg" else {}
+    path = zero_packets(make_video(tmp_path / name, 12, codec=codec, options=options), numbers)
+    with VideoFile(path) as video:
+        assert [number_of(frame.image) for frame in video] == [n for n in range(12) if n not in numbers]
+        assert video.broken == len(numbers)
+
+
+def test_frames_that_the_decoder_made_up_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = noisy(tmp_path)
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 4000] = bytes(4000)
     path.write_bytes(content)
-    seen = []
-    with VideoFile(path) as source, pytest.raises(VideoError) as error:
-        seen.extend(frame.index for frame in source)
-    assert len(seen) > 10
-    assert f"cannot be read from frame {len(seen)} on (Invalid data" in str(error.value)
+    with VideoFile(path) as video, caplog.at_level(logging.WARNING, "hrkit"):
+        frames = list(video)
+    assert video.broken + video.repaired > 0
+    assert len(frames) + video.broken == 40
+    assert frames[-1].time == pytest.approx(39 / 25)
+    assert any("only partly shown" in message for message in caplog.messages) == bool(video.repaired)
+
+
+def test_times_after_a_lost_frame_stay_right_without_time_stamps(tmp_path: Path) -> None:
+    raw = make_video(tmp_path / "raw.h264", 20, options={"bf": "0"})
+    with VideoFile(raw) as video:
+        assert [frame.time for frame in video] == pytest.approx(np.arange(20) / 25)
+        assert (video.info.fps, video.info.frames) == (25.0, 20)
 
 
 def test_a_codec_that_nobody_knows(tmp_path: Path) -> None:
@@ -212,15 +242,23 @@ def test_a_size_that_changes_on_the_way(tmp_path: Path) -> None:
     second = make_video(tmp_path / "second.ts", images=[numbered(n, 64, 48) for n in range(5)], options={"bf": "0"})
     path = tmp_path / "both.ts"
     path.write_bytes(first + second.read_bytes())
-    seen = []
-    with open_source(path) as source, pytest.raises(VideoError, match="is 64x48, those before are 128x96"):
-        seen.extend(number_of(frame.image) for frame in source)
     with open_source(path) as source:
-        frames = iter(source)
-        assert [number_of(next(frames).image) for _ in range(4)] == list(range(4))
+        frames = list(source)
+        assert (source.info.width, source.info.height) == (128, 96)
+    assert [frame.image.shape for frame in frames] == [(96, 128, 3)] * 5 + [(48, 64, 3)] * 5
+    assert [number_of(frame.image) for frame in frames] == [*range(5), *range(5)]
 
 
-# pictures
+@pytest.mark.parametrize("others", [("libx264", {"bf": "0"}), ("mpeg2video", {})])
+def test_recordings_that_are_joined_follow_one_another(tmp_path: Path, others: tuple[str, dict[str, str]]) -> None:
+    codec, options = others
+    one = make_video(tmp_path / "one.ts", 20, codec=codec, options=options).read_bytes()
+    (tmp_path / "three.ts").write_bytes(one * 3)
+    with VideoFile(tmp_path / "three.ts") as video:
+        frames = list(video)
+    assert [number_of(frame.image) for frame in frames] == [*range(20)] * 3
+    assert [frame.time for frame in frames] == pytest.approx(np.arange(60) / 25, abs=1e-6)
+    assert (video.info.fps, video.info.frames) == (25.0, 60)
 
 
 def test_frames_of_too_many_pixels_are_not_decoded(tmp_path: Path) -> None:
@@ -236,27 +274,3 @@ def test_frames_of_too_many_pixels_are_not_decoded(tmp_path: Path) -> None:
         VideoFile(large, max_pixels=128 * 96)
     with VideoFile(both, max_pixels=128 * 96) as video, pytest.raises(VideoError, match="cannot be read from frame"):
         list(video)
-
-
-def test_pictures_come_in_natural_order(tmp_path: Path) -> None:
-    for number in (1, 2, 10, 11, 100):
-        write_image(tmp_path / f"frame{number}.png", numbered(number))
-    with open_source(tmp_path) as source:
-        frames = list(source)
-        assert source.info.frames == 5
-    assert [number_of(frame.image) for frame in frames] == [1, 2, 10, 11, 100]
-    assert [frame.time for frame in frames] == pytest.approx([0, 0.04, 0.08, 0.12, 0.16])
-    assert numbers(tmp_path / "frame1*.png") == [1, 10, 11, 100]
-    assert numbers(tmp_path / "frame2.png") == [2]
-
-
-def test_a_picture_that_is_none_among_others(tmp_path: Path) -> None:
-    write_image(tmp_path / "1.png", numbered(1))
-    (tmp_path / "2.png").write_text("no picture")
-    frames = iter(PictureFolder(tmp_path))
-    assert number_of(next(frames).image) == 1
-    with pytest.raises(VideoError, match=r"2\.png"):
-        next(frames)
-    (tmp_path / "nothing").mkdir()
-    with pytest.raises(ImageError, match="no pictures there"):
-        open_source(tmp_path / "nothing")

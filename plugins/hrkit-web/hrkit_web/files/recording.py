@@ -11,7 +11,7 @@ from hrkit.extraction.formats import write_keypoints
 from hrkit.extraction.part_file import PartFile
 from hrkit.structures import Poses, Skeleton
 from hrkit.video.files import SourceInfo, VideoFrame
-from hrkit.video.sinks import Mp4Sink, NoSink, Sink
+from hrkit.video.sinks import NoSink, Sink, open_sink
 
 TABLES = ("csv", "json")
 
@@ -36,12 +36,12 @@ class Recording:
         with contextlib.ExitStack() as stack:
             self._rows = stack.enter_context(PartFile.begin(self._part, meta))
             fps, sound = (None if info.live else info.fps), info.audio_from
-            self._sink: Sink = Mp4Sink(self._video, fps=fps, audio_from=sound) if annotate else NoSink()
+            self._sink: Sink = open_sink(self._video if annotate else None, fps=fps, audio_from=sound)
             stack.enter_context(self._sink)
             self._stack = stack.pop_all()
 
     def write(self, frame: VideoFrame, poses: Poses) -> None:
-        """Adds a frame. Raises `VideoError` if its size differs from the first."""
+        """Adds a frame. In the drawn video all have the size of the first."""
         self._rows.write_frame(frame.index, frame.time, poses)
         if not isinstance(self._sink, NoSink):
             self._sink.write(self._drawing(frame.image, poses), frame.time)

@@ -19,7 +19,8 @@ from starlette.types import Receive, Scope, Send
 
 from hrkit.errors import HrkitError, VideoError
 from hrkit.tracking.follower import Follower, followed_frames
-from hrkit.video.files import VideoFile, open_container, video_stream
+from hrkit.video.decoding import open_container, video_stream
+from hrkit.video.files import VideoFile
 from hrkit_web.errors import RefusedError
 from hrkit_web.files.recording import Recording
 from hrkit_web.files.uploads import form_schema, upload
