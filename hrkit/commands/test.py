@@ -19,7 +19,7 @@ from hrkit.datasets.mpii import read_mpii_truth
 from hrkit.errors import DatasetError, HrkitError, UnknownNameError
 from hrkit.evaluation.coco import Evaluation, evaluate, evaluate_pckh
 from hrkit.evaluation.detected_boxes import detect_people, read_detections
-from hrkit.evaluation.report import FILES, Subject, check_folder, write_report
+from hrkit.evaluation.report import FILES, Subject, check_folder, outcome_shares, write_report
 from hrkit.files import check_outputs
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import PoseModel, create_pose_model, split_hub_address
@@ -280,6 +280,9 @@ def _say_figures(content: dict[str, Any], output: Path) -> None:
         click.echo("  ".join(f"{name} {content[name]:.4f}" for name in names))
     else:
         click.echo("PCKh: " + "  ".join(f"{name} {value:.2f}" for name, value in content["PCKh"].items()))
+    if "outcomes" in content:
+        shares = [f"{name} {share}" for name, share in outcome_shares(content).items()]
+        click.echo(f"people and boxes: {', '.join(shares)}")
     click.echo(
         f"{content['box_count']} boxes in {content['seconds']:.1f} s, "
         f"{100 * content['outside_network']:.1f} % of it outside the network"

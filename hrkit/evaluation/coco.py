@@ -80,12 +80,30 @@ def coco_results(
 
     Raises `HrkitError` for shapes that do not fit, values that are not finite, or an unknown `nms`.
     """
+    thresholds = {"nms_threshold": nms_threshold, "score_threshold": score_threshold}
+    given = (image_ids, keypoints, box_scores, areas)
+    return _results_and_rows(*given, nms=nms, **thresholds, sigmas=sigmas, category_id=category_id)[0]
+
+
+def _results_and_rows(
+    image_ids: ArrayLike,
+    keypoints: ArrayLike,
+    box_scores: ArrayLike,
+    areas: ArrayLike,
+    *,
+    nms: Suppression,
+    nms_threshold: float = 0.9,
+    score_threshold: float = 0.2,
+    sigmas: ArrayLike | None = None,
+    category_id: Id | ArrayLike = 1,
+) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
+    """What `coco_results` returns, and the row of the predictions that each comes from."""
     ids = np.asarray(image_ids)
     poses, boxes, area = (np.asarray(values, np.float64) for values in (keypoints, box_scores, areas))
     if nms is not None and nms not in _SUPPRESS:
         raise HrkitError(f"unknown nms {nms!r}; choices: {', '.join(map(repr, _SUPPRESS))}, None")
     if len(poses) == 0 and len(ids) == 0:
-        return []
+        return [], np.zeros(0, np.int64)
     _check_predictions(ids, poses, boxes, area)
     spread = _spreads(sigmas, 0 if nms is None else poses.shape[1])
     scores = rescore(boxes, poses[..., 2], score_threshold)
@@ -95,7 +113,7 @@ def coco_results(
         kept = [rows[suppress(poses[rows], scores[rows], area[rows], nms_threshold, spread)] for rows in kept]
     order = np.concatenate(kept)
     categories = np.broadcast_to(np.asarray(category_id), ids.shape)
-    return _result_rows(ids[order], poses[order], scores[order], categories[order])
+    return _result_rows(ids[order], poses[order], scores[order], categories[order]), order
 
 
 def _result_rows(
@@ -212,6 +230,8 @@ class Evaluation:
     """One row per person of `boxed`."""
     boxed: KeypointDataset
     """The pictures with the boxes that the network was given, or those of the people that it found by itself."""
+    kept: NDArray[np.int64]
+    """The row of `boxed` that each of `results` comes from."""
     measures: CocoMeasures | None = None
     """AP by size and curves; None for PCKh."""
 
@@ -247,7 +267,7 @@ def evaluate(
         how: dict[str, Any] = {"decoder": decoder, "flip_test": flip_test, "batch_size": batch_size}
         rescoring = {"nms": nms, "nms_threshold": nms_threshold, "score_threshold": score_threshold}
         boxed, predictions = dataset, predict_dataset(model, dataset, workers=workers, progress=progress, **how)
-        results = _rescored(model, dataset, predictions, **rescoring)
+        results, kept = _rescored(model, dataset, predictions, **rescoring)
     else:
         if decoder is not None:
             model.create_codec(decoder)  # raises if the network has another
@@ -258,8 +278,9 @@ def evaluate(
         )
         image_ids = boxed.image_ids[boxed.image_index]
         results = _result_rows(image_ids, predictions.keypoints, boxed.scores, boxed.category_ids)
+        kept = np.arange(len(boxed))
     measures = coco_measures(truth, results, sigmas=dataset.skeleton.sigmas)
-    return Evaluation(measures.figures, results, predictions, boxed, measures)
+    return Evaluation(measures.figures, results, predictions, boxed, kept, measures)
 
 
 def evaluate_pckh(
@@ -279,10 +300,10 @@ def evaluate_pckh(
     """
     how: dict[str, Any] = {"decoder": decoder, "flip_test": flip_test, "batch_size": batch_size}
     predictions = predict_dataset(model, dataset, workers=workers, progress=progress, **how)
-    results = _rescored(model, dataset, predictions, nms=None)
+    results, kept = _rescored(model, dataset, predictions, nms=None)
     names = dataset.skeleton.keypoint_names
     figures = pckh(predictions.keypoints, truth.keypoints, truth.missing, truth.head_boxes, names)
-    return Evaluation(figures, results, predictions, dataset)
+    return Evaluation(figures, results, predictions, dataset, kept)
 
 
 def _rescored(
@@ -290,8 +311,8 @@ def _rescored(
     dataset: KeypointDataset,
     predictions: Predictions,
     **rescoring: Any,  # those of coco_results
-) -> list[dict[str, Any]]:
-    return coco_results(
+) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
+    return _results_and_rows(
         dataset.image_ids[dataset.image_index],
         predictions.keypoints,
         dataset.scores,

@@ -136,3 +136,25 @@ def match_boxes(
                 overlap[:, best] = -1
     rows = np.array(sorted(pairs), np.int64).reshape(-1, 2)
     return rows[:, 0], rows[:, 1]
+
+
+def count_boxes(annotated: KeypointDataset, found: KeypointDataset) -> dict[str, int]:
+    """What became of the annotated people and of the found boxes; both datasets have the same pictures.
+
+    People are `found` if a box matches them, as in `match_boxes`, else `missed`. Further boxes that have an IoU of 0.5
+    or more with a person are `twice`, boxes that have an IoU under 0.1 with everybody `invented`, and others `inexact`.
+    """
+    right = np.zeros(len(found), bool)
+    right[match_boxes(annotated, found)[1]] = True
+    overlap = np.zeros(len(found))
+    for picture in np.unique(annotated.image_index):
+        people, boxes = (np.flatnonzero(one.image_index == picture) for one in (annotated, found))
+        overlap[boxes] = box_iou(torch.tensor(found.boxes[boxes]), torch.tensor(annotated.boxes[people])).amax(1)
+    twice, invented = ~right & (overlap >= 0.5), overlap < 0.1
+    return {
+        "found": int(right.sum()),
+        "missed": int(len(annotated) - right.sum()),
+        "twice": int(twice.sum()),
+        "invented": int(invented.sum()),
+        "inexact": int((~right & ~twice & ~invented).sum()),
+    }

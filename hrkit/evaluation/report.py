@@ -18,7 +18,7 @@ from hrkit.drawing.plots import Curve, plot
 from hrkit.errors import HrkitError
 from hrkit.evaluation.coco import FIGURES as FIGURE_NAMES
 from hrkit.evaluation.coco import CocoMeasures, Evaluation
-from hrkit.evaluation.detected_boxes import match_boxes
+from hrkit.evaluation.detected_boxes import count_boxes, match_boxes
 from hrkit.evaluation.pck import Floats, pck, person_oks, torso_scale
 from hrkit.files import write_text
 from hrkit.images import write_image
@@ -78,6 +78,7 @@ def write_report(folder: Path, subject: Subject, evaluation: Evaluation) -> Cont
     rows = found = np.arange(len(annotated))
     if subject.boxed is not annotated:
         rows, found = match_boxes(annotated, subject.boxed)
+    kept = evaluation.boxed.select(evaluation.kept)
     people, keypoints = annotated.select(rows), evaluation.predictions.keypoints[found]
     oks = person_oks(keypoints, people.keypoints, people.visible, people.areas, people.skeleton.sigmas)
     worst = np.argsort(oks, kind="stable")[: min(WORST_COUNT, int(np.isfinite(oks).sum()))].tolist()
@@ -85,6 +86,7 @@ def write_report(folder: Path, subject: Subject, evaluation: Evaluation) -> Cont
         **_figures(evaluation),
         "pck": joint_shares(people, keypoints),
         **_description(subject, evaluation, len(rows)),
+        **({} if subject.boxed is annotated else {"outcomes": count_boxes(annotated, kept)}),
         "worst": [
             {
                 "id": int(people.ids[row]),
@@ -222,6 +224,7 @@ def report_page(content: Content) -> str:
         )
         parts += [
             markdown_table([*heads, *_OFFICIAL_HEADS], [[*network, *(_shown(content[n]) for n in FIGURE_NAMES)]]),
+            *([] if annotated_boxes else _outcomes(content)),
             "## AP by the size of people",
             markdown_table(
                 ["Area, px", "People", "AP"],
@@ -265,6 +268,28 @@ def report_page(content: Content) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def outcome_shares(content: Content) -> dict[str, str]:
+    """What became of people and boxes, of `count_boxes`: in percent of the people, or per picture."""
+    counts, people, pictures = content["outcomes"], content["people"], max(content["images"], 1)
+    shares = {
+        name: f"{100 * counts[key] / max(people, 1):.1f} %"
+        for name, key in (("found", "found"), ("missed", "missed"), ("found twice", "twice"))
+    }
+    per_picture = {name: f"{counts[name] / pictures:.2f} per picture" for name in ("invented", "inexact")}
+    return shares | per_picture
+
+
+def _outcomes(content: Content) -> list[str]:
+    shares = outcome_shares(content)
+    return [
+        "## People found",
+        "Of the annotated people, and of the boxes whose poses are kept. A person is found by a box with an IoU of 0.5 "
+        "or more; a further one finds them twice. An invented box has an IoU under 0.1 with everybody annotated, an "
+        "inexact one under 0.5. Where people are left without annotation, some invented boxes are right.",
+        markdown_table(list(shares), [list(shares.values())]),
+    ]
+
+
 def markdown_table(heads: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; bars in the cells of `rows` are escaped."""
     lines = [heads, ["---"] * len(heads), *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
@@ -273,7 +298,7 @@ def markdown_table(heads: Sequence[object], rows: Sequence[Sequence[object]]) ->
 
 def _settings(content: Content) -> list[tuple[str, str]]:
     """Names and values of everything in the content that the page does not show elsewhere."""
-    shown = {"pck", "worst", "AP_by_size", "people_by_size", "PCKh", "AP_by_OKS", *FIGURE_NAMES}
+    shown = {"pck", "worst", "outcomes", "AP_by_size", "people_by_size", "PCKh", "AP_by_OKS", *FIGURE_NAMES}
     if content["boxes"] == "gt":
         shown |= {"boxes", "box_threshold", "detector_weights", "people_matched"}
     rows = []

@@ -123,6 +123,9 @@ def test_a_detection_file(made: Path, tmp_path: Path, nms: str) -> None:
     assert (report["boxes"], report["box_count"], report["people_matched"]) == (str(boxes), 12, 6)
     rows = json.loads((tmp_path / "out/predictions.json").read_text())
     assert len(rows) == (6 if nms == "oks" else 12)
+    twice = 0 if nms == "oks" else 6
+    assert report["outcomes"] == {"found": 6, "missed": 0, "twice": twice, "invented": 0, "inexact": 0}
+    assert f"people and boxes: found 100.0 %, missed 0.0 %, found twice {100 * twice / 6:.1f} %" in result.stdout
     assert max(row["score"] for row in rows) == pytest.approx(0.9, abs=0.02)
     assert [report[name] for name in FIGURES] == _pycocotools(made, tmp_path / "out/predictions.json")
     assert report["AP"] > 0.9

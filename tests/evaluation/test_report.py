@@ -18,7 +18,7 @@ from hrkit.drawing.contact_sheet import contact_sheet, draw_joints, draw_truth, 
 from hrkit.drawing.plots import Curve, plot
 from hrkit.errors import DatasetError, HrkitError, PluginError
 from hrkit.evaluation.coco import coco_ap, coco_measures, coco_results, evaluate
-from hrkit.evaluation.detected_boxes import detect_people, match_boxes, read_detections
+from hrkit.evaluation.detected_boxes import count_boxes, detect_people, match_boxes, read_detections
 from hrkit.evaluation.report import Subject, check_folder, joint_shares, write_report
 from hrkit.images import read_image
 from hrkit.skeletons import coco17
@@ -171,6 +171,21 @@ def test_each_person_gets_one_box(people: KeypointDataset) -> None:
     assert taken.tolist() == [1, 0]
     nobody = match_boxes(people, people.with_boxes([], [], []))
     assert [rows.tolist() for rows in nobody] == [[], []]
+
+
+def test_boxes_are_counted(people: KeypointDataset) -> None:
+    ids = people.image_ids[people.image_index]
+    width = people.boxes[0, 2] - people.boxes[0, 0]
+    right, double, invented = people.boxes[0], people.boxes[0] + [3, 0, 3, 0], people.boxes[4] + 1000
+    beside = people.boxes[1] + [0, 0, 2 * (people.boxes[1, 2] - people.boxes[1, 0]), 0]
+    assert width > 20
+    found = people.with_boxes([ids[0], ids[0], ids[1], ids[4]], [right, double, beside, invented], [0.9, 0.8, 0.7, 0.6])
+    assert count_boxes(people, found) == {"found": 1, "missed": 5, "twice": 1, "invented": 1, "inexact": 1}
+    nobody = count_boxes(people, people.with_boxes([], [], []))
+    assert nobody == {"found": 0, "missed": 6, "twice": 0, "invented": 0, "inexact": 0}
+    # where nobody is annotated, each box is invented
+    empty = evolve(people.select([]), annotations=None)
+    assert count_boxes(empty, people) == {"found": 0, "missed": 0, "twice": 0, "invented": 6, "inexact": 0}
 
 
 def test_a_missing_area_is_that_of_the_box(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
