@@ -14,9 +14,8 @@ from torch import Tensor
 RADIUS = 2.5
 """A cell may answer for a person if it is inside the box and this many strides or fewer from its centre."""
 GIOU_WEIGHT, DISTRIBUTION_WEIGHT = 2.0, 0.25
-SURE, APART = 0.35, 0.3
-"""A cell with a score above the first, and a box with an IoU below the second with each annotated person, is not told
-that nobody is there: COCO's keypoint files leave out crowds and people without joints."""
+APART = 0.3
+"""Least IoU of a cell's box with a box of `either` at which the cell is not told that nobody is there."""
 
 
 def person_loss(
@@ -34,7 +33,7 @@ def person_loss(
         owner, target = assign(logit, box, centers, strides, truth)
         owners.append(owner)
         targets.append(target)
-        counted.append((owner >= 0) | ~left_out(logit, box, truth, free))
+        counted.append((owner >= 0) | ~left_out(box, free))
     owner, target = torch.stack(owners), torch.stack(targets)
     positive = owner >= 0
     quality_loss = (quality_focal(logits, target) * torch.stack(counted)).sum() / positive.sum().clamp_min(1)
@@ -85,13 +84,9 @@ def assign(logits: Tensor, boxes: Tensor, centers: Tensor, strides: Tensor, trut
     return owner, quality
 
 
-def left_out(logits: Tensor, boxes: Tensor, people: Tensor, either: Tensor) -> Tensor:
-    """(A,) which cells may be about somebody without an annotation, or about one of the boxes `either` (M,4).
-
-    Logits (A,), boxes (A,4), people (M,4).
-    """
-    unlabelled = (logits.sigmoid() > SURE) & (iou(boxes, people) < APART).all(1)
-    return unlabelled | (iou(boxes, either) >= APART).any(1)
+def left_out(boxes: Tensor, either: Tensor) -> Tensor:
+    """(A,) which of the cells' boxes (A,4) are about one of the boxes `either` (M,4)."""
+    return (iou(boxes, either) >= APART).any(1)
 
 
 def quality_focal(logits: Tensor, target: Tensor) -> Tensor:

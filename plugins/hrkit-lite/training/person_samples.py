@@ -17,6 +17,8 @@ Size = tuple[int, int]
 
 CLOSE_UP = 0.1
 """How often a picture shows a person from so near that half is cut off."""
+GREY = 0.1
+"""How often a picture has no colours."""
 LEAST_VISIBLE = 0.25
 """Of a person cut by the edge: with less of the box in the picture, finding them makes no difference."""
 LEAST_SIDE = 8
@@ -31,6 +33,8 @@ class Photo:
     people: Boxes
     heads: Boxes
     """(M,4) around the labelled joints above the hips; no area where there are few."""
+    unlabelled: Boxes
+    """(U,4) people without annotation."""
 
 
 @frozen(eq=False)
@@ -42,8 +46,12 @@ class Picture:
     either: Boxes
 
 
-def read_photos(folder: Path) -> list[Photo]:
-    """The photos of a folder in COCO's format: `images/` and one `person_keypoints_*.json`."""
+def read_photos(folder: Path, unlabelled: Path | None = None) -> list[Photo]:
+    """The photos of a folder in COCO's format: `images/` and one `person_keypoints_*.json`.
+
+    `unlabelled` is a file of `find_unlabelled.py`.
+    """
+    others: dict[str, list[list[float]]] = {} if unlabelled is None else json.loads(unlabelled.read_text())
     content = json.loads(next(folder.glob("person_keypoints_*.json")).read_text())
     people: dict[int, list[list[float]]] = {image["id"]: [] for image in content["images"]}
     heads: dict[int, list[list[float]]] = {image["id"]: [] for image in content["images"]}
@@ -59,6 +67,7 @@ def read_photos(folder: Path) -> list[Photo]:
             folder / "images" / image["file_name"],
             _boxes(people[image["id"]]),
             _boxes(heads[image["id"]]),
+            _boxes(others.get(image["file_name"], [])),
         )
         for image in content["images"]
     ]
@@ -114,14 +123,18 @@ def warped(photo: Photo, pixels: NDArray[np.uint8], to_input: NDArray[np.float64
     offset = to_input[:, 2]
     limit = np.array([size[1], size[0]] * 2)
 
-    whole = photo.people * np.tile(scale, 2) + np.tile(offset, 2)
+    def moved(boxes: Boxes) -> NDArray[np.float64]:
+        return boxes * np.tile(scale, 2) + np.tile(offset, 2)
+
+    whole = moved(photo.people)
     people = np.clip(whole, 0, limit).astype(np.float32)
+    unlabelled = np.clip(moved(photo.unlabelled), 0, limit).astype(np.float32)
     sides = people[:, 2:] - people[:, :2]
     visible = sides.prod(1) / np.maximum((whole[:, 2:] - whole[:, :2]).prod(1), 1e-6)
     # of somebody near, a small part is still a large thing to see
     large = (sides > 0.25 * min(size)).all(1)
     counts = ((visible >= LEAST_VISIBLE) | large) & (sides >= LEAST_SIDE).all(1)
-    return Picture(out, people[counts], _with_area(people[~counts]))
+    return Picture(out, people[counts], _with_area(np.concatenate([people[~counts], unlabelled])))
 
 
 def mirrored(picture: Picture) -> Picture:
@@ -135,9 +148,10 @@ def mirrored(picture: Picture) -> Picture:
 
 
 def vary_colors(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Contrast and saturation up to a quarter, brightness up to a tenth."""
+    """Contrast and saturation up to a quarter, brightness up to a tenth; sometimes without colours."""
     grey = pixels.mean(2, dtype=np.float32, keepdims=True)
-    colored = grey + (pixels - grey) * np.float32(random.uniform(0.75, 1.25))
+    saturation = 0.0 if random.random() < GREY else random.uniform(0.75, 1.25)
+    colored = grey + (pixels - grey) * np.float32(saturation)
     gain, offset = random.uniform(0.75, 1.25), random.uniform(-0.1, 0.1) * 255
     return np.clip((colored - 128) * np.float32(gain) + np.float32(128 + offset), 0, 255).astype(np.uint8)
 
