@@ -42,6 +42,7 @@ KNOWN_PLUGINS = {
     "hrkit-ray": ("ray",),
     "hrkit-rtm": ("rtmpose_*", "cspnext_*", "rtmw_*", "rtmdet_*", "rtmcc", "rtmw", "simcc", "rtm"),
     "hrkit-torchvision": ("fasterrcnn_*", "retinanet_*", "fcos_*", "ssd300_*", "ssdlite320_*"),
+    "hrkit-vitpose": ("vitpose*", "hf/*", "hf-pose", "hf-detector"),
     "hrkit-web": ("web",),
 }
 """The plugins of hrkit's own repository, and patterns of the names they register."""

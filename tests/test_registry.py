@@ -319,6 +319,7 @@ def test_a_name_is_text(name):
         ("detectors", "lite_person", "hrkit-lite"),
         ("detectors", "fasterrcnn_resnet50_fpn", "hrkit-torchvision"),
         ("backbones", "higher_hrnet_w32", "hrkit-higherhrnet"),
+        ("detectors", "hf/PekingU/rtdetr_r50vd", "hrkit-vitpose"),
         ("commands", "web", "hrkit-web"),
     ],
 )

@@ -176,22 +176,11 @@ class UDPCodec(HeatmapCodec):
 
     def refine(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         """One Newton step on one-cell differences."""
-        at = self.logs(heatmaps, points)
-        gradient = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1) / 2
-        middle = at(0, 0)
-        xx = at(1, 0) - 2 * middle + at(-1, 0)
-        yy = at(0, 1) - 2 * middle + at(0, -1)
-        xy = (at(1, 1) - at(1, 0) - at(0, 1) + 2 * middle - at(-1, 0) - at(0, -1) + at(-1, -1)) / 2
-        eps = torch.finfo(torch.float32).eps
-        step = _solve(xx + eps, xy, yy + eps, gradient)
+        step = newton_step(_log_blurred(heatmaps, points, 11, reach=1, low=1e-3, high=50.0))
         height, width = self.heatmap_size
         last = points.new_tensor([width - 1, height - 1])
         # on a border one neighbour is missing, and the step would lead away from it
         return points - torch.where((points > 0) & (points < last), step, 0.0)
-
-    def logs(self, heatmaps: Tensor, points: Tensor) -> Callable[[int, int], Tensor]:
-        """A function `at(dx, dy)`: (N,K) logs of smoothed heatmaps dx, dy cells from each peak, up to one cell."""
-        return _log_blurred(heatmaps, points, 11, reach=1, low=1e-3, high=50.0)
 
 
 def create_codec(
@@ -285,6 +274,20 @@ def neighbours(maps: Tensor, points: Tensor) -> Callable[[int, int], Tensor]:
         return maps.flatten(2).gather(2, cells[..., None])[..., 0]
 
     return at
+
+
+def newton_step(at: Callable[[int, int], Tensor]) -> Tensor:
+    """(N,K,2) x, y in cells: inverse Hessian times gradient, from one-cell differences of `at(dx, dy)`, (N,K) logs.
+
+    A peak less this step is where the logs are highest.
+    """
+    gradient = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1) / 2
+    middle = at(0, 0)
+    xx = at(1, 0) - 2 * middle + at(-1, 0)
+    yy = at(0, 1) - 2 * middle + at(0, -1)
+    xy = (at(1, 1) - at(1, 0) - at(0, 1) + 2 * middle - at(-1, 0) - at(0, -1) + at(-1, -1)) / 2
+    eps = torch.finfo(torch.float32).eps
+    return _solve(xx + eps, xy, yy + eps, gradient)
 
 
 def _inside(points: Tensor, heatmap_size: Size, near: int, far: int | None = None) -> Tensor:

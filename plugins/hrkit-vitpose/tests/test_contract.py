@@ -1,0 +1,73 @@
+"""Everything that the plugin registers keeps hrkit's contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hrkit_vitpose.backbone import ViTBackbone
+from hrkit_vitpose.heads import ClassicHead
+from small_networks import detection_network, files_of, pose_config, randomised
+
+from hrkit.export import export, exportable_pose_model
+from hrkit.pose_model import PoseModel
+from hrkit.pose_spec import PoseSpec
+from hrkit.testing import check_backbone, describe, examine_plugin
+from hrkit.weights import catalogue
+
+
+@pytest.mark.slow
+def test_it_keeps_the_contract(hub: Any, tmp_path: Path) -> None:
+    hub.repositories["owner/detector"] = {"main": files_of(detection_network(), tmp_path)}
+    weights = [entry.name for entry in catalogue.entries() if entry.model.startswith(("vitpose", "hf/"))]
+    parts = ["hf/owner/detector", "vitpose_classic", "vitpose_simple", "vitpose", *weights]
+    findings = list(examine_plugin("vitpose", parts))
+    # the name also fits the pattern of pose networks
+    others = [finding for finding in findings if finding.part != "backbone hf/owner/detector"]
+    wrong = [finding for finding in others if finding.verdict == "wrong"]
+    assert not wrong, describe(wrong)
+    said = {(finding.part, finding.check): finding.verdict for finding in findings}
+    assert said["detector hf/owner/detector", "one Detections a frame"] == "ok"
+    assert said["head vitpose_simple", "a batch is its people alone"] == "ok"
+    assert said["decoder vitpose", "round trip within half a cell"] == "ok"
+    assert len({part for part, _ in said if part.startswith("weights")}) == 21
+
+
+@pytest.mark.parametrize("experts", [1, 6])
+def test_backbones(experts: int) -> None:
+    backbone = ViTBackbone(pose_config(experts=experts).backbone_config)
+    wrong = [
+        finding
+        for finding in check_backbone(backbone)
+        # one expert is trained at a time
+        if not (experts > 1 and finding.check == "it can be trained" and "experts" in finding.reason)
+    ]
+    assert not wrong, describe(wrong)
+
+
+def test_other_input_sizes() -> None:
+    backbone = ViTBackbone(pose_config().backbone_config).eval()
+    (features,) = backbone(torch.zeros(1, 3, 128, 96))
+    assert features.shape == (1, 32, 8, 6)
+    (same,) = backbone(torch.zeros(1, 3, 256, 192))
+    assert same.shape == (1, 32, 16, 12)
+    positions = backbone.embeddings.position_embeddings
+    with torch.no_grad():
+        positions[:, 1:] = positions[:, 1:2]  # the same everywhere: resizing changes nothing
+    (small,), (large,) = (backbone(torch.zeros(1, 3, *size)) for size in ((128, 96), (256, 192)))
+    np.testing.assert_allclose(small[..., 3, 3].detach(), large[..., 3, 3].detach(), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_export(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    config = pose_config(simple=False, experts=6)
+    backbone = ViTBackbone(config.backbone_config, dataset_index=2)
+    head = ClassicHead(backbone.channels, backbone.strides, 17)
+    model = PoseModel(backbone, head, PoseSpec(codec="udp", input_size=(128, 96))).eval()
+    with torch.no_grad():
+        size = randomised(model)(torch.randn(2, 3, 128, 96)).abs().max().item()
+    assert export(exportable_pose_model(model, "none"), tmp_path / "small.onnx") < 1e-5 * size
