@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from attrs import evolve
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
@@ -178,6 +177,11 @@ class PoseModel(nn.Module):
         """The network and its number of joints, in words."""
         return f"{self.name or type(self.backbone).__name__} with {len(self.skeleton)} joints"
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Plain values that say everything needed to use the network's weights; they are saved with them."""
+        return {"backbone": self.name, "backbone_options": self.backbone_options, **self.spec.to_metadata()}
+
     def save(self, path: FilePath, **metadata: Any) -> None:
         """Writes weights and all that is needed to use them to one `.safetensors` file, which `weights=` takes.
 
@@ -185,8 +189,7 @@ class PoseModel(nn.Module):
         """
         if self._fast is not None:
             raise HrkitError(f"{path}: a network that was made fast cannot be saved; save the one it was made from")
-        own = {"backbone": self.name, "backbone_options": self.backbone_options, **self.spec.to_metadata()}
-        checkpoints.save(self, path, {**own, **metadata})
+        checkpoints.save(self, path, {**self.metadata, **metadata})
 
 
 class BottomUpModel(PoseModel):
@@ -290,7 +293,7 @@ def create_pose_model(
             backbone, head=wanted_head, num_joints=num_joints, input_size=input_size, codec=codec
         )
         checkpoint = _read(selected)
-    checkpoint = _renamed(checkpoint, trunk)
+    checkpoint = None if checkpoint is None else checkpoints.fitting(checkpoint, trunk)
 
     recorded = _recorded_spec(selected, checkpoint)
     if skeleton is not None and isinstance(selected, catalogue.WeightsEntry):
@@ -308,9 +311,9 @@ def create_pose_model(
     kind: type[PoseModel] = getattr(top, "pose_model", PoseModel)
     model = kind(trunk, top, spec, name=backbone, backbone_options=options)
     if backbone_weights != "pretrained":
-        start = _renamed(_read(catalogue.select(backbone, backbone_weights, kind="backbone")), trunk)
+        start = _read(catalogue.select(backbone, backbone_weights, kind="backbone"))
         if start is not None:
-            checkpoints.load_backbone(trunk, start, backbone)
+            checkpoints.load_backbone(trunk, checkpoints.fitting(start, trunk), backbone)
     if checkpoint is not None:
         checkpoints.load(model, checkpoint, model.describe())
     return model.eval()
@@ -410,12 +413,6 @@ def split_hub_address(backbone: str, weights: FilePath | None) -> tuple[str, Fil
 
 def _read(selected: catalogue.WeightsEntry | Path | None) -> checkpoints.Checkpoint | None:
     return None if selected is None else checkpoints.read_checkpoint(catalogue.fetch(selected))
-
-
-def _renamed(checkpoint: checkpoints.Checkpoint | None, trunk: Any) -> checkpoints.Checkpoint | None:
-    """The checkpoint in the names that the backbone has, if it knows those of other projects."""
-    renamed = getattr(trunk, "renamed", None)
-    return checkpoint if checkpoint is None or renamed is None else evolve(checkpoint, state=renamed(checkpoint.state))
 
 
 def _check_backbone(trunk: Any, name: str) -> None:

@@ -145,7 +145,7 @@ def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResu
 
     def save(name: str) -> None:
         if world.is_first:
-            save_checkpoint(folder / name, state, learned)
+            save_checkpoint(folder / name, state, learned, model.metadata)
 
     if world.is_first:
         save_config(evolve(config, resume=False), folder / CONFIG)

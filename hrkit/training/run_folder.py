@@ -179,12 +179,18 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: Any) -> Any: ...
 
 
-def save_checkpoint(path: Path, state: RunState, parts: Mapping[str, Stateful]) -> None:
-    """Writes the position and the `state_dict` of each part. `last.pt` becomes `previous.pt` before it is replaced.
+def save_checkpoint(
+    path: Path,
+    state: RunState,
+    parts: Mapping[str, Stateful],
+    metadata: Mapping[str, Any],  # plain values
+) -> None:
+    """Writes the position, the `state_dict` of each part and the `metadata` of the network.
 
-    Raises `OSError` if the file cannot be written.
+    `last.pt` becomes `previous.pt` before it is replaced. Raises `OSError` if the file cannot be written.
     """
-    content = {**{name: part.state_dict() for name, part in parts.items()}, **attrs.asdict(state)}
+    content = {"hrkit": dict(metadata)} | {name: part.state_dict() for name, part in parts.items()}
+    content |= attrs.asdict(state)
     with atomic_path(path) as temporary:
         try:
             torch.save(content, temporary)

@@ -29,6 +29,8 @@ from hrkit.weights import downloads, hub
 from hrkit.weights.entry import Kind, WeightsEntry
 
 _SUFFIXES = (".pth", ".pt", ".weights", ".safetensors", ".bin", ".tar")
+_IN_FOLDERS = ("best.safetensors", hub.FILE, "last.pt")
+"""The weights in the folder of a run or of published files: the best ones, else the last ones."""
 _READERS: dict[str, Callable[[str], Any]] = {  # Any: what a field holds depends on its column; other columns are text
     "input_size": lambda text: text.split("x"),
     "sigma": lambda text: float(text) if " " not in text else text.split(),
@@ -136,6 +138,8 @@ def select(
     path, name = Path(weights).expanduser(), os.fspath(weights)
     if path.is_file():
         return path
+    if path.is_dir() and name not in registry.weights.entries():
+        return _in_folder(path)
     path_like = not isinstance(weights, str) or os.path.basename(name) != name or name.lower().endswith(_SUFFIXES)
     if path_like and name not in registry.weights.entries():
         raise WeightsError(f"there is no weights file {path}; check the path, or take a name that `hrkit models` lists")
@@ -146,6 +150,14 @@ def select(
         advice = "pass them as backbone_weights" if (kind, entry.kind) == ("pose", "backbone") else more
         raise WeightsError(f"{name!r} are {entry.kind} weights, not {kind} weights; {advice}")
     return entry
+
+
+def _in_folder(folder: Path) -> Path:
+    """The weights in the folder of a training run, or in a folder that `hrkit publish` wrote."""
+    for name in _IN_FOLDERS:
+        if (folder / name).is_file():
+            return folder / name
+    raise WeightsError(f"{folder} is a folder without {', '.join(_IN_FOLDERS)}; name a file of weights")
 
 
 def resolve(model: str, weights: FilePath | None, *, kind: Kind = "pose") -> Path | None:

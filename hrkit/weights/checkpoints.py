@@ -6,33 +6,34 @@ simple-HRNet's training checkpoints hold the official names under `"model"`.
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
-import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from torch import nn
 
 from hrkit.errors import WeightsError, one_line
 from hrkit.files import FilePath, atomic_path
 from hrkit.skeletons import DEFAULT_SIGMA, known_skeleton, pairs_by_name
 from hrkit.structures import Skeleton
+from hrkit.weights import reading
+from hrkit.weights.reading import Content
 
 logger = logging.getLogger("hrkit")
 
 State = dict[str, torch.Tensor]
 
-_WRAPPERS = {"state_dict": "official", "model": "simple"}
-"""Where a checkpoint keeps its tensors when they are not at the top -> whose names they have, if not MMPose's."""
+_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod|_fsdp_wrapped_module)\.")
+"""Parts of names that torch's wrappers of networks and of parts of networks add."""
+_DEEPEST = 6
+"""Levels of mappings in which networks are looked for."""
 _HEAD_PREFIXES = ("final_layer.", "final_layers.", "deconv_layers.")
 """The tensors of an official file that belong to the head."""
 _LAST = re.compile(r"head\..*\b(final_layer(\.conv)?|final_layers\.\d+|out)\.weight")
@@ -56,6 +57,10 @@ class Checkpoint:
     """What a file written by hrkit records of its network; empty for other files."""
     skeleton: Skeleton | None = None
     """The joints, if the file of another project names them."""
+    others: tuple[Checkpoint, ...] = field(default=(), repr=False)
+    """Further networks in the file."""
+    key: str = ""
+    """Where in the file the tensors are: keys of nested mappings, joined by dots."""
 
     @property
     def names_joints(self) -> bool:
@@ -77,36 +82,83 @@ class Checkpoint:
 def read_checkpoint(path: FilePath) -> Checkpoint:
     """Reads official, MMPose, simple-HRNet, ImageNet and hrkit files, in the formats of safetensors and torch.
 
-    Only tensors and plain values are read (MMPose's `meta` may hold NumPy numbers); nothing in the file is executed.
-    Raises `WeightsError` for a file that is missing, damaged, or holds anything else.
+    The tensors may be in mappings of any depth, beside those of an optimizer, and in wrapped networks. Of several
+    networks the first of the largest ones is taken; `fitting` takes the one that fits. Only tensors and plain values
+    are read; nothing in the file is executed. Raises `WeightsError` for a file that is missing, damaged, or holds
+    anything else.
     """
     file = Path(path)
-    if not file.is_file():
-        raise WeightsError(f"{file}: no such weights file")
-    with file.open("rb") as opened:
-        beginning = opened.read(10)
-    if file.suffix.lower() == ".safetensors" or beginning[8:] == b'{"':  # after the header's length, the header in JSON
-        state, metadata = _read_safetensors(file)
-        if metadata:
-            return Checkpoint(file, state, "hrkit", metadata)
-        layout = "official"  # tensors of another project in safetensors
-        content: Any = None
-    else:
-        content = _read_torch(file)
-        state, layout = _unwrap(file, content)
-    for wrapper in ("module.", "1."):  # of DataParallel, and of the official training in half precision
-        if all(name.startswith(wrapper) for name in state):
-            state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
+    content, metadata = reading.read(file)
+    if metadata:
+        state = content.get("average", content.get("model")) if "hrkit" in content else content
+        return Checkpoint(file, _checked(state, file), "hrkit", metadata)
+    found = [(key, _checked(mapping, file)) for key, mapping in _networks(content, file)]
+    skeleton = _mmpose_skeleton(content, file)
+    first, *others = (Checkpoint(file, *_in_own_names(key, state), {}, skeleton, (), key) for key, state in found)
+    return evolve(first, others=tuple(others))
+
+
+def fitting(checkpoint: Checkpoint, backbone: nn.Module) -> Checkpoint:
+    """Of the networks in a file the one that has most names of the backbone, in names that the backbone has.
+
+    If several fit as well, the first of them is taken, with a warning. A backbone that knows the names of other
+    projects has a method `renamed`.
+    """
+    rename: Callable[[State], State] = getattr(backbone, "renamed", dict)
+    wanted = {f"backbone.{name}" for name in backbone.state_dict()}
+    networks = [evolve(one, state=rename(one.state)) for one in (checkpoint, *checkpoint.others)]
+    counts = [len(wanted & one.state.keys()) for one in networks]
+    best, *equals = (one for one, count in zip(networks, counts, strict=True) if count == max(counts))
+    if any(not torch.equal(tensor, one.state[name]) for one in equals for name, tensor in best.state.items()):
+        names = ", ".join(repr(one.key) for one in (best, *equals))
+        logger.warning("%s holds several networks that fit (%s): taking %r", best.path, names, best.key)
+    return best
+
+
+def _networks(content: Content, file: Path) -> list[tuple[str, Mapping[Any, Any]]]:
+    """The nested mappings with at least half as many tensors as any other has, and the keys that lead to them."""
+    if not isinstance(content, Mapping) or not content:
+        raise WeightsError(f"{file}: holds {type(content).__name__}, not the named tensors of a network")
+    nested = list(_mappings(content))
+    counts = [sum(map(torch.is_tensor, mapping.values())) for _, mapping in nested]
+    if not any(counts):
+        return nested[-1:]
+    return [one for one, count in zip(nested, counts, strict=True) if 2 * count >= max(counts)]
+
+
+def _mappings(content: Mapping[Any, Any], key: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    yield key, content
+    for name, value in content.items():
+        if isinstance(value, Mapping) and value and depth < _DEEPEST:
+            yield from _mappings(value, f"{key}.{name}" if key else str(name), depth + 1)
+
+
+def _checked(content: Content, file: Path) -> State:
+    if not isinstance(content, Mapping) or not content:
+        raise WeightsError(f"{file}: holds {type(content).__name__}, not the named tensors of a network")
+    for name, value in content.items():
+        if not (isinstance(name, str) and torch.is_tensor(value)):
+            raise WeightsError(f"{file}: {name!r} is no tensor; wanted the named tensors of a network alone")
+    return dict(content)
+
+
+def _in_own_names(key: str, state: State) -> tuple[State, str]:
+    """The tensors by hrkit's names, and the layout; `key` leads to them in the file."""
+    state = {_WRAPPERS.sub("", name): tensor for name, tensor in state.items() if tensor.ndim or "." in name}
+    first = next(iter(state), "").split(".")[0]
+    while first != "backbone" and all(name.startswith(f"{first}.") for name in state):
+        state = {name.partition(".")[2]: tensor for name, tensor in state.items()}
+        first = next(iter(state), "").split(".")[0]
     if any(name.startswith("backbone.") for name in state):
         renamed = {name.replace("keypoint_head.", "head.", 1): tensor for name, tensor in state.items()}  # MMPose 0.x
-        return Checkpoint(file, renamed, "mmpose", {}, _mmpose_skeleton(content, file))
+        return renamed, "imagenet" if "head.fc.weight" in state else "mmpose"  # the former is mmpretrain's
     if any(name.startswith(("fc.", "classifier.")) for name in state):
-        return Checkpoint(file, {f"backbone.{name}": tensor for name, tensor in state.items()}, "imagenet", {})
+        return {f"backbone.{name}": tensor for name, tensor in state.items()}, "imagenet"
     renamed = {("head." if n.startswith(_HEAD_PREFIXES) else "backbone.") + n: tensor for n, tensor in state.items()}
-    return Checkpoint(file, renamed, layout, {})
+    return renamed, "simple" if key == "model" else "official"
 
 
-def _mmpose_skeleton(content: Any, file: Path) -> Skeleton | None:  # Any: whatever is in the file
+def _mmpose_skeleton(content: Content, file: Path) -> Skeleton | None:
     """The joints in `meta.dataset_meta` of MMPose 1.x, if they are there."""
     meta = content.get("meta") if isinstance(content, Mapping) else None
     told: Any = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
@@ -181,58 +233,6 @@ def save(network: nn.Module, path: FilePath, metadata: Mapping[str, Any]) -> Non
             safetensors.torch.save_file(tensors, temporary, {"hrkit": json.dumps(dict(metadata))})
         except safetensors.SafetensorError as error:
             raise OSError(f"{os.fspath(path)}: cannot be written ({one_line(error)})") from None
-
-
-def _read_safetensors(file: Path) -> tuple[State, Mapping[str, Any]]:
-    try:
-        with safetensors.safe_open(file, "pt") as reader:
-            state = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118  (no mapping)
-            metadata = json.loads((reader.metadata() or {}).get("hrkit", "{}"))
-    except (safetensors.SafetensorError, json.JSONDecodeError, RecursionError, OSError) as error:
-        raise WeightsError(f"{file}: damaged, or no safetensors file ({error}); fetch it again") from None
-    if not isinstance(metadata, dict):
-        raise WeightsError(f"{file}: its metadata is {type(metadata).__name__}, not names and values; save it again")
-    return state, metadata
-
-
-def _read_torch(file: Path) -> Any:  # Any: whatever somebody saved
-    try:
-        with torch.serialization.safe_globals(_numpy_values()):
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # on damaged files torch raises errors of many kinds
-        text, reason = str(error), ""
-        if not isinstance(error, pickle.UnpicklingError):
-            reason = f" ({(text.splitlines() or [type(error).__name__])[0]})"
-        elif any(word in text for word in ("Unsupported global", "Unsupported class", "GLOBAL")):
-            refused = "holds objects other than tensors and was refused (nothing in it was executed)"
-            raise WeightsError(f"{file} {refused}; save the state_dict alone") from None
-        raise WeightsError(f"{file}: damaged, or no weights file{reason}; fetch it again") from None
-
-
-def _unwrap(file: Path, content: Any) -> tuple[State, str]:
-    layout = "official"
-    for key, writer in _WRAPPERS.items() if isinstance(content, Mapping) else ():
-        if isinstance(content.get(key), Mapping):
-            content, layout = content[key], writer
-            break
-    if not isinstance(content, Mapping) or not content:
-        raise WeightsError(f"{file}: holds {type(content).__name__}, not the named tensors of a network")
-    for name, value in content.items():
-        if not (isinstance(name, str) and torch.is_tensor(value)):
-            raise WeightsError(f"{file}: {name!r} is no tensor; wanted the named tensors of a network alone")
-    return dict(content), layout
-
-
-def _numpy_values() -> list[Any]:  # Any: functions and types, some with the name they have in pickles
-    """The functions and types in pickles of NumPy numbers and arrays, of NumPy 1 and 2."""
-    multiarray = importlib.import_module(f"numpy.{'_core' if hasattr(np, '_core') else 'core'}.multiarray")
-    aliases = [
-        (getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
-        for name in ("scalar", "_reconstruct")
-        for core in ("core", "_core")
-    ]
-    dtypes = {type(np.dtype(code)) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")}
-    return [*aliases, np.ndarray, np.dtype, *dtypes]
 
 
 def _network_name(state: State) -> str | None:
