@@ -60,7 +60,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         if error.errno is not None and error.filename is None:
-            error.filename = str(target)  # a failed write does not name the file
+            error.filename = os.fspath(path)  # a failed write does not name the file
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -132,22 +132,21 @@ def _identity(path: FilePath) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def is_address(name: FilePath) -> bool:
+    """Whether a source is an address, such as `rtsp://...`, and not the name of a file."""
+    return re.match(r"[a-z][a-z0-9+.-]+://", os.fspath(name), re.IGNORECASE) is not None
+
+
 def without_secrets(source: FilePath) -> str:
     """The name of a source for people and files: an address loses its user, password, query and fragment."""
-    scheme, address, rest = os.fspath(source).partition("://")
+    text = os.fspath(source)
+    if not is_address(text):
+        return text
+    scheme, _, rest = text.partition("://")
     host = re.split("[/?#]", rest)[0]
     if "@" in host or not re.fullmatch(r"([^:]*|\[.*\])(:\d*)?", host):  # a password may hold signs that end a host
         rest = rest.rpartition("@")[2]
-    return scheme + address + (re.split("[?#]", rest)[0] if address else "")
-
-
-def leads_out(folder: FilePath, name: str) -> bool:
-    """Whether a name that comes from outside leads out of a folder, as `../x` does, and `/etc/x` for most folders.
-
-    Links in the folder are whoever's folder it is, and do not count.
-    """
-    root = os.path.abspath(folder)
-    return "\0" in name or not os.path.abspath(os.path.join(root, name)).startswith(os.path.join(root, ""))
+    return f"{scheme}://{re.split('[?#]', rest)[0]}"
 
 
 def cache_dir() -> Path:

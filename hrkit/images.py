@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import threading
@@ -116,13 +117,14 @@ def write_image(path: str | os.PathLike[str], frame: Frame) -> None:
     if Path(path).suffix.lower() not in WRITABLE:
         raise ImageError(f"{path}: cannot write such a picture; endings are {', '.join(WRITABLE)}")
     check_frame(path, frame)
+    encoded = io.BytesIO()  # Pillow would not notice that a disk is full
+    try:
+        kind = PIL.Image.registered_extensions()[Path(path).suffix.lower()]
+        PIL.Image.fromarray(frame[:, :, ::-1]).save(encoded, kind, quality=95)
+    except (ValueError, OSError) as error:
+        raise ImageError(f"{path}: a frame of shape {frame.shape} cannot be written so ({error})") from None
     with atomic_path(path) as temporary:
-        try:
-            PIL.Image.fromarray(frame[:, :, ::-1]).save(temporary, quality=95)
-        except (ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise ImageError(f"{path}: a frame of shape {frame.shape} cannot be written so ({error})") from None
+        temporary.write_bytes(encoded.getbuffer())
 
 
 def check_frame(name: str | os.PathLike[str], frame: Frame, error: type[HrkitError] = ImageError) -> None:

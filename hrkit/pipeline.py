@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,6 +52,8 @@ def create_detector(name: str, *, weights: FilePath | None = "auto", **options: 
     detector = detectors.build(name, weights=path, **options)
     if not isinstance(detector, Detector):
         raise PluginError(f"detector {name!r} has no detect(images); got {type(detector).__name__}")
+    with contextlib.suppress(AttributeError):  # a record for metadata, which an object with slots goes without
+        detector.registered_name, detector.weights_file = name, path  # type: ignore[attr-defined]
     return detector
 
 

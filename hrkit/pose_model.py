@@ -37,6 +37,8 @@ class PoseModel(nn.Module):
 
     needs_boxes = True
     """Whether `poses` needs the boxes of people. If not, the network finds people by itself."""
+    weights_file: Path | None = None
+    """The file that its weights were loaded from, if any."""
     threshold = 0.0
     """Least score of the people in what `poses` gives, for a network that finds people by itself."""
 
@@ -316,6 +318,7 @@ def create_pose_model(
             checkpoints.load_backbone(trunk, checkpoints.fitting(start, trunk), backbone)
     if checkpoint is not None:
         checkpoints.load(model, checkpoint, model.describe())
+        model.weights_file = checkpoint.path
     return model.eval()
 
 

@@ -451,20 +451,22 @@ def test_larger_than_the_format_allows(tmp_path: Path, ending: str, width: int) 
     assert os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_image(tmp_path / "picture.png", two_colors())
-
-    def full(self: PIL.Image.Image, path: Path, **_: Any) -> None:
-        Path(path).write_bytes(b"half of it")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(PIL.Image.Image, "save", full)
-    for name in ("picture.png", "another.png"):
-        with pytest.raises(OSError, match="No space left"):
-            write_image(tmp_path / name, noise())
-    monkeypatch.undo()
-    assert os.listdir(tmp_path) == ["picture.png"]
-    np.testing.assert_array_equal(read_image(tmp_path / "picture.png"), two_colors())
+@pytest.mark.parametrize("ending", WRITABLE)
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, ending: str) -> None:
+    resource = pytest.importorskip("resource")
+    before, large = two_colors(), np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    write_image(tmp_path / f"picture{ending}", before)
+    content = (tmp_path / f"picture{ending}").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        for name in ("picture", "another"):
+            with pytest.raises(OSError, match="File too large"):
+                write_image(tmp_path / f"{name}{ending}", large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == [f"picture{ending}"]
+    assert (tmp_path / f"picture{ending}").read_bytes() == content
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

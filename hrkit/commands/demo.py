@@ -11,7 +11,7 @@ from hrkit.commands.demo_pictures import draw_pictures
 from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options
 from hrkit.commands.player import Played, play
 from hrkit.drawing.annotators import ColorBy, Drawing
-from hrkit.files import check_outputs, find_files, plain_stem
+from hrkit.files import check_outputs, find_files, plain_stem, without_secrets
 from hrkit.images import ENDINGS
 from hrkit.profiling import profiled
 from hrkit.tracking.follower import Follower
@@ -84,7 +84,7 @@ def command(
         click.echo(f"drawn: {click.format_filename(target)}")
     lost = f", {played.dropped} dropped" if played.dropped else ""
     rate = played.frames / played.seconds if played.seconds else 0.0
-    click.echo(f"{source}: {played.frames} frames, {played.ids} people, {rate:.1f} frames/s{lost}")
+    click.echo(f"{without_secrets(source)}: {played.frames} frames, {played.ids} people, {rate:.1f} frames/s{lost}")
     if times is not None:
         click.echo(times.table(played.frames))
 
@@ -106,11 +106,11 @@ def _play(
         follower = Follower(pipeline, **following)
         if snapshots is None:
             return play(opened, follower, drawing, sink)
-        window = stack.enter_context(WindowSink(f"hrkit: {source}"))
+        window = stack.enter_context(WindowSink(f"hrkit: {without_secrets(source)}"))
         return play(opened, follower, drawing, sink, window=window, snapshots=snapshots)
 
 
 def _stem(source: str) -> str:
     """The name of a recording: that of the source without its ending, `camera0`, or the last part of an address."""
-    name = source.split("://", 1)[-1].split("?")[0].rstrip("/")
+    name = without_secrets(source).split("://", 1)[-1].rstrip("/")
     return f"camera{source}" if source.isdecimal() else plain_stem(name) or "video"

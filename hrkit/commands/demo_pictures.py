@@ -10,7 +10,7 @@ import click
 
 from hrkit.commands.model_options import Options, create_pipeline
 from hrkit.drawing.annotators import Drawing
-from hrkit.errors import ImageError
+from hrkit.errors import HrkitError, ImageError, one_line
 from hrkit.files import write_text
 from hrkit.images import WRITABLE, find_images, read_image, write_image
 from hrkit.pipeline import Pipeline
@@ -36,8 +36,8 @@ def draw_pictures(
         target = _free_name(output, path, taken)
         try:
             _draw(pipeline, path, target, drawing, write_json, max_people)
-        except ImageError as error:
-            click.echo(f"error: {error}", err=True)
+        except (HrkitError, OSError) as error:  # OSError: a name that is too long for what is written, say
+            click.echo(f"error: {one_line(error)}", err=True)
             failed += 1
     if failed:
         click.echo(f"{failed} of {len(paths)} pictures failed", err=True)

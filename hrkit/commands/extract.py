@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from tqdm import tqdm
 
 from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options, pipeline_arguments
 from hrkit.errors import HrkitError
-from hrkit.extraction import Job, Progress, extract, extract_all, find_inputs
-from hrkit.extraction.formats import FORMATS, check_format
-from hrkit.extraction.inputs import read_list
+from hrkit.extraction import Job, Progress, extract, extract_all, extract_photos, find_inputs
+from hrkit.extraction.formats import FOLDERS, FORMATS
+from hrkit.extraction.inputs import Inputs, is_picture, read_list
 from hrkit.extraction.manifest import FAILURES
-from hrkit.extraction.one_video import keypoint_meta
-from hrkit.extraction.part_file import part_path
+from hrkit.extraction.output import check_free
+from hrkit.extraction.provenance import file_record, files_record, keypoint_meta
+from hrkit.files import check_outputs, without_secrets
 from hrkit.profiling import profiled
 from hrkit.tracking.follower import Follower
 from hrkit.video.cameras import open_source
@@ -29,8 +31,8 @@ from hrkit.video.cameras import open_source
     epilog="""\b
 Examples:
   hrkit extract street.mp4 -o street.csv
-  hrkit extract a.mp4 b.mp4 -o keypoints/
-  hrkit extract --engine local photos/ -o keypoints/""",
+  hrkit extract photos/ -o people.csv
+  hrkit extract a.mp4 b.mp4 -o keypoints/""",
 )
 @click.argument("sources", nargs=-1)
 @click.option(
@@ -38,13 +40,16 @@ Examples:
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="A file: .csv, .jsonl, .json (COCO), .parquet, .npz, .openpose (a folder). For several inputs, a folder.",
+    help="A file: .csv, .jsonl, .json (COCO), .parquet, .npz. A folder: .openpose, .txt (YOLO), .crops (pictures of "
+    "people), or one for a file per input.",
 )
 @click.option(
-    "--format", "kind", type=click.Choice(FORMATS), help="[default: that of the ending; csv for several inputs]"
+    "--format", "kind", type=click.Choice(FORMATS), help="[default: that of the ending; csv for a file per input]"
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, and leave a finished one.")
 @click.option("--overwrite", is_flag=True, help="Start again, and replace what is there.")
+@click.option("--recursive", is_flag=True, help="Photos of folders below too; always if OUTPUT has a file per input.")
+@click.option("--as-video", is_flag=True, help="Take pictures as the frames of a video: 25 per second, with ids.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop each video after this many frames.")
 @click.option("--profile", is_flag=True, help="Print where the time goes.")
 @click.option("--engine", help="Write a file per picture and video, with the engine local or one of a plugin, as ray.")
@@ -59,6 +64,8 @@ def command(
     kind: str | None,
     resume: bool,
     overwrite: bool,
+    recursive: bool,
+    as_video: bool,
     max_frames: int | None,
     profile: bool,
     engine: str | None,
@@ -70,59 +77,101 @@ def command(
 ) -> None:
     """Writes the keypoints of all people in SOURCES to files.
 
-    A single source is a video, a folder of pictures in order, the number of a camera or the address of a stream. Rows
-    are saved at once, in FILE.part.jsonl; --resume goes on from there after an interruption.
+    A video, a camera by its number, or a stream by its address gives one file. Photos (files, folders and globs) give
+    one table with the name of each photo, or, with --as-video, are the frames of a video in order. Rows are saved at
+    once, in FILE.part.jsonl; --resume goes on from there after an interruption.
 
-    Several sources, and all with --engine or --inputs, are pictures and videos: files, folders with everything below
-    them, and globs, up to millions. Each gives a file in the folder OUTPUT. The next run leaves out finished inputs and
-    tries those again that are listed in OUTPUT/failures.csv.
+    With a folder as OUTPUT, and always with --engine or for several videos, each picture and video gives a file of its
+    own: of files, of folders with everything below them, and of globs, up to millions. The next run leaves out finished
+    inputs and tries those again that are listed in OUTPUT/failures.csv.
     """
+    if resume and overwrite:
+        raise click.UsageError("--resume goes on with what is there and --overwrite begins anew; pass one of them")
+    names = [*sources, *(read_list(inputs) if inputs is not None else ())]
+    if not names:
+        raise click.UsageError("Missing argument 'SOURCES...'.")
     engine_options = {name: value for name, value in (("workers", workers), ("address", address)) if value is not None}
-    if len(sources) > 1 or engine is not None or inputs is not None:
+    one_output = output.suffix.lower()[1:] in FORMATS or kind in FOLDERS
+    one_output = one_output or (len(names) == 1 and bool(output.suffix) and not output.is_dir())
+    photos = not as_video and all(map(_is_photos, names))
+    if engine is not None or (photos and not one_output) or (len(names) > 1 and not (photos and one_output)):
         if profile:
-            raise click.UsageError("--profile is for a single video; leave it out for several inputs")
-        names = [*sources, *(read_list(inputs) if inputs is not None else ())]
+            raise click.UsageError("--profile is for a single file; leave it out for a file per input")
         job = functools.partial(Job, format=kind or "csv", following=following, max_frames=max_frames)
         _extract_all(names, output, job, model, engine=engine or "local", overwrite=overwrite, **engine_options)
-    elif not sources:
-        raise click.UsageError("Missing argument 'SOURCES...'.")
-    elif engine_options:
+        return
+    if engine_options:
         raise click.UsageError(f"--{next(iter(engine_options))} is for an engine; name it with --engine")
-    elif _wanted(output, kind, resume, overwrite):
-        with profiled(profile) as times:
-            frames = _extract(sources[0], output, model, following, format=kind, resume=resume, max_frames=max_frames)
-        if times is not None:
-            click.echo(times.table(frames))
+    options: Options = {"format": kind, "resume": resume, "overwrite": overwrite}
+    check_free(output, **options)
+    if photos and (max_frames or following["smoothing"] or following["detect_every"] > 1):
+        raise click.UsageError(
+            "--max-frames, --smooth and --detect-every are for videos; --as-video makes one of photos"
+        )
+    with profiled(profile) as times:
+        if photos:
+            found = find_inputs(names, photos=True, deep=recursive)
+            frames = _extract_photos(found, output, model, following, **options)
+        else:
+            frames = _extract(names[0], output, model, following, max_frames=max_frames, **options)
+    if times is not None:
+        click.echo(times.table(frames))
 
 
-def _wanted(output: Path, kind: str | None, resume: bool, overwrite: bool) -> bool:
-    """Whether the file has to be made. Raises `HrkitError` if it cannot be, or if it would replace another."""
-    there = any(output.iterdir()) if output.is_dir() else output.exists()
-    if there and resume and not part_path(output).exists():
-        click.echo(f"done before: {output}")
-        return False
-    if there and not overwrite and not resume:
-        raise HrkitError(f"{output} exists; pass --overwrite to replace it, or --resume to leave it")
-    check_format(output, kind)
-    if overwrite:
-        part_path(output).unlink(missing_ok=True)
-    return True
+def _is_photos(source: str) -> bool:
+    """Whether a source is a picture, a folder or a glob, rather than a video, a camera or a stream."""
+    return os.path.isdir(source) or is_picture(source) or (not os.path.exists(source) and source.endswith("*"))
 
 
 def _extract(source: str, output: Path, model: Options, following: Options, **options: Any) -> int:
     """Extracts one video, with a progress bar. Returns how many frames the file holds."""
+    photos = find_inputs([source], photos=True, deep=False) if _is_photos(source) else None
+    check_outputs([output], [source, *([] if photos is None else photos.paths)])
+    made_from = file_record(source) if photos is None else files_record(photos)
     pipeline = create_pipeline(model)
     with open_source(source) as opened:
         info, limit = opened.info, options["max_frames"]
-        meta = keypoint_meta(info, pipeline, {**model, **following})
+        meta = keypoint_meta(info, pipeline, {**model, **following, "max_frames": limit}, made_from)
         total = info.frames if limit is None else min(limit, info.frames or limit)
-        with tqdm(total=total, unit="frame", desc=info.name, dynamic_ncols=True, disable=None) as bar:
-            follower = Follower(pipeline, **following)
-            show = functools.partial(_show, bar)
+        with _bar(total, "frame", info.name) as show:
             result = extract(
-                follower, opened, output, meta, progress=lambda done, people: show(done, people=people), **options
+                Follower(pipeline, **following),
+                opened,
+                output,
+                meta,
+                progress=lambda done, people: show(done, people=people),
+                reopen=None if info.live else lambda: open_source(source),
+                **options,
             )
-    click.echo(f"{source}: {result.frames} frames, {result.people} people: {output}")
+    if result.before:
+        click.echo(f"done before: {output}")
+    else:
+        click.echo(f"{without_secrets(source)}: {result.frames} frames, {result.people} people: {output}")
+    return result.frames
+
+
+def _extract_photos(photos: Inputs, output: Path, model: Options, following: Options, **options: Any) -> int:
+    """Extracts photos to one table, with a progress bar. Returns how many there are; exits with 1 if any failed."""
+    pipeline = create_pipeline(model)
+    with _bar(len(photos.names), "photo", os.path.basename(photos.root)) as show:
+        result = extract_photos(
+            pipeline,
+            photos,
+            output,
+            max_people=following["max_people"],
+            settings=model,
+            progress=lambda done, people: show(done, people=people),
+            **options,
+        )
+    for name, reason in result.failed.items():
+        click.echo(f"{name}: {reason}", err=True)
+    if result.before:
+        click.echo(f"done before: {output}")
+    else:
+        click.echo(f"{result.frames} photos, {result.people} people: {output}")
+    if result.failed:
+        click.echo(f"{len(result.failed)} of {len(photos.names)} photos failed", err=True)
+        raise SystemExit(1)
     return result.frames
 
 
@@ -134,17 +183,17 @@ def _extract_all(
         raise HrkitError(f"{output}: for several inputs the output is a folder, and --format says what is in it")
     streams = [source for source in sources if "://" in source]
     if streams:
-        raise HrkitError(f"{streams[0]}: streams are extracted one at a time, without --engine")
+        raise HrkitError(f"{without_secrets(streams[0])}: streams are extracted one at a time, without --engine")
     inputs = find_inputs(sources)
     arguments = pipeline_arguments(model)
     for name in ("weights", "detector_weights"):
         if arguments[name] is not None and os.path.isfile(arguments[name]):
             arguments[name] = os.path.abspath(arguments[name])  # workers may have another working folder
     job = make_job(inputs.root, os.path.abspath(output), model=arguments)
-    with tqdm(total=len(inputs.names), unit="input", dynamic_ncols=True, disable=None) as bar:
+    with _bar(len(inputs.names), "input") as show:
 
         def progress(now: Progress) -> None:
-            _show(bar, now.before + now.done + now.failed, failed=now.failed, people=now.people)
+            show(now.before + now.done + now.failed, failed=now.failed, people=now.people)
 
         result = extract_all(inputs, job, progress=progress, **options)
     before = f", {result.before} before" if result.before else ""
@@ -154,8 +203,15 @@ def _extract_all(
         raise SystemExit(1)
 
 
-def _show(bar: tqdm[Any], done: int, **counts: int) -> None:
-    if bar.n == 0:
-        bar.initial = bar.n = done  # frames of earlier runs do not count for the speed
-    bar.update(done - bar.n)
-    bar.set_postfix(counts, refresh=False)
+@contextmanager
+def _bar(total: int | None, unit: str, name: str | None = None) -> Iterator[Callable[..., None]]:
+    """A progress bar, and the function that moves it to so many and shows counts."""
+    with tqdm(total=total, unit=unit, desc=name, dynamic_ncols=True, disable=None) as bar:
+
+        def show(done: int, **counts: int) -> None:
+            if bar.n == 0:
+                bar.initial = bar.n = done  # frames of earlier runs do not count for the speed
+            bar.update(done - bar.n)
+            bar.set_postfix(counts, refresh=False)
+
+        yield show

@@ -17,14 +17,25 @@ if TYPE_CHECKING:
     from hrkit.extraction.manifest import Result
     from hrkit.extraction.many_inputs import Progress, extract_all
     from hrkit.extraction.one_video import extract
+    from hrkit.extraction.photos import extract_photos
     from hrkit.extraction.worker import Job
 
 _HOMES = {
     "Inputs": "inputs", "Job": "worker", "Progress": "many_inputs", "Result": "manifest", "extract": "one_video",
-    "extract_all": "many_inputs", "find_inputs": "inputs", "write_keypoints": "formats",
+    "extract_all": "many_inputs", "extract_photos": "photos", "find_inputs": "inputs", "write_keypoints": "formats",
 }
 
-__all__ = ["Inputs", "Job", "Progress", "Result", "extract", "extract_all", "find_inputs", "write_keypoints"]
+__all__ = [
+    "Inputs",
+    "Job",
+    "Progress",
+    "Result",
+    "extract",
+    "extract_all",
+    "extract_photos",
+    "find_inputs",
+    "write_keypoints",
+]
 
 
 @hookimpl

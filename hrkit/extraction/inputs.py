@@ -29,6 +29,11 @@ class Inputs:
     names: Sequence[str]
     """Paths relative to it, with `/` between parts; each once."""
 
+    @property
+    def paths(self) -> Iterator[str]:
+        """The absolute paths."""
+        return (os.path.join(self.root, name) for name in self.names)
+
 
 def is_picture(name: str) -> bool:
     """Whether the ending is that of a picture. Every other input is a video."""
@@ -47,28 +52,32 @@ def in_batches(names: Iterable[str], size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def find_inputs(sources: Iterable[str | os.PathLike[str]]) -> Inputs:
-    """The pictures and videos that files, folders and globs stand for.
+def find_inputs(sources: Iterable[str | os.PathLike[str]], *, photos: bool = False, deep: bool = True) -> Inputs:
+    """The pictures and videos, or only the `photos`, that files, folders and globs stand for.
 
-    Folders include everything below them. Files with other endings and hidden files are left out of folders and of
-    globs that end in `*`. A file that is named is taken as it is, whether or not it exists. The root is the folder
-    itself, a glob's fixed prefix, or a file's parent; for several sources it is their common parent. So a name stays
-    the same when files are added to a folder. Links to folders are followed, but no folder is searched twice.
+    With `deep` folders include everything below them. Files with other endings and hidden files are left out of folders
+    and of globs that end in `*`. A file that is named is taken as it is, whether or not it exists. The root is the
+    folder itself, a glob's fixed prefix, or a file's parent; for several sources it is their common parent. So a name
+    stays the same when files are added to a folder. Links to folders are followed, but no folder is searched twice.
 
-    Raises `HrkitError` if a source stands for nothing, and for an empty name.
+    One of several sources that stands for nothing is an input that cannot be read. Raises `HrkitError` if all of them
+    stand for nothing, and for an empty name.
     """
+    endings, what = (PICTURES, "pictures") if photos else ((*PICTURES, *VIDEOS), "pictures or videos")
     roots: set[str] = set()
     paths: dict[str, None] = {}
-    for source in sources:
-        if not os.fspath(source):
+    nothing: list[str] = []
+    for source in [os.fspath(source) for source in sources]:
+        if not source:
             raise HrkitError("the name of an input is empty")
-        root, found = find_files(os.fspath(source), (*PICTURES, *VIDEOS), deep=True)
+        root, found = find_files(source, endings, deep=deep)
         if not found:
-            raise HrkitError(f"{source}: no pictures or videos there")
+            nothing.append(source)
+            root, found = os.path.dirname(source), [source]  # the run goes on without it, and says so
         roots.add(os.path.abspath(root))
         paths.update(dict.fromkeys(map(os.path.abspath, found)))
-    if not paths:
-        raise HrkitError("there are no inputs")
+    if len(nothing) == len(paths):
+        raise HrkitError(f"{nothing[0]}: no {what} there" if nothing else "there are no inputs")
     try:
         root = os.path.commonpath(roots)
     except ValueError:  # on Windows

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from attrs import asdict, frozen
 
@@ -42,6 +42,8 @@ class Result:
     people: int = 0
     """Rows added to its file."""
     seconds: float = 0.0
+    mark: str = ""
+    """What `provenance.mark` gives for the input, by which another one of the same name is noticed."""
 
     @property
     def failed(self) -> bool:
@@ -53,6 +55,14 @@ def reason_of(error: Exception) -> str:
     """The error in one line, preceded by its type unless the message says enough."""
     known = isinstance(error, (HrkitError, OSError))
     return one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
+
+
+def read_common(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """What all files of a folder have in common, as an earlier run wrote it; None if there is nothing."""
+    path = Path(folder, META)
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    return None
 
 
 def manifest_path(folder: str | os.PathLike[str]) -> Path:
@@ -76,8 +86,8 @@ def held(folder: str | os.PathLike[str]) -> contextlib.AbstractContextManager[No
 class Manifest:
     """The manifest of a folder. Creating it reads the file; entering it as a context manager starts writing.
 
-    `done` holds the inputs that earlier runs finished, and `failed` those that failed when last tried, with the
-    reasons. Reserve the folder with `held` first.
+    `done` holds the inputs that earlier runs finished, with their marks, and `failed` those that failed when last
+    tried, with the reasons. Reserve the folder with `held` first.
 
     Raises `HrkitError` for a file that is no manifest, and for one with other settings if any file was made. With
     `overwrite` an existing manifest is ignored.
@@ -87,7 +97,7 @@ class Manifest:
         self.folder = folder
         self.begun = False
         """Whether this run continues an earlier one."""
-        self.done: set[str] = set()
+        self.done: dict[str, str] = {}
         self.failed: dict[str, str] = {}
         self._settings = as_json(settings)
         self._end = 0
@@ -153,12 +163,12 @@ class Manifest:
                 record = json.loads(line)
                 made = made or record["frames"] > 0
                 name, reason = record["input"], record["reason"]
-                self.done.discard(name)
+                self.done.pop(name, None)
                 self.failed.pop(name, None)
                 if reason:
                     self.failed[name] = reason
                 else:
-                    self.done.add(name)
+                    self.done[name] = record.get("mark", "")
         changed = difference(before, self._settings)
         if not changed:
             self.begun, self._end = True, end
@@ -168,7 +178,7 @@ class Manifest:
                 "pass --overwrite to begin anew"
             )
         else:
-            self.done, self.failed = set(), {}
+            self.done, self.failed = {}, {}
 
 
 def _write_rows(path: Path, mode: str, rows: Iterable[tuple[str, str]]) -> None:

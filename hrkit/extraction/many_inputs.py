@@ -15,7 +15,9 @@ from hrkit.errors import HrkitError
 from hrkit.extraction.formats import check_format
 from hrkit.extraction.inputs import Inputs
 from hrkit.extraction.manifest import FAILURES, META, Manifest, Result, held, unfinished_path
+from hrkit.extraction.provenance import mark
 from hrkit.extraction.worker import Job
+from hrkit.files import check_outputs
 from hrkit.registry import engines
 
 __all__ = ["Job", "Progress", "extract_all"]
@@ -55,16 +57,19 @@ def extract_all(
     engines.find(engine)
     with held(job.output):
         manifest = Manifest(Path(job.output), job.settings, overwrite=overwrite)
+        check_outputs([job.output, *map(job.target, inputs.names)], [inputs.root, *inputs.paths])
         if overwrite:
             shutil.rmtree(unfinished_path(job.output), ignore_errors=True)
         elif not manifest.begun:
             _check_free(inputs, job)
+        if not manifest.begun:
+            Path(job.output, META).unlink(missing_ok=True)  # of a start that failed, or of what is overwritten
         refused, todo = [], []
         for name in inputs.names:
             if _is_own(f"{name}.{job.format}"):
                 reason = f"its file, {name}.{job.format}, would take the place of one of hrkit's own; rename the input"
                 refused.append(Result(name, reason))
-            elif name not in manifest.done or not os.path.exists(job.target(name)):
+            elif not (os.path.exists(job.target(name)) and _is_same(manifest.done.get(name), job.source(name))):
                 todo.append(name)
         so_far = Progress(before=len(inputs.names) - len(todo) - len(refused))
         report = progress or (lambda _: None)
@@ -85,6 +90,11 @@ def extract_all(
         if not so_far.failed:
             shutil.rmtree(unfinished_path(job.output), ignore_errors=True)
         return so_far
+
+
+def _is_same(known: str | None, source: str) -> bool:
+    """Whether an input is the one that was finished. An input that is gone was."""
+    return known is not None and (not os.path.exists(source) or known in ("", mark(source)))
 
 
 def _is_own(file: str) -> bool:

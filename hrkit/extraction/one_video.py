@@ -8,13 +8,18 @@ from typing import Any
 
 from attrs import frozen
 
-from hrkit.errors import VideoError
-from hrkit.extraction.formats import check_format, write_keypoints
-from hrkit.extraction.part_file import PartFile, part_path
-from hrkit.pipeline import Pipeline
+from hrkit.errors import HrkitError, VideoError
+from hrkit.extraction.formats import check_format
+from hrkit.extraction.output import check_free, finish, is_done, open_rows
+from hrkit.extraction.part_file import FrameRows
+from hrkit.extraction.provenance import keypoint_meta
+from hrkit.files import reserved
 from hrkit.profiling import section
+from hrkit.structures import Frame
 from hrkit.tracking.follower import Follower, followed_frames
-from hrkit.video.files import FrameSource, SourceInfo
+from hrkit.video.files import FrameSource
+
+__all__ = ["Extracted", "Progress", "extract", "keypoint_meta"]
 
 STATE_FRAMES = 64
 """About how many frames are lost if the process is killed: a state is saved this often."""
@@ -28,25 +33,13 @@ class Extracted:
     """Counts of a finished extraction."""
 
     frames: int
-    """Frames in the file, including those of earlier runs."""
+    """Frames or photos in the file, including those of earlier runs."""
     people: int
     """Rows that this run added."""
-
-
-def keypoint_meta(info: SourceInfo, pipeline: Pipeline, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What readers of a keypoint file need: facts about the source, the joints, and the `settings` of the run."""
-    skeleton = pipeline.skeleton
-    return {
-        "source": info.name,
-        "width": info.width,
-        "height": info.height,
-        "fps": info.fps,
-        "skeleton": skeleton.name,
-        "keypoint_names": skeleton.keypoint_names,
-        "edges": skeleton.edges,
-        "pipeline": repr(pipeline),
-        **settings,
-    }
+    before: bool = False
+    """Whether an earlier run had finished the file."""
+    failed: Mapping[str, str] = {}
+    """Photos that could not be read, with the reasons."""
 
 
 def extract(
@@ -57,46 +50,61 @@ def extract(
     *,
     format: str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     max_frames: int | None = None,
     progress: Progress | None = None,
+    reopen: Callable[[], FrameSource] | None = None,
 ) -> Extracted:
     """Writes the people of each frame of `source` to `output`, in `format` or the format of its ending.
 
     Rows go to `FILE.part.jsonl` as soon as they are known; the file is made from them at the end. `meta` holds what the
     rows depend on, as plain values, and needs `keypoint_names`. With `resume` an interrupted run is continued and ends
-    with the same rows. If the source fails, or if a live one is interrupted, the file holds all frames until then and
-    the error is raised.
+    with the same rows, and a file that is finished is left; with `overwrite` the file is made again. If the source
+    fails, or if a live one is interrupted, the file holds all frames until then and the error is raised. The format
+    "crops" reads the source again at the end, with `reopen`.
 
-    Raises `VideoError` for a source that cannot be read to its end. Raises `HrkitError` for an output that cannot be
-    written, for a part file that exists without `resume`, and for one of another run.
+    Raises `VideoError` for a source that cannot be read to its end. Raises `HrkitError` for an output that exists or
+    cannot be written, that another run is writing, or that was begun or made from something else.
     """
-    check_format(output, format)
-    part = part_path(output)
+    check_free(output, format, resume=resume, overwrite=overwrite)
+    if check_format(output, format) == "crops" and reopen is None:
+        raise HrkitError("crops are cut when all is known, and a camera or stream cannot be read again; name a file")
     people = 0
     report = progress or (lambda frames, seen: None)
     stopped: BaseException | None = None
-    with PartFile.resume(part, meta) if resume and part.exists() else PartFile.begin(part, meta) as rows:
-        done = saved = rows.next_frame
-        if rows.state is not None:
-            follower.load_state_dict(rows.state)
-        report(done, 0)
-        try:
-            for step in followed_frames(source, follower, first=done, end=max_frames):
-                with section("rows"):
-                    for frame, poses in step:
-                        rows.write_frame(frame.index, frame.time, poses)
-                    done += len(step)
-                    if done - saved >= STATE_FRAMES:
-                        rows.write_state(done, follower.state_dict())
-                        saved = done
-                seen = sum(len(poses) for _, poses in step)
-                people += seen
-                report(done, seen)
-        except (VideoError, KeyboardInterrupt) as error:
-            stopped = error
-    if stopped is None or (done > 0 and (source.info.live or isinstance(stopped, VideoError))):
-        write_keypoints(part, output, format)
-        part.unlink()
+    with reserved(output):
+        if is_done(output, format, meta, resume=resume):
+            return Extracted(0, 0, before=True)
+        with open_rows(output, meta, resume=resume, overwrite=overwrite) as rows:
+            done = saved = rows.next_frame
+            if rows.state is not None:
+                follower.load_state_dict(rows.state)
+            report(done, 0)
+            try:
+                for step in followed_frames(source, follower, first=done, end=max_frames):
+                    with section("rows"):
+                        for frame, poses in step:
+                            height, width = frame.image.shape[:2]
+                            rows.write_frame(frame.index, frame.time, poses, size=(width, height))
+                        done += len(step)
+                        if done - saved >= STATE_FRAMES:
+                            rows.write_state(done, follower.state_dict())
+                            saved = done
+                    seen = sum(len(poses) for _, poses in step)
+                    people += seen
+                    report(done, seen)
+            except (VideoError, KeyboardInterrupt) as error:
+                stopped = error
+        if stopped is None or (done > 0 and (source.info.live or isinstance(stopped, VideoError))):
+            finish(output, format, _again(reopen))
     if stopped is not None:
         raise stopped
     return Extracted(done, people)
+
+
+def _again(reopen: Callable[[], FrameSource] | None) -> Callable[[FrameRows], Frame] | None:
+    """A function that gives the frame of each row in turn, from the source opened again."""
+    if reopen is None:
+        return None
+    frames = (frame.image for source in [reopen()] for frame in source)
+    return lambda rows: next(frames)

@@ -1,19 +1,27 @@
-"""The rows of a video while it is extracted, in a file that grows with each frame and can be resumed.
+"""The rows of a video or of photos while they are extracted, in a file that grows with each frame and can be resumed.
 
-A part file is JSON Lines. The first line is the header, `{"hrkit": version, "meta": {...}}`. These follow, in order:
+A part file is JSON Lines. The first line is the header, `{"line": 1, "hrkit": version, "meta": {...}}`. These follow:
 
-- frames: `{"frame": 7, "time": 0.28, "people": [[id, score, x1, y1, x2, y2, box_score, x, y, score, ...], ...]}`, with
-  x, y, score per joint. Frame px have 3 decimals and scores 4; null stands for a value that is not finite. `id` is null
-  without tracking, and -1 for a person without an id;
+- frames: `{"frame": 7, "time": 0.28, "size": [640, 480], "people": [[id, score, x1, y1, x2, y2, box_score, x, y, score,
+  ...], ...]}`, with x, y, score per joint. Frame px have 3 decimals and scores 4; null stands for a value that is not
+  finite. `id` is null without tracking, and -1 for a person without an id. A photo also has its `file`, and one that
+  cannot be read has a `problem` and no people;
 - states: `{"next": 8, "state": {...}}`, what is needed to go on from frame 8 given the frames before.
 
-`meta` is what the rows depend on, as plain values. It needs `keypoint_names`; everything else is up to the writer.
+Each line begins with its number and ends with a `sum`, which is a digest of the line and of all lines before it. So a
+line that is missing, damaged or in another place is found, and nothing after it is used.
+
+`meta` is what the rows are made from, as plain values: the input, the networks, the settings. It needs
+`keypoint_names`; everything else is up to the writer.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
+import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from io import FileIO
@@ -25,17 +33,24 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from hrkit.errors import HrkitError, one_line
-from hrkit.structures import Poses
+from hrkit.files import beside
+from hrkit.structures import Frame, Poses
 from hrkit.version import __version__
+
+logger = logging.getLogger("hrkit")
 
 Meta = Mapping[str, Any]  # the values are those of JSON
 
-_BEGINNING = b'{"hrkit":'
+_BEGINNING = b'{"line":1,"hrkit":'
+_SUM = b',"sum":"'
+
+NOT_COMPARED = ("versions", "ran_on")
+"""Parts of meta that say where the rows were made. A run may go on elsewhere."""
 
 
 @frozen(eq=False)
 class FrameRows:
-    """The N people of one frame, with K joints each. Missing values are NaN."""
+    """The N people of one frame or photo, with K joints each. Missing values are NaN."""
 
     index: int
     time: float
@@ -50,12 +65,50 @@ class FrameRows:
     """(N,) confidence of the detector."""
     keypoints: NDArray[np.float64]
     """(N,K,3) x, y in frame px, score."""
+    size: tuple[int, int] | None = None
+    """(width, height) of the frame, px, if known."""
+    file: str = ""
+    """The name of a photo among the inputs."""
+    problem: str = ""
+    """Why there is nothing of a photo, in one line."""
+    image: Frame | None = None
+    """The frame itself, for formats that hold pictures."""
 
     def __len__(self) -> int:
         return len(self.scores)
 
 
 State = tuple[int, Any]  # the next frame, and JSON values of the follower
+
+
+class _Chain:
+    """Numbers lines and sums them up."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._digest = hashlib.blake2b(digest_size=8)
+
+    def line(self, record: Meta) -> bytes:
+        """The next line."""
+        text = json.dumps({"line": self.number + 1, **record}, separators=(",", ":"))[:-1].encode()
+        return text + _SUM + self._added(text) + b'"}\n'
+
+    def record(self, line: bytes) -> dict[str, Any] | None:
+        """The content of the next line; None if this is not it, or not all of it."""
+        text, _, end = line.rpartition(_SUM)
+        before = self.number, self._digest
+        with contextlib.suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            if end == self._added(text) + b'"}\n' and record.get("line") == self.number:
+                return dict(record)
+        self.number, self._digest = before
+        return None
+
+    def _added(self, text: bytes) -> bytes:
+        self._digest = self._digest.copy()
+        self._digest.update(text)
+        self.number += 1
+        return self._digest.hexdigest().encode()
 
 
 class PartFile:
@@ -66,10 +119,10 @@ class PartFile:
     writing fails, because the disk is full say, `HrkitError` is raised and the earlier lines stay whole.
     """
 
-    def __init__(self, path: Path, file: FileIO, meta: Meta, last: State) -> None:
+    def __init__(self, path: Path, file: FileIO, meta: Meta, last: State, chain: _Chain) -> None:
         self.path = path
         self.next_frame, self.state = last
-        self._file = file
+        self._file, self._chain = file, chain
         self._names = tuple(meta["keypoint_names"])
         if file.tell() == 0:
             try:
@@ -94,35 +147,42 @@ class PartFile:
             else:
                 message = f"{target}: cannot be written ({one_line(error)})"
             raise HrkitError(message) from None
-        return cls(target, file, meta, (0, None))
+        return cls(target, file, meta, (0, None), _Chain())
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str], meta: Meta) -> PartFile:
-        """Opens a part file to go on after its last state, or from the start without one. Later lines are dropped.
+        """Opens a part file to go on after its last good state, or from the start without one. Later lines are dropped.
 
-        Raises `HrkitError` for a file begun with another `meta`, one that is damaged before its last state, and one
-        that is no part file.
+        A damaged line is logged. Raises `HrkitError` for a file begun with another `meta` and for one that is no part
+        file.
         """
         target, meta = Path(path), _checked(meta)
         try:
-            end, last = _last_state(target, meta)
+            end, last, chain = _last_state(target, meta)
             file = target.open("r+b", buffering=0)
         except OSError as error:
             raise HrkitError(f"{target}: cannot be resumed ({one_line(error)})") from None
         file.truncate(end)
         file.seek(end)
-        return cls(target, file, meta, last)
+        return cls(target, file, meta, last, chain)
 
-    def write_frame(self, index: int, time: float, poses: Poses) -> None:
-        """Adds the people of frame `index`, at `time` seconds.
+    def write_frame(
+        self, index: int, time: float, poses: Poses, *, size: tuple[int, int] | None = None, file: str = ""
+    ) -> None:
+        """Adds the people of frame `index`, at `time` seconds. `size` is (width, height) px; `file` names a photo.
 
         Raises `HrkitError` if the joints are not those of the header, and if the line cannot be written.
         """
         if poses.skeleton.keypoint_names != self._names:
             raise HrkitError(f"{self.path}: frame {index} has the joints of {poses.skeleton.name}, not the header's")
-        self._append({"frame": int(index), "time": float(time), "people": _people(poses)})
+        more = {**({"file": file} if file else {}), **({"size": size} if size else {})}
+        self._append({"frame": int(index), "time": float(time), **more, "people": _people(poses)})
 
-    def write_state(self, next_frame: int, state: Meta) -> None:
+    def write_problem(self, index: int, file: str, problem: str) -> None:
+        """Adds a photo that cannot be read, and why. Raises `HrkitError` if the line cannot be written."""
+        self._append({"frame": int(index), "time": 0.0, "file": file, "problem": problem, "people": []})
+
+    def write_state(self, next_frame: int, state: Meta | None) -> None:
         """Makes this the place to resume from; `state` holds JSON values.
 
         Raises `HrkitError` if the line cannot be written.
@@ -140,7 +200,8 @@ class PartFile:
         self.close()
 
     def _append(self, record: Meta, to_disk: bool = False) -> None:
-        rest = memoryview(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+        before = copy.copy(self._chain)
+        rest = memoryview(self._chain.line(record))
         end = self._file.tell()
         try:
             while rest:  # a disk that fills up accepts only part of it
@@ -148,6 +209,7 @@ class PartFile:
             if to_disk:
                 os.fsync(self._file.fileno())
         except OSError as error:
+            self._chain = before
             with contextlib.suppress(OSError):
                 self._file.truncate(end)
                 self._file.seek(end)
@@ -158,8 +220,7 @@ class PartFile:
 
 def part_path(target: str | os.PathLike[str]) -> Path:
     """The part file of `target`: `FILE.part.jsonl` beside it."""
-    path = Path(os.path.abspath(target))
-    return path.with_name(f"{path.name}.part.jsonl")
+    return beside(target, ".part.jsonl")
 
 
 def read_part(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Iterator[FrameRows]]:
@@ -173,18 +234,27 @@ def read_part(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Iterator[Fr
             header = lines.readline()
     except OSError as error:
         raise HrkitError(f"{target}: cannot be read ({one_line(error)})") from None
-    meta = _read_meta(header, target)
-    return meta, _frames(target, len(header), len(meta["keypoint_names"]))
+    meta = _read_meta(header, target, _Chain())
+    return meta, _frames(target, len(meta["keypoint_names"]))
 
 
-def frame_rows(index: int, time: float, poses: Poses) -> FrameRows:
-    """The people of one frame, at `time` seconds, rounded as in a part file."""
-    return _frame_rows(index, time, _people(poses), len(poses.skeleton))
+def frame_rows(index: int, poses: Poses, **more: Any) -> FrameRows:  # Any: fields of FrameRows
+    """The people of one frame, rounded as in a part file."""
+    return _frame_rows({"frame": index, "time": 0.0, "people": _people(poses), **more}, len(poses.skeleton))
 
 
 def as_json(values: Meta) -> dict[str, Any]:
     """The values as they come back from JSON: tuples as lists, keys as texts."""
     return dict(json.loads(json.dumps(dict(values))))
+
+
+def changed(before: Meta, now: Meta) -> str:
+    """What of `now` was different `before`, in a few words; empty if nothing was.
+
+    `before` may hold more, and the parts in `NOT_COMPARED` may differ.
+    """
+    wanted = {name: value for name, value in as_json(now).items() if name not in NOT_COMPARED}
+    return difference({name: before.get(name) for name in wanted}, wanted)
 
 
 def difference(before: Any, now: Any, name: str = "") -> str:  # any JSON values
@@ -206,71 +276,79 @@ def plain(values: NDArray[np.float64]) -> list[Any]:
     return list(objects.tolist())
 
 
-def _records(path: Path, start: int, joints: int) -> Iterator[tuple[int, int, FrameRows | State | None]]:
-    """The number, the end and the content of each line after the header, which ends at `start`."""
+def _records(path: Path, joints: int) -> Iterator[tuple[int, FrameRows | State | None, _Chain]]:
+    """The end and the content of each line after the header. The last one is None if it is damaged."""
+    chain, end = _Chain(), 0
     with path.open("rb") as lines:
-        lines.seek(start)
-        for number, line in enumerate(lines, 2):
-            start += len(line)
-            yield number, start, _read(line, joints)
+        for line in lines:
+            end += len(line)
+            record = chain.record(line)
+            if chain.number != 1 or record is None:
+                content = None if record is None else _read(record, joints)
+                if content is not None or line.endswith(b"\n"):
+                    yield end, content, chain
+                if content is None:
+                    return
 
 
-def _frames(path: Path, start: int, joints: int) -> Iterator[FrameRows]:
-    damaged = 0
-    for number, _, record in _records(path, start, joints):
-        if damaged:
-            raise _damaged(path, damaged)
+def _frames(path: Path, joints: int) -> Iterator[FrameRows]:
+    for _, record, chain in _records(path, joints):
         if record is None:
-            damaged = number
-        elif isinstance(record, FrameRows):
+            raise HrkitError(f"{path}: damaged in line {chain.number + 1}; pass --resume to go on from before that")
+        if isinstance(record, FrameRows):
             yield record
 
 
-def _last_state(path: Path, meta: Meta) -> tuple[int, State]:
-    """The end of a part file's last state, and the state; 0 for a file with an incomplete header."""
+def _last_state(path: Path, meta: Meta) -> tuple[int, State, _Chain]:
+    """The end of a part file's last good state, the state, and the lines until then.
+
+    The end is 0 for a file with an incomplete header.
+    """
     with path.open("rb") as lines:
         header = lines.readline()
     if not header.endswith(b"\n") and (header.startswith(_BEGINNING) or _BEGINNING.startswith(header)):
-        return 0, (0, None)
-    changed = difference(_read_meta(header, path), meta)
-    if changed:
-        raise HrkitError(f"{path} was begun with other settings: {changed}; pass those again, or remove the file")
-    end, damaged = len(header), 0
-    last: State = (0, None)
-    for number, position, record in _records(path, end, len(meta["keypoint_names"])):
+        return 0, (0, None), _Chain()
+    chain = _Chain()
+    different = changed(_read_meta(header, path, chain), meta)
+    if different:
+        raise HrkitError(
+            f"{path} was begun with another input or other settings: {different}; pass those again, or --overwrite"
+        )
+    last: tuple[int, State, _Chain] = (len(header), (0, None), chain)
+    for end, record, so_far in _records(path, len(meta["keypoint_names"])):
         if record is None:
-            damaged = damaged or number
+            logger.warning("%s: damaged in line %d; going on from frame %d", path, so_far.number + 1, last[1][0])
         elif isinstance(record, tuple):
-            if damaged:
-                raise _damaged(path, damaged)
-            end, last = position, record
-    return end, last
+            last = end, record, copy.copy(so_far)
+    return last
 
 
-def _read(line: bytes, joints: int) -> FrameRows | State | None:
-    """The content of a line after the header; None if it is incomplete or damaged."""
-    if not line.endswith(b"\n"):
-        return None
+def _read(record: Meta, joints: int) -> FrameRows | State | None:
+    """The content of a line after the header; None if it makes no sense."""
     try:
-        record = json.loads(line)
         if "next" in record:
             return int(record["next"]), record["state"]
-        return _frame_rows(int(record["frame"]), float(record["time"]), record["people"], joints)
-    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+        return _frame_rows(record, joints)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
         return None
 
 
-def _frame_rows(index: int, time: float, people: Sequence[Sequence[Any]], joints: int) -> FrameRows:
+def _frame_rows(record: Meta, joints: int) -> FrameRows:
+    people: Sequence[Sequence[Any]] = record["people"]
     ids = [person[0] for person in people]
     values = np.array([person[1:] for person in people], np.float64).reshape(len(people), 6 + 3 * joints)
+    size = record.get("size")
     return FrameRows(
-        index=index,
-        time=time,
+        index=int(record["frame"]),
+        time=float(record["time"]),
         ids=None if None in ids else np.array(ids, np.int64),
         scores=values[:, 0],
         boxes=values[:, 1:5],
         box_scores=values[:, 5],
         keypoints=values[:, 6:].reshape(len(people), joints, 3),
+        size=None if size is None else (int(size[0]), int(size[1])),
+        file=str(record.get("file", "")),
+        problem=str(record.get("problem", "")),
     )
 
 
@@ -298,14 +376,8 @@ def _has_names(meta: Any) -> bool:  # whatever a damaged file holds
     return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
-def _read_meta(header: bytes, path: Path) -> dict[str, Any]:
-    if header.startswith(_BEGINNING) and header.endswith(b"\n"):
-        with contextlib.suppress(ValueError, RecursionError):
-            meta = json.loads(header).get("meta")
-            if _has_names(meta):
-                return dict(meta)
-    raise HrkitError(f"{path} is no part file, or damaged in line 1")
-
-
-def _damaged(path: Path, number: int) -> HrkitError:
-    return HrkitError(f"{path}: damaged in line {number}; to go on from before that, remove it and all lines after it")
+def _read_meta(header: bytes, path: Path, chain: _Chain) -> dict[str, Any]:
+    record = chain.record(header) if header.startswith(_BEGINNING) else None
+    if record is None or not _has_names(record.get("meta")):
+        raise HrkitError(f"{path} is no part file, or damaged in line 1; remove it, or pass --overwrite")
+    return dict(record["meta"])

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import asdict, evolve, frozen
 
 from hrkit.errors import HrkitError
 from hrkit.extraction.formats import meta_path, write_frames, write_meta
 from hrkit.extraction.inputs import in_batches, is_picture
-from hrkit.extraction.manifest import META, Result, reason_of, unfinished_path
-from hrkit.extraction.one_video import extract, keypoint_meta
-from hrkit.extraction.part_file import frame_rows, part_path, read_part
-from hrkit.images import read_image
+from hrkit.extraction.manifest import META, Result, read_common, reason_of, unfinished_path
+from hrkit.extraction.one_video import extract
+from hrkit.extraction.part_file import as_json, changed, difference, frame_rows, part_path, read_part
+from hrkit.extraction.photos import poses_of, read_pictures
+from hrkit.extraction.provenance import file_record, keypoint_meta, mark
 from hrkit.pipeline import Pipeline
 from hrkit.structures import Frame, Poses
 from hrkit.tracking.follower import FRAMES_AT_ONCE, Follower
-from hrkit.video.files import SourceInfo, VideoFile, VideoFrame
+from hrkit.video.files import SourceInfo, VideoFile
 from hrkit.video.prefetch import prefetched
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 
 def local(inputs: Sequence[str], job: Job) -> Iterator[Result]:
@@ -79,7 +76,8 @@ class Extractor:
 
     A file appears whole or not at all, and its rows are the same whichever process makes it. Several pictures are
     processed at once. An interrupted video is resumed; of a damaged one, the frames before the damage are kept. If an
-    input fails, its result gives the reason, and the others go on.
+    input fails, its result gives the reason, and the others go on. Raises `HrkitError` if the files in the folder were
+    made with other networks.
     """
 
     def __init__(self, job: Job) -> None:
@@ -88,7 +86,12 @@ class Extractor:
         self._unfinished = unfinished_path(job.output)
         self._pictures = Follower(self._pipeline, track=False, max_people=job.following.get("max_people"))
         self._follower()  # reports wrong settings before the work
-        write_meta(Path(job.output, META), self._meta(SourceInfo(name=job.root)))
+        self._common = keypoint_meta(SourceInfo(name=job.root), self._pipeline, {**job.model, **job.following})
+        before = read_common(job.output)
+        different = before and difference(before.get("networks"), as_json(self._common)["networks"], ".networks")
+        if different:
+            raise HrkitError(f"{job.output} was begun with other networks: {different}; pass --overwrite to begin anew")
+        write_meta(Path(job.output, META), self._common)
 
     def __call__(self, names: Iterable[str]) -> Iterator[Result]:
         with contextlib.closing(prefetched(map(self._read, in_batches(names, FRAMES_AT_ONCE)), 1)) as batches:
@@ -101,51 +104,42 @@ class Extractor:
     def _follower(self) -> Follower:
         return Follower(self._pipeline, **self._job.following)
 
-    def _meta(self, info: SourceInfo) -> dict[str, Any]:
-        return keypoint_meta(info, self._pipeline, {**self._job.model, **self._job.following})
-
     def _attempt(self, folder: Path) -> Path:
         """A path that no other process uses. A file is written there first and moved when it is whole."""
         return folder / f"{uuid.uuid4().hex}.{self._job.format}"
 
     def _read(self, names: list[str]) -> tuple[list[str], list[Frame | Exception]]:
         """A batch and its pictures, or the errors of reading them. For a video the list is empty."""
-        return names, [_outcome(read_image, self._job.source(name)) for name in names if is_picture(name)]
+        return names, read_pictures(self._job.root, [name for name in names if is_picture(name)])
 
     def _picture_results(self, names: list[str], frames: list[Frame | Exception]) -> Iterator[Result]:
         started = time.perf_counter()
-        poses = iter(self._poses([frame for frame in frames if not isinstance(frame, Exception)]))
-        results = [
-            self._picture_result(name, frame, frame if isinstance(frame, Exception) else next(poses))
-            for name, frame in zip(names, frames, strict=True)
-        ]
+        poses = poses_of(self._pictures, frames)
+        results = [self._picture_result(*given) for given in zip(names, frames, poses, strict=True)]
         seconds = round((time.perf_counter() - started) / len(names), 3)
         yield from (evolve(result, seconds=seconds) for result in results)
 
-    def _poses(self, frames: list[Frame]) -> list[Poses | Exception]:
-        """The people of each picture. If a batch fails, for lack of memory say, its pictures are tried one by one."""
-        poses = _outcome(self._pictures.step, [VideoFrame(0, 0.0, frame) for frame in frames])
-        if not isinstance(poses, Exception):
-            return list(poses)
-        return [poses] if len(frames) == 1 else [one for frame in frames for one in self._poses([frame])]
-
     def _picture_result(self, name: str, frame: Frame | Exception, poses: Poses | Exception) -> Result:
-        if isinstance(frame, Exception):
-            return Result(name, reason_of(frame))
-        if isinstance(poses, Exception):
-            return Result(name, reason_of(poses))
+        for one in (frame, poses):
+            if isinstance(one, Exception):
+                return Result(name, reason_of(one))
+        assert not isinstance(frame, Exception)
+        assert not isinstance(poses, Exception)
         height, width = frame.shape[:2]
-        meta = {**self._meta(SourceInfo(Path(name).name, width, height)), "frames": 1}
-        attempt = self._attempt(self._unfinished)
+        attempt, source = self._attempt(self._unfinished), self._job.source(name)
         try:
-            write_frames([frame_rows(0, 0.0, poses)], meta, attempt, self._job.format, meta_beside=False)
+            own = {"source": Path(name).name, "input": file_record(source), "width": width, "height": height}
+            rows = evolve(frame_rows(0, poses, size=(width, height)), image=frame)
+            meta = {**self._common, **own, "frames": 1}
+            write_frames([rows], meta, attempt, self._job.format, meta_beside=False)
             _replace(attempt, self._job.target(name))
         except (HrkitError, OSError) as error:
             return Result(name, reason_of(error))
-        return Result(name, frames=1, people=len(poses))
+        return Result(name, frames=1, people=len(poses), mark=mark(source))
 
     def _video_result(self, name: str) -> Result:
         started, done, people, reason = time.perf_counter(), 0, 0, ""
+        known = ""
 
         def progress(frames: int, seen: int) -> None:
             nonlocal done, people
@@ -155,16 +149,19 @@ class Extractor:
         attempt = self._attempt(folder)
         try:
             with VideoFile(source) as video:
-                meta = self._meta(video.info)
+                known = mark(source)
+                settings = {**self._job.model, **self._job.following, "max_frames": self._job.max_frames}
+                meta = keypoint_meta(video.info, self._pipeline, settings, file_record(source))
                 extract(
                     self._follower(),
                     video,
                     attempt,
                     meta,
                     format=self._job.format,
-                    resume=_take_over(folder, attempt, meta, os.path.getmtime(source)),
+                    resume=_take_over(folder, attempt, meta),
                     max_frames=self._job.max_frames,
                     progress=progress,
+                    reopen=lambda: VideoFile(source),
                 )
         except Exception as error:
             reason = reason_of(error)
@@ -174,37 +171,32 @@ class Extractor:
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError as error:
             reason = reason or reason_of(error)
-        return Result(name, reason, done, people, round(time.perf_counter() - started, 3))
+        return Result(name, reason, done, people, round(time.perf_counter() - started, 3), known)
 
 
-def _outcome(function: Callable[[Given], Made], argument: Given) -> Made | Exception:
-    """What the function returns, or the error that it raises."""
-    try:
-        return function(argument)
-    except Exception as error:
-        return error
-
-
-def _take_over(folder: Path, attempt: Path, meta: Mapping[str, Any], changed: float) -> bool:
+def _take_over(folder: Path, attempt: Path, meta: Mapping[str, Any]) -> bool:
     """Copies the rows that a killed process left of the same video, for the attempt to go on from them.
 
-    They are copied because that process may still be alive. Rows older than the video, which `changed` then, and rows
-    of other settings do not count. Returns whether there were any.
+    They are copied because that process may still be alive. Rows of another video or of other settings do not count.
+    Returns whether there were any.
     """
-    wanted = json.loads(json.dumps(meta))
     for left in sorted(folder.glob("*.part.jsonl"), key=lambda part: -part.stat().st_size):
         with contextlib.suppress(HrkitError, OSError):
-            if left.stat().st_mtime >= changed and read_part(left)[0] == wanted:
+            if not changed(read_part(left)[0], meta):
                 shutil.copyfile(left, part_path(attempt))
                 return True
     return False
 
 
 def _replace(attempt: Path, target: Path) -> None:
-    """Moves a file or folder to `target`, with the meta beside it, in place of what is there."""
+    """Moves a file or folder to `target`, with the meta beside it, in place of what is there.
+
+    If `target` is a link, what it leads to is replaced. A folder takes the place of a folder only.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     if meta_path(attempt).exists():
         os.replace(meta_path(attempt), meta_path(target))
-    if target.is_dir():
-        shutil.rmtree(target)
-    os.replace(attempt, target)
+    real = Path(os.path.realpath(target))
+    if real.is_dir() and attempt.is_dir():
+        shutil.rmtree(real)
+    os.replace(attempt, real)

@@ -18,9 +18,10 @@ import numpy as np
 import av  # after cv2, whose windows hang with the X11 libraries of PyAV
 
 from hrkit.errors import VideoError
+from hrkit.files import is_address, without_secrets
 from hrkit.images import ENDINGS
 from hrkit.structures import Frame
-from hrkit.video.decoding import is_address, open_container, reason, shown, video_stream
+from hrkit.video.decoding import open_container, reason, shown, video_stream
 from hrkit.video.files import FrameSource, SourceInfo, VideoFile, VideoFrame
 from hrkit.video.pictures import PictureFile, PictureFolder, natural_key
 
@@ -84,11 +85,11 @@ class Stream:
     """A stream by its address: RTSP, HTTP and whatever else PyAV supports."""
 
     def __init__(self, address: str) -> None:
-        self._name = address
+        self._name = without_secrets(address)
         options = {"rtsp_transport": "tcp"} if address.lower().startswith("rtsp") else {}
         self.container = open_container(address, options=options, timeout=TIMEOUT)
         try:
-            self._stream = video_stream(self.container, address)
+            self._stream = video_stream(self.container, self._name)
         except VideoError:
             self.close()
             raise
@@ -240,7 +241,7 @@ def open_source(source: str | os.PathLike[str] | int, *, picture_fps: float = 25
     if is_address(text):
         stream = Stream(text)
         if not stream.has_end:
-            return LiveSource(text, lambda: Stream(text), connection=stream)
+            return LiveSource(without_secrets(text), lambda: Stream(text), connection=stream)
         return VideoFile(text, container=stream.container)
     path = Path(text)
     if path.is_file():

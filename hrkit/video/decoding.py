@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from hrkit.errors import VideoError, one_line
+from hrkit.files import is_address, without_secrets
 from hrkit.structures import Frame
 
 BESIDE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent | Disposition.still_image
@@ -28,18 +28,16 @@ SQUARE = 0.01  # pixels whose shape differs by less from a square are taken for 
 BROKEN_IN_A_ROW = 16  # damages of a container without a packet between them, after which it is given up
 PADDING = 65_536  # pixels that decoders may need around a small frame
 ODDEST = 10.0  # longest pixels that are believed, in widths per height
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-
-
-def is_address(name: str) -> bool:
-    """Whether a source is an address, such as `rtsp://...`, and not the name of a file."""
-    return _ADDRESS.match(name) is not None
 
 
 def open_container(name: str, **options: Any) -> InputContainer:  # Any: the options of `av.open`
-    """`av.open` of a file or an address. Colons are part of a file's name. Raises `VideoError`."""
+    """`av.open` of a file or an address. Colons are part of a file's name.
+
+    Raises `VideoError`, which names an address without its password.
+    """
+    path, name = name if is_address(name) else os.path.abspath(name), without_secrets(name)
     try:
-        return av.open(name if is_address(name) else os.path.abspath(name), **options)
+        return av.open(path, **options)
     except FileNotFoundError:
         raise VideoError(f"{name}: no such file") from None
     except IsADirectoryError:

@@ -17,8 +17,9 @@ from attrs import frozen
 from av.container import InputContainer
 
 from hrkit.errors import VideoError
+from hrkit.files import is_address, without_secrets
 from hrkit.structures import Frame
-from hrkit.video.decoding import Decoder, is_address, open_container, reason, shown
+from hrkit.video.decoding import Decoder, open_container, reason, shown
 
 logger = logging.getLogger("hrkit")
 
@@ -100,8 +101,8 @@ class VideoFile(FrameSource):
         container: InputContainer | None = None,
         max_pixels: int | None = None,
     ) -> None:
-        self._name, self._max_pixels = os.fspath(path), max_pixels
-        self._container = container or open_container(self._name)
+        self._path, self._name, self._max_pixels = os.fspath(path), without_secrets(path), max_pixels
+        self._container = container or open_container(self._path)
         try:
             self._decoder = Decoder(self._container, self._name, max_pixels=max_pixels)
             self._stream = self._decoder.stream
@@ -120,7 +121,7 @@ class VideoFile(FrameSource):
             height=first.image.shape[0],
             fps=fps,
             frames=frames,
-            audio_from=Path(self._name) if self._container.streams.audio and self._is_file else None,
+            audio_from=Path(self._path) if self._container.streams.audio and self._is_file else None,
         )
 
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -133,7 +134,7 @@ class VideoFile(FrameSource):
 
     @property
     def _is_file(self) -> bool:
-        return not is_address(self._name) and Path(self._name).is_file()
+        return not is_address(self._path) and Path(self._path).is_file()
 
     def _rate(self) -> tuple[float | None, int | None]:
         """Frames per second and the number of frames.
@@ -157,7 +158,7 @@ class VideoFile(FrameSource):
     def _packet_times(self) -> tuple[list[float | None], bool]:
         """Decoding times of at most `RATE_PACKETS` packets, seconds, and whether there are no more."""
         times: list[float | None] = []
-        with open_container(self._name) as container, contextlib.suppress(av.error.FFmpegError):
+        with open_container(self._path) as container, contextlib.suppress(av.error.FFmpegError):
             for packet in container.demux(container.streams[self._stream.index]):
                 if len(times) == RATE_PACKETS:
                     return times, False
@@ -184,7 +185,7 @@ class VideoFile(FrameSource):
         yield from self._decoder
         if self._decoder.incomplete and self._is_file:  # read again in one thread, which loses none
             done = self._decoder.frames
-            with open_container(self._name) as container:
+            with open_container(self._path) as container:
                 self._decoder = Decoder(container, self._name, threads=False, max_pixels=self._max_pixels)
                 yield from itertools.islice(self._decoder, done, None)
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from pycocotools.coco import COCO
 
+from hrkit import Pipeline
 from hrkit.cli import main
 from hrkit.extraction.formats import FORMATS
-from hrkit.images import write_image
+from hrkit.extraction.part_file import PartFile
+from hrkit.files import reserved
+from hrkit.images import read_image, write_image
+from hrkit.skeletons import coco17
+from hrkit.synthetic import paint_people
+from hrkit.tracking.follower import Follower
 from made_videos import make_video
+from painted import person
 from walking import walk
 
 SYNTHETIC = ("--backbone", "synthetic", "--detector", "synthetic", "--weights", "none", "--device", "cpu")
@@ -35,8 +46,13 @@ def extract(*arguments: Any) -> Result:
     return CliRunner().invoke(main, ["extract", *map(str, arguments), *SYNTHETIC])
 
 
+def film(*arguments: Any) -> Result:
+    """The same, with pictures as the frames of a video."""
+    return extract(*arguments, "--as-video")
+
+
 def test_a_table_of_everybody() -> None:
-    result = extract("street", "-o", "out/street.csv", "--smooth", "--detect-every", 2)
+    result = film("street", "-o", "out/street.csv", "--smooth", "--detect-every", 2)
     assert result.exit_code == 0, result.output
     assert result.stdout == "street: 4 frames, 8 people: out/street.csv\n"
     table = pd.read_csv("out/street.csv")
@@ -48,8 +64,10 @@ def test_a_table_of_everybody() -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format(kind: str) -> None:
-    assert extract("street", "-o", f"poses.{kind}").exit_code == 0
-    assert Path(f"poses.{kind}").exists()
+    for run in (extract, film):
+        assert run("street", "-o", f"{run.__name__}.{kind}").exit_code == 0
+        assert Path(f"{run.__name__}.{kind}").exists()
+    assert not list(Path().glob("*.part.jsonl"))
 
 
 def test_several_sources() -> None:
@@ -72,48 +90,271 @@ def test_one_bad_source_among_several() -> None:
     assert Path("out/yard/frame8.png.csv").exists()
 
 
-def test_what_is_there_is_not_written_over() -> None:
-    assert extract("yard", "-o", "yard.csv").exit_code == 0
-    before = Path("yard.csv").read_bytes()
-    result = extract("street", "-o", "yard.csv")
-    assert result.exit_code == 2
-    assert "--overwrite" in result.stderr
-    assert Path("yard.csv").read_bytes() == before
-    result = extract("yard", "-o", "yard.csv", "--resume")
-    assert result.exit_code == 0
-    assert "done before" in result.stdout
-    assert extract("street", "-o", "yard.csv", "--overwrite").exit_code == 0
-    assert pd.read_csv("yard.csv").frame.nunique() == 4
+@pytest.mark.parametrize("run", [extract, film])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_is_there_is_not_written_over(run: Any, kind: str) -> None:
+    output = f"yard.{kind}"
+
+    def content() -> list[bytes]:
+        return [path.read_bytes() for path in sorted(Path().glob(f"{output}*/*")) if path.is_file()] + [
+            path.read_bytes() for path in sorted(Path().glob(f"{output}*")) if path.is_file()
+        ]
+
+    assert run("yard", "-o", output).exit_code == 0
+    before = content()
+    refused = run("street", "-o", output)
+    assert (refused.exit_code, "--overwrite" in refused.stderr) == (2, True)
+    again = run("yard", "-o", output, "--resume")
+    assert (again.exit_code, again.stdout) == (0, f"done before: {output}\n")
+    other = run("street", "-o", output, "--resume")
+    assert other.exit_code == 2
+    assert 'made from another input or with other settings: source was "yard", is "street"' in other.stderr
+    both = run("yard", "-o", output, "--resume", "--overwrite")
+    assert (both.exit_code, "pass one of them" in both.stderr) == (2, True)
+    assert content() == before
+    assert run("street", "-o", output, "--overwrite").exit_code == 0
+    assert content() != before
+
+
+def test_another_video_of_the_same_name_is_not_done_before() -> None:
+    for folder, shift in (("one", 0), ("two", 1)):
+        Path(folder).mkdir()
+        make_video(Path(folder, "x.mp4"), images=[np.roll(image, 9 * shift, 1) for image in walk(4)[0]])
+    os.utime("two/x.mp4", ns=(os.stat("one/x.mp4").st_mtime_ns,) * 2)
+    assert extract("one/x.mp4", "-o", "x.csv", "--max-frames", 3).exit_code == 0
+    for arguments, says in (
+        (("one/x.mp4", "--max-frames", 3), ""),
+        (("one/x.mp4",), "max_frames was 3, is null"),
+        (("two/x.mp4", "--max-frames", 3), "input.s"),  # its size or the digest of its beginning
+        (("one/x.mp4", "--max-frames", 3, "--max-people", 1), "max_people was null, is 1"),
+    ):
+        again = extract(*arguments, "-o", "x.csv", "--resume")
+        assert (again.exit_code, says in again.stderr) == (2 if says else 0, True)
 
 
 def test_an_unfinished_run_is_gone_on_with() -> None:
-    assert extract("street", "-o", "whole.csv").exit_code == 0
-    assert extract("street", "-o", "street.csv").exit_code == 0
-    # as a kill after three frames leaves it
-    meta = json.loads(Path("street.csv.meta.json").read_text())
-    header = {"hrkit": meta.pop("hrkit"), "meta": {key: value for key, value in meta.items() if key != "frames"}}
-    os.remove("street.csv")
-    Path("street.csv.part.jsonl").write_text(json.dumps(header) + "\n")
-    refused = extract("street", "-o", "street.csv")
+    assert film("street", "-o", "whole.csv").exit_code == 0
+    # as a kill leaves it before the first frame
+    meta = json.loads(Path("whole.csv.meta.json").read_text())
+    del meta["hrkit"], meta["frames"]
+    PartFile.begin("street.csv.part.jsonl", meta).close()
+    refused = film("street", "-o", "street.csv")
     assert refused.exit_code == 2
     assert "--resume" in refused.stderr
-    other = extract("street", "-o", "street.csv", "--resume", "--detect-every", 3)
+    other = film("street", "-o", "street.csv", "--resume", "--detect-every", 3)
     assert other.exit_code == 2
     assert "detect_every was 1, is 3" in other.stderr
-    assert extract("street", "-o", "street.csv", "--resume").exit_code == 0
+    assert film("street", "-o", "street.csv", "--resume").exit_code == 0
     assert Path("street.csv").read_bytes() == Path("whole.csv").read_bytes()
+    Path("whole.csv").unlink()
+    Path("whole.csv.part.jsonl").write_text("of somebody else")
+    assert film("street", "-o", "whole.csv", "--resume").exit_code == 2
+    assert film("street", "-o", "whole.csv", "--overwrite").exit_code == 0
+    assert Path("street.csv").read_bytes() == Path("whole.csv").read_bytes()
+
+
+def test_two_runs_do_not_write_one_output() -> None:
+    with reserved("street.csv"):
+        for run in (extract, film):
+            for more in ((), ("--overwrite",)):
+                second = run("street", "-o", "street.csv", *more)
+                assert second.exit_code == 2
+                assert (
+                    second.stderr
+                    == "error: street.csv: another run is writing there; let it end, or name another output\n"
+                )
+    assert sorted(os.listdir()) == ["street", "yard"]
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("walk.mp4", "walk.mp4"),
+        ("walk.mp4", "link.mp4"),
+        ("link.mp4", "walk.mp4"),
+        ("street", "street/frame9.png"),
+        ("street", "street"),
+        ("street/*.png", "linked/frame9.png"),
+        ("walk.mp4", "linked/../walk.mp4"),
+    ],
+)
+@pytest.mark.parametrize("more", [("--format", "csv"), ("--format", "openpose"), ("--format", "csv", "--as-video")])
+def test_no_output_is_an_input(source: str, output: str, more: tuple[str, ...]) -> None:
+    make_video(Path("walk.mp4"), images=walk(2)[0])
+    Path("link.mp4").symlink_to("walk.mp4")
+    Path("linked").symlink_to("street")
+    before = {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
+    result = extract(source, "-o", output, "--overwrite", *more)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()} == before
+
+
+def test_an_output_that_is_a_link() -> None:
+    Path("kept").mkdir()
+    Path("table.csv").symlink_to("kept/real.csv")
+    for more in ((), ("--overwrite",)):
+        assert film("yard", "-o", "table.csv", *more).exit_code == 0
+        assert Path("table.csv").is_symlink()
+        assert pd.read_csv("kept/real.csv").frame.nunique() == 2
+    assert os.listdir("kept") == ["real.csv"]
+
+
+# photos
+
+
+@pytest.fixture
+def photos() -> list[str]:
+    """Pictures of several sizes and kinds, in folders; their names."""
+    for number, name in enumerate(("a/x.png", "a/y.jpg", "a/deep/z.png", "a/nobody.png")):
+        people = [person(20 + 30 * number, 20)] if number < 3 else []
+        write_image(name, paint_people((160 + 10 * number, 200), people, radius=4))
+    return ["nobody.png", "x.png", "y.jpg"]
+
+
+def test_a_folder_of_photos_is_a_table(photos: list[str]) -> None:
+    result = extract("a", "-o", "people.csv")
+    assert (result.exit_code, result.stdout) == (0, "3 photos, 2 people: people.csv\n")
+    table = pd.read_csv("people.csv")
+    assert ",".join(table.columns[:10]) == "file,width,height,person,score,x1,y1,x2,y2,nose_x"
+    assert table[["file", "width", "height", "person"]].to_numpy().tolist() == [
+        ["x.png", 200, 160, 0],
+        ["y.jpg", 200, 170, 0],
+    ]
+    pipeline = Pipeline.from_names("synthetic", "synthetic", weights=None, device="cpu")
+    for row in table.itertuples(index=False):
+        (poses,) = [pipeline(f"a/{row.file}")]
+        np.testing.assert_allclose(row[5:9], poses.detections.xyxy[0], atol=0.0006)
+        np.testing.assert_allclose(np.reshape(row[9:], (17, 3))[:, :2], poses.keypoints[0], atol=0.0006)
+    meta = json.loads(Path("people.csv.meta.json").read_text())
+    assert (meta["kind"], meta["photos"], meta["failed"], meta["source"]) == ("photos", 3, {}, "a")
+    deep = extract("a", "-o", "deep.csv", "--recursive")
+    assert deep.stdout == "4 photos, 3 people: deep.csv\n"
+    assert set(pd.read_csv("deep.csv").file) == {"x.png", "y.jpg", "deep/z.png"}
+
+
+def test_photos_in_every_format(photos: list[str]) -> None:
+    pytest.importorskip("pyarrow")
+    for kind in FORMATS:
+        assert extract("a", "-o", f"p.{kind}").exit_code == 0
+    wanted = pd.read_csv("p.csv")
+    pd.testing.assert_frame_equal(pd.read_parquet("p.parquet"), wanted, check_dtype=False, atol=0.0006)
+    lines = [json.loads(line) for line in Path("p.jsonl").read_text().splitlines()]
+    assert [(line["file"], line["height"], len(line["people"])) for line in lines] == [
+        ("nobody.png", 190, 0),
+        ("x.png", 160, 1),
+        ("y.jpg", 170, 1),
+    ]
+    assert list(lines[1]["people"][0]) == ["score", "box", "box_score", "keypoints"]
+    with np.load("p.npz", allow_pickle=False) as arrays:
+        assert arrays["files"].tolist() == photos
+        assert arrays["sizes"].tolist() == [[200, 190], [200, 160], [200, 170]]
+        assert (arrays["photo"].tolist(), arrays["person"].tolist()) == ([1, 2], [0, 0])
+        np.testing.assert_allclose(arrays["box"], wanted[["x1", "y1", "x2", "y2"]], atol=0.0006)
+    names = {kind: sorted(path.name for path in Path(f"p.{kind}").iterdir()) for kind in ("openpose", "txt", "crops")}
+    assert names == {
+        "openpose": ["nobody_keypoints.json", "x_keypoints.json", "y_keypoints.json"],
+        "txt": ["nobody.txt", "x.txt", "y.txt"],
+        "crops": ["x_0.jpg", "y_0.jpg"],
+    }
+    left, top, right, bottom = wanted.loc[0, ["x1", "y1", "x2", "y2"]]
+    crop = read_image("p.crops/x_0.jpg")
+    assert crop.shape[:2] == (np.ceil(bottom) - np.floor(top), np.ceil(right) - np.floor(left))
+
+
+def test_photos_are_a_dataset_of_coco(photos: list[str]) -> None:
+    assert extract("a", "-o", "p.json").exit_code == 0
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO("p.json")
+    assert [(image["id"], image["file_name"], image["width"]) for image in coco.loadImgs([1, 2, 3])] == [
+        (1, "nobody.png", 200),
+        (2, "x.png", 200),
+        (3, "y.jpg", 200),
+    ]
+    assert coco.loadCats([1])[0]["keypoints"] == list(coco17.keypoint_names)
+    assert len(coco.loadCats([1])[0]["skeleton"]) == len(coco17.edges)
+    (found,) = coco.loadAnns(coco.getAnnIds([2]))
+    (person,) = Pipeline.from_names("synthetic", "synthetic", weights=None, device="cpu")("a/x.png").to_dict()
+    x1, y1, x2, y2 = person["box"]
+    assert found["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=0.002)
+    joints = np.reshape(found["keypoints"], (17, 3))
+    np.testing.assert_allclose(joints[:, :2], np.array(list(person["keypoints"].values()))[:, :2], atol=0.0006)
+    assert set(joints[:, 2]) <= {1, 2}
+    assert found["num_keypoints"] == 17
+    assert all(isinstance(flag, int) for flag in found["keypoints"][2::3])
+
+
+def test_a_photo_that_cannot_be_read_ends_nothing(photos: list[str]) -> None:
+    Path("a/bad.png").write_bytes(b"no picture")
+    result = extract("a", "missing.jpg", "-o", "people.csv")
+    assert (result.exit_code, result.stdout) == (1, "3 photos, 2 people: people.csv\n")
+    assert result.stderr.splitlines()[-1] == "2 of 5 photos failed"
+    meta = json.loads(Path("people.csv.meta.json").read_text())
+    assert set(meta["failed"]) == {"a/bad.png", "missing.jpg"}
+    assert set(pd.read_csv("people.csv").file) == {"a/x.png", "a/y.jpg"}
+
+
+def test_photos_that_were_interrupted_are_gone_on_with(photos: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hrkit.extraction.photos.FRAMES_AT_ONCE", 1)
+    monkeypatch.setattr("hrkit.extraction.photos.STATE_PHOTOS", 1)
+    assert extract("a", "-o", "whole.csv").exit_code == 0
+    steps: list[int] = []
+
+    def step(self: Follower, frames: Any) -> Any:
+        steps.append(len(frames))
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        return real(self, frames)
+
+    real = Follower.step
+    monkeypatch.setattr(Follower, "step", step)
+    assert extract("a", "-o", "people.csv").exit_code == 130
+    assert Path("people.csv.part.jsonl").exists()
+    write_image("a/new.png", paint_people((50, 50), []))
+    changed = extract("a", "-o", "people.csv", "--resume")
+    assert (changed.exit_code, "input.files was 3, is 4" in changed.stderr) == (2, True)
+    Path("a/new.png").unlink()
+    assert extract("a", "-o", "people.csv", "--resume").exit_code == 0
+    assert len(steps) == 4
+    assert Path("people.csv").read_bytes() == Path("whole.csv").read_bytes()
+    assert not list(Path().glob("people.csv.part*"))
+
+
+def test_a_folder_as_output_has_a_file_per_photo(photos: list[str]) -> None:
+    assert extract("a", "-o", "out").exit_code == 0
+    assert sorted(str(path) for path in Path("out").rglob("*.csv")) == [
+        *("out/deep/z.png.csv", "out/nobody.png.csv", "out/x.png.csv", "out/y.jpg.csv")
+    ]
+
+
+def test_photos_of_a_list_in_utf_16(photos: list[str]) -> None:
+    Path("list.txt").write_bytes("a/x.png\r\na/y.jpg\r\n".encode("utf-16"))
+    result = extract("--inputs", "list.txt", "-o", "people.csv")
+    assert (result.exit_code, result.stdout) == (0, "2 photos, 2 people: people.csv\n")
+
+
+def test_passwords_of_streams_stay_out_of_everything(tmp_path: Path) -> None:
+    address = "rtsp://user:secret@127.0.0.1:9/live?token=secret"
+    for arguments in ((address, "-o", "x.csv"), (address, "yard", "-o", "out"), (address, "-o", "x.crops")):
+        result = extract(*arguments)
+        assert result.exit_code == 2
+        assert "rtsp://127.0.0.1:9/live" in result.stderr
+        assert "secret" not in result.output
+    assert not [path for path in tmp_path.rglob("*") if "secret" in path.name]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("street", "-o", "poses.xlsx"), "keypoint files end in"),
-        (("street", "yard", "-o", "poses.csv"), "is a folder"),
+        (("street", "walk.mp4", "-o", "poses.csv"), "is a folder"),
+        (("street", "-o", "poses.csv", "--smooth"), "are for videos"),
+        (("street", "-o", "poses.csv", "--max-frames", 2), "are for videos"),
         (("street", "rtsp://127.0.0.1/camera", "-o", "out"), "rtsp://127.0.0.1/camera: streams are extracted one at a"),
         (("missing.mp4", "-o", "poses.csv"), "missing.mp4: no such file"),
         (("7", "-o", "poses.csv"), "camera 7 cannot be opened"),
         (("street", "-o", "street/frame8.png/poses.csv"), "frame8.png"),
-        (("street", "-o", "poses.csv", "--no-track", "--smooth"), "tracking"),
+        (("street", "-o", "poses.csv", "--as-video", "--no-track", "--smooth"), "tracking"),
         (("street", "-o", "poses.csv", "--decoder", "drak"), "did you mean dark"),
     ],
 )
@@ -127,10 +368,11 @@ def test_mistakes_are_one_line(arguments: tuple[str, ...], message: str) -> None
 
 
 def test_where_the_time_goes() -> None:
-    result = extract("yard", "-o", "yard.csv", "--profile")
-    assert [line.split("  ")[0] for line in result.stdout.splitlines()[1:]] == [
-        *("detector", "crops", "pose network", "decoding", "tracking", "rows")
-    ]
+    for run in (extract, film):
+        result = run("yard", "-o", f"{run.__name__}.csv", "--profile")
+        assert [line.split("  ")[0] for line in result.stdout.splitlines()[1:]] == [
+            *("detector", "crops", "pose network", "decoding", "tracking", "rows")
+        ]
 
 
 def test_every_picture_to_a_file_of_its_own() -> None:
@@ -162,13 +404,13 @@ def test_inputs_of_a_list() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--engine", "local", "-o", "out"), "there are no inputs"),
+        (("--engine", "local", "-o", "out"), "Missing argument 'SOURCES...'"),
         (("--engine", "lokal", "street", "-o", "out"), "unknown engine 'lokal'; did you mean local"),
         (("--engine", "local", "street", "-o", "out", "--workers", 2), "does not take the option 'workers'"),
         (("--engine", "local", "street", "-o", "out", "--no-track", "--smooth"), "tracking"),
         (("street", "-o", "out.csv", "--workers", 2), "--workers is for an engine"),
         (("-o", "out.csv"), "Missing argument 'SOURCES...'"),
-        (("--engine", "local", "street", "-o", "out", "--profile"), "--profile is for a single video"),
+        (("--engine", "local", "street", "-o", "out", "--profile"), "--profile is for a single file"),
         (("--inputs", "nothing.txt", "-o", "out"), "nothing.txt: cannot be read"),
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import re
 import sys
 import tempfile
 import tracemalloc
@@ -20,8 +22,10 @@ from pycocotools.coco import COCO
 
 from hrkit import __version__
 from hrkit.errors import HrkitError
-from hrkit.extraction.formats import FORMATS, OPENPOSE_18, check_format, write_keypoints
+from hrkit.extraction.folders import BODY_25
+from hrkit.extraction.formats import FOLDERS, FORMATS, check_format, write_keypoints
 from hrkit.extraction.part_file import PartFile
+from hrkit.images import read_image
 from hrkit.skeletons import coco17
 from hrkit.structures import Detections, Poses, Skeleton
 
@@ -60,7 +64,7 @@ def part_of(
     meta = {"source": source, "size": [480, 640], "fps": 25, "keypoint_names": skeleton.keypoint_names}
     with PartFile.begin(folder / "street.part.jsonl", meta) as part:
         for index, poses in enumerate(frames):
-            part.write_frame(index, index / 25, poses)
+            part.write_frame(index, index / 25, poses, size=(640, 480))
             part.write_state(index + 1, {"anything": [None]})
     return part.path
 
@@ -68,6 +72,11 @@ def part_of(
 def written(folder: Path, frames: Sequence[Poses], name: str, skeleton: Skeleton = coco17) -> Path:
     write_keypoints(part_of(folder, frames, skeleton), folder / name)
     return folder / name
+
+
+def write_to(part: Path, target: Path, kind: str) -> None:
+    """Writes in any format; the pictures of all frames are black."""
+    write_keypoints(part, target, kind, lambda frame: np.zeros((480, 640, 3), np.uint8))
 
 
 def meta_of(path: Path) -> dict[str, Any]:
@@ -205,7 +214,7 @@ def test_parquet_of_people_without_ids(tmp_path: Path) -> None:
 
 
 def test_parquet_is_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hrkit.extraction.formats.BATCH", 4)
+    monkeypatch.setattr("hrkit.extraction.tables.BATCH", 4)
     path = written(tmp_path, video(), "street.parquet")
     assert parquet.ParquetFile(path).num_row_groups == 3
     np.testing.assert_allclose(pandas.read_parquet(path).to_numpy(float), table_of(video()), atol=0.00051)
@@ -266,33 +275,37 @@ def openpose(folder: Path, frames: Sequence[Poses], skeleton: Skeleton = coco17)
     return folder / "json"
 
 
-def test_openpose_has_a_file_a_frame(tmp_path: Path) -> None:
+def test_openpose_has_a_file_a_frame_and_no_other(tmp_path: Path) -> None:
     folder = openpose(tmp_path, video())
-    files = sorted(folder.glob("*_keypoints.json"))
-    assert [path.name for path in files] == OPENPOSE_NAMES
-    read = [json.loads(path.read_text()) for path in files]
+    assert sorted(path.name for path in folder.iterdir()) == OPENPOSE_NAMES
+    read = [json.loads((folder / name).read_text()) for name in OPENPOSE_NAMES]
     assert read[0] == {"version": 1.3, "people": []}
     assert [len(frame["people"]) for frame in read] == list(COUNTS)
     assert [person["person_id"] for person in read[4]["people"]] == [[1], [2], [-1]]
-    assert {len(person["pose_keypoints_2d"]) for frame in read for person in frame["people"]} == {18 * 3}
-    assert meta_of(folder / "meta.json")["pose_keypoints_2d"] == list(OPENPOSE_18)
+    everybody = [person for frame in read for person in frame["people"]]
+    assert {len(person["pose_keypoints_2d"]) for person in everybody} == {25 * 3}
+    kinds = [f"{part}_keypoints_{n}d" for n in (2, 3) for part in ("pose", "face", "hand_left", "hand_right")]
+    assert {tuple(sorted(person)) for person in everybody} == {tuple(sorted(["person_id", *kinds]))}
+    assert all(person[kind] == [] for person in everybody for kind in kinds[1:])
 
 
-def test_openpose_has_its_own_order_and_a_neck(tmp_path: Path) -> None:
+def test_openpose_has_its_own_order_and_middles(tmp_path: Path) -> None:
     poses = people(2)
     keypoints = poses.keypoints.copy()
     keypoints[1, coco17.index("left_shoulder")] = np.nan
     folder = openpose(tmp_path, [poses.replace(keypoints=keypoints)])
     both = json.loads((folder / OPENPOSE_NAMES[0]).read_text())["people"]
-    first, second = (np.reshape(person["pose_keypoints_2d"], (18, 3)) for person in both)
+    first, second = (np.reshape(person["pose_keypoints_2d"], (25, 3)) for person in both)
     wanted = triples([poses])
-    for index, name in enumerate(OPENPOSE_18):
-        if name not in ("neck", "nose"):
+    for index, name in enumerate(BODY_25):
+        if name in coco17.keypoint_names and name != "nose":
             np.testing.assert_allclose(first[index], wanted[0, coco17.index(name)], atol=0.0006)
     assert first[0].tolist() == [0, 0, 0]  # the nose that is missing
-    left, right = (wanted[0, coco17.index(f"{side}_shoulder")] for side in ("left", "right"))
-    np.testing.assert_allclose(first[1], [*((left + right) / 2)[:2], min(left[2], right[2])], atol=0.0011)
-    assert second[1].tolist() == second[OPENPOSE_18.index("left_shoulder")].tolist() == [0, 0, 0]
+    assert not first[19:].any()  # COCO has no feet
+    for place, part in ((1, "shoulder"), (8, "hip")):
+        left, right = (wanted[0, coco17.index(f"{side}_{part}")] for side in ("left", "right"))
+        np.testing.assert_allclose(first[place], [*((left + right) / 2)[:2], min(left[2], right[2])], atol=0.0011)
+    assert second[1].tolist() == second[BODY_25.index("left_shoulder")].tolist() == [0, 0, 0]
     assert second[2, 2] > 0
 
 
@@ -301,7 +314,100 @@ def test_other_joints_keep_their_order_in_openpose(tmp_path: Path) -> None:
     (person,) = json.loads((folder / OPENPOSE_NAMES[0]).read_text())["people"]
     wanted = triples(video([1], skeleton=ODD))[0]
     np.testing.assert_allclose(person["pose_keypoints_2d"], np.ravel([[0, 0, 0], *wanted[1:]]), atol=0.0006)
-    assert meta_of(folder / "meta.json")["pose_keypoints_2d"] == list(ODD.keypoint_names)
+
+
+def test_pose_format_reads_openpose(tmp_path: Path) -> None:
+    openpose_reader = pytest.importorskip("pose_format.utils.openpose")
+    folder = openpose(tmp_path, video())
+    pose = openpose_reader.load_openpose_directory(str(folder), fps=25, width=640, height=480)
+    assert pose.body.data.shape[:2] == (len(COUNTS), max(COUNTS))
+    points = [name.lower() for name in pose.header.components[0].points]
+    for name in coco17.keypoint_names:
+        side, _, part = name.rpartition("_")
+        place = points.index(f"{side[:1]}{part}")
+        for index, poses in enumerate(video()):
+            for person in range(len(poses)):
+                wanted = triples([poses])[person, coco17.index(name)]
+                wanted = np.zeros(3) if np.isnan(wanted).any() else wanted
+                np.testing.assert_allclose(pose.body.confidence[index, person, place], wanted[2], atol=0.0006)
+                if wanted[2] > 0:
+                    np.testing.assert_allclose(pose.body.data[index, person, place], wanted[:2], atol=0.0006)
+
+
+def test_pose2sim_finds_its_frames(tmp_path: Path) -> None:
+    """Its triangulation takes every json of the folder, and the last number in the name for the frame."""
+    folder = openpose(tmp_path, video())
+    for number, path in enumerate(sorted(folder.glob("*.json"))):
+        assert int(re.split(r"(\d+)", path.name)[-2]) == number
+        for person in json.loads(path.read_text())["people"]:
+            joints = [person["pose_keypoints_2d"][3 * joint : 3 * joint + 3] for joint in range(25)]
+            assert all(len(joint) == 3 for joint in joints)
+
+
+# yolo
+
+
+def labels(folder: Path, name: str = "street_000000000000") -> list[list[float]]:
+    return [[float(value) for value in line.split()] for line in (folder / f"{name}.txt").read_text().splitlines()]
+
+
+def test_yolo_labels_are_as_documented(tmp_path: Path) -> None:
+    """A line is `class x y width height`, then `x y visibility` per joint, in fractions of the picture."""
+    found = Detections([[64, 48, 320, 240], [-64, 0, 64, 480], [700, 0, 800, 9]], [0.9, 0.8, 0.7], [0, 0, 0])
+    keypoints = np.full((3, 17, 2), [160.0, 120.0])
+    keypoints[0, 1] = np.nan
+    keypoints[0, 2] = [641, 10]
+    scores = np.full((3, 17), 0.9)
+    scores[0, 3] = 0.1
+    write_keypoints(part_of(tmp_path, [Poses(keypoints, scores, found, coco17)]), tmp_path / "labels", "txt")
+    assert [path.name for path in (tmp_path / "labels").iterdir()] == ["street_000000000000.txt"]
+    first, second = labels(tmp_path / "labels")  # the third is outside
+    assert first[:5] == [0, 0.3, 0.3, 0.4, 0.4]
+    assert first[5:8] == [0.25, 0.25, 2]
+    assert first[8:11] == first[11:14] == [0, 0, 0]
+    assert first[14:17] == [0.25, 0.25, 1]
+    assert second[:5] == [0, 0.05, 0.5, 0.1, 1]
+    assert len(first) == len(second) == 5 + 3 * 17
+
+
+def test_yolo_labels_stay_within_the_picture(tmp_path: Path) -> None:
+    write_keypoints(part_of(tmp_path, video()), tmp_path / "a.txt")
+    rows = np.array([row for index in range(len(COUNTS)) for row in labels(tmp_path / "a.txt", f"street_{index:012d}")])
+    assert len(rows) > 3
+    flags = rows[:, 7::3]
+    assert rows.min() >= 0
+    assert np.delete(rows, np.s_[7::3], axis=1).max() <= 1
+    assert set(flags.ravel()) <= {0, 1, 2}
+    assert (meta_of(tmp_path / "a.txt.meta.json")["keypoint_names"]) == list(coco17.keypoint_names)
+
+
+def test_yolo_needs_the_size_of_the_picture(tmp_path: Path) -> None:
+    with PartFile.begin(tmp_path / "part", {"keypoint_names": coco17.keypoint_names}) as part:
+        part.write_frame(0, 0.0, people(1))
+    with pytest.raises(HrkitError, match="the size of its picture is not known"):
+        write_keypoints(part.path, tmp_path / "labels", "txt")
+    assert os.listdir(tmp_path) == ["part"]
+
+
+# crops
+
+
+def cut(part: Path, target: Path) -> None:
+    """Cuts people out of frames where each pixel says where it is."""
+    rows, columns = np.mgrid[:480, :640]
+    image = np.dstack([columns // 4, rows // 4, np.zeros_like(rows)]).astype(np.uint8)
+    write_keypoints(part, target, "crops", lambda frame: image)
+
+
+def test_people_are_cut_out(tmp_path: Path) -> None:
+    found = Detections([[64, 48.5, 319.2, 240], [-64, -9, 64, 500], [700, 0, 800, 9]], [0.9, 0.8, 0.7], [0, 0, 0])
+    poses = Poses(np.zeros((3, 17, 2)), np.ones((3, 17)), found, coco17)
+    cut(part_of(tmp_path, [poses]), tmp_path / "a.crops")
+    names = sorted(path.name for path in (tmp_path / "a.crops").iterdir())
+    assert names == ["street_000000000000_0.jpg", "street_000000000000_1.jpg"]
+    first, second = (read_image(tmp_path / "a.crops" / name) for name in names)
+    assert (first.shape, second.shape) == ((192, 256, 3), (480, 64, 3))
+    assert np.abs(first[0, 0].astype(int) - [16, 12, 0]).max() < 6
 
 
 def test_an_empty_folder_is_filled_and_a_full_one_is_left_alone(tmp_path: Path) -> None:
@@ -309,12 +415,22 @@ def test_an_empty_folder_is_filled_and_a_full_one_is_left_alone(tmp_path: Path) 
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     write_keypoints(part, tmp_path / "link", "openpose")
-    assert sorted(path.name for path in (tmp_path / "real").iterdir()) == ["meta.json", OPENPOSE_NAMES[0]]
-    with pytest.raises(HrkitError, match="not an empty folder"):
-        check_format(tmp_path / "real", "openpose")
-    with pytest.raises(HrkitError, match="not an empty folder"):
-        write_keypoints(part, part, "openpose")
+    assert [path.name for path in (tmp_path / "real").iterdir()] == [OPENPOSE_NAMES[0]]
+    (tmp_path / "link.meta.json").unlink()
+    for target in (tmp_path / "real", part):
+        with pytest.raises(HrkitError, match="not a folder of hrkit"):
+            check_format(target, "openpose")
+        with pytest.raises(HrkitError, match="not a folder of hrkit"):
+            write_keypoints(part, target, "openpose")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real", part.name]
+
+
+def test_a_folder_that_hrkit_wrote_is_written_again(tmp_path: Path) -> None:
+    folder = openpose(tmp_path, video())
+    part_path = tmp_path / "street.part.jsonl"
+    part_path.unlink()
+    write_keypoints(part_of(tmp_path, video([1])), folder, "openpose")
+    assert [path.name for path in folder.iterdir()] == [OPENPOSE_NAMES[0]]
 
 
 def test_the_folder_has_the_permissions_of_any_other(tmp_path: Path) -> None:
@@ -330,7 +446,7 @@ def test_the_folder_has_the_permissions_of_any_other(tmp_path: Path) -> None:
 def test_nobody_at_all(tmp_path: Path, counts: tuple[int, ...]) -> None:
     part = part_of(tmp_path, video(counts))
     for name in FORMATS:
-        write_keypoints(part, tmp_path / f"a.{name}", name)
+        write_to(part, tmp_path / f"a.{name}", name)
     assert pandas.read_csv(tmp_path / "a.csv").shape == pandas.read_parquet(tmp_path / "a.parquet").shape == (0, 59)
     assert (tmp_path / "a.jsonl").read_text().count('"people":[]}\n') == len(counts)
     assert len(pandas.read_json(tmp_path / "a.jsonl", lines=True)) == len(counts)
@@ -338,7 +454,8 @@ def test_nobody_at_all(tmp_path: Path, counts: tuple[int, ...]) -> None:
     with np.load(tmp_path / "a.npz", allow_pickle=False) as read:
         assert (read["keypoints"].shape, read["box"].shape, read["id"].dtype) == ((0, 17, 3), (0, 4), np.int64)
         assert read["frame_times"].shape == (len(counts),)
-    assert len(list((tmp_path / "a.openpose").glob("*_keypoints.json"))) == len(counts)
+    assert len(list((tmp_path / "a.openpose").iterdir())) == len(list((tmp_path / "a.txt").iterdir())) == len(counts)
+    assert not list((tmp_path / "a.crops").iterdir())
     assert meta_of(tmp_path / "a.json.meta.json")["frames"] == len(counts)
 
 
@@ -346,7 +463,7 @@ def test_joints_of_any_name(tmp_path: Path) -> None:
     frames = video(skeleton=ODD)
     part = part_of(tmp_path, frames, ODD)
     for name in FORMATS:
-        write_keypoints(part, tmp_path / f"a.{name}", name)
+        write_to(part, tmp_path / f"a.{name}", name)
     columns = [f"{name}_{part}" for name in ODD.keypoint_names for part in ("x", "y", "score")]
     for read in (pandas.read_csv(tmp_path / "a.csv"), pandas.read_parquet(tmp_path / "a.parquet")):
         assert list(read.columns[8:]) == columns
@@ -361,14 +478,13 @@ def test_joints_of_any_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_has_the_meta(tmp_path: Path, name: str) -> None:
     target = tmp_path / "out" / "street.file"
-    write_keypoints(part_of(tmp_path, video()), target, name)
+    write_to(part_of(tmp_path, video()), target, name)
     if name == "npz":
         meta = json.loads(np.load(target, allow_pickle=False)["meta"].item())
     elif name == "parquet":
         meta = json.loads(parquet.read_schema(target).metadata[b"hrkit"])
     else:
-        meta = meta_of(target / "meta.json" if name == "openpose" else tmp_path / "out" / "street.file.meta.json")
-    meta.pop("pose_keypoints_2d", None)
+        meta = meta_of(tmp_path / "out" / "street.file.meta.json")
     assert meta == {
         "hrkit": __version__,
         "source": "films/street.mp4",
@@ -377,19 +493,17 @@ def test_every_format_has_the_meta(tmp_path: Path, name: str) -> None:
         "keypoint_names": list(coco17.keypoint_names),
         "frames": len(COUNTS),
     }
-    beside = {"street.file"} if name in ("npz", "parquet", "openpose") else {"street.file", "street.file.meta.json"}
+    beside = {"street.file"} if name in ("npz", "parquet") else {"street.file", "street.file.meta.json"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == beside
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_source_may_have_any_name(tmp_path: Path, name: str) -> None:
     source = 'f\udce9te "*?\n.mp4'  # as Python has a name that is no UTF-8
-    write_keypoints(part_of(tmp_path, video([1]), source=source), tmp_path / "a", name)
-    if name == "openpose":
-        assert [path.name for path in (tmp_path / "a").glob("*_keypoints.json")] == [
-            "f_te__000000000000_keypoints.json"
-        ]
-    elif name not in ("npz", "parquet"):
+    write_to(part_of(tmp_path, video([1]), source=source), tmp_path / "a", name)
+    if name in FOLDERS:
+        assert [path.name[:17] for path in (tmp_path / "a").iterdir()] == ["f_te__00000000000"]
+    if name not in ("npz", "parquet"):
         assert meta_of(tmp_path / "a.meta.json")["source"] == source
 
 
@@ -398,16 +512,16 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, name: str) -> None:
     part = part_of(tmp_path, video())
     lines = part.read_bytes().splitlines(keepends=True)
     out = tmp_path / "out"
-    if name != "openpose":
+    if name not in FOLDERS:
         out.mkdir()
         (out / "street").write_text("before")
     for damaged in (b"".join([*lines[:-3], b"{\n", *lines[-3:]]), b"no part file\n"):
         part.write_bytes(damaged)
         with pytest.raises(HrkitError):
-            write_keypoints(part, out / "street", name)
-        assert [path.read_text() for path in out.rglob("*")] == ([] if name == "openpose" else ["before"])
+            write_to(part, out / "street", name)
+        assert [path.read_text() for path in out.rglob("*")] == ([] if name in FOLDERS else ["before"])
     part.write_bytes(b"".join(lines)[:-10])  # as a run that is not over leaves it
-    write_keypoints(part, out / "street", name)
+    write_to(part, out / "street", name)
     assert (out / "street").exists()
 
 
@@ -420,7 +534,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, name: str) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            write_keypoints(part, out / "street", name)
+            write_to(part, out / "street", name)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(out.iterdir())
@@ -497,9 +611,10 @@ def test_the_format_is_the_one_named_or_of_the_ending(
     assert check_format(target, given_format) == wanted
 
 
-@pytest.mark.parametrize("target", ["a.txt", "a", "folder/", ".csv"])
+@pytest.mark.parametrize("target", ["a.text", "a", "folder/", ".csv"])
 def test_an_unknown_ending_is_told_the_others(target: str) -> None:
-    with pytest.raises(HrkitError, match=r"end in \.csv, \.jsonl, \.json, \.parquet, \.npz, \.openpose \(a folder\)"):
+    endings = r"end in \.csv, \.jsonl, \.json, \.parquet, \.npz, folders of them in \.openpose, \.txt, \.crops"
+    with pytest.raises(HrkitError, match=endings):
         check_format(target)
 
 

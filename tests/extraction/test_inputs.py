@@ -58,12 +58,24 @@ def test_a_name_stays_when_there_are_more_files(folder: Path) -> None:
     assert set(before.names) < set(after.names)
 
 
-@pytest.mark.parametrize("sources", [["*.mp4"], ["a/deep/*.mp4"], []])
+@pytest.mark.parametrize("sources", [["*.mp4"], ["a/deep/*.mp4"], [], ["empty"], ["empty", "*.mp4"]])
 def test_nothing_is_an_error(folder: Path, sources: Sequence[str]) -> None:
     (folder / "empty").mkdir()
-    for wrong in (sources, ["a", *sources, "empty"]):
-        with pytest.raises(HrkitError, match=r"no pictures or videos there|there are no inputs"):
-            find_inputs(wrong)
+    with pytest.raises(HrkitError, match=r"no pictures or videos there|there are no inputs"):
+        find_inputs(sources)
+
+
+def test_one_source_that_stands_for_nothing_is_an_input_that_fails(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    assert find_inputs(["b", "none*.mp4", "empty"]).names == ["b/x.mp4", "none*.mp4", "empty"]
+
+
+def test_photos_alone_and_of_one_folder(folder: Path) -> None:
+    assert find_inputs(["a"], photos=True, deep=False).names == ["x.jpg", "x.png"]
+    assert find_inputs(["a"], photos=True).names == ["x.jpg", "x.png", "deep/y.JPG"]
+    assert find_inputs(["a/x.mp4", "a/*"], photos=True, deep=False).names == ["x.mp4", "x.jpg", "x.png"]
+    with pytest.raises(HrkitError, match="b: no pictures there"):
+        find_inputs(["b"], photos=True)
 
 
 def test_signs_of_globs_in_the_name_of_the_working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

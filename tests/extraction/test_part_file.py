@@ -70,13 +70,28 @@ def test_lines_are_compact_and_plain(tmp_path: Path) -> None:
         part.write_frame(2, 0.12, Poses.empty(ARM))
         part.write_state(3, STATE)
     lines = (tmp_path / "a.part.jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(lines[0]) == {"hrkit": __version__, "meta": json.loads(json.dumps(META))}
+    plain = [re.sub(r',"sum":"[0-9a-f]{16}"}$', "}", line) for line in lines]
+    assert json.loads(plain[0]) == {"line": 1, "hrkit": __version__, "meta": json.loads(json.dumps(META))}
     numbers = "null,0.0,1.0,10.123,20.0,0.9876,0.333,0.0,0.5,null,2.0,null"
-    assert lines[1] == f'{{"frame":0,"time":0.04,"people":[[7,{numbers}]]}}'
-    assert lines[2] == f'{{"frame":1,"time":0.08,"people":[[null,{numbers}]]}}'
-    assert lines[3] == '{"frame":2,"time":0.12,"people":[]}'
-    assert json.loads(lines[4]) == {"next": 3, "state": STATE}
-    assert len(lines) == 5
+    assert plain[1] == f'{{"line":2,"frame":0,"time":0.04,"people":[[7,{numbers}]]}}'
+    assert plain[2] == f'{{"line":3,"frame":1,"time":0.08,"people":[[null,{numbers}]]}}'
+    assert plain[3] == '{"line":4,"frame":2,"time":0.12,"people":[]}'
+    assert json.loads(plain[4]) == {"line": 5, "next": 3, "state": STATE}
+    assert len({json.loads(line)["sum"] for line in lines}) == len(lines) == 5
+
+
+def test_photos_have_names_sizes_and_problems(tmp_path: Path) -> None:
+    strange = os.fsdecode(b"\xff\n.jpg")
+    with PartFile.begin(tmp_path / "a", META) as part:
+        part.write_frame(0, 0.0, people(1), size=(640, 480), file="a/x.jpg")
+        part.write_problem(1, strange, "is no picture")
+        part.write_frame(2, 0.0, people(0), size=(6, 4), file="z.jpg")
+    rows = [(row.index, row.file, row.size, row.problem, len(row)) for row in read_part(tmp_path / "a")[1]]
+    assert rows == [
+        (0, "a/x.jpg", (640, 480), "", 1),
+        (1, strange, None, "is no picture", 0),
+        (2, "z.jpg", (6, 4), "", 0),
+    ]
 
 
 @given(
@@ -242,22 +257,55 @@ def test_damage_of_any_kind_is_an_error_in_one_line_or_none(data: st.DataObject,
         b"[" * 100_000 + b"\n",
     ],
 )
-def test_a_damaged_line_is_named(tmp_path: Path, damage: bytes) -> None:
-    lines = write(tmp_path / "a", [1, 1, 1], [2]).splitlines(keepends=True)
-    (tmp_path / "a").write_bytes(b"".join([*lines[:2], damage, *lines[3:]]))
-    before = (tmp_path / "a").read_bytes()
-    with pytest.raises(HrkitError, match="a: damaged in line 3;"):
-        PartFile.resume(tmp_path / "a", META)
-    with pytest.raises(HrkitError, match="a: damaged in line 3;"):
+def test_a_damaged_line_is_named(tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    whole = write(tmp_path / "a", [1, 1, 1, 1, 1], [0, 2, 4])
+    lines = whole.splitlines(keepends=True)
+    (tmp_path / "a").write_bytes(b"".join([*lines[:4], damage, *lines[5:]]))
+    with pytest.raises(HrkitError, match="a: damaged in line 5;"):
         indices(tmp_path / "a")
-    assert (tmp_path / "a").read_bytes() == before
+    with PartFile.resume(tmp_path / "a", META) as part:
+        assert (part.next_frame, part.state) == (1, {"after": 0})
+        go_on(part, [1, 1, 1, 1, 1], [0, 2, 4])
+    assert "a: damaged in line 5; going on from frame 1" in caplog.text
+    assert (tmp_path / "a").read_bytes() == whole
 
 
-def test_damage_after_the_last_state_is_dropped_with_the_rest(tmp_path: Path) -> None:
+@given(st.data())
+def test_lines_that_are_gone_or_moved_are_found(data: st.DataObject) -> None:
+    """Also if each line is whole: nothing after the last state before them is used."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a")
+        whole = write(path, COUNTS, STATES)
+        lines = whole.splitlines(keepends=True)
+        kind = data.draw(st.sampled_from(["gone", "swapped", "twice", "of another run"]))
+        first = data.draw(st.integers(2 if kind == "of another run" else 1, len(lines) - 2))
+        second = data.draw(st.integers(first + 1, len(lines) - 1))
+        other = write(Path(folder, "b"), [3, *COUNTS[1:]], STATES).splitlines(keepends=True)
+        changed = {
+            "gone": [*lines[:first], *lines[first + 1 :]],
+            "swapped": [*lines[:first], lines[second], *lines[first + 1 : second], lines[first], *lines[second + 1 :]],
+            "twice": [*lines[:first], lines[first], *lines[first:]],
+            "of another run": [*lines[:first], *other[first:]],
+        }[kind]
+        path.write_bytes(b"".join(changed))
+        with pytest.raises(HrkitError, match=f"damaged in line {first + 1 + (kind == 'twice')};"):
+            indices(path)
+        good = [json.loads(line) for line in lines[: first + (kind == "twice")]]
+        last = next((line["next"] for line in reversed(good) if "next" in line), 0)
+        with PartFile.resume(path, META) as part:
+            assert part.next_frame == last
+            go_on(part, COUNTS, STATES)
+        assert path.read_bytes() == whole
+
+
+def test_damage_after_the_last_state_is_dropped_with_the_rest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     whole = write(tmp_path / "a", [1, 1, 1], [1])
     (tmp_path / "a").write_bytes(whole + b"\0" * 5000 + b"\n" + whole.splitlines(keepends=True)[1])
     with PartFile.resume(tmp_path / "a", META) as part:
         assert part.next_frame == 2
+    assert "damaged in line 6; going on from frame 2" in caplog.text
     assert indices(tmp_path / "a") == [0, 1]
 
 
