@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,9 @@ def draw_pictures(
         target = _free_name(output, path, taken)
         try:
             _draw(pipeline, path, target, drawing, write_json, max_people)
-        except (HrkitError, OSError) as error:  # OSError: a name that is too long for what is written, say
+        except (HrkitError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+                raise
             click.echo(f"error: {one_line(error)}", err=True)
             failed += 1
     if failed:

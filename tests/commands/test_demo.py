@@ -263,8 +263,8 @@ def test_without_a_detector() -> None:
     assert "box 0,0 to 320,240" in result.stdout
 
 
-def full(self: PIL.Image.Image, path: Path, **_: Any) -> None:
-    Path(path).write_bytes(b"half of it")
+def full(self: Path, content: bytes) -> None:
+    self.open("wb").write(content[:9])
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -272,7 +272,7 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     write_image("one.png", one_person())
     write_image("demo-output/one_poses.png", nobody())
     with monkeypatch.context() as patch:
-        patch.setattr(PIL.Image.Image, "save", full)
+        patch.setattr(Path, "write_bytes", full)
         result = demo("--image", "one.png", "--json")
     assert result.exit_code == 2
     assert result.stderr == f"error: [Errno 28] No space left on device: {str(Path('demo-output/one_poses.png'))!r}\n"

@@ -298,9 +298,7 @@ def test_lines_that_are_gone_or_moved_are_found(data: st.DataObject) -> None:
         assert path.read_bytes() == whole
 
 
-def test_damage_after_the_last_state_is_dropped_with_the_rest(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_damage_after_the_last_state_is_dropped_with_the_rest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = write(tmp_path / "a", [1, 1, 1], [1])
     (tmp_path / "a").write_bytes(whole + b"\0" * 5000 + b"\n" + whole.splitlines(keepends=True)[1])
     with PartFile.resume(tmp_path / "a", META) as part:
