@@ -149,6 +149,15 @@ def without_secrets(source: FilePath) -> str:
     return f"{scheme}://{re.split('[?#]', rest)[0]}"
 
 
+def leads_out(folder: FilePath, name: str) -> bool:
+    """Whether a name that comes from outside leads out of a folder, as `../x` does, and `/etc/x` for most folders.
+
+    Links in the folder are whoever's folder it is, and do not count.
+    """
+    root = os.path.abspath(folder)
+    return "\0" in name or not os.path.abspath(os.path.join(root, name)).startswith(os.path.join(root, ""))
+
+
 def cache_dir() -> Path:
     """The folder for downloaded files: the environment variable HRKIT_HOME, else the user's cache folder."""
     home = os.environ.get("HRKIT_HOME")
