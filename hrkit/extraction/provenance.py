@@ -36,6 +36,7 @@ def keypoint_meta(
     return {
         "source": info.name,
         "input": made_from,
+        **settings,
         "width": info.width,
         "height": info.height,
         "fps": info.fps,
@@ -43,7 +44,6 @@ def keypoint_meta(
         "keypoint_names": skeleton.keypoint_names,
         "edges": skeleton.edges,
         "pipeline": repr(pipeline),
-        **settings,
         "detector": networks["detector"] and networks["detector"]["name"],
         "networks": networks,
         "ran_on": {"device": str(model.device), "precision": str(model.dtype).removeprefix("torch.")},
