@@ -16,8 +16,8 @@ LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 HEAD = """# Models
 
 The weights of hrkit itself and the model cards of hrkit-lite, written by `docs/generate_models.py`. The plugins
-hrkit-higherhrnet and hrkit-torchvision add more, which their READMEs list. `hrkit models` lists all of them, and shows
-every field with `--json`.
+hrkit-higherhrnet, hrkit-rtm, hrkit-torchvision and hrkit-vitpose add more, which their READMEs list. `hrkit models`
+lists all of them, and shows every field with `--json`.
 
 `weights="auto"` takes the entries marked *default*: those with COCO's joints or, with `num_joints=16`, those with
 MPII's. `create_pose_model` asks for 256x192 unless `input_size=None`.
