@@ -13,7 +13,7 @@ from attrs import evolve
 
 from hrkit.datasets.base import Ignored, KeypointDataset, picture_size
 from hrkit.datasets.layouts import check_found, find_annotations, find_pictures
-from hrkit.datasets.records import Annotation, Category, Faults, Floats, Picture, read_records
+from hrkit.datasets.records import Annotation, Category, Faults, Floats, Picture, read_records, shown
 from hrkit.errors import DatasetError, HrkitError, UnknownNameError
 from hrkit.files import read_json
 from hrkit.skeletons import DEFAULT_SIGMA, known_skeleton, told_pairs
@@ -139,7 +139,7 @@ def _pictures(
         check_found([one.file_name for one in listed], paths, place, file)
     for one in listed:
         if one.file_name not in paths:
-            faults.note(f"id {one.id}", "file_name", f"{one.file_name!r} is not in {place}")
+            faults.note(f"id {shown(one.id)}", "file_name", f"{one.file_name!r} is not in {place}")
     faults.settle(skip_bad)
     logger.info("%s: %d pictures in %s", file, len(paths), place)
     return {

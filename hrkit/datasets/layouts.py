@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from hrkit.datasets.records import shown
 from hrkit.errors import DatasetError
 from hrkit.files import leads_out
 
@@ -86,8 +87,8 @@ def check_found(names: Collection[str], found: Collection[str], place: Path, fil
         )
     if missing:
         raise DatasetError(
-            f"{file}: {len(missing)} of {len(names)} pictures are missing, first {missing[0]}, in {place}; name their "
-            "folder with --images, or leave them out with --skip-bad"
+            f"{file}: {len(missing)} of {len(names)} pictures are missing, first {shown(missing[0])}, in {place}; name "
+            "their folder with --images, or leave them out with --skip-bad"
         )
 
 
@@ -141,7 +142,7 @@ def _in_folder(listing: Callable[[Path], Mapping[str, str]], place: Path, name: 
         if path.is_file():
             return str(path)
         other = listing(path.parent).get(path.name.lower())
-    except OSError:  # a name that is too long
+    except (OSError, ValueError):  # a name that is too long, or that no file system knows
         return None
     return None if other is None else str(path.parent / other)
 

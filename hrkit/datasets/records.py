@@ -76,7 +76,7 @@ def read_records(
     has_ids = columns[0][0] == "id"
     found: dict[str, Record] = {}
     for place, row in enumerate(rows):
-        label = f"id {row['id']}" if has_ids and isinstance(row, Mapping) and row.get("id") is not None else ""
+        label = f"id {shown(row['id'])}" if has_ids and isinstance(row, Mapping) and row.get("id") is not None else ""
         label, name = label or f"row {place}", "fields"
         try:
             if not isinstance(row, Mapping):
@@ -99,6 +99,12 @@ def read_records(
         except ValueError as problem:
             faults.note(label, name, str(problem))
     return found
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: short and in one line."""
+    text = str(value)
+    return text if len(text) < 200 and text.isprintable() else reprlib.repr(value)
 
 
 def column(check: Check, default: Any = attrs.NOTHING) -> Any:  # Any, as attrs' own `field`

@@ -285,7 +285,12 @@ STRANGE: list[Any] = [
     *([[0] * 6], [0] * 12, [5, 5, 2] * 4, [5, 5, 7] * 4, [None, None, 2] * 4, [None] * 12, [1e9, 5, 1] * 4, ["5"] * 12),
 ]
 MISSING = object()
-strange = st.sampled_from([MISSING, *STRANGE])
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+strange = st.sampled_from([MISSING, *STRANGE]) | any_json
 
 COCO_FIELDS = [
     *(("images", name) for name in ("id", "file_name", "width", "height")),
