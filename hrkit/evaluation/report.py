@@ -89,7 +89,7 @@ def write_report(folder: Path, subject: Subject, evaluation: Evaluation) -> Cont
         **({} if subject.boxed is annotated else {"outcomes": count_boxes(annotated, kept)}),
         "worst": [
             {
-                "id": int(people.ids[row]),
+                "id": people.ids[row].item(),
                 "image": people.image_paths[people.image_index[row]],
                 "labelled": int(people.visible[row].sum()),
                 "oks": float(oks[row]),

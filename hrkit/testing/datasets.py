@@ -61,7 +61,7 @@ def _tables(data: KeypointDataset) -> None:
 
 @CONTRACT.rule("ids are unique", "give each picture a path and an id of its own, and each person an id")
 def _ids(data: KeypointDataset) -> None:
-    ids = {"image_ids": data.image_ids.tolist(), "ids": data.ids[data.ids >= 0].tolist()}
+    ids = {"image_ids": data.image_ids.tolist(), "ids": [one for one in data.ids.tolist() if one != -1]}
     for name, values in {**ids, "image_paths": data.image_paths}.items():
         for value, count in Counter(values).most_common(1):
             expect(count == 1, f"{name} holds {value} {count} times")
