@@ -93,6 +93,10 @@ def skeleton_of_table(content: Mapping[str, Any], file: Path) -> Skeleton:
     names, sigmas = content.get("keypoints"), content.get("sigmas", DEFAULT_SIGMA)
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise DatasetError(f"{file}: keypoints must be a list of names")
+    for key in ("flip_pairs", "edges"):
+        listed = content.get(key, [])
+        if not isinstance(listed, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in listed):
+            raise DatasetError(f"{file}: {key} is {listed!r}; it must be a list of pairs of names")
     pairs = content.get("flip_pairs")
     try:
         return Skeleton(

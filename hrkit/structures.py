@@ -251,7 +251,8 @@ class Crops:
 class Skeleton:
     """The joints of a body and their relations.
 
-    Raises `ValueError` for a repeated name, a pair with an unknown name, or a wrong number of sigmas.
+    Raises `ValueError` for a repeated name, a pair with an unknown name, a wrong number of sigmas, or one that is not
+    above 0.
     """
 
     name: str
@@ -268,6 +269,8 @@ class Skeleton:
         _expect("sigmas", self.sigmas, len(self.keypoint_names))
         if len(set(self.keypoint_names)) != len(self.keypoint_names):
             raise ValueError(f"skeleton {self.name!r} has a keypoint name twice")
+        if not ((self.sigmas > 0) & np.isfinite(self.sigmas)).all():
+            raise ValueError(f"skeleton {self.name!r} has sigmas that are not above 0: {self.sigmas.tolist()}")
         unknown = {name for pair in self.edges + self.flip_pairs for name in pair} - set(self.keypoint_names)
         if unknown:
             raise ValueError(f"skeleton {self.name!r} has no keypoint {sorted(unknown)[0]!r}")

@@ -6,6 +6,7 @@ counts the faulty ones in `Faults`, by file, id and field. null, NaN and a missi
 
 from __future__ import annotations
 
+import functools
 import logging
 import reprlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -200,14 +201,15 @@ def triples(value: Any) -> Floats:
     if len(flat) % 3:
         raise ValueError(f"has {len(flat)} numbers, not 3 per joint")
     joints = flat.reshape(-1, 3)
-    joints[np.isnan(joints).all(1)] = 0
-    flags, usable = joints[:, 2], (np.abs(joints[:, :2]) <= 1e6).all(1)
-    if not ((flags >= 0) & (flags <= 2)).all():
-        raise ValueError(f"has a flag that is not 0, 1 or 2: {flags[~((flags >= 0) & (flags <= 2))][0]:g}")
-    if (flags > 0)[~usable].any():
-        place = int(np.argmax((flags > 0) & ~usable))
-        raise ValueError(f"joint {place + 1} is labelled, but is at {joints[place, 0]:g}, {joints[place, 1]:g}")
-    joints[~usable] = 0
+    if not (np.abs(flat) <= PIXELS.high).all():  # also for NaN
+        joints[np.isnan(joints).all(1)] = 0
+        lost = ~(np.abs(joints[:, :2]) <= PIXELS.high).all(1)
+        if (lost & (joints[:, 2] > 0)).any():
+            raise ValueError(f"joint {(lost & (joints[:, 2] > 0)).argmax() + 1} is labelled, but is no point")
+        joints[lost, :2] = 0
+    wrong = ~((joints[:, 2] >= 0) & (joints[:, 2] <= 2))
+    if wrong.any():
+        raise ValueError(f"joint {wrong.argmax() + 1} has the flag {joints[wrong.argmax(), 2]:g}, not 0, 1 or 2")
     return joints
 
 
@@ -228,6 +230,19 @@ def edges(value: Any) -> tuple[tuple[int, int], ...]:
     """Pairs of numbers of joints."""
     pairs = _PAIRS(value) if value else np.zeros((0, 2))
     return tuple((int(a), int(b)) for a, b in pairs)
+
+
+def _other_joints(keypoints: Floats, joints: int) -> tuple[str, str]:
+    return "keypoints", f"has {keypoints.size} numbers, not 3 for each of {joints} joints"
+
+
+def _unknown(
+    image_id: Id, images: Collection[str], category_id: Id, categories: Collection[str]
+) -> tuple[str, str] | None:
+    if str(image_id) not in images:
+        return "image_id", f"{image_id!r} is the id of no picture"
+    unknown = category_id != "" and str(category_id) not in categories
+    return ("category_id", f"{category_id!r} is no known category") if unknown else None
 
 
 @frozen
@@ -270,7 +285,7 @@ class Category:
         return [(self.keypoints[a - first], self.keypoints[b - first]) for a, b in inside]
 
 
-@frozen(eq=False)
+@frozen(eq=False, slots=False)
 class Annotation:
     """A row of COCO's `annotations`: a person (or animal) or a crowd."""
 
@@ -284,7 +299,7 @@ class Annotation:
     keypoints: Floats = column(triples, np.zeros((0, 3)))
     segmentation: Any = column(region, None)
 
-    @property
+    @functools.cached_property
     def labelled(self) -> bool:
         """Whether it is one person with at least one labelled joint."""
         return not self.iscrowd and bool((self.keypoints[:, 2] > 0).any())
@@ -299,15 +314,13 @@ class Annotation:
 
         `joints` is the number of joints of a person; `images` and `categories` are the known ids, as texts.
         """
-        if str(self.image_id) not in images:
-            return "image_id", f"{self.image_id!r} is the id of no picture"
-        if str(self.category_id) not in categories and (self.category_id or len(categories) != 1):
-            return "category_id", f"{self.category_id!r} is no known category" if self.category_id else "is missing"
+        if self.category_id == "" and len(categories) != 1:
+            return "category_id", "is missing"
         if len(self.keypoints) not in (0, joints):
-            return "keypoints", f"has {self.keypoints.size} numbers, not 3 for each of {joints} joints"
+            return _other_joints(self.keypoints, joints)
         if self.labelled and self.bbox is None:
             return "bbox", "is missing, though joints are labelled"
-        return None
+        return _unknown(self.image_id, images, self.category_id, categories)
 
 
 @frozen(eq=False)
@@ -331,12 +344,9 @@ class Result:
 
     def problem(self, joints: int, images: Collection[str], categories: Collection[str]) -> tuple[str, str] | None:
         """As that of an annotation."""
-        if str(self.image_id) not in images:
-            return "image_id", f"{self.image_id!r} is the id of no picture"
-        if str(self.category_id) not in categories:
-            return "category_id", f"{self.category_id!r} is no known category"
-        wrong = self.keypoints.size != 3 * joints
-        return ("keypoints", f"has {self.keypoints.size} numbers, not 3 for each of {joints} joints") if wrong else None
+        if self.keypoints.size != 3 * joints:
+            return _other_joints(self.keypoints, joints)
+        return _unknown(self.image_id, images, self.category_id, categories)
 
 
 @frozen(eq=False)

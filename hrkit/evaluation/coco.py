@@ -183,7 +183,7 @@ def coco_measures(
         _numbers(content["images"], where, "images"),
         _numbers(content["categories"], where, "categories"),
     )
-    people = _people(content["annotations"], where, images, categories)
+    people = _people(content, where, images, categories)
     spread = _spreads(sigmas, max((len(person.keypoints) for person in people), default=0))
     rows = _results(results, len(spread), images, categories)
     if not rows:
@@ -401,14 +401,18 @@ def _numbers(rows: Sequence[Any], where: str, what: str) -> dict[str, int]:
 
 
 def _people(
-    rows: Sequence[Any], where: str, images: Mapping[str, int], categories: Mapping[str, int]
+    content: Mapping[str, list[Any]], where: str, images: Mapping[str, int], categories: Mapping[str, int]
 ) -> list[Annotation]:
-    """The annotations, checked: known pictures and categories, and as many joints as most of them have."""
-    given = (row.get("keypoints") for row in rows if isinstance(row, Mapping))
-    lengths = Counter(len(points) // 3 for points in given if isinstance(points, list) and points)
-    joints = lengths.most_common(1)[0][0] if lengths else 0
+    """The annotations, checked: known pictures and categories, and the joints of a category or else of most people."""
+    rows = content["annotations"]
+    joints, of_people = (
+        [len(row["keypoints"]) for row in part if isinstance(row, Mapping) and isinstance(row.get("keypoints"), list)]
+        for part in (content["categories"], rows)
+    )
+    joints += [length // 3 for length, _ in Counter(filter(None, of_people)).most_common(1)]
+    count = next(filter(None, joints), 0)
     faults = Faults(where, "annotations", len(rows))
-    people = read_records(Annotation, rows, faults, lambda one: one.problem(joints, images, categories))
+    people = read_records(Annotation, rows, faults, lambda one: one.problem(count, images, categories))
     faults.settle(error=HrkitError)
     return list(people.values())
 

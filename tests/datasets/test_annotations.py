@@ -259,6 +259,15 @@ def test_pictures_of_a_custom_dataset_elsewhere(made: Path, tmp_path: Path) -> N
     toml.write_text('keypoints = ["top"]\n[train]\nannotations = 5\n')
     with pytest.raises(DatasetError, match=r"mine\.toml: \[train\] annotations is 5, no path"):
         custom(toml)
+    for damage, says in (
+        ('edges = [["top"]]', r"edges is \[\['top'\]\]; it must be a list of pairs of names"),
+        ("flip_pairs = 5", "flip_pairs is 5; it must be a list of pairs of names"),
+        ("sigmas = 0", r"skeleton 'mine' has sigmas that are not above 0: \[0.0\]"),
+        ("sigmas = [nan]", "sigmas that are not above 0"),
+    ):
+        toml.write_text(f'keypoints = ["top"]\n{damage}\n')
+        with pytest.raises(DatasetError, match=rf"mine\.toml: .*{says}"):
+            custom(toml)
 
 
 STRANGE: list[Any] = [
