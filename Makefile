@@ -11,7 +11,7 @@ PLUGINS := $(wildcard plugins/*)
 PYTEST_ARGS ?= -n 2 --dist worksteal
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: install demo test test-fast lint docs clean
+.PHONY: install demo test test-fast hostile lint docs clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +23,9 @@ test: $(VENV)/.installed-dev
 
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow"
+
+hostile: $(VENV)/.installed-dev
+	$(BIN)/python -W ignore tests/hostile/campaign.py --count 10000
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

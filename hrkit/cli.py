@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from hrkit import registry
-from hrkit.errors import HrkitError, UnknownNameError, one_line
+from hrkit.errors import HrkitError, UnknownNameError, one_line, shown
 from hrkit.runtimes.allocator import keep_freed_memory
 from hrkit.version import __version__
 
@@ -155,7 +155,7 @@ def _stopped(stop: BaseException) -> int:
 
 def _with_help(error: click.ClickException) -> str:
     """The message of a usage error in one line, with the command that prints the help."""
-    message = " ".join(error.format_message().split())
+    message = shown(" ".join(error.format_message().split()))
     context = getattr(error, "ctx", None)
     return message if context is None else f"{message.rstrip('.')} (see `{context.command_path} --help`)"
 

@@ -1,15 +1,26 @@
 """The errors that hrkit raises for problems that a caller can solve.
 
-Each message is one line: what is wrong, and what to do. All errors are `ValueError`s, so code that does not know hrkit
+Each message is one line: what is wrong, and what to do. Long names from outside are shortened in it, and characters
+that a terminal would obey are written as escapes. All errors are `ValueError`s, so code that does not know hrkit
 can catch them. The command line prints the message and exits with status 2.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+LONGEST_WORD = 150
+"""Of a longer word in a message, its first and its last letters are shown, this many each."""
+
+LONGEST_LINE = 20_000
+"""Letters of the longest message. Lists of what there is are long."""
 
 
 class HrkitError(ValueError):
     """Base of all errors of hrkit."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 class ImageError(HrkitError):
@@ -62,8 +73,17 @@ def close_names(name: str, names: Iterable[str]) -> list[str]:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error in one line, or its type if it has none."""
-    return " ".join(line.strip() for line in str(error).splitlines() if line.strip()) or type(error).__name__
+    """The message of an error as `shown`, or its type if it has none."""
+    return shown(str(error)) or type(error).__name__
+
+
+def shown(text: str) -> str:
+    """A text in one line for a terminal or a log: without control characters, and with the middle of long names cut."""
+    line = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    if not line.isprintable():
+        line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
+    line = re.sub(rf"(\S{{{LONGEST_WORD}}})\S+(\S{{{LONGEST_WORD}}})", r"\1...\2", line)
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
 
 
 def plugin_hint(distribution: str) -> str:

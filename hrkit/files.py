@@ -245,5 +245,5 @@ def read_toml(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError
         return tomllib.loads(decoded(Path(path).read_bytes()))
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem})") from None
-    except ValueError as problem:  # damaged TOML, or not UTF-8
+    except (ValueError, RecursionError) as problem:  # damaged TOML, not UTF-8, or nested too deeply
         raise error(f"{path}: is no TOML ({problem})") from None

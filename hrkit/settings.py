@@ -26,7 +26,9 @@ class Range:
     below: bool = False
 
     def __contains__(self, value: object) -> bool:
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not isinstance(value, (int, float)) or not -math.inf < value < math.inf:
+            return False
+        if isinstance(value, int) and abs(value) >= 2**63:  # the integers of torch and NumPy
             return False
         low = self.low is None or (value > self.low if self.above else value >= self.low)
         return low and (self.high is None or (value < self.high if self.below else value <= self.high))

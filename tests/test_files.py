@@ -176,3 +176,9 @@ def test_names_that_stay_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for folder in (tmp_path, "folder", "", "/"):
         assert not leads_out(folder, name)
     assert not leads_out(tmp_path, str(tmp_path / "x"))
+
+
+def test_toml_that_is_nested_too_deeply(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("x = " + "[" * 5000)
+    with pytest.raises(HrkitError, match=r"a\.toml: is no TOML \("):
+        read_toml(tmp_path / "a.toml")

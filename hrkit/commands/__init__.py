@@ -47,9 +47,14 @@ class LazyCommand(click.Command):
         assert isinstance(command, click.Command)
         return command
 
-    def make_context(self, *args: Any, **settings: Any) -> click.Context:  # Any: as click's own
-        """The context of the command itself, which then runs in place of this one."""
-        return self.loaded.make_context(*args, **settings)
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **settings: Any) -> click.Context:
+        """The context of the command itself, which then runs in place of this one. Empty values are refused."""
+        once = {name for option in self.params if not option.multiple for name in option.opts}
+        for before, argument in zip(["", *args], args, strict=False):
+            name = before if argument == "" else argument.removesuffix("=") if argument.endswith("=") else ""
+            if name.startswith("-") and name in once:
+                raise click.UsageError(f"{name} is empty; leave it out, or give a value")
+        return self.loaded.make_context(info_name, args, *more, **settings)
 
 
 @hookimpl

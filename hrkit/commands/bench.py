@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hrkit.commands.numbers import SIZE, number_option
+from hrkit.settings import Range
+
 if TYPE_CHECKING:
     from hrkit.structures import Size
 
@@ -23,14 +26,14 @@ if TYPE_CHECKING:
 @click.option("--backbone", help="Pose network.  [default: hrnet_w32, hrnet_w48 and lite; with --train: hrnet_w32]")
 @click.option("--detector", help="Person detector, if the network needs one.  [default: yolov3_tiny]")
 @click.option("--detector-weights", help="File of detector weights.  [default: those on this machine, else random]")
-@click.option("--input-size", type=(int, int), help="Height and width.  [default: the network's own]")
+@click.option("--input-size", type=SIZE, help="Height and width.  [default: the network's own]")
 @click.option("--people", default="1,4,16", help="Numbers of people in a frame, one column each.")
 @click.option("--photos", help="Folder of pictures for end to end.  [default: a bundled one]")
-@click.option("--rounds", type=click.IntRange(1), default=5, help="How often each part is timed.")
+@number_option("--rounds", int, Range(1), "How often each part is timed.", default=5)
 @click.option("--precision", default="auto", help="float32, bfloat16 or float16.")
 @click.option("--runtime", default="auto", help="As for `hrkit demo`.")
-@click.option("--batch-size", type=click.IntRange(1), default=8, help="Samples per training step.")
-@click.option("--steps", type=click.IntRange(1), default=5, help="Training steps to time.")
+@number_option("--batch-size", int, Range(1), "Samples per training step.", default=8)
+@number_option("--steps", int, Range(1), "Training steps to time.", default=5)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     of_training: bool,

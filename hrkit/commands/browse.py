@@ -8,7 +8,8 @@ from typing import Any
 import click
 import numpy as np
 
-from hrkit.datasets.augmentation import Augmentation, PersonCrops
+from hrkit.commands.numbers import SIZE, number_option
+from hrkit.datasets.augmentation import PersonCrops
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.drawing.contact_sheet import captioned, contact_sheet, draw_joints, heatmap_overlay
 from hrkit.errors import HrkitError, ImageError
@@ -17,8 +18,9 @@ from hrkit.heads.base import Codec
 from hrkit.heads.codecs import HeatmapCodec, create_codec
 from hrkit.images import WRITABLE, write_image
 from hrkit.pose_model import default_sigma
+from hrkit.settings import Range
 from hrkit.structures import Frame
-from hrkit.training.config import build_config, read_config
+from hrkit.training.config import TrainConfig, build_config, read_config
 
 
 @click.command(
@@ -31,11 +33,13 @@ Examples:
 @click.option("--dataset", help="NAME[:PATH], as for `hrkit train`.  [default: from the config, or coco]")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Config of `hrkit train`.")
 @click.option("--split", default="train", help="Part of the dataset.")
-@click.option("--count", type=click.IntRange(1), default=24, help="Number of people.")
-@click.option("--input-size", type=(int, int), metavar="HEIGHT WIDTH", help="[default: from the config, or 256 192]")
+@number_option("--count", int, Range(1), "Number of people.", default=24)
+@click.option("--input-size", type=SIZE, metavar="HEIGHT WIDTH", help="[default: from the config, or 256 192]")
 @click.option("--codec", help="Targets: msra, dark, udp.  [default: from the config, or msra]")
-@click.option("--sigma", type=float, help="Width of the targets, heatmap px.  [default: from the config, or by size]")
-@click.option("--seed", type=int, default=0, help="Selects the people and how they vary.")
+@number_option(
+    "--sigma", float, Range(0, above=True), "Width of the targets, heatmap px.  [default: from the config, or by size]"
+)
+@number_option("--seed", int, Range(0), "Selects the people and how they vary.", default=0)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("browse.jpg"))
 def command(
     dataset: str | None, config_file: Path | None, split: str, count: int, seed: int, output: Path, **given: Any
@@ -43,27 +47,26 @@ def command(
     """Draws samples of a dataset on one sheet: each person as cropped, as augmented, and with the targets."""
     if output.suffix.lower() not in WRITABLE:
         raise ImageError(f"{output}: cannot write such a picture; endings are {', '.join(WRITABLE)}")
+    named = {name: value for name, value in given.items() if value is not None}
     recipe = {} if config_file is None else read_config(config_file)
-    recipe |= {name: value for name, value in given.items() if value is not None}
-    spec = DatasetSpec.parse(dataset or next(iter(recipe.get("datasets", ())), "coco"))
-    height, width = recipe.get("input_size") or (256, 192)
-    size = (int(height), int(width))
-    if any(side < 4 or side % 4 for side in size):
+    config = build_config(TrainConfig, {"output": "browse", **recipe, **named}, str(config_file or "command line"))
+    spec = DatasetSpec.parse(dataset or config.datasets[0])
+    size = config.input_size or (256, 192)
+    if any(side % 4 for side in size):
         raise HrkitError(f"input size {size} must be a multiple of 4")
     codec = create_codec(
-        recipe.get("codec") or "msra",
+        config.codec or "msra",
         input_size=size,
         heatmap_size=(size[0] // 4, size[1] // 4),
-        sigma=recipe.get("sigma") or default_sigma(size),
+        sigma=config.sigma or default_sigma(size),
     )
     if not isinstance(codec, HeatmapCodec):
-        raise HrkitError(f"codec {recipe['codec']!r} has no heatmaps to draw; take --codec msra, dark or udp")
-    augmentation = build_config(Augmentation, recipe.get("augmentation", {}), str(config_file or "augmentation"))
-    people = spec.load(split, **{name: recipe.get(name) for name in ("images", "category", "skip_bad")})
+        raise HrkitError(f"codec {config.codec!r} has no heatmaps to draw; take --codec msra, dark or udp")
+    people = spec.load(split, images=config.images, category=config.category, skip_bad=config.skip_bad)
     check_outputs([output], [config_file, spec.path, *people.image_paths])
     rows = np.random.default_rng(seed).permutation(len(people))[:count]
     plain = PersonCrops(people, size, codec.udp)
-    varied = PersonCrops(people, size, codec.udp, augmentation, seed)
+    varied = PersonCrops(people, size, codec.udp, config.augmentation, seed)
     tiles = [tile for place, row in enumerate(rows) for tile in _tiles(plain, varied, codec, place, int(row))]
     write_image(output, contact_sheet(tiles, columns=3 * min(4, len(rows))))
     click.echo(f"{people}: {len(rows)} people, each plain, augmented and with targets")

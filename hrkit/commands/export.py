@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hrkit.commands.model_options import head_option, input_size_option, is_detector, skeleton_option, weights_option
+from hrkit.commands.numbers import number_option
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.export import (
     BATCHES,
@@ -19,6 +20,7 @@ from hrkit.export import (
 from hrkit.files import check_outputs
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import create_pose_model
+from hrkit.settings import Range
 
 
 @click.command(
@@ -37,7 +39,7 @@ Examples:
 @weights_option
 @head_option
 @input_size_option
-@click.option("--num-joints", type=click.IntRange(1), help="Joints of a pose network.  [default: those of the weights]")
+@number_option("--num-joints", int, Range(1), "Joints of a pose network.  [default: those of the weights]")
 @skeleton_option
 @click.option("--int8", metavar="DATASET", help="Write OpenVINO in int8, calibrated with people of NAME:PATH.")
 def command(

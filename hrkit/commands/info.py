@@ -7,18 +7,20 @@ import torch
 from torch import nn
 
 from hrkit.commands.model_options import is_detector
+from hrkit.commands.numbers import SIZE, number_option
 from hrkit.errors import HrkitError, WeightsError, one_line
 from hrkit.export import detector_network
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import create_pose_model
 from hrkit.runtimes.complexity import LayerGroup, layer_groups
+from hrkit.settings import Range
 from hrkit.weights import catalogue
 
 
 @click.command("info", epilog="Example: hrkit info hrnet_w48 --input-size 384 288")
 @click.argument("name")
-@click.option("--input-size", type=(int, int), metavar="HEIGHT WIDTH", help="[default: that of the default weights]")
-@click.option("--joints", type=click.IntRange(1), help="Joints of a pose network.  [default: 17]")
+@click.option("--input-size", type=SIZE, metavar="HEIGHT WIDTH", help="[default: that of the default weights]")
+@number_option("--joints", int, Range(1), "Joints of a pose network.  [default: 17]")
 @click.option("--head", help="Head of a pose network.  [default: that of the backbone]")
 def command(name: str, input_size: tuple[int, int] | None, joints: int | None, head: str | None) -> None:
     """Parameters and multiply-adds of a detector, or of a backbone with its head, by layer group."""

@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from hrkit import registry
+from hrkit.commands.numbers import SIZE, number_option
 from hrkit.errors import UnknownNameError
 from hrkit.pipeline import Pipeline
+from hrkit.settings import Range
 
 Command = Callable[..., Any]  # whatever options it takes
 Options = dict[str, Any]  # values of options by name
@@ -22,7 +24,7 @@ weights_option = click.option(
 )
 head_option = click.option("--head", help="Head of a pose network.  [default: that of the weights]")
 input_size_option = click.option(
-    "--input-size", type=(int, int), metavar="HEIGHT WIDTH", help="[default: that of the weights]"
+    "--input-size", type=SIZE, metavar="HEIGHT WIDTH", help="[default: that of the weights]"
 )
 skeleton_option = click.option(
     "--skeleton", metavar="NAME|FILE.toml", help="Joints of weights that do not name theirs, such as crowdpose."
@@ -38,8 +40,8 @@ _MODEL = {
     "skeleton": skeleton_option,
     "detector_weights": click.option("--detector-weights", default="auto", help="The same for the detector."),
     "decoder": click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]"),
-    "threshold": click.option(
-        "--threshold", type=click.FloatRange(0, 1), help="Lowest score of a detection.  [default: the detector's own]"
+    "threshold": number_option(
+        "--threshold", float, Range(0, 1), "Lowest score of a detection.  [default: the detector's own]"
     ),
     "flip_test": click.option(
         "--flip-test", is_flag=True, help="Average with the mirrored picture: more accurate, twice the time."
@@ -51,18 +53,15 @@ _MODEL = {
     "runtime": click.option("--runtime", default="auto", help="auto (made fast), eager (as built), onnx or openvino."),
 }
 _FOLLOWING = {
-    "detect_every": click.option(
-        "--detect-every",
-        type=click.IntRange(1),
-        default=1,
-        help="Run the detector on every Nth frame.",
+    "detect_every": number_option(
+        "--detect-every", int, Range(1), "Run the detector on every Nth frame.", default=1
     ),
     "track": click.option("--track/--no-track", default=True, help="Give people ids that stay from frame to frame."),
     "smooth": click.option("--smooth", is_flag=True, help="Reduce jitter."),
-    "smoothing": click.option(
-        "--smoothing", type=click.FloatRange(0), help="Strength: below 1 there is less lag, above 1 less jitter."
+    "smoothing": number_option(
+        "--smoothing", float, Range(0), "Strength: below 1 there is less lag, above 1 less jitter."
     ),
-    "max_people": click.option("--max-people", type=click.IntRange(1), help="Keep only the best boxes of a frame."),
+    "max_people": number_option("--max-people", int, Range(1), "Keep only the best boxes of a frame."),
 }
 
 

@@ -13,6 +13,7 @@ from attrs import evolve
 
 from hrkit import registry
 from hrkit.commands.model_options import head_option, input_size_option, skeleton_option, weights_option
+from hrkit.commands.numbers import number_option
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.datasets.mpii import read_mpii_truth
@@ -26,6 +27,7 @@ from hrkit.pose_model import PoseModel, create_pose_model, split_hub_address
 from hrkit.runtimes.devices import parse_devices
 from hrkit.runtimes.distributed import World, current_world, joined_world
 from hrkit.runtimes.prepare import check_precision
+from hrkit.settings import Range
 from hrkit.skeletons import check_flip_test, find_skeleton, mpii16
 from hrkit.weights import catalogue, checkpoints
 from hrkit.weights.hub import is_address
@@ -61,25 +63,25 @@ curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any othe
     default="gt",
     help="gt (annotated), a JSON file of COCO detections, or a registered detector, which is run on each picture.",
 )
-@click.option("--box-threshold", type=float, help="Lowest score of a box.  [default: 0 for files, the detector's own]")
+@number_option(
+    "--box-threshold", float, Range(), "Lowest score of a box.  [default: 0 for files, the detector's own]"
+)
 @click.option("--detector-weights", default="auto", help="auto, an entry, a file, none.")
 @click.option("--flip-test/--no-flip-test", help="Average with the mirrored crop: more accurate, twice the time.")
 @click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]")
 @click.option("--nms", type=click.Choice(["oks", "soft-oks", "none"]), default="oks")
-@click.option(
-    "--nms-threshold",
-    type=click.FloatRange(0, 1),
-    default=0.9,
-    help="OKS above which two poses count as the same person.",
+@number_option(
+    "--nms-threshold", float, Range(0, 1), "OKS above which two poses count as the same person.", default=0.9
 )
-@click.option(
+@number_option(
     "--score-threshold",
-    type=float,
+    float,
+    Range(),
+    "A person's score is the box's times the mean of the joints above this.",
     default=0.2,
-    help="A person's score is the box's times the mean of the joints above this.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=32)
-@click.option("--workers", type=click.IntRange(0), default=2, help="Processes that load crops.")
+@number_option("--batch-size", int, Range(1), "People per forward pass.", default=32)
+@number_option("--workers", int, Range(0), "Processes that load crops.", default=2)
 @click.option("--device", default="auto", help="cpu, cuda:0, mps.")
 @click.option("--precision", default="float32", help="float32, float16, bfloat16; auto: the fastest here.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("test-output"))

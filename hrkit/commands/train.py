@@ -10,6 +10,8 @@ from typing import Any, Literal
 import attrs
 import click
 
+from hrkit.commands.numbers import SIZE, Number
+from hrkit.settings import Range
 from hrkit.training.config import (
     Augmentation,
     Setting,
@@ -26,6 +28,8 @@ def _option(setting: Setting) -> click.Option:
     name, default, text = setting.name.replace("_", "-"), setting.default, setting.help
     if default not in (attrs.NOTHING, None, ()):
         text += f"  [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
+    if setting.within is not None:
+        text += f"  [{setting.within}]"
     declaration, form = f"--{name}", {"type": setting.kind}
     origin, arguments = typing.get_origin(setting.kind), typing.get_args(setting.kind)
     if setting.name in ("datasets", "category"):
@@ -33,18 +37,20 @@ def _option(setting: Setting) -> click.Option:
     elif setting.kind is bool:
         declaration, form = "--resume" if name == "resume" else f"--{name}/--no-{name}", {"is_flag": True}
     elif setting.name == "input_size":
-        form = {"type": int, "nargs": 2, "metavar": "HEIGHT WIDTH"}
+        form = {"type": SIZE, "metavar": "HEIGHT WIDTH"}
     elif origin is tuple:
-        form = {"type": _comma_separated(arguments[0]), "metavar": "A,B,..."}
+        form = {"type": _comma_separated(arguments[0], setting.optional), "metavar": "A,B,..."}
     elif origin is Literal:
         form = {"type": click.Choice(arguments)}
+    elif setting.kind in (int, float):
+        form = {"type": Number(setting.kind, setting.within or Range(), optional=setting.optional)}
     return click.Option([declaration, setting.name], default=None, help=text, **form)
 
 
-def _comma_separated(kind: type) -> Callable[[str], list[Any]]:
-    def split(text: str) -> list[Any]:
+def _comma_separated(kind: type, optional: bool) -> Callable[[str], str | list[Any]]:
+    def split(text: str) -> str | list[Any]:
         try:
-            return [kind(part.strip()) for part in text.split(",")]
+            return text if text == "none" and optional else [kind(part.strip()) for part in text.split(",")]
         except ValueError:
             raise click.BadParameter(f"{text!r} must be {kind.__name__} values, separated by commas") from None
 
@@ -56,13 +62,8 @@ def _options(config: type, left_out: Sequence[str] = ()) -> list[click.Parameter
 
 
 def _given(values: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """The settings of a config that the command line names. "none" stands for None."""
-    given = {}
-    for name, setting in settings_of(config).items():
-        value = values.get(name)
-        if value is not None and value != ():
-            given[name] = None if value == "none" and setting.optional else value
-    return given
+    """The settings of a config that the command line names."""
+    return {name: values[name] for name in settings_of(config) if values.get(name) not in (None, ())}
 
 
 def _run(config_file: Path | None, data_root: str | None, **values: Any) -> None:
@@ -76,14 +77,19 @@ def _run(config_file: Path | None, data_root: str | None, **values: Any) -> None
         base = config_to_dict(saved_config(given["output"]))
     else:
         base = {} if config_file is None else read_config(config_file)
-    augmentation = {**base.get("augmentation", {}), **_given(values, Augmentation)}
-    merged = {**base, **given, "augmentation": augmentation}
+    varied = _given(values, Augmentation)
+    if varied and isinstance(base.get("augmentation", {}), dict):
+        given["augmentation"] = {**base.get("augmentation", {}), **varied}
+    merged = {**base, **given}
+    merged.setdefault("output", f"runs/{str(merged.get('backbone', 'hrnet_w32')).replace('/', '-')}")
+    config = build_config(TrainConfig, merged, str(config_file or "command line"))
     if data_root is not None:
-        merged["datasets"] = [_with_root(spec, data_root) for spec in merged.get("datasets", ("coco",))]
-        if merged.get("validation"):
-            merged["validation"] = _with_root(merged["validation"], data_root)
-    merged.setdefault("output", f"runs/{merged.get('backbone', 'hrnet_w32').replace('/', '-')}")
-    result = train(build_config(TrainConfig, merged, str(config_file or "command line")))
+        config = attrs.evolve(
+            config,
+            datasets=tuple(_with_root(spec, data_root) for spec in config.datasets),
+            validation=config.validation and _with_root(config.validation, data_root),
+        )
+    result = train(config)
     best = "" if result.best is None else f", best AP {result.best:.4f}"
     click.echo(f"{result.steps} steps, {result.epochs} epochs{best}; in {result.folder}")
 

@@ -21,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from hrkit.detectors.darknet_cfg import Section
 from hrkit.errors import HrkitError, WeightsError
 from hrkit.files import FilePath
+from hrkit.weights.checkpoints import check_finite
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "linear": nn.Identity,
@@ -284,7 +285,7 @@ def load_darknet_weights(network: DarknetNetwork, path: FilePath) -> None:
 
     The file holds int32 major, minor and revision; the number of pictures seen, as 64 bits from version 0.2 on and 32
     before; then float32 values, per convolution: bias; scale, mean and variance if it has a batch norm; weight. Raises
-    `WeightsError`, and leaves the network as it was, if the file cannot be read or has another length.
+    `WeightsError`, and leaves the network as it was, if the file cannot be read, has another length or holds NaN.
     """
     name = os.fspath(path)
     try:
@@ -305,6 +306,8 @@ def load_darknet_weights(network: DarknetNetwork, path: FilePath) -> None:
         why += f": expected {expected} bytes for this network, found {size}"
         raise WeightsError(f"{name} {why}; download it again, or give the cfg that belongs to it")
     parts = torch.from_numpy(np.fromfile(path, "<f4", offset=start)).split([tensor.numel() for tensor in tensors])
+    names = {id(tensor): key for key, tensor in network.state_dict(keep_vars=True).items()}
+    check_finite({names[id(tensor)]: part for tensor, part in zip(tensors, parts, strict=True)}, name)
     with torch.no_grad():
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view(tensor.shape))

@@ -161,8 +161,10 @@ class Manifest:
             end += len(line)
             with contextlib.suppress(ValueError, LookupError, TypeError):  # after a damaged line its input is redone
                 record = json.loads(line)
-                made = made or record["frames"] > 0
                 name, reason = record["input"], record["reason"]
+                if not isinstance(name, str) or not isinstance(reason, str):
+                    continue
+                made = made or record["frames"] > 0
                 self.done.pop(name, None)
                 self.failed.pop(name, None)
                 if reason:

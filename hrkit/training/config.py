@@ -174,7 +174,7 @@ def build_config(kind: type[Config], values: Mapping[str, Any], where: str = "co
             raise HrkitError(f"{where}: {name!r} is missing")
     converted = {}
     for name, value in values.items():
-        empty = value is None and settings[name].optional
+        empty = settings[name].optional and (value is None or value == "none")  # TOML has no null
         converted[name] = None if empty else _convert(value, settings[name].kind, f"{where}: {name}")
     try:
         return kind(**converted)
@@ -209,8 +209,10 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
     if attrs.has(kind):
         return value if isinstance(value, kind) else build_config(kind, value, where)
     kind = origin or kind
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1000:
         return float(value)
+    if kind is str and value == "":
+        raise HrkitError(f"{where} is empty")
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise HrkitError(f"{where} must be {kind.__name__}, not {value!r}")
     return value

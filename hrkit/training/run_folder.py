@@ -22,6 +22,7 @@ from hrkit.datasets.loading import DatasetSpec
 from hrkit.errors import HrkitError, WeightsError, one_line
 from hrkit.files import atomic_path
 from hrkit.training.config import TrainConfig, build_config, config_to_dict, load_config
+from hrkit.weights.checkpoints import check_finite
 
 logger = logging.getLogger("hrkit")
 
@@ -187,9 +188,12 @@ def save_checkpoint(
 ) -> None:
     """Writes the position, the `state_dict` of each part and the `metadata` of the network.
 
-    `last.pt` becomes `previous.pt` before it is replaced. Raises `OSError` if the file cannot be written.
+    `last.pt` becomes `previous.pt` before it is replaced. Raises `OSError` if the file cannot be written, and
+    `WeightsError` for NaN and infinity before anything is written.
     """
     content = {"hrkit": dict(metadata)} | {name: part.state_dict() for name, part in parts.items()}
+    for name in parts:
+        check_finite({key: value for key, value in content[name].items() if torch.is_tensor(value)}, f"{path}: {name}")
     content |= attrs.asdict(state)
     with atomic_path(path) as temporary:
         try:

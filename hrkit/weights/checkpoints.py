@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -71,7 +72,7 @@ class Checkpoint:
     def num_joints(self) -> int | None:
         """Output channels of the head's last layer, if the file holds one."""
         last = [tensor for name, tensor in self.state.items() if _LAST.fullmatch(name)]
-        return len(last[-1]) if last else None
+        return len(last[-1]) if last and last[-1].ndim else None
 
     def describe(self) -> str:
         """The network that the tensors belong to, in words."""
@@ -219,14 +220,30 @@ def _load(network: nn.Module, state: State, checkpoint: Checkpoint, expected: st
             f"{checkpoint.path} holds {checkpoint.describe()}, which does not fit {expected}: "
             f"{differences[0]} ({len(differences)} of {len(own)} names differ)"
         )
-    network.load_state_dict(state, strict=False)
+    check_finite(state, str(checkpoint.path))
+    try:
+        network.load_state_dict(state, strict=False)
+    except Exception as error:  # sparse, quantised and other tensors that torch cannot copy
+        raise WeightsError(f"{checkpoint.path}: cannot be used ({one_line(error)[:200]}); save plain tensors") from None
+
+
+def check_finite(state: State, what: str) -> None:
+    """Raises `WeightsError` if a tensor holds NaN, infinity or a variance below 0; `what` begins the message."""
+    for name, tensor in state.items():
+        if tensor.layout == torch.strided and tensor.is_floating_point() and tensor.numel():
+            low, high = (float(end) for end in tensor.detach().aminmax())
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise WeightsError(f"{what}: {name} holds NaN or infinity; training diverged, or the file is damaged")
+            if name.endswith("running_var") and low < 0:
+                raise WeightsError(f"{what}: {name} holds a variance below 0; the file is damaged")
 
 
 def save(network: nn.Module, path: FilePath, metadata: Mapping[str, Any]) -> None:
     """Writes the network's tensors and `metadata` (JSON values) as safetensors, whole or not at all.
 
-    Raises `OSError` if they cannot be written.
+    Raises `WeightsError` for NaN and infinity, before anything is written, and `OSError` if it cannot be written.
     """
+    check_finite(network.state_dict(), os.fspath(path))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_path(path) as temporary:
         try:

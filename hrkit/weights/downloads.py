@@ -41,25 +41,26 @@ def download(
     *,
     checksum: str | None = None,
     size: int | None = None,
-    progress: bool = True,
+    progress: bool | str = True,
     headers: Mapping[str, str] | None = None,
 ) -> Path:
     """Fetches `url` to `target` and returns `target`; a file that is already there is checked once and kept.
 
     `checksum` is "sha256:<hex>" or "sha1:<hex>", in full or its first digits; `size` is in bytes; `progress` shows a
-    bar on stderr; `headers` go to the server with the request. A second process that wants the same file waits for the
-    first. Raises `DownloadError` if the file cannot be fetched or written, or is not the published one, and
-    `DeniedError` for the statuses 401 and 403.
+    bar on stderr, and may be its title; `headers` go to the server with the request. A second process that wants the
+    same file waits for the first. Raises `DownloadError` if the file cannot be fetched or written, or is not the
+    published one, and `DeniedError` for the statuses 401 and 403.
     """
     target = Path(target)
+    title = (target.name if progress is True else progress) or None
     if urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"only http and https are downloaded, not {url}; put the file at {target} by hand")
     try:
         if not target.exists():  # before any lock, so that a read-only cache that holds the file works
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(target, progress):
+            with _locked(target, title):
                 if not target.exists():
-                    _download(url, target, checksum, size, progress, headers or {})
+                    _download(url, target, checksum, size, title, headers or {})
         if found := _problem_once(target, target, checksum, size):
             raise DownloadError(f"{target} {found}; remove it to download it again, or put the file of {url} there")
     except OSError as error:
@@ -70,18 +71,18 @@ def download(
     return target
 
 
-def _locked(target: Path, progress: bool) -> AcquireReturnProxy:
+def _locked(target: Path, title: str | None) -> AcquireReturnProxy:
     lock = FileLock(_beside(target, "lock"))
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        if progress:
-            print(f"waiting for another process to download {target.name}", file=sys.stderr, flush=True)
+        if title is not None:
+            print(f"waiting for another process to download {title}", file=sys.stderr, flush=True)
         return lock.acquire()
 
 
 def _download(
-    url: str, target: Path, checksum: str | None, size: int | None, progress: bool, headers: Mapping[str, str]
+    url: str, target: Path, checksum: str | None, size: int | None, title: str | None, headers: Mapping[str, str]
 ) -> None:
     part = _beside(target, "part")
     while not (size and _length(part) == size):
@@ -89,7 +90,7 @@ def _download(
         if size and before > size:
             part.unlink()
             before = 0
-        broken = _transfer(url, part, size, target, progress, headers)
+        broken = _transfer(url, part, size, target, title, headers)
         if broken is None:
             break
         if _length(part) <= before:  # else it makes progress, if in steps
@@ -101,7 +102,7 @@ def _download(
 
 
 def _transfer(
-    url: str, part: Path, size: int | None, target: Path, progress: bool, headers: Mapping[str, str]
+    url: str, part: Path, size: int | None, target: Path, title: str | None, headers: Mapping[str, str]
 ) -> str | None:
     """Appends the missing bytes to `part`; returns None once it is complete (or too long), else the reason."""
     start = _length(part)
@@ -114,7 +115,7 @@ def _transfer(
             if error.headers.get("Content-Range") == f"bytes */{start}":
                 return None
             part.unlink()
-            return _transfer(url, part, size, target, progress, headers)
+            return _transfer(url, part, size, target, title, headers)
         if error.code in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
             advice = f"put the file at {target} by hand"
             raise DeniedError(f"you may not download {url} ({error.code} {error.reason}); {advice}") from None
@@ -132,7 +133,7 @@ def _transfer(
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             part.unlink(missing_ok=True)
             return "the server sent another part of the file"
-        return _receive(response, part, start, size, target.name if progress else None)
+        return _receive(response, part, start, size, title)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

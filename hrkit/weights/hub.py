@@ -108,7 +108,7 @@ def fetch(text: str, name: str = FILE) -> Path:
             blob,
             checksum=stated.checksum,
             size=stated.size,
-            progress=not huggingface_hub.utils.are_progress_bars_disabled(),
+            progress=not huggingface_hub.utils.are_progress_bars_disabled() and name,
             headers=huggingface_hub.utils.build_hf_headers(library_name="hrkit"),
         )
         _enter(cache, address.revision or constants.DEFAULT_REVISION, stated.commit, path, blob)

@@ -92,3 +92,11 @@ def test_mistakes(options: list[str], says: str) -> None:
     assert says in result.stderr
     assert result.stderr.startswith("error: ")
     assert not list(Path().glob("*.jpg"))
+
+
+def test_a_config_is_checked_as_for_training() -> None:
+    for content, says in (("epoch = 3", "unknown key 'epoch'"), ("datasets = 3", "must be a"), ("sigma = -1", "sigma")):
+        Path("wrong.toml").write_text(content)
+        result = browse("--config", "wrong.toml", "--dataset", "coco:data")
+        assert result.exit_code == 2
+        assert says in result.stderr

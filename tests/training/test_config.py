@@ -132,3 +132,17 @@ def test_ranges_in_words() -> None:
         TrainConfig(output="x", datasets=())
     with pytest.raises(HrkitError, match="nesterov needs it above 0"):
         TrainConfig(output="x", momentum=0.0, nesterov=True)
+
+
+def test_none_and_numbers_that_are_too_large(tmp_path: Path) -> None:
+    lines = ("output = 'run'", "clip_norm = 'none'", "validation = 'none'", "joint_weights = 'none'")
+    (tmp_path / "a.toml").write_text("\n".join(lines))
+    config = load_config(tmp_path / "a.toml", TrainConfig)
+    assert (config.clip_norm, config.validation, config.joint_weights) == (None, None, None)
+    for name in ("learning_rate", "epochs"):
+        with pytest.raises(HrkitError, match=name):
+            build_config(TrainConfig, {"output": "run", name: 10**400})
+    with pytest.raises(HrkitError, match="output is empty"):
+        build_config(TrainConfig, {"output": ""})
+    with pytest.raises(HrkitError, match="epochs must be int, not 'none'"):
+        build_config(TrainConfig, {"output": "run", "epochs": "none"})

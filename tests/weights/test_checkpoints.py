@@ -397,3 +397,28 @@ def test_metadata_is_json(networks: dict[str, PoseModel], tmp_path: Path) -> Non
     with safetensors.safe_open(tmp_path / "own.safetensors", "pt") as reader:
         said = json.loads(reader.metadata()["hrkit"])
     assert (said["backbone"], said["input_size"], said["skeleton"]["name"]) == (HRNET, [64, 64], "joints3")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_nan_is_neither_written_nor_loaded(tmp_path: Path, value: float) -> None:
+    network = nn.BatchNorm2d(2)
+    checkpoints.save(network, tmp_path / "good.safetensors", {})
+    with torch.no_grad():
+        network.weight[1] = value
+    with pytest.raises(WeightsError, match=r"bad\.safetensors: weight holds NaN or infinity"):
+        checkpoints.save(network, tmp_path / "bad.safetensors", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["good.safetensors"]
+    fresh, bad = nn.BatchNorm2d(2), checkpoints.Checkpoint(tmp_path / "bad.pth", network.state_dict(), "official", {})
+    with pytest.raises(WeightsError, match=r"bad\.pth: weight holds NaN or infinity"):
+        checkpoints.load(fresh, bad, "it")
+    assert bool(fresh.weight.isfinite().all())
+
+
+def test_tensors_without_dimensions_and_variances_below_zero(tmp_path: Path) -> None:
+    torch.save({"final_layer.weight": torch.zeros(())}, tmp_path / "a.pth")
+    checkpoint = checkpoints.read_checkpoint(tmp_path / "a.pth")
+    assert checkpoint.num_joints is None
+    with pytest.raises(WeightsError, match="does not fit it"):
+        checkpoints.load(nn.Module(), checkpoint, "it")
+    with pytest.raises(WeightsError, match="a variance below 0"):
+        checkpoints.check_finite({"norm.running_var": torch.tensor([1.0, -1.0])}, "it")

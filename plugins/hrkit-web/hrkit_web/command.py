@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hrkit.commands.numbers import number_option
+from hrkit.settings import Range
+
 if TYPE_CHECKING:
     import socket
 
@@ -24,7 +27,7 @@ Examples:
 Other machines can connect only if --host is given. They then need a token; without --token one is made and shown.""",
 )
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, help="Port; 0 picks a free one.")
+@number_option("--port", int, Range(0, 65535), "Port; 0 picks a free one.", default=8000)
 @click.option("--token", envvar="HRKIT_WEB_TOKEN", help="What callers must send: 16 or more letters, digits or ._~-")
 @click.option("--allow-host", "host_names", multiple=True, metavar="NAME", help="Host name to accept; repeatable.")
 @click.option("--behind-proxy", is_flag=True, help="Take the caller's address from a proxy on this machine.")
@@ -33,9 +36,9 @@ Other machines can connect only if --host is given. They then need a token; with
 @click.option("--device", default="auto", help="cpu, cpu,cpu, cuda:0, cuda:0,1, mps.")
 @click.option("--precision", default="auto", help="float32, bfloat16, float16.")
 @click.option("--runtime", default="auto", help="As for `hrkit demo`.")
-@click.option("--max-upload", type=click.IntRange(1), default=256, help="Largest video, MB.")
-@click.option("--max-pixels", type=click.FloatRange(0.1), default=25.0, help="Largest photo, million pixels.")
-@click.option("--rate", type=click.FloatRange(1), default=60.0, help="Requests per second per caller.")
+@number_option("--max-upload", int, Range(1, 1e6), "Largest video, MB.", default=256)
+@number_option("--max-pixels", float, Range(0.1, 1e4), "Largest photo, million pixels.", default=25.0)
+@number_option("--rate", float, Range(1), "Requests per second per caller.", default=60.0)
 def command(
     host: str,
     port: int,

@@ -1,0 +1,39 @@
+"""Options that take a number in a range. The range is shown in the help, and NaN and infinity are in none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hrkit.settings import Range
+
+
+class Number(click.ParamType):
+    """The type of such an option: an int or float in a range. If it is `optional`, "none" stays as it is."""
+
+    def __init__(self, kind: type, within: Range, *, optional: bool = False) -> None:
+        self.kind, self.within, self.optional = kind, within, optional
+        self.name = "integer" if kind is int else "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number. Fails with what it must be."""
+        if self.optional and value == "none":
+            return value
+        try:
+            number = self.kind(value)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no {self.name}", param, ctx)
+        if number not in self.within:
+            self.fail(f"{value!r} is out of range; it must be {self.within}", param, ctx)
+        return number
+
+
+def number_option(name: str, kind: type, within: Range, help: str = "", **more: Any) -> Any:  # Any: as `click.option`
+    """`click.option` with the type `Number`. Its help ends with the range, if there is one."""
+    shown = f"{help}  [{within}]".strip() if within != Range() else help
+    return click.option(name, type=Number(kind, within), help=shown, **more)
+
+
+SIZE = (Number(int, Range(1)), Number(int, Range(1)))
+"""The type of an option for height and width, px."""

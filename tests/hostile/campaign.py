@@ -1,0 +1,297 @@
+"""Hostile input of every kind, from a seed: nothing is executed, nothing is written elsewhere, and errors are hrkit's.
+
+`KINDS` in kinds.py is the table. A kind makes good files, damages a copy of one, and reads it as hrkit does. `attack`
+runs one kind. Run this file for a long campaign: `python tests/hostile/campaign.py --count 10000 --seed 1 [KIND...]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import json
+import math
+import os
+import random
+import re
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from attrs import field, frozen
+
+from hrkit.errors import HrkitError
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "fixtures")]
+
+Random = random.Random
+
+# damage
+
+VALUES: list[Any] = [
+    *(None, True, False, 0, 1, -1, 2**31, -(2**63), 10**400, 0.5, -0.0, 1e308, math.nan, math.inf, -math.inf),
+    *("", " ", "none", "nan", "-1", "\0", "\n\x1b[31m", "../../outside/x", "/etc/hostname", "é" * 300, "x" * 5000),
+    *([], [[]], [None], {}, {"": []}, [1, "2", None], "__import__('os').system('x')", "{0.__class__}", "%s", "~", "*"),
+]
+"""What is put in the place of a value."""
+
+TOKENS = [
+    *("nan", "inf", "-1", "0", "1e999", "9" * 400, "-9223372036854775809", "0x1p3", "1_000", "true", "None", "'", '"'),
+    *("[", "]", "[[", "{", "=", "#", ",", "\0", "\r", "\x1b[31m", "../../outside/x", "é", "x" * 5000, "[" * 500, ""),
+]
+"""What is put in the place of a word of a text."""
+
+
+def damage_bytes(content: bytes, rng: Random) -> bytes:
+    """Flips, cuts, repeats, inserts and overwrites."""
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 4, 16))):
+        at, length = rng.randrange(len(data) + 1), rng.choice((1, 1, 2, 4, 8, 64, 1000))
+        match rng.randrange(6):
+            case 0:
+                data[at : at + 1] = rng.randbytes(1)
+            case 1:
+                del data[at:]
+            case 2:
+                del data[at : at + length]
+            case 3:
+                data[at:at] = data[at : at + length] * rng.choice((1, 2, 50))
+            case 4:
+                data[at : at + length] = rng.choice((b"\0", b"\xff", b"\x80", b"\x7f")) * length
+            case 5:
+                data[at:at] = rng.randbytes(length)
+    return bytes(data)
+
+
+def damage_text(content: bytes, rng: Random) -> bytes:
+    """Replaces words and lines, and seldom bytes."""
+    text = content.decode()
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        words = list(re.finditer(r"-?[\w.]+|[^\w\s]", text))
+        lines = text.split("\n")
+        if words and rng.random() < 0.7:
+            word = rng.choice(words)
+            text = text[: word.start()] + rng.choice(TOKENS) + text[word.end() :]
+        else:
+            at = rng.randrange(len(lines))
+            lines[at : at + 1] = rng.choice(([], [lines[at]] * 2, [lines[-1 - at]], [lines[at] + rng.choice(TOKENS)]))
+            text = "\n".join(lines)
+    return damage_bytes(text.encode(), rng) if rng.random() < 0.15 else text.encode()
+
+
+def damage_value(value: Any, rng: Random) -> Any:
+    """Replaces, removes, adds and moves values in a tree of JSON."""
+    value = json.loads(json.dumps(value))
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        places: list[tuple[Any, Any]] = []
+        todo = [value]
+        while todo:
+            node = todo.pop()
+            keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+            places += [(node, key) for key in keys]
+            todo += [node[key] for key in keys]
+        if not places or rng.random() < 0.02:
+            return rng.choice(VALUES)
+        node, key = rng.choice(places)
+        match rng.randrange(6):
+            case 0 if isinstance(node, dict):
+                del node[key]
+            case 1 if isinstance(node, dict):
+                node[rng.choice(("", "x" * 5000, "id", "name"))] = node[key]
+            case 2 if isinstance(node, list):
+                node.insert(rng.randrange(len(node) + 1), rng.choice(VALUES))
+            case 3 if isinstance(node, list):
+                node.extend(node[: rng.randrange(3)])
+            case 4:
+                other, key_of_other = rng.choice(places)
+                node[key] = json.loads(json.dumps(other[key_of_other]))
+            case _:
+                node[key] = rng.choice(VALUES)
+    return value
+
+
+def damage_json(content: bytes, rng: Random) -> bytes:
+    """As `damage_value`, and seldom as text."""
+    if rng.random() < 0.15:
+        return damage_text(content, rng)
+    return json.dumps(damage_value(json.loads(content), rng)).encode()
+
+
+def damage_lines(content: bytes, rng: Random) -> bytes:
+    """Lines of JSON: one is damaged, or lines are swapped, doubled or missing."""
+    lines = content.splitlines(keepends=True)
+    at, other = rng.randrange(len(lines)), rng.randrange(len(lines))
+    match rng.randrange(5):
+        case 0:
+            lines[at], lines[other] = lines[other], lines[at]
+        case 1:
+            lines.insert(at, lines[other])
+        case 2:
+            del lines[at]
+        case 3:
+            return damage_bytes(content, rng)
+        case _:
+            lines[at] = damage_json(lines[at], rng) + b"\n"
+    return b"".join(lines)
+
+
+# what a kind must not do
+
+
+class Watch:
+    """Notes what a kind does that it must not, while `folder` is set: programs started, files written elsewhere."""
+
+    folder: str | None = None
+    found: list[str] = []
+
+    STARTS = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn"}
+    CHANGES = {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate"}
+    WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+    @classmethod
+    def hook(cls, event: str, arguments: tuple[Any, ...]) -> None:
+        if cls.folder is None:
+            return
+        if event in cls.STARTS:
+            cls.found.append(f"executed: {event} {arguments!r}")
+        elif event == "open" and isinstance(arguments[2], int) and arguments[2] & cls.WRITING:
+            cls._check(arguments[0])
+        elif event in cls.CHANGES:
+            for path in arguments[event == "os.symlink" : 2 if event in ("os.rename", "os.symlink", "os.link") else 1]:
+                cls._check(path)
+
+    @classmethod
+    def _check(cls, path: Any) -> None:
+        if isinstance(path, (str, bytes, os.PathLike)) and cls.folder is not None:
+            place = os.path.realpath(os.fsdecode(path))
+            if not place.startswith((cls.folder, "/dev/", "/proc/")) and "__pycache__" not in place:
+                cls.found.append(f"written elsewhere: {place}")
+
+
+sys.addaudithook(Watch.hook)
+
+
+def has_nan(value: Any) -> bool:
+    """Whether there is a number in a result that is none."""
+    if isinstance(value, (float, np.floating)):
+        return math.isnan(value)
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind == "f" and bool(np.isnan(value).any())
+    if isinstance(value, torch.Tensor):
+        return value.is_floating_point() and bool(value.isnan().any())
+    if isinstance(value, dict):
+        return any(map(has_nan, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(has_nan, value))
+    return attrs.has(type(value)) and any(has_nan(getattr(value, one.name)) for one in attrs.fields(type(value)))
+
+
+# kinds
+
+Damage = Callable[[bytes, Random], bytes]
+
+
+@frozen
+class Kind:
+    """A kind of input."""
+
+    good: Callable[[Path, contextlib.ExitStack], dict[str, bytes]]
+    """Writes what reading needs into a folder, and gives good content by name of file. The stack ends what it began."""
+    damage: Damage
+    read: Callable[[Path], Any]  # Any: whatever is read
+    """Reads a damaged file, in the folder. Its result must hold no NaN."""
+    share: float = 1.0
+    """Of the inputs, because some kinds are slow."""
+    may_be_nan: bool = False
+    allowed: tuple[type[BaseException], ...] = field(default=(HrkitError, OSError))
+
+
+@frozen
+class Outcome:
+    """Counts of an attack."""
+
+    inputs: int
+    accepted: int
+    """Read without an error."""
+    faults: list[str]
+    """Each with the kind, the seed and the last lines of a traceback."""
+    seconds: float
+
+
+def attack(name: str, kind: Kind, count: int, seed: int, folder: Path) -> Outcome:
+    """Reads `count` damaged files. Each has its own seed, so a fault can be repeated alone."""
+    inside, outside = folder / "inside", folder / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "x").write_text("untouched")
+    accepted, faults, began = 0, [], time.monotonic()
+    before = os.getcwd()
+    os.chdir(inside)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.chdir, before)
+        good = kind.good(inside, stack)
+        for number in range(seed, seed + max(1, round(count * kind.share))):
+            rng = Random(f"{name} {number}")
+            file = rng.choice(sorted(good))
+            path = inside / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(kind.damage(good[file], rng))
+            fault = _read(kind, path, str(folder / "inside"))
+            accepted += fault is None
+            if fault:
+                faults.append(f"{name}, seed {number}, {file}: {fault}")
+            path.write_bytes(good[file])
+    if [entry.name for entry in outside.iterdir()] != ["x"] or (outside / "x").read_text() != "untouched":
+        faults.append(f"{name}: something was written outside the folder")
+    return Outcome(number - seed + 1, accepted, [fault for fault in faults if fault], time.monotonic() - began)
+
+
+def _read(kind: Kind, path: Path, folder: str) -> str | None:
+    """What is wrong with reading a file; an empty text if it was refused as it should be, None if it was read."""
+    Watch.folder, Watch.found = folder, []
+    try:
+        result = kind.read(path)
+        problem = "a result holds NaN" if not kind.may_be_nan and has_nan(result) else None
+    except kind.allowed as error:
+        lines = str(error).splitlines()
+        problem = "" if len(lines) == 1 and len(lines[0]) < 3000 else f"{len(lines)} lines: {str(error)[:200]!r}"
+    except Exception:
+        problem = "".join(traceback.format_exc().splitlines(keepends=True)[-6:])
+    finally:
+        Watch.folder = None
+    return "; ".join([*Watch.found, problem or ""]) if Watch.found else problem
+
+
+def main() -> Iterator[str]:
+    """The long campaign: prints a line per kind, and the faults."""
+    from kinds import KINDS
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help="All by default.")
+    parser.add_argument("--count", type=int, default=10_000, help="Inputs of each kind, fewer of slow ones.")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    total: collections.Counter[str] = collections.Counter()
+    for name in options.kinds or KINDS:
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = attack(name, KINDS[name], options.count, options.seed, Path(folder))
+        total.update(inputs=outcome.inputs, accepted=outcome.accepted, faults=len(outcome.faults))
+        counts = f"{outcome.inputs:6} inputs, {outcome.accepted:6} read, {len(outcome.faults):4} faults"
+        yield f"{name:14} {counts}, {outcome.seconds:6.1f} s"
+        yield from outcome.faults
+    yield f"{'all':14} {total['inputs']:6} inputs, {total['accepted']:6} read, {total['faults']:4} faults"
+    if total["faults"]:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    for line in main():
+        print(line, flush=True)
