@@ -16,15 +16,21 @@ LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 HEAD = """# Models
 
 The weights of hrkit itself and the model cards of hrkit-lite, written by `docs/generate_models.py`. The plugins
-hrkit-higherhrnet, hrkit-rtm, hrkit-torchvision and hrkit-vitpose add more, which their READMEs list. `hrkit models`
-lists all of them, and shows every field with `--json`.
+hrkit-rtm, hrkit-vitpose, hrkit-higherhrnet and hrkit-torchvision add more, which their READMEs list. `hrkit models`
+lists all of them, `hrkit models --skeleton coco_wholebody` or `--joints 21` those with these joints, and `--json` shows
+every field.
 
-`weights="auto"` takes the entries marked *default*: those with COCO's joints or, with `num_joints=16`, those with
-MPII's. `create_pose_model` asks for 256x192 unless `input_size=None`.
+`weights="auto"` takes the entries marked *default*: those with COCO's joints, or the one with the `num_joints` or
+`skeleton` that you ask for. Weights of animals or clothes are taken only if they are asked for, by their skeleton,
+their number of joints or their name. `create_pose_model` asks for 256x192 unless `input_size=None`.
 
-The results are those of the publisher of the weights: COCO val2017 with a person detector and flip test, or MPII val
-with the annotated boxes. Licences are those of the files. Whether you may use what a network learned from COCO, MPII or
-ImageNet is for you to find out.
+The results are those of the publisher of the weights, on the test of the dataset in the name: COCO val2017 with a
+person detector and flip test, others mostly with annotated boxes. AP, AUC and PCK are better if higher, NME (a fraction
+of the face) if lower. Licences are those of the files. Whether you may use what a network learned from a dataset is for
+you to find out.
+
+None of MMPose's published files has been run with hrkit yet. HRNet, HRNetV2 and ResNet give what MMPose and the
+authors' code give with made-up weights, and each network takes a file with the names and shapes of the published one.
 """
 
 POSE = """## Pose networks
@@ -61,15 +67,14 @@ def models_page() -> str:
 
 
 def _pose_table(entries: Sequence[WeightsEntry]) -> str:
-    figures = {name: None for entry in entries for name in entry.metrics if name in ("AP", "PCKh")}
-    head = ["weights", "input", "joints", "codec", *figures, "licence", "from", ""]
+    head = ["weights", "input", "joints", "codec", "result", "licence", "from", ""]
     rows = [
         [
             f"`{entry.name}`",
             _size(entry),
-            str(entry.num_joints),
+            f"{entry.num_joints} {entry.skeleton.name}",
             entry.codec,
-            *(f"{entry.metrics[name]:.3f}" if name in entry.metrics else "" for name in figures),
+            "" if entry.figure is None else "{} {:.3f}".format(*entry.figure),
             entry.licence,
             entry.source,
             "default" if entry.default else "",

@@ -55,6 +55,7 @@ class PoseModel(nn.Module):
         self.backbone, self.head, self.spec = backbone, head, spec
         self.input_size = checked_size(spec.input_size)
         self.name, self.backbone_options = name, dict(backbone_options or {})
+        self._output_stride: int = getattr(head, "output_stride", 4)
         self._fast: nn.Module | None = None
         strides: Sequence[int] = backbone.strides  # type: ignore[assignment]  # part of the contract of backbones
         multiple: int = getattr(backbone, "input_multiple", max(strides))
@@ -77,8 +78,8 @@ class PoseModel(nn.Module):
 
     @property
     def heatmap_size(self) -> Size:
-        """(h, w): a quarter of the input."""
-        return self.input_size[0] // 4, self.input_size[1] // 4
+        """(h, w): a quarter of the input, or what the head says as `output_stride`."""
+        return self.input_size[0] // self._output_stride, self.input_size[1] // self._output_stride
 
     @property
     def device(self) -> torch.device:
@@ -292,7 +293,7 @@ def create_pose_model(
     if weights == "auto":
         wanted_head = None if head == trunk.default_head else head
         selected = catalogue.choose(
-            backbone, head=wanted_head, num_joints=num_joints, input_size=input_size, codec=codec
+            backbone, skeleton=skeleton, head=wanted_head, num_joints=num_joints, input_size=input_size, codec=codec
         )
         checkpoint = _read(selected)
     checkpoint = None if checkpoint is None else checkpoints.fitting(checkpoint, trunk)

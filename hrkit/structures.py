@@ -384,20 +384,34 @@ class Poses:
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per person: `id`, `score`, `x1`, `y1`, `x2`, `y2`, then `<joint>_x`, `<joint>_y`, `<joint>_score`.
 
-        Needs pandas.
+        Ids are whole numbers (`Int64`), and `pandas.NA` for a person without one. Needs pandas.
         """
         import pandas
 
         names = (*_SIDES, *(f"{name}_{part}" for name in self.skeleton.keypoint_names for part in ("x", "y", "score")))
         values = np.concatenate([self.detections.xyxy, *self._triples().swapaxes(0, 1)], axis=1)
-        return pandas.DataFrame({"id": self.track_ids, "score": self.scores, **dict(zip(names, values.T, strict=True))})
+        found = np.full(len(self), -1) if self.track_ids is None else self.track_ids
+        ids = pandas.Series(found, dtype="Int64").mask(found < 0)
+        return pandas.DataFrame({"id": ids, "score": self.scores, **dict(zip(names, values.T, strict=True))})
 
     def to_supervision(self) -> supervision.KeyPoints:
-        """The same people for the `supervision` package. Needs that package."""
+        """The same people for the `supervision` package, version 0.29 or newer.
+
+        The scores of the boxes are its `detection_confidence`. `data` has `xyxy`, the boxes, and `tracker_id`, the ids,
+        if there are any. Joints that are missing are at 0, 0 and not `visible`. Needs that package.
+        """
         import supervision
 
-        classes = self.detections.class_ids
-        return supervision.KeyPoints(xy=self.keypoints, confidence=self.keypoint_scores, class_id=classes)
+        seen = np.isfinite(self.keypoints).all(2)
+        ids = {} if self.track_ids is None else {"tracker_id": self.track_ids}
+        return supervision.KeyPoints(
+            xy=np.where(seen[..., None], self.keypoints, 0),
+            class_id=self.detections.class_ids,
+            keypoint_confidence=self.keypoint_scores,
+            detection_confidence=self.detections.scores,
+            visible=seen,
+            data={"xyxy": self.detections.xyxy, **ids},
+        )
 
     def _triples(self) -> NDArray[np.float32]:
         """(N,K,3) x, y, score."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -294,14 +292,36 @@ def test_to_dataframe() -> None:
     assert poses().to_dataframe().id.isna().all()
 
 
-def test_to_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = SimpleNamespace(Detections=lambda **fields: fields, KeyPoints=lambda **fields: fields)
-    monkeypatch.setitem(sys.modules, "supervision", fake)  # type: ignore[arg-type]
-    boxes: Any = detections().to_supervision()
-    points: Any = poses().to_supervision()
-    assert boxes["confidence"].tolist() == pytest.approx([0.9, 0.5, 0.25])
-    assert points["xy"].shape == (3, 3, 2)
-    assert points["class_id"].tolist() == [0, 0, 1]
+def test_a_dataframe_keeps_ids_whole() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = poses(track_ids=[4, -1, 6]).to_dataframe()
+    assert str(frame.id.dtype) == "Int64"
+    assert [None if one is pandas.NA else one for one in frame.id] == [4, None, 6]
+    assert str(poses().to_dataframe().id.dtype) == "Int64"
+
+
+def test_to_supervision() -> None:
+    supervision = pytest.importorskip("supervision")
+    boxes = detections().to_supervision()
+    assert boxes.confidence.tolist() == pytest.approx([0.9, 0.5, 0.25])
+    keypoints = poses().keypoints.copy()
+    keypoints[1, 0, 0] = np.nan
+    given = poses(track_ids=[4, 5, -1]).replace(keypoints=keypoints)
+    points = given.to_supervision()
+    assert points.xy.shape == (3, 3, 2)
+    assert points.class_id.tolist() == [0, 0, 1]
+    np.testing.assert_array_equal(points.keypoint_confidence, given.keypoint_scores)
+    np.testing.assert_array_equal(points.detection_confidence, given.detections.scores)
+    assert points.data["tracker_id"].tolist() == [4, 5, -1]
+    np.testing.assert_array_equal(points.data["xyxy"], given.detections.xyxy)
+    assert points.visible.tolist() == [[True] * 3, [False, True, True], [True] * 3]
+    assert points[points.detection_confidence > 0.3].data["tracker_id"].tolist() == [4, 5]
+    drawn = supervision.VertexAnnotator(radius=1).annotate(np.zeros((99, 99, 3), np.uint8), points)
+    assert drawn.any()
+    found = points.as_detections()
+    np.testing.assert_array_equal(found.confidence, given.detections.scores)
+    assert found.xyxy[0].tolist() == [*given.keypoints[0].min(0), *given.keypoints[0].max(0)]
+    assert len(Poses.empty(coco17).to_supervision()) == 0
 
 
 def test_nobody() -> None:

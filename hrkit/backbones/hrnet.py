@@ -123,3 +123,13 @@ def hrnet(width: str | int, **options: object) -> HRNet:
     if not str(width).isdecimal() or int(width) < 1:
         raise HrkitError(f"hrnet_w{width}: the width must be a positive number, as in hrnet_w32")
     return HRNet(int(width), **options)  # type: ignore[arg-type]
+
+
+def hrnetv2(width: str | int) -> HRNet:
+    """`HRNet` with all four branches, which the head `concat` reads, enlarged bilinearly; raises as `hrnet`."""
+    trunk = hrnet(width, multi_scale=True)
+    trunk.default_head = "concat"
+    for layer in trunk.modules():
+        if isinstance(layer, nn.Upsample):
+            layer.mode, layer.align_corners = "bilinear", False
+    return trunk

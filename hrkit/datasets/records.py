@@ -320,6 +320,8 @@ class Annotation:
             return _other_joints(self.keypoints, joints)
         if self.labelled and self.bbox is None:
             return "bbox", "is missing, though joints are labelled"
+        if self.labelled and 0 < self.area < 1:
+            return "area", f"{self.area:g} is less than a pixel"
         return _unknown(self.image_id, images, self.category_id, categories)
 
 
@@ -355,7 +357,7 @@ class MpiiPerson:
 
     image: str = column(text)
     center: Floats = column(numbers(2))
-    scale: float = column(number(Range(0, 1e4, above=True)))
+    scale: float = column(number(Range(1e-3, 1e4)))
     joints: Floats | None = column(numbers(16, 2, within=None), None)
     joints_vis: Floats | None = column(numbers(16, within=Range(0, 1)), None)
 

@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit import geometry
-from hrkit.drawing.colors import INK, MIDDLE, Color, joint_sides, person_colors, side_colors, text_color
+from hrkit.drawing.colors import INK, MIDDLE, Color, joint_parts, joint_sides, person_colors, side_colors, text_color
 from hrkit.errors import HrkitError
 from hrkit.structures import Frame, Poses, Size
 
@@ -22,6 +22,7 @@ ColorBy = Literal["side", "person"]
 
 LEVELS = 8  # number of opacities
 FAINTEST = 0.2  # opacity at the threshold
+FINE = 0.4  # width of hands and faces in a whole body, relative to other strokes
 _SHIFT = 4  # bits of OpenCV's fixed-point numbers, which place drawings at sixteenths of a pixel
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -33,7 +34,7 @@ def _known_coloring(instance: object, attribute: object, value: str) -> None:
 
 @frozen
 class SkeletonAnnotator:
-    """Draws limbs and joints with a thin outline, thicker on larger people.
+    """Draws limbs and joints with a thin outline, thicker on larger people. Hands and faces are finer than bodies.
 
     Joints that score below `threshold` are left out. Joints that score `sure` or more are opaque, and those in between
     get fainter with the score. A limb takes the lower score of its two joints. Joints that are not finite, or farther
@@ -63,9 +64,12 @@ class SkeletonAnnotator:
         levels = levels[:, strokes].min(2)
         widths = self._widths(canvas, poses, points, levels)
         colors = _person_colors(poses)[:, None].repeat(len(strokes), 1)
+        parts = joint_parts(poses.skeleton)[strokes].min(1)
+        if 0 in parts:  # hands and face of a whole body
+            widths = np.where(parts > 0, np.maximum(np.round(FINE * widths), 1), widths).astype(np.int64)
         if self.color_by == "side":
             sides = np.sign(joint_sides(poses.skeleton)[strokes].sum(1))  # a limb from left to right is neither
-            colors = np.broadcast_to(side_colors(sides), colors.shape)
+            colors = np.broadcast_to(side_colors(sides, parts), colors.shape)
         for person in range(len(poses)):
             for level in sorted(set(levels[person].tolist()) - {0}):  # the opaque over the faint
                 rows = levels[person] == level

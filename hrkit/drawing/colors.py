@@ -14,6 +14,11 @@ RIGHT: Color = (20, 130, 255)
 MIDDLE: Color = (225, 225, 225)
 """Blue and orange, which are distinct in all common kinds of colour vision; light grey for neither side."""
 
+FACE: Color = (190, 240, 160)
+LEFT_HAND: Color = (255, 215, 120)
+RIGHT_HAND: Color = (100, 225, 255)
+"""Of whole bodies; hands are lighter than the arm of their side."""
+
 INK: Color = (24, 24, 24)
 PAPER: Color = (250, 250, 250)
 
@@ -44,9 +49,16 @@ def joint_sides(skeleton: Skeleton) -> NDArray[np.int64]:
     return np.array([sides.get(name, 0) for name in skeleton.keypoint_names], np.int64)
 
 
-def side_colors(sides: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(...,3) BGR for the values of `joint_sides`."""
-    return np.array([MIDDLE, LEFT, RIGHT], np.uint8)[sides]  # -1 is the last
+def joint_parts(skeleton: Skeleton) -> NDArray[np.int64]:
+    """(K,) 1 for joints of the face beyond eyes, ears and nose, 2 for those of the hands, 0 for others; by name."""
+    words = {"face": 1, "hand": 2, "thumb": 2, "finger": 2}
+    return np.array([max((words[w] for w in words if w in name), default=0) for name in skeleton.keypoint_names])
+
+
+def side_colors(sides: NDArray[np.int64], parts: NDArray[np.int64] | int = 0) -> NDArray[np.uint8]:
+    """(...,3) BGR for the values of `joint_sides` and `joint_parts`."""
+    palette = [[MIDDLE, LEFT, RIGHT], [FACE] * 3, [MIDDLE, LEFT_HAND, RIGHT_HAND]]
+    return np.array(palette, np.uint8)[parts, sides]  # -1 is the last
 
 
 def text_color(ground: Color) -> Color:

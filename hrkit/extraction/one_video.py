@@ -40,6 +40,8 @@ class Extracted:
     """Whether an earlier run had finished the file."""
     failed: Mapping[str, str] = {}
     """Photos that could not be read, with the reasons."""
+    broken: int = 0
+    """Frames of the source that could not be read and are left out."""
 
 
 def extract(
@@ -99,7 +101,7 @@ def extract(
             finish(output, format, _again(reopen))
     if stopped is not None:
         raise stopped
-    return Extracted(done, people)
+    return Extracted(done, people, broken=source.broken)
 
 
 def _again(reopen: Callable[[], FrameSource] | None) -> Callable[[FrameRows], Frame] | None:

@@ -55,8 +55,8 @@ def extract_photos(
     Raises `HrkitError` for an output that exists or cannot be written, that is one of the photos, that another run is
     writing, or that was begun or made from something else.
     """
-    check_free(output, format, resume=resume, overwrite=overwrite)
     check_outputs([output], [photos.root, *photos.paths])
+    check_free(output, format, resume=resume, overwrite=overwrite)
     info = SourceInfo(os.path.basename(photos.root))
     own = {"max_people": max_people, **(settings or {})}
     meta = {**keypoint_meta(info, pipeline, own, files_record(photos)), "kind": "photos"}

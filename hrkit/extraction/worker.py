@@ -152,7 +152,7 @@ class Extractor:
                 known = mark(source)
                 settings = {**self._job.model, **self._job.following, "max_frames": self._job.max_frames}
                 meta = keypoint_meta(video.info, self._pipeline, settings, file_record(source))
-                extract(
+                result = extract(
                     self._follower(),
                     video,
                     attempt,
@@ -163,6 +163,8 @@ class Extractor:
                     progress=progress,
                     reopen=lambda: VideoFile(source),
                 )
+            if result.broken:
+                reason = f"{source}: frames that could not be read and are left out: {result.broken}"
         except Exception as error:
             reason = reason_of(error)
         try:

@@ -18,7 +18,9 @@ def register_heads() -> Mapping[str, Callable[..., nn.Module]]:
     """hrkit's own heads."""
     return {
         "heatmap": lazy("hrkit.heads.heatmap:HeatmapHead"),
+        "concat": lazy("hrkit.heads.heatmap:ConcatHead"),
         "deconv": lazy("hrkit.heads.heatmap:DeconvHead"),
+        "deconv_stride8": lazy("hrkit.heads.heatmap:DeconvHead", output_stride=8),
         "fpn": lazy("hrkit.heads.heatmap:FPNHead"),
         "synthetic": lazy("hrkit.synthetic:SyntheticHead"),
     }

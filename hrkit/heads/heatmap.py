@@ -1,4 +1,4 @@
-"""Heads that give heatmaps: the official ones of HRNet and SimpleBaseline, and a light one for several strides.
+"""Heads that give heatmaps: those of HRNet, HRNetV2 and SimpleBaseline, and a light one for several strides.
 
 The light one is a feature pyramid (Lin et al., Feature Pyramid Networks, CVPR 2017) with depthwise-separable smoothing
 (Sandler et al., MobileNetV2, 2018).
@@ -38,25 +38,57 @@ class HeatmapHead(nn.Module):
         return self.final_layer(features[0])
 
 
-class DeconvHead(nn.Module):
-    """Deconvolutions (4x4, stride 2, batch norm, ReLU) from the coarsest features up to stride 4, then 1x1."""
+class ConcatHead(nn.Module):
+    """HRNetV2's: all features at the size of the finest, concatenated, through a 1x1, batch norm, ReLU and a 1x1.
 
-    def __init__(self, channels: Sequence[int], strides: Sequence[int], num_joints: int, width: int = 256) -> None:
+    Sun et al., High-Resolution Representations for Labeling Pixels and Regions, 2019; layers as in MMPose.
+    """
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], num_joints: int) -> None:
         super().__init__()
+        if strides[0] != 4:
+            raise HrkitError(f"head 'concat' needs features of stride 4, got {tuple(strides)}; take head='fpn'")
+        width = sum(channels)
+        self.conv_layers = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        self.final_layer = nn.Conv2d(width, num_joints, 1)
+        _initialise(self)
+
+    def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """[(N,C_i,H/s_i,W/s_i), ...] -> (N,K,H/4,W/4)."""
+        finest, *others = features
+        resized = [
+            functional.interpolate(x, size=finest.shape[2:], mode="bilinear", align_corners=False) for x in others
+        ]
+        return self.final_layer(self.conv_layers(torch.cat([finest, *resized], dim=1)))
+
+
+class DeconvHead(nn.Module):
+    """Deconvolutions (4x4, stride 2, batch norm, ReLU) from the coarsest features up to `output_stride`, then 1x1."""
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        num_joints: int,
+        width: int = 256,
+        output_stride: int = 4,
+    ) -> None:
+        super().__init__()
+        self.output_stride = output_stride
         layers: list[nn.Module] = []
         in_channels, stride = channels[-1], strides[-1]
-        while stride > 4:
+        while stride > output_stride:
             deconvolution = nn.ConvTranspose2d(in_channels, width, 4, 2, 1, bias=False)
             layers += [deconvolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             in_channels, stride = width, stride // 2
-        if stride != 4:
-            raise HrkitError(f"head 'deconv' doubles up to stride 4; from {strides[-1]} it cannot")
+        if stride != output_stride:
+            raise HrkitError(f"head 'deconv' doubles up to stride {output_stride}; from {strides[-1]} it cannot")
         self.deconv_layers = nn.Sequential(*layers)
         self.final_layer = nn.Conv2d(in_channels, num_joints, 1)
         _initialise(self)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """[..., (N,C,H/32,W/32)] -> (N,K,H/4,W/4)."""
+        """[..., (N,C,H/s,W/s)] -> (N,K,H/4,W/4), or another stride than 4."""
         return self.final_layer(self.deconv_layers(features[-1]))
 
 

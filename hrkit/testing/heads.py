@@ -56,7 +56,11 @@ def _builds(trial: _Trial) -> None:
     trial.call(trial.module, trial.given(2))
 
 
-@CONTRACT.rule("heatmaps (N,K,H/4,W/4)", "make num_joints heatmaps, each a quarter of the input", vital=True)
+@CONTRACT.rule(
+    "heatmaps (N,K,H/4,W/4)",
+    "make num_joints heatmaps, each a quarter of the input, or state output_stride",
+    vital=True,
+)
 def _shapes(trial: _Trial) -> None:
     if not getattr(trial.module, "pose_model", PoseModel).needs_boxes:
         return  # the maps of a network that finds people by itself are its own matter
@@ -67,14 +71,16 @@ def _shapes(trial: _Trial) -> None:
         if hasattr(head, "output_spec"):  # other outputs, for a codec of their own
             _decoded(head, tuple(outputs), joints, (height, width), said)
             continue
-        found, wanted = [tuple(one.shape) for one in outputs], [(2, joints, height // 4, width // 4)]
+        stride = getattr(head, "output_stride", 4)
+        found, wanted = [tuple(one.shape) for one in outputs], [(2, joints, height // stride, width // stride)]
         expect(found == wanted, f"{said} {found}, not {wanted}")
 
 
 def _decoded(head: Any, outputs: tuple[Tensor, ...], joints: int, size: Size, said: str) -> None:
     """Raises `Wrong` unless the codec that a head names reads its outputs."""
     spec = PoseSpec().replaced(**head.output_spec(size))
-    sizes = {"input_size": size, "heatmap_size": (size[0] // 4, size[1] // 4)}
+    stride = getattr(head, "output_stride", 4)
+    sizes = {"input_size": size, "heatmap_size": (size[0] // stride, size[1] // stride)}
     codec = create_codec(spec.codec, **sizes, sigma=spec.sigma, **spec.codec_options)
     keypoints, _ = codec.decode(outputs if len(outputs) > 1 else outputs[0])
     shape = tuple(keypoints.shape)

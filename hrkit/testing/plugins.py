@@ -23,7 +23,7 @@ from hrkit.weights import catalogue
 OWN = "hrkit"
 """The name that stands for hrkit's own parts, as if they were one plugin."""
 
-EXAMPLES: Mapping[str, str] = {"hrnet_w*": "hrnet_w8", "timm/*": "timm/resnet10t"}
+EXAMPLES: Mapping[str, str] = {"hrnet_w*": "hrnet_w8", "hrnetv2_w*": "hrnetv2_w4", "timm/*": "timm/resnet10t"}
 """Names to check hrkit's own patterns with."""
 
 UNTRAINED: Mapping[str, Mapping[str, int]] = {"yolov3": {"input_size": 64}, "yolov3_tiny": {"input_size": 64}}

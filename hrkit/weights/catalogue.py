@@ -3,11 +3,12 @@
 Entries come from the registry, so the entries of plugins stand beside hrkit's own, which are read from `published.tsv`.
 
 The entries of MMPose's files are named `<model>-<dataset>-<height>x<width>[-<variant>]`. The variants `dark` and `udp`
-also name the codec; `aic` was trained on AI Challenger and COCO. The figures are from MMPose's model zoo, on COCO
-val2017 with a person detector and on MPII val. The table leaves out files that these networks cannot load (LiteHRNet,
-the UDP model with offset channels, the COCO-AIC model with 19 joints) and ResNet-101 384x288, whose published address
-gives the 256x192 file. The authors of HRNet published no checksums. The sha1 of Darknet's YOLOv3 is from OpenCV's
-samples.
+also name the codec; `aic` was trained on AI Challenger and COCO. The figures are from MMPose's model zoo, on the
+dataset's own test (COCO val2017 with a person detector). Percentages are fractions here. Two figures of
+`pose_resnet_50-deepfashion_lower-256x192` changed places at the source, and those of UBody are COCO-WholeBody's, so
+there are none. The table leaves out files that these networks cannot load (LiteHRNet, the UDP model with offset
+channels, the COCO-AIC model with 19 joints) and ResNet-101 384x288, whose published address gives the 256x192 file. The
+authors of HRNet published no checksums. The sha1 of Darknet's YOLOv3 is from OpenCV's samples.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from hrkit import registry
 from hrkit.errors import UnknownNameError, WeightsError
 from hrkit.files import FilePath, cache_dir
 from hrkit.hookspecs import hookimpl
+from hrkit.structures import Skeleton
 from hrkit.weights import downloads, hub
 from hrkit.weights.entry import Kind, WeightsEntry
 
@@ -90,12 +92,20 @@ def find(name: str) -> WeightsEntry:
     return registered[name].value
 
 
-def choose(model: str, *, kind: Kind = "pose", **conditions: Any) -> WeightsEntry:
+def choose(
+    model: str,
+    *,
+    kind: Kind = "pose",
+    skeleton: Skeleton | None = None,
+    **conditions: Any,  # Any: values of fields
+) -> WeightsEntry:
     """The entry to take for `model`: among those that meet the conditions, the default, else the first.
 
     A condition is the value of a field, such as `num_joints`, `input_size` (height, width) or `codec`; None is met by
-    every entry. `head` is compared by name, so pass None for the backbone's default. Without `num_joints`, entries with
-    17 joints come first. Raises `WeightsError` if nothing fits.
+    every entry. `head` is compared by name, so pass None for the backbone's default. Without `skeleton`, entries have
+    the joints of the default for their number of joints, so no animal is taken for a person. Without `num_joints`,
+    entries with 17 joints come first, then those with 16. Raises `WeightsError` if nothing fits, or several entries
+    alike of which none is the default.
     """
     candidates = entries(model, kind)
     if not candidates:
@@ -104,15 +114,36 @@ def choose(model: str, *, kind: Kind = "pose", **conditions: Any) -> WeightsEntr
     wanted = {name: value for name, value in conditions.items() if value is not None}
     if "input_size" in wanted:
         wanted["input_size"] = tuple(wanted["input_size"])
-    fitting = [entry for entry in candidates if all(getattr(entry, name) == wanted[name] for name in wanted)]
+    usual = {entry.num_joints: entry.skeleton.name for entry in reversed(candidates)}
+    usual |= {entry.num_joints: entry.skeleton.name for entry in candidates if entry.default}
+    fitting = [
+        entry
+        for entry in candidates
+        if (usual[entry.num_joints] == entry.skeleton.name if skeleton is None else _alike(entry.skeleton, skeleton))
+        and all(getattr(entry, name) == wanted[name] for name in wanted)
+    ]
     if not fitting:
+        wanted |= {} if skeleton is None else {"skeleton": skeleton.name}
         asked = ", ".join(f"{name}={value!r}" for name, value in wanted.items())
         there = ", ".join(_describe(entry) for entry in candidates)
         raise WeightsError(f"no {kind} weights of {model} fit {asked}; pass weights=PATH or one of: {there}")
-    if "num_joints" not in wanted:
-        fitting.sort(key=lambda entry: entry.num_joints != 17)  # stable: the order of registration stays
-        fitting = [entry for entry in fitting if entry.num_joints == fitting[0].num_joints]
-    return next((entry for entry in fitting if entry.default), fitting[0])
+    numbers = {entry.num_joints for entry in fitting}
+    first = next((number for number in (17, 16) if number in numbers), fitting[0].num_joints)
+    alike = [entry for entry in fitting if entry.num_joints == first]
+    chosen = next((entry for entry in alike if entry.default), alike[0])
+    same = [entry for entry in alike if _kind_of(entry) == _kind_of(chosen)]
+    if (first not in (16, 17) and len(numbers) > 1) or (not chosen.default and len(same) > 1):
+        there = ", ".join(entry.name for entry in (fitting if len(numbers) > 1 else same))
+        raise WeightsError(f"several weights of {model} fit; name one of them as weights: {there}")
+    return chosen
+
+
+def _alike(one: Skeleton, other: Skeleton) -> bool:
+    return one.keypoint_names == other.keypoint_names
+
+
+def _kind_of(entry: WeightsEntry) -> tuple[object, ...]:
+    return entry.skeleton.name, entry.input_size, entry.codec, entry.head
 
 
 def select(

@@ -46,7 +46,7 @@ class WeightsEntry(PoseSpec):
     )
     """(height, width) that the weights were trained with, px; None if no size is fixed. Pose weights need one."""
     metrics: Mapping[str, float] = field(factory=dict, hash=False)
-    """As published, 0 to 1: "AP", "AP50", "AP75", "AR", "AR50", ... or "PCKh", "PCKh@0.1"."""
+    """As published, 0 to 1: "AP", "AP50", "AR", ..., "PCKh", "PCK@0.2", "AUC", "NME"; "EPE" in px."""
     licence: str = ""
     source: str = ""
     """Who published them."""
@@ -68,6 +68,12 @@ class WeightsEntry(PoseSpec):
         )
         for problem in [*(problem for right, problem in checks if not right), *self.problems()]:
             raise WeightsError(f"weights entry {self.name!r}: {problem}")
+
+    @property
+    def figure(self) -> tuple[str, float] | None:
+        """The metric to compare weights by: AP (also "AP (own split)") or PCK if there is one, else the first."""
+        ordered = sorted(self.metrics, key=lambda name: not name.startswith(("AP", "PCK")))
+        return (ordered[0], self.metrics[ordered[0]]) if ordered else None
 
     @property
     def file_name(self) -> str:

@@ -38,6 +38,23 @@ def test_heatmaps_of_seeded_weights(
     assert np.linalg.norm(heatmaps - wanted) <= 1e-5 * np.linalg.norm(wanted)
 
 
+@pytest.mark.slow
+def test_hrnetv2(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "reference" / "models"
+    shapes = json.loads((folder / "hrnetv2_w18_256.keys.json").read_text())
+    torch.save({"state_dict": seeded_state(shapes)}, tmp_path / "v2.pth")
+    model = create_pose_model("hrnetv2_w18", weights=tmp_path / "v2.pth", num_joints=None, input_size=(256, 256))
+    image = torch.from_numpy(np.random.RandomState(7).randn(1, 3, 256, 256).astype(np.float32))
+    with torch.inference_mode():
+        features = model.backbone(image)
+        found = {"heatmaps": model(image), **{f"branch_{i}_every_6th": x[:, ::6] for i, x in enumerate(features)}}
+    wanted = np.load(folder / "hrnetv2_w18_256.npz")
+    compared = [name for name in wanted if name in found]
+    assert len(compared) == 5
+    for name in compared:
+        assert np.linalg.norm(found[name].numpy() - wanted[name]) <= 1e-5 * np.linalg.norm(wanted[name]), name
+
+
 @pytest.mark.parametrize(
     ("reference", "backbone"), [("pose_hrnet_w32_256x192", "hrnet_w32"), ("pose_resnet_50_256x192", "pose_resnet_50")]
 )

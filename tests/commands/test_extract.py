@@ -294,6 +294,24 @@ def test_a_photo_that_cannot_be_read_ends_nothing(photos: list[str]) -> None:
     assert set(pd.read_csv("people.csv").file) == {"a/x.png", "a/y.jpg"}
 
 
+@pytest.mark.needs_shared
+def test_a_frame_that_cannot_be_read_ends_nothing(shared: Path) -> None:
+    write_image("street/frame99.png", np.zeros((9, 9, 3), np.uint8))
+    Path("street/frame9.png").write_bytes(b"no picture")
+    result = film("street", "-o", "street.csv")
+    assert (result.exit_code, result.stdout) == (1, "street: 4 frames, 6 people: street.csv\n")
+    assert result.stderr.splitlines()[-1] == "frames that could not be read and are left out: 1"
+    damaged = shared / "cases" / "media" / "one_zeroed_packet_keyframes_0_30_60.mp4"
+    for arguments, last in (
+        ((damaged, "-o", "damaged.csv"), "frames that could not be read and are left out: 1"),
+        ((damaged, "--engine", "local", "-o", "out"), "1 of 1 inputs failed, see out/failures.csv"),
+    ):
+        result = extract(*arguments)
+        assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, last)
+    assert json.loads(Path("damaged.csv.meta.json").read_text())["frames"] == 89
+    assert Path(f"out/{damaged.name}.csv").exists()
+
+
 def test_photos_that_were_interrupted_are_gone_on_with(photos: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hrkit.extraction.photos.FRAMES_AT_ONCE", 1)
     monkeypatch.setattr("hrkit.extraction.photos.STATE_PHOTOS", 1)

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from hrkit import registry
 from hrkit.commands.models import command
-from hrkit.errors import WeightsError
+from hrkit.errors import UnknownNameError, WeightsError
 from hrkit.hookspecs import hookimpl
 from hrkit.weights import catalogue
 
@@ -79,6 +79,41 @@ def test_json():
     assert found["size"] == 35_434_956
     assert found["cached"] is False
     assert json.loads(CliRunner().invoke(command, ["--json", "no such weights"]).stdout) == []
+
+
+def test_joints():
+    names = [line[0] for line in lines("--skeleton", "coco_wholebody133")[1:]]
+    assert "hrnet_w48-coco_wholebody-384x288-dark" in names
+    found = [catalogue.find(name) for name in names]
+    assert {(made.kind, made.num_joints) for made in found} == {("pose", 133)}
+    hands = lines("--joints", "21", "onehand10k")[1:]
+    assert ["pose_resnet_50-onehand10k-256x256", "pose_resnet_50", "256x256", "21", "msra", "PCK@0.2"] in [
+        hand[:6] for hand in hands
+    ]
+    assert all("onehand10k" in hand[0] for hand in hands)
+    assert [line[0] for line in lines("--skeleton", "coco", "hrnet_w32-humanart")[1:]] == ["hrnet_w32-humanart-256x192"]
+    with pytest.raises(UnknownNameError, match="coco_wholebody"):
+        CliRunner().invoke(command, ["--skeleton", "coco_wholebdy"], standalone_mode=False, catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "shown"),
+    [
+        ({"AUC": 0.9, "EPE": 2.27, "PCK@0.2": 0.99}, ["PCK@0.2", "99.0"]),
+        ({"NME": 0.0406}, ["NME", "4.1"]),
+        ({"EPE": 2.27}, ["EPE", "2.3"]),
+        ({"AR": 0.8, "AP": 0.7}, ["AP", "70.0"]),
+        ({}, []),
+    ],
+)
+def test_the_figure(metrics, shown):
+    address = "https://example.org/a.pth"
+    entry = catalogue.WeightsEntry("of-a-test", "a_model", url=address, licence="MIT", metrics=metrics)
+    registry.plugins.register(SimpleNamespace(register_weights=hookimpl(lambda: [entry])), "a-test")
+    try:
+        assert lines("of-a-test")[1] == ["of-a-test", "a_model", "256x192", "17", "msra", *shown, "MIT", "no"]
+    finally:
+        registry.plugins.unregister("a-test")
 
 
 def test_nothing_found():

@@ -134,6 +134,16 @@ def test_wrong_numbers_do_not_poison_a_result(made: Path) -> None:
         assert coco_ap(changed, _exact(people), sigmas=[0.05] * 4)["AP"] == pytest.approx(1)
 
 
+def test_an_area_in_shares_of_the_picture_is_refused(made: Path) -> None:
+    content = _content(made)
+    for one in content["annotations"]:
+        one["area"] /= 340 * 240
+    with pytest.raises(
+        DatasetError, match=r"8 of 8 annotations are faulty: id 1, area: 0\.\d+ is less than a pixel; id 2"
+    ):
+        _loads(made, content)
+
+
 def test_faults_are_counted_and_the_first_three_named(made: Path, caplog: pytest.LogCaptureFixture) -> None:
     content = _content(made)
     rows = content["annotations"]

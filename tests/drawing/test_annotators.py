@@ -18,7 +18,20 @@ from hrkit.drawing.annotators import (
     draw_status,
     place_labels,
 )
-from hrkit.drawing.colors import INK, LEFT, MIDDLE, PAPER, PEOPLE, RIGHT, UNKNOWN, person_colors
+from hrkit.drawing.colors import (
+    FACE,
+    INK,
+    LEFT,
+    LEFT_HAND,
+    MIDDLE,
+    PAPER,
+    PEOPLE,
+    RIGHT,
+    RIGHT_HAND,
+    UNKNOWN,
+    joint_parts,
+    person_colors,
+)
 from hrkit.errors import HrkitError
 from hrkit.skeletons import coco17, get_skeleton, skeleton_of
 from hrkit.structures import Detections, Poses, Skeleton
@@ -112,6 +125,27 @@ def test_any_skeleton_is_drawn(name: str) -> None:
     poses = Poses(points, np.ones((1, len(skeleton))), Detections.from_boxes([[50, 50, 210, 210]]), skeleton)
     marked = changed(SkeletonAnnotator()(GREY, poses))
     assert all(marked[int(y), int(x)] for x, y in points[0])
+
+
+def test_hands_and_faces_of_whole_bodies_have_colours_of_their_own_and_are_finer() -> None:
+    skeleton = get_skeleton("coco_wholebody")
+    parts = joint_parts(skeleton)
+    assert [parts.tolist().count(part) for part in (0, 1, 2)] == [23, 68, 42]
+    points = np.full((1, 133, 2), -9999.0)  # not drawn
+    shown = {"nose": (40, 40), "face-33": (100, 40), "left_thumb4": (160, 40), "right_thumb4": (220, 40)}
+    for name, place in shown.items():
+        points[0, skeleton.keypoint_names.index(name)] = place
+    poses = Poses(points, np.ones((1, 133)), Detections.from_boxes([[0, 0, 320, 240]]), skeleton)
+    drawn = SkeletonAnnotator()(GREY, poses)
+    assert [tuple(drawn[y, x].tolist()) for x, y in shown.values()] == [MIDDLE, FACE, LEFT_HAND, RIGHT_HAND]
+    sizes = [changed(drawn)[:, x - 25 : x + 25].sum() for x, _ in shown.values()]
+    assert max(sizes[1:]) < sizes[0] / 2
+
+    hand = get_skeleton("coco_wholebody_hand")
+    points = np.full((1, 21, 2), -9999.0)
+    points[0, 0] = 160, 120
+    alone = Poses(points, np.ones((1, 21)), Detections.from_boxes([[0, 0, 320, 240]]), hand)
+    assert changed(SkeletonAnnotator()(GREY, alone)).sum() == sizes[0]  # nothing but the hand is in the picture
 
 
 @pytest.mark.parametrize("annotate", [SkeletonAnnotator, BoxAnnotator])

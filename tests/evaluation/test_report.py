@@ -201,6 +201,19 @@ def test_a_missing_area_is_that_of_the_box(tmp_path: Path, caplog: pytest.LogCap
     )
 
 
+def test_ids_of_a_report_may_be_texts(tmp_path: Path) -> None:
+    path = make_coco(tmp_path, pictures=1)
+    content = json.loads(path.read_text())
+    content["images"][0]["id"] = "first"
+    for one, name in zip(content["annotations"], ("left", "right"), strict=True):
+        one.update(id=name, image_id="first")
+    people = coco(write_json(path, content))
+    evaluation = evaluate(create_pose_model("synthetic"), people, flip_test=False, workers=0, progress=False)
+    report = write_report(tmp_path / "report", _subject(people, people), evaluation)
+    assert {worst["id"] for worst in report["worst"]} == {"left", "right"}
+    assert {row["image_id"] for row in evaluation.results} == {"first"}
+
+
 def test_results_have_the_category_of_the_annotations(tmp_path: Path) -> None:
     path = make_coco(tmp_path, people=1)
     content = json.loads(path.read_text())

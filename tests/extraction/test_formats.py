@@ -26,7 +26,7 @@ from hrkit.extraction.folders import BODY_25
 from hrkit.extraction.formats import FOLDERS, FORMATS, check_format, write_keypoints
 from hrkit.extraction.part_file import PartFile
 from hrkit.images import read_image
-from hrkit.skeletons import coco17
+from hrkit.skeletons import coco17, get_skeleton
 from hrkit.structures import Detections, Poses, Skeleton
 
 pandas = pytest.importorskip("pandas")
@@ -122,6 +122,16 @@ def test_a_joint_that_is_missing_is_empty_in_csv(tmp_path: Path) -> None:
     (row,) = written(tmp_path, video([1]), "street.csv").read_text().splitlines()[1:]
     score = f"{people(1).keypoint_scores[0, 0]:.4f}".rstrip("0")
     assert row.split(",")[8:11] == ["", "", score]
+
+
+def test_csv_of_whole_bodies(tmp_path: Path) -> None:
+    skeleton = get_skeleton("coco_wholebody")
+    frames = video((2, 1), skeleton=skeleton)
+    table = pandas.read_csv(written(tmp_path, frames, "whole.csv", skeleton))
+    assert len(table.columns) == 8 + 3 * 133
+    assert {"nose_x", "left_big_toe_y", "face-0_x", "face-67_score", "left_thumb4_x", "right_hand_root_y"} < set(table)
+    thumbs = np.concatenate([one.keypoints[:, 95, 0] for one in frames])
+    np.testing.assert_allclose(table["left_thumb4_x"], thumbs, rtol=1e-6)
 
 
 def test_csv_of_people_without_ids(tmp_path: Path) -> None:
