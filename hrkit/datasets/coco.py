@@ -69,12 +69,17 @@ def coco(
         ids=[one.id for one in people],
         category_ids=[one.category_id for one in people],
         annotations=file,
-        ignored=[
-            Ignored(row_of[str(one.image_id)], one.segmentation or box, tuple(box), one.iscrowd, one.category_id)
-            for one in everyone
-            if not one.labelled and one.bbox is not None and any(box := one.bbox.tolist())
-        ],
+        ignored=_ignored(everyone, row_of),
     )
+
+
+def _ignored(everyone: Sequence[Annotation], row_of: Mapping[str, int]) -> list[Ignored]:
+    """Crowds and people without labels, if they have a box."""
+    return [
+        Ignored(row_of[str(one.image_id)], one.segmentation or box, tuple(box), one.iscrowd, one.category_id)
+        for one in everyone
+        if not one.labelled and one.bbox is not None and any(box := one.bbox.tolist())
+    ]
 
 
 def check_lists(content: Any, where: str | Path, error: type[HrkitError] = DatasetError) -> Mapping[str, list[Any]]:

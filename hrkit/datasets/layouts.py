@@ -68,11 +68,18 @@ def find_pictures(
     `DatasetError` if there is no such place.
     """
     places = [Path(images)] if images is not None else _usual_places(file, split)
-    places = [place for place in places if place.exists()]
-    if not places:
-        raise DatasetError(f"{images or _usual_places(file, split)[0]}: no such folder or zip of pictures")
+    there = [place for place in places if place.exists()]
+    if not there:
+        raise DatasetError(f"{places[0]}: no such folder or zip of pictures")
     sample = names[:_SAMPLE]
-    place = max(places, key=lambda place: len(_found(sample, place)))  # the first of equals
+    counts = {place: len(_found(sample, place)) for place in there}
+    if images is None and not any(counts.values()):
+        others = {place: len(_found(sample, place)) for place in _folders_beside(file)}
+        best = [place for place, count in others.items() if count and count == max(others.values())]
+        if len(best) > 1:
+            raise DatasetError(f"{file}: its pictures are in {best[0]} and in {best[1]}; name one with --images")
+        counts |= {place: others[place] for place in best}
+    place = max(counts, key=lambda place: counts[place])  # the first of equals
     return place, _found(names, place)
 
 
@@ -92,8 +99,17 @@ def check_found(names: Collection[str], found: Collection[str], place: Path, fil
         )
 
 
+def _root(file: Path) -> Path:
+    return file.parent.parent if file.parent.name == "annotations" else file.parent
+
+
+def _folders_beside(file: Path) -> list[Path]:
+    parents = (_root(file), _root(file) / "images")
+    return sorted(folder for parent in parents for folder in parent.glob("*") if folder.is_dir())
+
+
 def _usual_places(file: Path, split: str) -> list[Path]:
-    root = file.parent.parent if file.parent.name == "annotations" else file.parent
+    root = _root(file)
     subset = file.stem.rpartition("_")[2]  # CVAT: person_keypoints_default.json and images/default
     folders = [root / "images" / split, root / split, root / "images" / subset, root / subset]
     folders += [folder for word in sorted(_words(split)) for folder in (root / "images" / word, root / word)]
@@ -128,9 +144,12 @@ def _looker(place: Path) -> Callable[[str], str | None]:
     """What finds a name in a folder or zip, whatever its case."""
     if place.suffix != ".zip":
         return functools.partial(_in_folder, functools.cache(_by_lower_case), place)
-    with zipfile.ZipFile(place) as archive:
-        members = {member.lower(): member for member in archive.namelist()}
-        members |= {member: member for member in archive.namelist()}
+    try:
+        with zipfile.ZipFile(place) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{place}: cannot be read as a zip ({error})") from None
+    members = {name.lower(): name for name in names} | {name: name for name in names}
     return functools.partial(_in_zip, place, members)
 
 

@@ -63,7 +63,8 @@ def opened_run(config: TrainConfig) -> Iterator[None]:
             _restore_newest(folder)
         yield
     finally:
-        (folder / LOCK).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open
+            (folder / LOCK).unlink(missing_ok=True)
         lock.release()
         if not (folder / LAST).exists():
             for name in (CONFIG, LOG) if empty else ():

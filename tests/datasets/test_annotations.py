@@ -221,6 +221,8 @@ LAYOUTS: list[tuple[str, str, str]] = [
     ("annotations/train.json", "images", "train/{}"),
     ("annotations/instances_Train.json", "images/Train", "C:\\\\Users\\\\me\\\\{}"),
     ("people.json", "", "/upload/a%20b/{}"),
+    ("annotations/ap10k-train-split1.json", "data", "{}"),
+    ("people.json", "images/monday", "{}"),
 ]
 
 
@@ -248,6 +250,18 @@ def test_the_split_chooses_among_several_files(made: Path, tmp_path: Path) -> No
     assert find_annotations(tmp_path, "test").name == "test.json"
     with pytest.raises(DatasetError, match="several annotation files"):
         find_annotations(tmp_path, "dev")
+
+
+def test_pictures_in_two_places_are_not_guessed(made: Path, tmp_path: Path) -> None:
+    path = write_json(tmp_path / "people.json", _content(made))
+    for place in ("monday", "tuesday"):
+        shutil.copytree(made.parent / "images", tmp_path / place)
+    with pytest.raises(DatasetError, match=r"its pictures are in .*monday and in .*tuesday; name one with"):
+        coco(path)
+    assert "tuesday" in coco(path, images=tmp_path / "tuesday").image_paths[0]
+    (tmp_path / "images.zip").write_bytes(b"no zip")
+    with pytest.raises(DatasetError, match=r"images\.zip: cannot be read as a zip"):
+        coco(path)
 
 
 def test_one_file_is_not_two_pictures(made: Path, tmp_path: Path) -> None:
