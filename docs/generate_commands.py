@@ -31,8 +31,8 @@ def command_reference() -> str:
     """The help of all of hrkit's own commands as one page."""
     parts = [
         "# Commands\n\nWritten by `docs/generate_commands.py` from what `--help` prints. Exit codes: 0 done; 1 some of "
-        "several inputs failed;\n2 an error that the message explains; 130 interrupted, 143 if SIGTERM stopped a "
-        "training run. Plugins add\ncommands, as hrkit-web does `hrkit web`; `hrkit --help` lists all that are there.\n"
+        "several inputs failed;\n2 an error that the message explains; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 "
+        "by SIGHUP. Plugins add commands,\nas hrkit-web does `hrkit web`; `hrkit --help` lists all that are there.\n"
     ]
     for command in sorted(register_commands(), key=lambda command: command.name or ""):
         parts += sections(command, command.name or "")
