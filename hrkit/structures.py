@@ -402,7 +402,7 @@ class Poses:
         """
         import supervision
 
-        seen = np.isfinite(self.keypoints).all(2)
+        seen: NDArray[np.bool_] = np.asarray(np.isfinite(self.keypoints).all(2))
         ids = {} if self.track_ids is None else {"tracker_id": self.track_ids}
         return supervision.KeyPoints(
             xy=np.where(seen[..., None], self.keypoints, 0),
