@@ -16,8 +16,10 @@ People = NDArray[np.void]  # a table with the columns of `_columns`
 CUTOFF = 0.4  # cutoff frequency of a joint at rest, Hz; at 30 fps less than a third of a still person's jitter is left
 QUICKNESS = 3.2  # increase of the cutoff per speed of a joint, Hz per size of the person per second
 SPEED_CUTOFF = 1.0  # cutoff frequency of the speed, Hz; as in the paper
-GAP = 0.5  # seconds a joint may be missing before its filter starts again
+GAP = 0.5  # seconds after which the filter of a joint that was missing starts again
+GAP_FRAMES = 2  # the same in frames; the longer of the two counts
 MEMORY = 2.0  # seconds for which a person out of sight is remembered
+MEMORY_FRAMES = 3  # the same in frames; the longer of the two counts
 
 
 def _columns(joints: int) -> Columns:
@@ -26,6 +28,7 @@ def _columns(joints: int) -> Columns:
         ("points", float, (joints, 2)),  # filtered, frame px
         ("speeds", float, (joints, 2)),  # sizes/s
         ("times", float, (joints,)),  # time when last seen, seconds
+        ("frames", int, (joints,)),  # number of the frame where last seen
         ("known", bool, (joints,)),  # whether the joint was ever seen
     ]
 
@@ -44,6 +47,7 @@ class PoseSmoother:
         self.strength = strength
         self.threshold = threshold
         self._memory = np.zeros(0, _columns(0))
+        self._frame = 0
 
     def update(self, poses: Poses, time: float) -> Poses:
         """The poses of the frame at `time` (seconds) with smooth keypoints, except for people without an id.
@@ -56,6 +60,7 @@ class PoseSmoother:
             raise HrkitError(f"time must be a finite number of seconds, not {time}")
         if self.strength == 0:
             return poses
+        self._frame += 1
         rows = np.flatnonzero(poses.track_ids >= 0)
         seen = (poses.keypoint_scores[rows] >= self.threshold) & np.isfinite(poses.keypoints[rows]).all(2)
         given = np.where(seen[..., None], poses.keypoints[rows], 0).astype(np.float64)
@@ -79,13 +84,15 @@ class PoseSmoother:
         order = np.argsort(pool["ids"], kind="stable")  # a remembered person comes before the new one of the same id
         first = order[np.searchsorted(pool["ids"][order], ids)]
         last_seen = np.where(memory["known"], memory["times"], -np.inf).max(1, initial=-np.inf)
-        others = memory[~np.isin(memory["ids"], ids) & (time - last_seen <= MEMORY)]
+        recent = self._frame - memory["frames"].max(1, initial=0) <= MEMORY_FRAMES
+        others = memory[~np.isin(memory["ids"], ids) & (recent | (time - last_seen <= MEMORY))]
         return pool[first], others
 
     def _filtered(self, before: People, points: Floats, seen: Bools, sizes: Floats, time: float) -> People:
         """The filters after the joints that are `seen` were observed at `points` (M,K,2)."""
         passed = time - before["times"]
-        going_on = before["known"] & (passed <= GAP) & (passed >= 0)
+        recent = self._frame - before["frames"] <= GAP_FRAMES
+        going_on = before["known"] & (recent | (passed <= GAP)) & (passed >= 0)
         moved = (points - before["points"]) / sizes[:, None, None]
         seconds = np.where(passed > 0, passed, np.inf)
         speeds = before["speeds"] + _weight(passed, SPEED_CUTOFF) * (moved / seconds[..., None] - before["speeds"])
@@ -94,20 +101,21 @@ class PoseSmoother:
         now = before.copy()
         now["points"][seen] = np.where(going_on[..., None], smooth, points)[seen]
         now["speeds"][seen] = np.where(going_on[..., None], speeds, 0)[seen]
-        now["times"][seen] = time
+        now["times"][seen], now["frames"][seen] = time, self._frame
         now["known"] |= seen
         return now
 
     def state_dict(self) -> State:
         """The state as plain values, ready for JSON. `load_state_dict` continues from it with the same numbers."""
-        return {"joints": self._memory["points"].shape[1], **to_plain(self._memory)}
+        return {"joints": self._memory["points"].shape[1], "frame": self._frame, **to_plain(self._memory)}
 
     def load_state_dict(self, state: State) -> None:
         """Restores a state of `state_dict`. Raises `HrkitError` for anything else."""
         try:
-            self._memory = from_plain(state, _columns(int(state["joints"])))
+            frame, memory = int(state["frame"]), from_plain(state, _columns(int(state["joints"])))
         except (KeyError, TypeError, ValueError) as error:
             raise HrkitError(f"this is no state of a PoseSmoother ({type(error).__name__}: {error})") from None
+        self._frame, self._memory = frame, memory
 
 
 def _weight(seconds: Floats, cutoff: Floats | float) -> Floats:

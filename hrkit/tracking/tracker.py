@@ -33,6 +33,7 @@ SPEED = 0.6  # standard deviation of people's velocity along each axis, sizes/s
 COURSE_TIME = 2.0  # seconds in which the velocity of a person who is out of sight falls to 1/e
 PLACE_NOISE = 0.02  # standard deviation of an observed place, sizes
 FRAME_TIME = 1 / 30  # seconds between frames if the given time does not advance
+MEMORY_FRAMES = 3  # frames for which everybody is remembered at least, so that ids stay at any frame rate
 TENTATIVE_MEMORY = 0.3  # seconds for which a person without an id is remembered; one missed frame is always allowed
 
 # Matching. PLACE_ERROR is about the spread of a standing person's joints in OKS, sqrt(0.4) * 2 * mean of COCO's sigmas.
@@ -133,7 +134,8 @@ def _corrected(expected: People, people: People) -> People:
 class PoseTracker:
     """Gives people ids that stay the same. Use one tracker per video.
 
-    `memory`: seconds for which a person who is out of sight is remembered and gets the same id back.
+    `memory`: seconds, but at least three frames, for which a person who is out of sight is remembered and gets the same
+    id back.
     `min_hits`: frames in which a new person must be seen to get an id; in the first frame of the video one is enough.
     `min_score`: people with a lower detection score keep their id but get no new one.
     `min_similarity`: least similarity, from 0 to 1, of a person and the pose expected.
@@ -175,7 +177,7 @@ class PoseTracker:
             raise HrkitError(f"people of {joints} joints, but those followed have {followed}; use a tracker for each")
         people["seen"] = now = self._now = self._steady(time)
         self._time = float(time)
-        tracks = tracks[now - tracks["seen"] <= self.memory]
+        tracks = tracks[(now - tracks["seen"] <= self.memory) | (tracks["misses"] < MEMORY_FRAMES)]
         expected = _expected(tracks, now)
         owners, doubles = self._match(expected, people, poses.skeleton.sigmas)
         found = np.flatnonzero(owners >= 0)

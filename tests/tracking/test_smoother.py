@@ -105,13 +105,36 @@ def test_a_missing_joint_is_never_moved() -> None:
 
 
 def test_a_joint_that_comes_back_begins_anew() -> None:
-    smoother = PoseSmoother()
-    smoother.update(poses_at([np.zeros(2)]), 0.0)
     back = np.array([90.0, 90.0])
-    assert smoother.update(poses_at([back]), GAP + 0.1).keypoints[0, 0] == pytest.approx(back)
-    smoother = PoseSmoother()
+    for away, anew in ((GAP + 0.1, True), (GAP / 2, False)):
+        smoother = PoseSmoother()
+        smoother.update(poses_at([np.zeros(2)]), 0.0)
+        for time in np.arange(1, 30 * away) / 30:
+            smoother.update(poses_at([], ids=()), float(time))
+        found = smoother.update(poses_at([back]), away).keypoints[0, 0]
+        assert (found == pytest.approx(back)) is anew
+        assert anew or (found < back).all()
+
+
+@pytest.mark.parametrize("fps", [1 / 3600, 1 / 3, 0.5, 1, 1.9, 2.1, 5])
+def test_smoothing_at_any_frame_rate(fps: float) -> None:
+    times = np.arange(60) / fps
+    noise = np.random.default_rng(0).normal(0, 2, (len(times), 2))
+    calm = smoothed(noise, times)
+    assert calm[10:].std() < noise[10:].std()
+    assert fps < 0.1 or calm[10:].std() < 0.95 * noise[10:].std()
+
+
+@pytest.mark.parametrize("fps", [1 / 3, 1, 30])
+def test_a_joint_may_be_missing_in_one_frame(fps: float) -> None:
+    smoother, back = PoseSmoother(), np.array([90.0, 90.0])
     smoother.update(poses_at([np.zeros(2)]), 0.0)
-    assert (smoother.update(poses_at([back]), GAP / 2).keypoints[0, 0] < back).all()
+    smoother.update(poses_at([], ids=()), 1 / fps)
+    state = json.loads(json.dumps(smoother.state_dict()))
+    assert (smoother.update(poses_at([back]), 2 / fps).keypoints[0, 0] < back).all()
+    resumed = PoseSmoother()
+    resumed.load_state_dict(state)
+    assert (resumed.update(poses_at([back]), 2 / fps).keypoints[0, 0] < back).all()
 
 
 def test_everybody_has_a_filter_of_their_own() -> None:

@@ -96,6 +96,23 @@ def test_who_is_away_for_too_long_is_somebody_new() -> None:
     assert ids_of(0, truth, ids) == [1]
 
 
+@pytest.mark.parametrize("fps", [1 / 3600, 1 / 3, 0.45, 1, 2, 240, 1000])
+def test_ids_stay_at_any_frame_rate(fps: float) -> None:
+    walkers = [straight((200 + 300 * person, 300), (0, 0)) for person in range(4)]
+    hidden = {1: (9.5 / fps, 11.5 / fps)}  # in two frames
+    truth, ids = track(seen_by(walkers, 30 / fps, fps, hidden))
+    assert len(ids) > 100
+    assert {tuple(ids_of(person, truth, ids)) for person in range(4)} == {(1,), (2,), (3,), (4,)}
+    assert min(ids) > 0
+
+
+@pytest.mark.parametrize("fps", [1 / 3, 1])
+def test_who_comes_later_gets_an_id_at_low_rates_too(fps: float) -> None:
+    walkers = [straight((200, 300), (0, 0)), straight((800, 300), (0, 0), start=5 / fps)]
+    truth, ids = track(seen_by(walkers, 20 / fps, fps))
+    assert (ids_of(0, truth, ids), ids_of(1, truth, ids)) == ([1], [2])
+
+
 @pytest.mark.parametrize("people", [8, 15])
 @pytest.mark.parametrize("fps", [10, 30])
 @pytest.mark.parametrize("seed", range(5))
