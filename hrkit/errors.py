@@ -6,6 +6,8 @@ can catch them. The command line prints the message and exits with status 2.
 """
 
 import difflib
+import math
+import numbers
 import re
 from collections.abc import Iterable
 
@@ -84,6 +86,21 @@ def shown(text: str) -> str:
         line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
     line = re.sub(rf"(\S{{{LONGEST_WORD}}})\S+(\S{{{LONGEST_WORD}}})", r"\1...\2", line)
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
+
+
+def check_whole(name: str, value: object, least: int = 1) -> int:
+    """`value` as a whole number. Raises `HrkitError` that names the setting if it is none, or less than `least`."""
+    if not isinstance(value, numbers.Integral) or value < least:
+        raise HrkitError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    return int(value)
+
+
+def check_number(name: str, value: object, most: float = math.inf) -> float:
+    """`value` as a finite number. Raises `HrkitError` that names the setting if it is not from 0 to `most`."""
+    if not isinstance(value, numbers.Real) or not 0 <= float(value) <= most or value == math.inf:
+        wanted = "a number of at least 0" if most == math.inf else f"from 0 to {most:g}"
+        raise HrkitError(f"{name} must be {wanted}, not {value!r}")
+    return float(value)
 
 
 def plugin_hint(distribution: str) -> str:

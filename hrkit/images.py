@@ -129,6 +129,8 @@ def write_image(path: str | os.PathLike[str], frame: Frame) -> None:
 
 def check_frame(name: str | os.PathLike[str], frame: Frame, error: type[HrkitError] = ImageError) -> None:
     """Raises `error` for an array that is no frame. The message begins with `name`."""
+    if not isinstance(frame, np.ndarray):
+        raise error(f"{name}: a frame is an array (H,W,3) uint8 BGR, not {type(frame).__name__}")
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
         raise error(f"{name}: a frame is (H,W,3) uint8 BGR, not {frame.dtype} of shape {frame.shape}")
 

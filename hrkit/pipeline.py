@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hrkit.detectors.base import Detector, check_fraction
-from hrkit.errors import BoxError, HrkitError, ImageError, PluginError
+from hrkit.errors import BoxError, HrkitError, ImageError, PluginError, check_number, check_whole
 from hrkit.files import FilePath
 from hrkit.images import ImageSource, as_frame
 from hrkit.ops.doubles import SAME_POSE, without_doubles
@@ -84,8 +84,6 @@ class Pipeline:
         precision: str = "auto",
         runtime: str = "auto",
     ) -> None:
-        if not isinstance(max_batch_size, int) or max_batch_size < 1:
-            raise HrkitError(f"max_batch_size must be a whole number of at least 1, not {max_batch_size!r}")
         if detector is not None:
             _check_needs_detector(pose_model)
         devices = parse_devices(device)
@@ -94,7 +92,7 @@ class Pipeline:
         if flip_test:
             check_flip_test(self.skeleton)
         self.flip_test = flip_test
-        self.max_batch_size = max_batch_size
+        self.max_batch_size = check_whole("max_batch_size", max_batch_size)
         self.doubles = None if doubles is None else check_fraction("doubles", doubles)
         self._pose = Replicas(lambda one: prepared(pose_model, one, precision, runtime), devices)
         self._detect = None
@@ -139,8 +137,8 @@ class Pipeline:
         if decoder is not None:
             decoders.find(decoder)
         for name, fraction in (("detection_threshold", detection_threshold), ("nms_threshold", nms_threshold)):
-            if fraction is not None and not 0 <= fraction <= 1:
-                raise HrkitError(f"{name} must be from 0 to 1, not {fraction}")
+            if fraction is not None:
+                check_number(name, fraction, 1)
         pose_model = create_pose_model(
             backbone, weights=weights, head=head, num_joints=num_joints, input_size=input_size, skeleton=skeleton
         )
@@ -194,7 +192,7 @@ class Pipeline:
     def __call__(self, source: Sequence[ImageSource]) -> list[Poses]: ...
     def __call__(self, source: ImageSource | Sequence[ImageSource]) -> Poses | list[Poses]:
         """One picture (path, (H,W,3) BGR array, PIL image) -> its poses; a list, or (N,H,W,3), -> a list of them."""
-        if isinstance(source, (list, tuple)) or (isinstance(source, np.ndarray) and source.ndim == 4):
+        if isinstance(source, (list, tuple)) or getattr(source, "ndim", 0) == 4:
             return self.predict_batch(source)  # type: ignore[arg-type]
         return self.predict(source)  # type: ignore[arg-type]
 
@@ -215,10 +213,11 @@ class Pipeline:
         Raises as `predict`, and `BoxError` if `boxes` has not one item per picture.
         """
         frames = _as_frames(images)
-        if boxes is not None and len(boxes) != len(images):
-            raise BoxError(f"{len(images)} pictures but boxes for {len(boxes)}")
         if boxes is not None:
-            return self._find_poses(frames, [_given(people) for people in boxes], return_heatmaps)
+            given = _listed(boxes)
+            if len(given) != len(frames):
+                raise BoxError(f"{len(frames)} pictures but boxes for {len(given)}")
+            return self._find_poses(frames, [_given(people) for people in given], return_heatmaps)
         if not self.pose_model.needs_boxes:
             return self._find_poses(frames, None, return_heatmaps)
         everybody = self._find_poses(frames, self._find_people(frames), return_heatmaps)
@@ -239,8 +238,7 @@ class Pipeline:
 
         Raises `HrkitError` for a single picture or a batch size below 1, and as `predict`.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise HrkitError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+        check_whole("batch_size", batch_size)
         if isinstance(frames, (str, os.PathLike, np.ndarray)):
             raise HrkitError("stream takes an iterable of pictures; for one picture call predict")
         rest = iter(frames)
@@ -268,7 +266,7 @@ class Pipeline:
         follower = Follower(
             self,
             track=track,
-            smoothing=float(smooth),
+            smoothing=check_number("smooth", smooth),
             detect_every=detect_every,
             max_people=max_people,
             doubles=self.doubles,
@@ -324,7 +322,7 @@ def _joined(parts: list[Any]) -> Any:  # Any: poses, their detections, and the f
 
 def _as_frames(images: Sequence[ImageSource]) -> list[Frame]:
     """Each picture as a frame; a picture given twice is read once."""
-    stack = isinstance(images, np.ndarray) and images.ndim == 4
+    stack = getattr(images, "ndim", 0) == 4
     if not stack and (not isinstance(images, Sequence) or isinstance(images, (str, bytes))):
         raise ImageError("a batch is a list of pictures or an array (N,H,W,3); for one picture there is predict")
     pictures, made = list(images), {}
@@ -363,6 +361,14 @@ def _given(boxes: Boxes) -> Detections:
     found = boxes if isinstance(boxes, Detections) else Detections.from_boxes(boxes)
     check_boxes(found.xyxy, area=True)
     return found
+
+
+def _listed(boxes: Iterable[Boxes]) -> list[Boxes]:
+    """The boxes of each picture, from a list, a stack (N,M,4) or an iterator."""
+    try:
+        return list(boxes)
+    except TypeError:
+        raise BoxError(f"boxes must be a list with the boxes of each picture, not {type(boxes).__name__}") from None
 
 
 def _batches(found: list[Detections], size: int) -> list[Job]:

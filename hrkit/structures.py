@@ -165,9 +165,11 @@ class Detections:
 
     @classmethod
     def from_boxes(cls, xyxy: ArrayLike) -> Detections:
-        """People with score 1 from (N,4) boxes in frame px, as numbers or a tensor; an empty list means no boxes."""
-        given = xyxy.detach().cpu() if hasattr(xyxy, "detach") else xyxy  # torch is not imported for the check
+        """People with score 1 from (N,4) boxes in frame px: numbers, a tensor or an iterator; an empty list is none."""
         try:
+            given = xyxy.detach().cpu() if hasattr(xyxy, "detach") else xyxy  # torch is not imported for the check
+            if isinstance(given, Iterable) and not isinstance(given, Sequence) and not hasattr(given, "__array__"):
+                given = list(given)
             with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which is refused
                 boxes = np.asarray(given, np.float32)
         except (TypeError, ValueError) as error:

@@ -129,6 +129,52 @@ def test_no_boxes_are_nobody(people: Pipeline, boxes: Any) -> None:
     assert poses.heatmaps.shape == (0, 17, 64, 48)
 
 
+@pytest.mark.parametrize("make", [iter, lambda rows: map(tuple, rows), lambda rows: dict(enumerate(rows)).values()])
+def test_boxes_from_iterators(people: Pipeline, make: Any) -> None:
+    rows = [[10, 20, 60, 150], [70, 20, 120, 150]]
+    want = people.predict(two_people(), boxes=rows)
+    np.testing.assert_array_equal(people.predict(two_people(), boxes=make(rows)).keypoints, want.keypoints)
+    found = people.predict_batch([two_people()] * 2, boxes=make([rows, make(rows)]))
+    for poses in found:
+        np.testing.assert_array_equal(poses.keypoints, want.keypoints)
+
+
+def test_boxes_as_tensors_and_text(people: Pipeline) -> None:
+    rows = [[10, 20, 60, 150], [70, 20, 120, 150]]
+    want = people.predict(two_people(), boxes=rows)
+    for boxes in (torch.tensor(rows), list(torch.tensor(rows)), [list(map(str, row)) for row in rows]):
+        np.testing.assert_array_equal(people.predict(two_people(), boxes=boxes).keypoints, want.keypoints)
+    stack = people.predict_batch([two_people()], boxes=torch.tensor([rows]))
+    np.testing.assert_array_equal(stack[0].keypoints, want.keypoints)
+
+
+@pytest.mark.parametrize("boxes", [7, None, "boxes", [["a", "b", "c", "d"]], iter([iter([1, 2])]), {"x": 1}])
+def test_what_are_no_boxes_is_said_in_one_line(people: Pipeline, boxes: Any) -> None:
+    calls = [lambda: people.predict_batch([two_people()], boxes=7)]
+    if boxes is not None:
+        calls.append(lambda: people.predict(two_people(), boxes=boxes))
+    for call in calls:
+        with pytest.raises(BoxError) as error:
+            call()
+        assert "\n" not in str(error.value)
+
+
+def test_tensors_as_pictures(people: Pipeline) -> None:
+    want = people(two_people())
+    tensor = torch.from_numpy(two_people())
+    for given in (tensor, tensor / 255, tensor.clone().requires_grad_(False)):
+        np.testing.assert_allclose(people(given).keypoints, want.keypoints, atol=TOLERANCE)
+    stack = people(torch.stack([tensor, tensor]))
+    assert [len(poses) for poses in stack] == [len(want)] * 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_read_only_picture(people: Pipeline) -> None:
+    frame = two_people()
+    frame.flags.writeable = False
+    np.testing.assert_array_equal(people(frame).keypoints, people(two_people()).keypoints)
+
+
 def test_boxes_for_every_picture(people: Pipeline) -> None:
     boxes = boxes_of(TWO_PEOPLE)
     batch = people.predict_batch([two_people(), nobody(), one_person()], [boxes, [], Detections.from_boxes(boxes[:1])])
@@ -279,6 +325,7 @@ def test_a_detector_that_breaks_its_promise(found: Any) -> None:
         ({"device": "cpu,"}, "no device is called ''"),
         ({"device": "cuda:77"}, "cuda:77"),
         ({"device": "cuda:-1"}, "no device is called"),
+        ({"device": "77"}, "device 'cuda:77'"),
         ({"device": "meta"}, "does not work here"),
         ({"device": torch.device("cuda:77")}, "cuda:77"),
         ({"device": []}, "a device is a name"),
@@ -294,6 +341,10 @@ def test_a_detector_that_breaks_its_promise(found: Any) -> None:
         ({"num_joints": 0}, "num_joints must be a positive number"),
         ({"num_joints": "17"}, "num_joints must be a positive number"),
         ({"max_batch_size": 1.5}, "max_batch_size must be a whole number"),
+        ({"max_batch_size": "8"}, "max_batch_size must be a whole number of at least 1, not '8'"),
+        ({"nms_threshold": "0.5"}, "nms_threshold must be from 0 to 1, not '0.5'"),
+        ({"doubles": "0.5"}, "doubles='0.5'; it must be from 0 to 1"),
+        ({"doubles": [0.5]}, r"doubles=\[0.5\]; it must be from 0 to 1"),
         ({"nms_threshold": 2}, "nms_threshold must be from 0 to 1"),
         ({"detection_threshold": float("nan")}, "detection_threshold must be from 0 to 1"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,8 +41,8 @@ def check_frame(image: Any) -> None:
 
 def check_fraction(name: str, value: float) -> float:
     """`value` as a float. Raises `HrkitError` that names the setting if it is not from 0 to 1."""
-    if not 0 <= value <= 1:
-        raise HrkitError(f"{name}={value}; it must be from 0 to 1")
+    if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
+        raise HrkitError(f"{name}={value!r}; it must be from 0 to 1")
     return float(value)
 
 

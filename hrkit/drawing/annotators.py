@@ -1,4 +1,7 @@
-"""Annotators: built with a style, called with `(frame, poses)`. They return a drawn copy of the frame."""
+"""Annotators: built with a style, called with `(frame, poses)`. They return a new frame, drawn on.
+
+A frame is any picture that `hrkit.images.as_frame` takes.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hrkit import geometry
 from hrkit.drawing.colors import INK, MIDDLE, Color, joint_parts, joint_sides, person_colors, side_colors, text_color
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, ImageError
+from hrkit.images import ImageSource, as_frame, check_frame
 from hrkit.structures import Frame, Poses, Size
 
 Floats = NDArray[np.floating]
@@ -48,14 +52,15 @@ class SkeletonAnnotator:
     outline: Color | None = INK
     """BGR; None draws no outline."""
 
-    def __call__(self, frame: Frame, poses: Poses) -> Frame:
-        """A copy of the (H,W,3) BGR frame with each person drawn on it."""
-        canvas = frame.copy()
+    def __call__(self, frame: ImageSource, poses: Poses) -> Frame:
+        """A new (H,W,3) BGR frame with each person drawn on it."""
+        canvas = as_frame(frame).copy()
         self.draw(canvas, poses)
         return canvas
 
     def draw(self, canvas: Frame, poses: Poses) -> None:
-        """Draws each person on the (H,W,3) BGR frame itself."""
+        """Draws each person on the (H,W,3) BGR frame itself. Raises `ImageError` if that cannot be."""
+        _check_canvas(canvas)
         joints = np.arange(len(poses.skeleton))
         edges = poses.skeleton.edge_indices
         strokes = np.concatenate([edges, np.stack([joints, joints], axis=1)])  # a joint is a stroke of length 0
@@ -152,14 +157,15 @@ class BoxAnnotator:
     color_by: ColorBy = field(default="side", validator=_known_coloring)
     labels: bool = True
 
-    def __call__(self, frame: Frame, poses: Poses) -> Frame:
-        """A copy of the (H,W,3) BGR frame with the box of each person drawn on it."""
-        canvas = frame.copy()
+    def __call__(self, frame: ImageSource, poses: Poses) -> Frame:
+        """A new (H,W,3) BGR frame with the box of each person drawn on it."""
+        canvas = as_frame(frame).copy()
         self.draw(canvas, poses)
         return canvas
 
     def draw(self, canvas: Frame, poses: Poses) -> None:
-        """Draws the box of each person on the (H,W,3) BGR frame itself."""
+        """Draws the box of each person on the (H,W,3) BGR frame itself. Raises `ImageError` if that cannot be."""
+        _check_canvas(canvas)
         height, width = canvas.shape[:2]
         unit = _unit(canvas)
         boxes = poses.detections.xyxy
@@ -233,8 +239,8 @@ class HeatmapAnnotator:
     udp: bool = False
     """Whether the heatmaps come from the `udp` codec."""
 
-    def __call__(self, frame: Frame, poses: Poses) -> Frame:
-        """A copy of the (H,W,3) BGR frame with the heatmaps of each person, clipped to 0..1, over their crop.
+    def __call__(self, frame: ImageSource, poses: Poses) -> Frame:
+        """A new (H,W,3) BGR frame with the heatmaps of each person, clipped to 0..1, over their crop.
 
         Raises `HrkitError` for poses without heatmaps and for a joint that is not in the skeleton.
         """
@@ -244,7 +250,7 @@ class HeatmapAnnotator:
         if self.joint is not None and self.joint not in names:
             raise HrkitError(f"no joint {self.joint!r} in {poses.skeleton.name}; it has {', '.join(names)}")
         joints = slice(None) if self.joint is None else [names.index(self.joint)]
-        canvas = frame.copy()
+        canvas = as_frame(frame).copy()
         highest = np.zeros(canvas.shape[:2], np.uint8)
         boxes = geometry.xyxy_to_xywh(poses.detections.xyxy)
         rows = np.flatnonzero((boxes[:, 2:] > 0).all(1))
@@ -289,26 +295,32 @@ class Drawing:
     udp: bool = False
     """Whether the heatmaps come from the `udp` codec."""
 
-    def __call__(self, frame: Frame, poses: Poses) -> Frame:
-        """A copy of the (H,W,3) BGR frame with its people."""
+    def __call__(self, frame: ImageSource, poses: Poses) -> Frame:
+        """A new (H,W,3) BGR frame with its people."""
         heat = self.heatmaps and poses.heatmaps is not None
-        canvas = HeatmapAnnotator(udp=self.udp)(frame, poses) if heat else frame.copy()
+        canvas = HeatmapAnnotator(udp=self.udp)(frame, poses) if heat else as_frame(frame).copy()
         SkeletonAnnotator(color_by=self.color_by).draw(canvas, poses)
         if self.boxes:
             BoxAnnotator(color_by=self.color_by).draw(canvas, poses)
         return canvas
 
 
-def background(frame: Frame, color: Color = INK) -> Frame:
+def background(frame: ImageSource, color: Color = INK) -> Frame:
     """A plain (H,W,3) BGR background of the frame's size, to draw skeletons alone; `PAPER` makes a light one."""
-    return np.full(frame.shape, color, np.uint8)
+    return np.full_like(as_frame(frame), color)
 
 
-def draw_status(frame: Frame, text: str) -> Frame:
-    """A copy of the (H,W,3) BGR frame with a line of text in its upper left corner."""
-    canvas = frame.copy()
+def draw_status(frame: ImageSource, text: str) -> Frame:
+    """A new (H,W,3) BGR frame with a line of text in its upper left corner."""
+    canvas = as_frame(frame).copy()
     _draw_text(canvas, text, (0, 0), INK)
     return canvas
+
+
+def _check_canvas(canvas: Frame) -> None:
+    check_frame("the canvas", canvas)
+    if not (canvas.flags.writeable and canvas.flags.c_contiguous):
+        raise ImageError("the canvas is read-only or has gaps in memory; draw on a copy: canvas.copy()")
 
 
 def _unit(frame: Frame) -> int:

@@ -24,6 +24,8 @@ _EXAMPLES = "auto, cpu, mps, cuda, cuda:1 or cuda:0,1"
 def parse_devices(device: str | torch.device | Sequence[str | torch.device]) -> list[torch.device]:
     """The devices of "auto", "cpu", "mps", "cuda:1", "cuda:0,1" or "cpu,cpu"; "auto" is CUDA, else MPS, else the CPU.
 
+    A number alone, as "0", is that of a CUDA device.
+
     Raises `HrkitError` for a device that does not exist or that this torch cannot use.
     """
     if isinstance(device, torch.device):
@@ -35,7 +37,7 @@ def parse_devices(device: str | torch.device | Sequence[str | torch.device]) -> 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     parts = [part.strip() for part in device.split(",")]
-    kind = parts[0].split(":")[0]
+    kind = "cuda" if parts[0].isdecimal() else parts[0].split(":")[0]
     return [_checked(f"{kind}:{part}" if part.isdecimal() else part) for part in parts]
 
 

@@ -12,7 +12,7 @@ from attrs import asdict
 from numpy.typing import NDArray
 
 from hrkit import ops
-from hrkit.errors import HrkitError, VideoError
+from hrkit.errors import HrkitError, VideoError, check_whole
 from hrkit.ops.doubles import SAME_POSE, without_doubles
 from hrkit.profiling import section
 from hrkit.structures import Detections, Frame, Poses, Skeleton, best
@@ -77,15 +77,13 @@ class Follower:
         heatmaps: bool = False,
         doubles: float | None = SAME_POSE,
     ) -> None:
-        for name, number in (("detect_every", detect_every), ("max_people", max_people)):
-            if number is not None and (not isinstance(number, int) or number < 1):
-                raise HrkitError(f"{name} must be a whole number of at least 1, not {number!r}")
+        check_whole("detect_every", detect_every)
         if smoothing and not track:
             raise HrkitError("smoothing needs to know who is who; turn tracking on")
         self.heatmaps = heatmaps
         self.detect_every = 1 if source.detector is None else detect_every
         self._source = source
-        self._max_people = max_people
+        self._max_people = None if max_people is None else check_whole("max_people", max_people)
         self._doubles = doubles
         self._parts: dict[str, PoseTracker | PoseSmoother] = {}
         if track:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, check_number
 from hrkit.structures import Poses
 from hrkit.tracking.tracker import Bools, Columns, Floats, State, from_plain, sizes, to_plain
 
@@ -42,9 +42,7 @@ class PoseSmoother:
     """
 
     def __init__(self, strength: float = 1.0, *, threshold: float = 0.2) -> None:
-        if not 0 <= strength < math.inf:
-            raise HrkitError(f"the strength of smoothing must be a number of at least 0, not {strength}")
-        self.strength = strength
+        self.strength = check_number("the strength of smoothing", strength)
         self.threshold = threshold
         self._memory = np.zeros(0, _columns(0))
         self._frame = 0

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, check_number, check_whole
 from hrkit.structures import Poses
 
 Floats = NDArray[np.float64]
@@ -144,17 +144,10 @@ class PoseTracker:
     def __init__(
         self, *, memory: float = 2.0, min_hits: int = 3, min_score: float = 0.4, min_similarity: float = 0.2
     ) -> None:
-        for name, fraction in (("min_score", min_score), ("min_similarity", min_similarity)):
-            if not 0 <= fraction <= 1:
-                raise HrkitError(f"{name} must be from 0 to 1, not {fraction}")
-        if not 0 <= memory < math.inf:
-            raise HrkitError(f"memory must be a number of seconds of at least 0, not {memory}")
-        if not isinstance(min_hits, int) or min_hits < 1:
-            raise HrkitError(f"min_hits must be a whole number of at least 1, not {min_hits!r}")
-        self.memory = memory
-        self.min_hits = min_hits
-        self.min_score = min_score
-        self.min_similarity = min_similarity
+        self.memory = check_number("memory", memory)
+        self.min_hits = check_whole("min_hits", min_hits)
+        self.min_score = check_number("min_score", min_score, 1)
+        self.min_similarity = check_number("min_similarity", min_similarity, 1)
         self._time: float | None = None  # as given
         self._now = 0.0  # the same, but never going back
         self._tracks = np.zeros(0, _person(0))

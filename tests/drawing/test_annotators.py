@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -32,7 +35,8 @@ from hrkit.drawing.colors import (
     joint_parts,
     person_colors,
 )
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, ImageError
+from hrkit.images import write_image
 from hrkit.skeletons import coco17, get_skeleton, skeleton_of
 from hrkit.structures import Detections, Poses, Skeleton
 from painted import TWO_PEOPLE, two_people
@@ -99,6 +103,41 @@ def test_nobody_gives_an_equal_copy(annotate: Any) -> None:
 def test_any_layout_in_memory_is_drawn_on(annotate: Any, view: Any) -> None:
     frame, poses = view(GREY), people((60, 60), height=90)
     np.testing.assert_array_equal(annotate(frame, poses), annotate(np.ascontiguousarray(frame), poses))
+
+
+@pytest.mark.parametrize("annotate", ANNOTATORS)
+@pytest.mark.parametrize("kind", ["float", "uint16", "grey", "BGRA", "PIL", "path", "tensor"])
+def test_annotators_take_what_a_pipeline_takes(annotate: Any, kind: str, tmp_path: Path) -> None:
+    poses = people((60, 60), height=90)
+    given: Any = {
+        "float": GREY / 255,
+        "uint16": GREY.astype(np.uint16) * 257,
+        "grey": GREY[:, :, 0],
+        "BGRA": np.dstack([GREY, GREY[:, :, :1]]),
+        "PIL": PIL.Image.fromarray(GREY),
+        "path": tmp_path / "grey.png",
+        "tensor": torch.from_numpy(GREY.copy()),
+    }[kind]
+    write_image(tmp_path / "grey.png", GREY)
+    np.testing.assert_array_equal(annotate(given, poses), annotate(GREY, poses))
+    assert kind != "tensor" or (given.numpy() == GREY).all()
+
+
+@pytest.mark.parametrize("annotate", ANNOTATORS)
+@pytest.mark.parametrize("frame", [GREY.astype(np.int32), GREY[None], np.full(GREY.shape, 200.0), None, "missing.png"])
+def test_annotators_refuse_the_rest_in_one_line(annotate: Any, frame: Any) -> None:
+    with pytest.raises(ImageError) as error:
+        annotate(frame, people((60, 60)))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("annotator", [SkeletonAnnotator(), BoxAnnotator()])
+@pytest.mark.parametrize(
+    "canvas", [GREY / 255, GREY[:, :, 0], GREY[:, ::2], np.broadcast_to(GREY[:1], GREY.shape), None]
+)
+def test_what_cannot_be_drawn_on(annotator: Any, canvas: Any) -> None:
+    with pytest.raises(ImageError, match="the canvas"):
+        annotator.draw(canvas, people((60, 60)))
 
 
 @pytest.mark.parametrize("annotate", ANNOTATORS)
