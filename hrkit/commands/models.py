@@ -8,7 +8,9 @@ from typing import Any
 import click
 from attrs import asdict
 
+from hrkit.commands.numbers import number_option
 from hrkit.errors import WeightsError
+from hrkit.settings import Range
 from hrkit.skeletons import find_skeleton
 from hrkit.weights import catalogue
 
@@ -29,7 +31,7 @@ The column "default" marks the entries that weights="auto" takes, and "cached" s
 machine: yes, no, or carried by a plugin.""",
 )
 @click.option("--skeleton", metavar="NAME|FILE.toml", help="Only pose networks with these joints, such as ap10k.")
-@click.option("--joints", type=click.IntRange(1), metavar="NUMBER", help="Only pose networks with so many joints.")
+@number_option("--joints", int, Range(1), "Only pose networks with so many joints.")
 @click.option("--json", "as_json", is_flag=True, help="Print all fields of the entries as JSON.")
 @click.argument("text", required=False)
 def command(skeleton: str | None, joints: int | None, as_json: bool, text: str | None) -> None:
