@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from click.testing import CliRunner, Result
 from pycocotools.coco import COCO
 
 from hrkit import Pipeline
-from hrkit.cli import main
+from hrkit.cli import Stopped, main
 from hrkit.extraction.formats import FORMATS
 from hrkit.extraction.part_file import PartFile
 from hrkit.files import reserved
@@ -198,6 +199,36 @@ def test_an_output_that_is_a_link() -> None:
         assert Path("table.csv").is_symlink()
         assert pd.read_csv("kept/real.csv").frame.nunique() == 2
     assert os.listdir("kept") == ["real.csv"]
+
+
+@pytest.mark.parametrize("name", ["b" * 251 + ".csv", "é" * 125 + ".json", "a" * 249 + ".jsonl"])
+def test_names_as_long_as_a_file_system_takes(name: str) -> None:
+    kind = name.rpartition(".")[2]
+    for arguments in (("yard", "-o", name), ("yard", "-o", name, "--overwrite", "--as-video")):
+        assert extract(*arguments, "--format", kind).exit_code == 0
+    again = film("yard", "-o", name, "--format", kind, "--resume")
+    assert (again.exit_code, again.stdout) == (0, f"done before: {name}\n")
+    assert len([path for path in os.listdir() if path[0] in "aéb"]) == 2  # itself and its meta
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_keeps_what_is_done(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hrkit.tracking.follower.FRAMES_AT_ONCE", 1)
+    assert film("street", "-o", "whole.csv").exit_code == 0
+    real, steps = Follower.step, []
+
+    def step(self: Follower, frames: Any) -> Any:
+        steps.append(frames)
+        if len(steps) == 3:
+            raise Stopped(number)
+        return real(self, frames)
+
+    monkeypatch.setattr(Follower, "step", step)
+    stopped = film("street", "-o", "street.csv")
+    assert (stopped.exit_code, stopped.stderr.splitlines()[-1]) == (128 + number, "interrupted")
+    assert sorted(path for path in os.listdir() if path.startswith((".", "street."))) == ["street.csv.part.jsonl"]
+    assert film("street", "-o", "street.csv", "--resume").exit_code == 0
+    assert Path("street.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
 # photos
