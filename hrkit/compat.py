@@ -149,6 +149,8 @@ def _create_yolo(
     name = "yolov3_tiny" if "yolov3-tiny" in Path(cfg).name else "yolov3"
     options: dict[str, Any] = {"cfg": _file(cfg), "class_names": _file(class_names)}
     options = {option: file for option, file in options.items() if file is not None}
+    if "cfg" in options:
+        options["input_size"] = 416  # the old code's, whatever the cfg says
     filled = None if weights is None else _file(weights) or "auto"
     return create_detector(name, weights=filled, max_batch_size=max_batch_size, **options)
 

@@ -127,10 +127,10 @@ def detector_network(detector: Detector, name: str) -> tuple[nn.Module, Size]:
     Raises `HrkitError` unless the network takes batches of one size, as Darknet's do: (N,3,H,W) RGB in 0..1 ->
     (N,A,5+C).
     """
-    network, side = getattr(detector, "network", None), getattr(detector, "input_size", None)
-    if not isinstance(network, nn.Module) or not isinstance(side, int):
+    network, size = getattr(detector, "network", None), getattr(detector, "input_size", None)
+    if not isinstance(network, nn.Module) or not isinstance(size, int | tuple):
         raise HrkitError(f"the detector {name!r} cannot be exported or counted: it has no network of one input size")
-    return network, (side, side)
+    return network, (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
 def _input(size: Size, mean: Sequence[float], std: Sequence[float], channel_order: str) -> dict[str, Any]:

@@ -57,6 +57,15 @@ def create_detector(name: str, *, weights: FilePath | None = "auto", **options: 
     return detector
 
 
+def darknet_options(
+    cfg: FilePath | None, names: FilePath | Sequence[str] | None, weights: FilePath | None
+) -> dict[str, Any]:  # Any: options of `create_detector`
+    """The options given for a Darknet network of your own. Raises `HrkitError` if its weights are not named."""
+    if cfg is not None and weights == "auto":
+        raise HrkitError(f"{os.fspath(cfg)}: name the weights of this network too (detector_weights)")
+    return {name: value for name, value in (("cfg", cfg), ("class_names", names)) if value is not None}
+
+
 class Pipeline:
     """Finds people and their keypoints.
 
@@ -108,6 +117,8 @@ class Pipeline:
         *,
         weights: FilePath | None = "auto",
         detector_weights: FilePath | None = "auto",
+        detector_cfg: FilePath | None = None,
+        detector_names: FilePath | Sequence[str] | None = None,
         head: str | None = None,
         decoder: str | None = None,
         input_size: tuple[int, int] | None = None,
@@ -124,11 +135,12 @@ class Pipeline:
     ) -> Pipeline:
         """A pipeline from registered names, such as `Pipeline.from_names("hrnet_w48", "yolov3")`.
 
-        `detector` "auto" is `lite_person` if the network needs a detector. `weights` is "auto" (published weights,
-        fetched once), a weights entry, a file, `hf-hub:owner/name[@revision]`, or None; `hf-hub:...` in the place of
-        `backbone` stands for both. `input_size` is (height, width). `skeleton`, a known name or a TOML file, names the
-        joints of weights that do not. `detection_threshold` is the least score of a person, in the detector or in a
-        network that finds people by itself; None, as for `nms_threshold`, is their own default. Raises
+        `detector` "auto" is `lite_person` if the network needs a detector. A network of Darknet's of your own is
+        `detector_cfg`, `detector_weights` and `detector_names`, a file of names or names. `weights` is "auto"
+        (published weights, fetched once), a weights entry, a file, `hf-hub:owner/name[@revision]`, or None; the address
+        in the place of `backbone` stands for both. `input_size` is (height, width). `skeleton`, a known name or a TOML
+        file, names the joints of weights that do not. `detection_threshold` is the least score of a person, in the
+        detector or in a network that finds people by itself; None, as for `nms_threshold`, is their own default. Raises
         `UnknownNameError`, `WeightsError`, `DownloadError` or `HrkitError`, each with a message that says what to do.
         """
         parse_devices(device)  # before anything is fetched
@@ -144,13 +156,16 @@ class Pipeline:
         )
         if not pose_model.needs_boxes and detection_threshold is not None:
             pose_model.threshold = detection_threshold
+        own = darknet_options(detector_cfg, detector_names, detector_weights)
+        if own and detector in ("auto", None):
+            detector = "yolov3"
         if detector == "auto":
             detector = DEFAULT_DETECTOR if pose_model.needs_boxes else None
         found = None
         if detector is not None:
             _check_needs_detector(pose_model)  # before anything is fetched
             thresholds = {"threshold": detection_threshold, "nms_threshold": nms_threshold}
-            found = create_detector(detector, weights=detector_weights, **thresholds)
+            found = create_detector(detector, weights=detector_weights, **thresholds, **own)
         return cls(
             pose_model,
             found,

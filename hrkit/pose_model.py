@@ -20,7 +20,7 @@ from hrkit.heads.codecs import Codec, create_codec
 from hrkit.pose_spec import PoseSpec
 from hrkit.profiling import section
 from hrkit.runtimes import prepare
-from hrkit.skeletons import check_named, find_skeleton, fitting_skeletons, get_skeleton, skeleton_of
+from hrkit.skeletons import check_named, find_skeleton, same_joints, skeleton_of
 from hrkit.structures import Crops, Detections, Frame, Outputs, Poses, Size, Skeleton, of_each
 from hrkit.weights import catalogue, checkpoints, hub
 
@@ -262,6 +262,7 @@ def create_pose_model(
     channel_order: str | None = None,
     backbone_weights: FilePath | None = None,
     backbone_options: Mapping[str, Any] | None = None,
+    other_joints: bool = False,
 ) -> PoseModel:
     """A pose network by the name of its backbone, in evaluation mode.
 
@@ -271,7 +272,8 @@ def create_pose_model(
     `channel_order`, `num_joints` and `input_size` that is None comes from the weights, else from the backbone or the
     head; for your own weights, leave `num_joints` and `input_size` at None. `skeleton` may be a name or a TOML file,
     and gives the number of joints. `input_size` is (height, width). `backbone_weights` ("auto", a name or a file; for
-    timm "pretrained") starts the backbone alone from ImageNet.
+    timm "pretrained") starts the backbone alone from ImageNet. With `other_joints`, weights may be of other joints than
+    `skeleton`, as a start of training: of the head's last layer the rows of joints with the same names are taken.
 
     Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
     fetched, `HrkitError` for sizes and joints that make no sense, `PluginError` if a plugin builds something else than
@@ -292,16 +294,20 @@ def create_pose_model(
     _check_backbone(trunk, backbone)
     if weights == "auto":
         wanted_head = None if head == trunk.default_head else head
-        selected = catalogue.choose(
-            backbone, skeleton=skeleton, head=wanted_head, num_joints=num_joints, input_size=input_size, codec=codec
-        )
+        names = None if skeleton is None else skeleton.keypoint_names
+        published = {entry.skeleton.keypoint_names for entry in catalogue.entries(backbone, "pose")}
+        anything = other_joints and names not in published
+        asked: dict[str, Any] = {} if anything else {"skeleton": skeleton, "num_joints": num_joints}
+        selected = catalogue.choose(backbone, head=wanted_head, input_size=input_size, codec=codec, **asked)
         checkpoint = _read(selected)
     checkpoint = None if checkpoint is None else checkpoints.fitting(checkpoint, trunk)
 
     recorded = _recorded_spec(selected, checkpoint)
-    if skeleton is not None and isinstance(selected, catalogue.WeightsEntry):
-        _check_joints(selected, skeleton)
-    spec = recorded or _default_spec(checkpoint, trunk, skeleton or num_joints, input_size)
+    if recorded is not None and skeleton is not None and not other_joints:
+        _check_joints(selected, recorded.skeleton, skeleton)
+    before = None if other_joints else skeleton or num_joints
+    spec = recorded or _default_spec(checkpoint, trunk, before, input_size)
+    joints_before = spec.skeleton.keypoint_names
     if skeleton is None and num_joints not in (None, spec.num_joints):
         skeleton = skeleton_of(num_joints)
     head = head or spec.head or trunk.default_head
@@ -317,10 +323,24 @@ def create_pose_model(
         start = _read(catalogue.select(backbone, backbone_weights, kind="backbone"))
         if start is not None:
             checkpoints.load_backbone(trunk, checkpoints.fitting(start, trunk), backbone)
-    if checkpoint is not None:
+    if checkpoint is not None and other_joints and joints_before != model.skeleton.keypoint_names:
+        _start_from(model, checkpoint, joints_before)
+    elif checkpoint is not None:
         checkpoints.load(model, checkpoint, model.describe())
         model.weights_file = checkpoint.path
     return model.eval()
+
+
+def _start_from(model: PoseModel, checkpoint: checkpoints.Checkpoint, joints: Sequence[str]) -> None:
+    """Loads weights of other joints into a network and says which it took over."""
+    names = model.skeleton.keypoint_names
+    places = same_joints(names, joints)
+    build = {"channels": model.backbone.channels, "strides": model.backbone.strides, "num_joints": len(names) + 1}
+    other = nn.ModuleDict({"backbone": model.backbone, "head": registry.heads.build(str(model.spec.head), **build)})
+    checkpoints.load_same_joints(model, checkpoint, model.describe(), other, places)
+    new = ", ".join(name for name, place in zip(names, places.tolist(), strict=True) if place < 0)
+    kept = f"the network and {np.count_nonzero(places >= 0)} of {len(names)} joints are taken over"
+    logger.warning("%s: %s, by name%s", checkpoint.path, kept, f"; new: {new}" if new else "")
 
 
 def default_sigma(input_size: Size) -> float:
@@ -354,9 +374,9 @@ def _default_spec(
     if checkpoint is not None:
         joints, told = joints or checkpoint.num_joints, checkpoint.skeleton
         if isinstance(joints, int):
-            joints = _joints_of(checkpoint, joints)
-        elif joints and told and told.keypoint_names != joints.keypoint_names:
-            logger.warning("%s names its joints as %s; here they are %s's", checkpoint.path, told.name, joints.name)
+            joints = checkpoints.joints_of(checkpoint, joints)
+        elif joints and told:
+            _check_joints(checkpoint.path, told, joints)
         if checkpoint.layout == "official":  # the official ResNets saw BGR, with the mean of red on blue
             order = getattr(trunk, "official_channel_order", order)
         if input_size is None:
@@ -368,24 +388,17 @@ def _default_spec(
     )
 
 
-def _joints_of(checkpoint: checkpoints.Checkpoint, num_joints: int) -> Skeleton:
-    """The joints that a file names, else the default ones of that number, with a warning that says so."""
-    if checkpoint.skeleton is not None and len(checkpoint.skeleton) == num_joints:
-        return checkpoint.skeleton
-    skeleton = skeleton_of(num_joints)
-    fitting = fitting_skeletons(num_joints)
-    others = [name for name in fitting if get_skeleton(name).keypoint_names != skeleton.keypoint_names]
-    taken = f"taken as {skeleton.name}'s" if skeleton.edges else "left without names"
-    also = f"{', '.join(others)} have as many" if others else "no other known skeleton has as many"
-    problem = f"{checkpoint.path} does not name its {num_joints} joints: {taken}; {also}"
-    logger.warning("%s; name them by skeleton=, or --skeleton NAME|FILE.toml", problem)
-    return skeleton
+def _check_joints(weights: object, told: Skeleton, wanted: Skeleton) -> None:
+    """Warns if the caller names other joints than a file does. Raises `WeightsError` if they are not as many.
 
-
-def _check_joints(entry: catalogue.WeightsEntry, skeleton: Skeleton) -> None:
-    if entry.skeleton.keypoint_names != skeleton.keypoint_names:
-        named = f"weights {entry.name!r} have the joints of {entry.skeleton.name}, not of {skeleton.name}"
-        raise WeightsError(f"{named}; leave the skeleton out, or take other weights")
+    Published weights have the joints that they have.
+    """
+    if told.keypoint_names != wanted.keypoint_names:
+        entry = weights if isinstance(weights, catalogue.WeightsEntry) else None
+        problem = f"weights {entry.name if entry else weights} have the joints of {told.name}, not of {wanted.name}"
+        if entry or len(told) != len(wanted):
+            raise WeightsError(f"{problem}; leave the skeleton out, or take other weights")
+        logger.warning("%s, as which they now count", problem)
 
 
 def _recorded_options(checkpoint: checkpoints.Checkpoint | None) -> dict[str, Any]:

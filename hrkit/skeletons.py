@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hrkit.errors import DatasetError, HrkitError, UnknownNameError
 from hrkit.files import FilePath, read_toml
 from hrkit.structures import Skeleton
@@ -121,16 +124,34 @@ def pairs_by_name(names: Sequence[str]) -> tuple[list[tuple[str, str]], list[str
     """
     sides: dict[str, tuple[list[str], list[str]]] = {}
     for name in names:
-        found = [word for word in _WORD.finditer(name) if word[0].lower() in _SIDES]
-        if len({_SIDES[word[0].lower()] for word in found}) == 1:
-            start, end = found[0].span()
-            rest = re.sub(r"[\W_]+", "", name[:start] + name[end:]).lower()
-            if rest or end - start > 1:  # a joint may well be called l or r
-                sides.setdefault(rest, ([], []))[_SIDES[found[0][0].lower()]].append(name)
+        side, rest = _side_and_rest(name)
+        if side is not None:
+            sides.setdefault(rest, ([], []))[side].append(name)
     pairs = [(left[0], right[0]) for left, right in sides.values() if len(left) == len(right) == 1]
     pairs += _written_together(names, {name for pair in pairs for name in pair})
     paired = {name for pair in pairs for name in pair}
     return pairs, [name for group in sides.values() for name in itertools.chain(*group) if name not in paired]
+
+
+def _side_and_rest(name: str) -> tuple[int | None, str]:
+    """0 for a name of the left, 1 for one of the right, else None; and the letters and digits of the rest."""
+    found = [word for word in _WORD.finditer(name) if word[0].lower() in _SIDES]
+    start, end = found[0].span() if len({_SIDES[word[0].lower()] for word in found}) == 1 else (0, 0)
+    rest = re.sub(r"[\W_]+", "", name[:start] + name[end:]).lower()
+    if end and (rest or end - start > 1):  # a joint may well be called l or r
+        return _SIDES[found[0][0].lower()], rest
+    return None, re.sub(r"[\W_]+", "", name).lower()
+
+
+def same_joints(names: Sequence[str], others: Sequence[str]) -> NDArray[np.int64]:
+    """(K,) the place in `others` of each of the K `names`, -1 if it is not there.
+
+    Case and style make no difference: `left_eye`, `LEFT_EYE` and `eyeL` are the same joint.
+    """
+    places = {name: place for place, name in enumerate(others)}
+    styles = [_side_and_rest(name) for name in others]
+    unique = {style: place for place, style in enumerate(styles) if styles.count(style) == 1}
+    return np.array([places.get(name, unique.get(_side_and_rest(name), -1)) for name in names], np.int64)
 
 
 def _written_together(names: Sequence[str], paired: set[str]) -> Iterator[tuple[str, str]]:

@@ -20,6 +20,7 @@ from hrkit.skeletons import (
     get_skeleton,
     known_skeleton,
     pairs_by_name,
+    same_joints,
     skeleton_of,
 )
 
@@ -135,3 +136,11 @@ def test_skeletons_by_number() -> None:
     assert fitting_skeletons(14) == ["lsp14", "aic", "campus", "crowdpose", "exlpose", "shelf"]
     assert fitting_skeletons(5) == []
     assert [skeleton_of(number).name for number in (17, 16, 14, 5)] == ["coco17", "mpii16", "lsp14", "joints5"]
+
+
+def test_joints_of_the_same_name_in_any_style() -> None:
+    names = ["left_eye", "beak", "TAIL", "l_wing", "right_wing"]
+    assert same_joints(names, ["tail", "WingL", "LEFT_EYE", "WingR"]).tolist() == [2, -1, 0, 1, 3]
+    assert same_joints(["l_eye"], ["left_eye", "eyeL"]).tolist() == [-1]  # which of both?
+    assert same_joints(["eyeL"], ["left_eye", "eyeL"]).tolist() == [1]
+    assert same_joints(coco17.keypoint_names, coco17.keypoint_names).tolist() == list(range(17))

@@ -29,6 +29,10 @@ input_size_option = click.option(
 skeleton_option = click.option(
     "--skeleton", metavar="NAME|FILE.toml", help="Joints of weights that do not name theirs, such as crowdpose."
 )
+detector_options = {
+    "detector_cfg": click.option("--detector-cfg", help="Cfg of a Darknet network of your own, in place of yolov3's."),
+    "detector_names": click.option("--detector-names", help="File with the names of its classes, one per line."),
+}
 
 _MODEL = {
     "backbone": click.option("--backbone", default="lite", help="Pose network, as in `hrkit models`."),
@@ -39,6 +43,7 @@ _MODEL = {
     "weights": weights_option,
     "skeleton": skeleton_option,
     "detector_weights": click.option("--detector-weights", default="auto", help="The same for the detector."),
+    **detector_options,
     "decoder": click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]"),
     "threshold": number_option(
         "--threshold", float, Range(0, 1), "Lowest score of a detection.  [default: the detector's own]"

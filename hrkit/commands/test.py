@@ -12,7 +12,13 @@ import torch
 from attrs import evolve
 
 from hrkit import registry
-from hrkit.commands.model_options import head_option, input_size_option, skeleton_option, weights_option
+from hrkit.commands.model_options import (
+    detector_options,
+    head_option,
+    input_size_option,
+    skeleton_option,
+    weights_option,
+)
 from hrkit.commands.numbers import number_option
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import DatasetSpec
@@ -22,13 +28,13 @@ from hrkit.evaluation.coco import Evaluation, evaluate, evaluate_pckh
 from hrkit.evaluation.detected_boxes import detect_people, read_detections
 from hrkit.evaluation.report import FILES, Subject, check_folder, outcome_shares, write_report
 from hrkit.files import check_outputs
-from hrkit.pipeline import create_detector
+from hrkit.pipeline import create_detector, darknet_options
 from hrkit.pose_model import PoseModel, create_pose_model, split_hub_address
 from hrkit.runtimes.devices import parse_devices
 from hrkit.runtimes.distributed import World, current_world, joined_world
 from hrkit.runtimes.prepare import check_precision
 from hrkit.settings import Range
-from hrkit.skeletons import check_flip_test, find_skeleton, mpii16
+from hrkit.skeletons import check_flip_test, find_skeleton, mpii16, same_joints
 from hrkit.weights import catalogue, checkpoints
 from hrkit.weights.hub import is_address
 
@@ -67,6 +73,8 @@ curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any othe
     "--box-threshold", float, Range(), "Lowest score of a box.  [default: 0 for files, the detector's own]"
 )
 @click.option("--detector-weights", default="auto", help="auto, an entry, a file, none.")
+@detector_options["detector_cfg"]
+@detector_options["detector_names"]
 @click.option("--flip-test/--no-flip-test", help="Average with the mirrored crop: more accurate, twice the time.")
 @click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]")
 @click.option("--nms", type=click.Choice(["oks", "soft-oks", "none"]), default="oks")
@@ -209,8 +217,8 @@ def _model(
     )
     if model.skeleton.keypoint_names != own.keypoint_names:
         annotated = annotated.with_skeleton(model.skeleton)
-        shared = len(set(own.keypoint_names) & set(model.skeleton.keypoint_names))
-        _say(f"{shared} of the network's {len(model.skeleton)} joints are annotated, matched by name")
+        shared = same_joints(model.skeleton.keypoint_names, own.keypoint_names) >= 0
+        _say(f"{shared.sum()} of the network's {len(model.skeleton)} joints are annotated, matched by name")
     return model, named if is_address(named) else taken, annotated
 
 
@@ -244,7 +252,8 @@ def _boxes(annotated: KeypointDataset, device: torch.device, how: dict[str, Any]
     if boxes not in registry.detectors:
         found = read_detections(boxes, annotated, threshold=threshold or 0.0, skip_bad=how["skip_bad"])
         return found, f"{len(found)} of {boxes}, scores from {threshold or 0.0:g}"
-    detector = create_detector(boxes, weights=None if weights == "none" else weights, threshold=threshold)
+    own = darknet_options(how["detector_cfg"], how["detector_names"], weights)
+    detector = create_detector(boxes, weights=None if weights == "none" else weights, threshold=threshold, **own)
     found = detect_people(detector, annotated, device=device)
     least = "its own threshold" if threshold is None else f"threshold {threshold:g}"
     return found, f"{len(found)} of the detector {boxes}, {least}"

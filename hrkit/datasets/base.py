@@ -19,6 +19,7 @@ from attrs import evolve, field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import DatasetError
+from hrkit.skeletons import same_joints
 from hrkit.structures import Skeleton, check_boxes, frozen_float32, frozen_float64, frozen_int64
 
 Region = Any
@@ -144,8 +145,7 @@ class KeypointDataset:
         """
         if skeleton.keypoint_names == self.skeleton.keypoint_names:
             return evolve(self, skeleton=skeleton)
-        own = {name: k for k, name in enumerate(self.skeleton.keypoint_names)}
-        source = np.array([own.get(name, -1) for name in skeleton.keypoint_names])
+        source = same_joints(skeleton.keypoint_names, self.skeleton.keypoint_names)
         matched = source >= 0
         if not matched.any():
             raise DatasetError(f"{self.name}: {self.skeleton.name} and {skeleton.name} have no joint name in common")

@@ -38,8 +38,9 @@ def coco(
     `path` is a json or a folder. A folder holds `annotations/person_keypoints_<split>.json` (official), or one json as
     annotation tools write it. `split` is "train" or "val" (those of 2017), or an official name such as "val2014".
     `images` is a folder or a zip; by default it is looked for beside the json. `category` are names or ids; by default
-    all categories with the joints of the first that has any. `skeleton` is by default that of the category. Boxes are
-    clipped to the picture as in the official HRNet code (lib/dataset/coco.py).
+    all categories with the joints of the first that has any. `skeleton` is by default that of the category; if the
+    category has all its joints, they are matched by name, else by their places. Boxes are clipped to the picture as in
+    the official HRNet code (lib/dataset/coco.py).
 
     Raises `DatasetError`, with file, id, field and count, for missing or inconsistent data. With `skip_bad`, faulty
     annotations and missing pictures are left out with a warning.
@@ -49,15 +50,17 @@ def coco(
     content = check_lists(read_json(file, DatasetError), file)
     wanted = (category,) if isinstance(category, str) else category
     categories, rows = _categories(content, wanted, file)
-    skeleton = skeleton or _skeleton_of(categories[0], file)
+    named = categories[0].keypoints
+    by_name = skeleton is not None and set(skeleton.keypoint_names) <= set(named) and skeleton.keypoint_names != named
+    own = _skeleton_of(categories[0], file) if skeleton is None or by_name else skeleton
     pictures = _pictures(content["images"], file, split, images, skip_bad)
-    everyone = _annotations(rows, categories, pictures, len(skeleton), Faults(file, "annotations", len(rows)), skip_bad)
+    everyone = _annotations(rows, categories, pictures, len(own), Faults(file, "annotations", len(rows)), skip_bad)
     people = _with_boxes([one for one in everyone if one.labelled], pictures, file)
     row_of = {key: row for row, key in enumerate(pictures)}
     triples = np.array([one.keypoints for one in people])
-    return KeypointDataset(
+    dataset = KeypointDataset(
         name=file.stem,
-        skeleton=skeleton,
+        skeleton=own,
         image_paths=[path for _, path in pictures.values()],
         image_ids=[picture.id for picture, _ in pictures.values()],
         image_index=[row_of[str(one.image_id)] for one in people],
@@ -71,6 +74,7 @@ def coco(
         annotations=file,
         ignored=_ignored(everyone, row_of),
     )
+    return dataset.with_skeleton(skeleton) if skeleton is not None and by_name else dataset
 
 
 def _ignored(everyone: Sequence[Annotation], row_of: Mapping[str, int]) -> list[Ignored]:

@@ -21,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from hrkit.detectors.darknet_cfg import Section
 from hrkit.errors import HrkitError, WeightsError
 from hrkit.files import FilePath
+from hrkit.structures import Size
 from hrkit.weights.checkpoints import check_finite
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -130,8 +131,8 @@ class _Layer:
 class DarknetNetwork(nn.Module):
     """The network that the sections of a cfg describe.
 
-    `num_classes` is C, and the sides of the input must be multiples of `stride`. Raises `HrkitError` that names section
-    and line if the layers of the cfg do not fit together.
+    `num_classes` is C, and `input_size` the (height, width) that the cfg names; the sides of an input must be multiples
+    of `stride`. Raises `HrkitError` that names section and line if the layers of the cfg do not fit together.
     """
 
     def __init__(self, sections: Sequence[Section]) -> None:
@@ -153,6 +154,7 @@ class DarknetNetwork(nn.Module):
             if section.integer("classes") != self.num_classes:
                 raise section.error(f"classes differ from the {self.num_classes} of section {heads[0].number}")
         self.channels = channels
+        self.input_size: Size = (sections[0].integer("height", 416), sections[0].integer("width", 416))
         self.stride = max(layer.stride for layer in layers.values())
         self.layers = nn.ModuleList(layer.module for layer in layers.values())
         self.sources = [layer.sources for layer in layers.values()]

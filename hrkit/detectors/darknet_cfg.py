@@ -111,8 +111,8 @@ def read_cfg(path: FilePath) -> list[Section]:
 
 
 def read_text(path: FilePath, what: str) -> str:
-    """The text of a file. Raises `HrkitError` that says `what` cannot be read."""
+    """The text of a file, which may have comments in Latin-1. Raises `HrkitError` that says `what` cannot be read."""
     try:
-        return decoded(Path(path).read_bytes())
+        return decoded(Path(path).read_bytes(), "surrogateescape")
     except (OSError, UnicodeDecodeError) as error:
         raise HrkitError(f"cannot read the {what} {os.fspath(path)}: {error}; give another file") from error

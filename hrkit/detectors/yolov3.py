@@ -35,11 +35,12 @@ PERSON = ("person",)
 class Yolov3(nn.Module):
     """Finds people, or other classes, with a Darknet network.
 
-    `input_size` is the side of the square letterbox in px. The score of a box is objectness times class probability.
-    Boxes with a score of at least `threshold` (0.25) stay; among boxes of one class with an IoU above `nms_threshold`
-    (0.45) only the best stays. `classes` are names or numbers of the classes to find, None for all; other classes are
-    dropped before suppression. `class_names` are the names of the network's C classes, by default COCO's if C is 80.
-    Frames go through the network in batches of at most `max_batch_size`.
+    `input_size` is the side of the square letterbox in px, or (height, width). The score of a box is objectness times
+    class probability. Boxes with a score of at least `threshold` (0.25) stay; among boxes of one class with an IoU
+    above `nms_threshold` (0.45) only the best stays. `classes` are names or numbers of the classes to find, None for
+    all; other classes are dropped before suppression. `class_names` are the names of the network's C classes, by
+    default COCO's if C is 80; a single class is the person. Frames go through the network in batches of at most
+    `max_batch_size`.
 
     Raises `HrkitError` for settings that make no sense.
     """
@@ -50,7 +51,7 @@ class Yolov3(nn.Module):
         self,
         network: DarknetNetwork,
         *,
-        input_size: int = 416,
+        input_size: int | Size = 416,
         threshold: float | None = None,
         nms_threshold: float | None = None,
         classes: str | Sequence[str | int] | None = PERSON,
@@ -58,11 +59,13 @@ class Yolov3(nn.Module):
         max_batch_size: int = 8,
     ) -> None:
         super().__init__()
-        if input_size < 1 or input_size % network.stride:
+        self.size: Size = (input_size, input_size) if isinstance(input_size, int) else (input_size[0], input_size[1])
+        if any(side < 1 or side % network.stride for side in self.size):
             raise HrkitError(f"input_size={input_size}; it must be a multiple of {network.stride}")
         if max_batch_size < 1:
             raise HrkitError(f"max_batch_size={max_batch_size}; it must be at least 1")
-        self.input_size, self.max_batch_size = input_size, max_batch_size
+        self.input_size: int | Size = self.size[0] if self.size[0] == self.size[1] else self.size
+        self.max_batch_size = max_batch_size
         self.threshold = check_fraction("threshold", 0.25 if threshold is None else threshold)
         self.nms_threshold = check_fraction("nms_threshold", 0.45 if nms_threshold is None else nms_threshold)
         if class_names is None and network.num_classes == 80:
@@ -71,14 +74,14 @@ class Yolov3(nn.Module):
         if class_names is not None and len(self.class_names) != network.num_classes:
             problem = f"{len(self.class_names)} class names for a network of {network.num_classes} classes"
             raise HrkitError(f"{problem}; give one per class")
-        class_ids = find_classes(classes, self.class_names, network.num_classes)
+        class_ids = _classes(classes, self.class_names, network.num_classes)
         self.register_buffer("class_ids", torch.tensor(class_ids), persistent=False)
         self.network = network
         self.eval()
 
     def prepared(self, device: torch.device, precision: str = "auto", runtime: str = "auto") -> Yolov3:
         """A copy made fast for inference on `device`, as `prepare.prepare` does; this one stays as it is."""
-        detector, example = copy.copy(self), torch.zeros(1, 3, self.input_size, self.input_size)
+        detector, example = copy.copy(self), torch.zeros(1, 3, *self.size)
         detector._modules = {"network": prepare.prepare(self.network, example, device, precision, runtime)}
         detector._buffers = {"class_ids": self.class_ids.to(device)}
         return detector
@@ -93,14 +96,14 @@ class Yolov3(nn.Module):
             check_frame(image)
         if self.network.training:
             self.network.eval()
-        size, (device, dtype) = (self.input_size, self.input_size), prepare.placement(self.network)
+        device, dtype = prepare.placement(self.network)
         detections: list[Detections] = []
         for start in range(0, len(images), self.max_batch_size):
             frames = images[start : start + self.max_batch_size]
-            squares = warping.letterbox(frames, size, device).to(device)
+            squares = warping.letterbox(frames, self.size, device).to(device)
             rows = self._select(self.network(squares.permute(0, 3, 1, 2).flip(1).to(dtype).div_(255)))  # RGB in 0..1
             for index, frame in enumerate(frames):
-                detections.append(_in_frame(rows[rows[:, 0] == index, 1:], frame.shape[:2], size))
+                detections.append(_in_frame(rows[rows[:, 0] == index, 1:], frame.shape[:2], self.size))
         return detections
 
     def _select(self, predictions: Tensor) -> NDArray[np.float32]:
@@ -114,10 +117,24 @@ class Yolov3(nn.Module):
         scores, (center, size) = scores[frame, row, column], predictions[frame, row, :4].split(2, 1)
         boxes = torch.cat([center - size / 2, center + size / 2], 1)
         # a faulty network may give inf; no sensible box is larger than three sides of the input
-        boxes = boxes.nan_to_num(nan=0.0).clamp(-self.input_size, 2 * self.input_size)
+        boxes = boxes.nan_to_num(nan=0.0).clamp(-max(self.size), 2 * max(self.size))
         keep = batched_nms(boxes, scores, frame * len(self.class_ids) + column, self.nms_threshold)
         parts = (frame[:, None], boxes, scores[:, None], self.class_ids[column][:, None])
         return torch.cat([part[keep].float() for part in parts], 1).cpu().numpy()
+
+
+def _classes(classes: str | Sequence[str | int] | None, names: Sequence[str], count: int) -> list[int]:
+    """The numbers of the classes to find; "person" in any case, and the only class of a network is the person."""
+    if classes != PERSON:
+        return find_classes(classes, names, count)
+    if count == 1:
+        return [0]
+    people = [number for number, name in enumerate(names) if name.lower() == PERSON[0]]
+    if not people:
+        named = f"called {', '.join(names)}" if names else "without names"
+        advice = "name them (class_names, --detector-names)" if not names else "choose some (classes)"
+        raise HrkitError(f"the network has {count} classes {named}, none of them a person; {advice}")
+    return people[:1]
 
 
 def _in_frame(rows: NDArray[np.float32], frame_size: Size, input_size: Size) -> Detections:
@@ -145,12 +162,16 @@ def build(
 ) -> Yolov3:
     """A detector from a cfg and a file of Darknet weights; without `weights` it stays as initialised.
 
-    `cfg` replaces the default cfg, `class_names` are names or a file of names; `options` are those of `Yolov3`. Raises
-    `HrkitError` and `WeightsError` for files that cannot be used.
+    `cfg` replaces the default cfg, and its width and height are the input size; `class_names` are names or a file of
+    names; `options` are those of `Yolov3`. Raises `HrkitError` and `WeightsError` for files that cannot be used.
     """
     network = DarknetNetwork(read_cfg(cfg or default_cfg))
     if isinstance(class_names, (str, os.PathLike)):
         class_names = read_class_names(class_names)
+    if cfg is not None:
+        options = {"input_size": network.input_size, **options}
+    if network.channels != 3:
+        raise HrkitError(f"{os.fspath(cfg or default_cfg)}: the network sees {network.channels} channels, not RGB")
     detector = Yolov3(network, class_names=class_names, **options)
     if weights is not None:
         load_darknet_weights(network, weights)

@@ -31,6 +31,7 @@ from hrkit.evaluation.pck import pck_heatmaps
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.runtimes.devices import parse_devices
 from hrkit.runtimes.distributed import World, any_rank, gather_lists, joined_world
+from hrkit.skeletons import check_flip_test
 from hrkit.structures import of_each
 from hrkit.training.config import TrainConfig, save_config
 from hrkit.training.objective import objective_for, samples_for
@@ -258,7 +259,12 @@ def load_people(config: TrainConfig) -> tuple[list[KeypointDataset], list[float]
 
 
 def build_model(config: TrainConfig, people: KeypointDataset) -> PoseModel:
-    """The network of a run as it is before the first step, with the joints of its dataset."""
+    """The network of a run as it is before the first step, with the joints of its dataset.
+
+    `config.weights` may be of other joints: those with the same names start from theirs.
+    """
+    if config.augmentation.flip > 0 or (config.flip_test and config.validation is not None):
+        check_flip_test(people.skeleton)
     backbone_weights = config.backbone_weights
     if backbone_weights == "auto":
         published = bool(catalogue.entries(config.backbone, "backbone"))
@@ -276,6 +282,7 @@ def build_model(config: TrainConfig, people: KeypointDataset) -> PoseModel:
         skeleton=people.skeleton,
         backbone_weights=backbone_weights,
         backbone_options=config.backbone_options,
+        other_joints=True,
     )
     if config.precision == "float64":
         model = model.double()

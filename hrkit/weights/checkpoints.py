@@ -15,14 +15,23 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from attrs import evolve, field, frozen
+from numpy.typing import NDArray
 from torch import nn
 
 from hrkit.errors import WeightsError, one_line
 from hrkit.files import FilePath, atomic_path
-from hrkit.skeletons import DEFAULT_SIGMA, known_skeleton, pairs_by_name
+from hrkit.skeletons import (
+    DEFAULT_SIGMA,
+    fitting_skeletons,
+    get_skeleton,
+    known_skeleton,
+    pairs_by_name,
+    skeleton_of,
+)
 from hrkit.structures import Skeleton
 from hrkit.weights import reading
 from hrkit.weights.reading import Content
@@ -30,6 +39,7 @@ from hrkit.weights.reading import Content
 logger = logging.getLogger("hrkit")
 
 State = dict[str, torch.Tensor]
+Places = NDArray[np.int64]
 
 _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod|_fsdp_wrapped_module)\.")
 """Parts of names that torch's wrappers of networks and of parts of networks add."""
@@ -183,6 +193,20 @@ def _mmpose_skeleton(content: Content, file: Path) -> Skeleton | None:
         return None
 
 
+def joints_of(checkpoint: Checkpoint, num_joints: int) -> Skeleton:
+    """The joints that a file names, else the default ones of that number, with a warning that says so."""
+    if checkpoint.skeleton is not None and len(checkpoint.skeleton) == num_joints:
+        return checkpoint.skeleton
+    skeleton = skeleton_of(num_joints)
+    fitting = fitting_skeletons(num_joints)
+    others = [name for name in fitting if get_skeleton(name).keypoint_names != skeleton.keypoint_names]
+    taken = f"taken as {skeleton.name}'s" if skeleton.edges else "left without names"
+    also = f"{', '.join(others)} have as many" if others else "no other known skeleton has as many"
+    problem = f"{checkpoint.path} does not name its {num_joints} joints: {taken}; {also}"
+    logger.warning("%s; name them by skeleton=, or --skeleton NAME|FILE.toml", problem)
+    return skeleton
+
+
 def load(network: nn.Module, checkpoint: Checkpoint, expected: str) -> None:
     """Copies the checkpoint's tensors into `network`; every name and shape must agree.
 
@@ -193,6 +217,27 @@ def load(network: nn.Module, checkpoint: Checkpoint, expected: str) -> None:
         remedy = "to start training from it pass it as backbone_weights"
         raise WeightsError(f"{checkpoint.path} is an ImageNet classifier, not a pose network; {remedy}")
     _load(network, checkpoint.state, checkpoint, expected)
+
+
+def load_same_joints(
+    network: nn.Module, checkpoint: Checkpoint, expected: str, wider: nn.Module, places: Places
+) -> None:
+    """Copies the checkpoint's tensors; of those with a row per joint, the rows of joints that both networks have.
+
+    `places` (K,) says where the joints of `network` are in the checkpoint; the rows of a joint that is not there (-1)
+    stay as they are. `wider` is the same network with more joints: a tensor has a row per joint where the shapes of
+    the two differ. Raises `WeightsError` as `load`.
+    """
+    state, shapes = dict(checkpoint.state), {name: tensor.shape for name, tensor in wider.state_dict().items()}
+    known = torch.from_numpy(np.flatnonzero(places >= 0))
+    for name, own in network.state_dict().items():
+        axes = [axis for axis, sides in enumerate(zip(own.shape, shapes[name], strict=True)) if len(set(sides)) > 1]
+        if axes and name in state:
+            given, state[name] = state[name], own.clone()
+            if own.shape[axes[0]] == len(places):  # else a joint has several rows
+                rows = given.index_select(axes[0], torch.from_numpy(places)[known])
+                state[name].index_copy_(axes[0], known, rows.to(own.dtype))
+    _load(network, state, checkpoint, expected)
 
 
 def load_backbone(backbone: nn.Module, checkpoint: Checkpoint, expected: str) -> None:

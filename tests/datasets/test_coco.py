@@ -206,6 +206,23 @@ def test_custom_joints(tmp_path: Path) -> None:
             custom(toml)
 
 
+def test_joints_of_a_toml_are_those_of_the_same_name_in_the_json(tmp_path: Path) -> None:
+    made = make_coco(tmp_path / "people")
+    toml, everyone = tmp_path / "some.toml", coco(made)
+    toml.write_text(f"keypoints = ['right_wrist', 'nose', 'left_wrist']\n[train]\nannotations = 'people/{made.name}'\n")
+    some = custom(toml)
+    assert some.skeleton.flip_pairs == (("left_wrist", "right_wrist"),)
+    np.testing.assert_array_equal(some.keypoints, everyone.keypoints[:, [10, 0, 9]])
+    turned = list(reversed(everyone.skeleton.keypoint_names))
+    toml.write_text(f"keypoints = {turned}\n[train]\nannotations = 'people/{made.name}'\n")
+    np.testing.assert_array_equal(custom(toml).keypoints, everyone.keypoints[:, ::-1])
+    toml.write_text(f"keypoints = {[f'part {k}' for k in range(17)]}\n[train]\nannotations = 'people/{made.name}'\n")
+    np.testing.assert_array_equal(custom(toml).keypoints, everyone.keypoints)  # by place
+    toml.write_text(f"keypoints = ['nose', 'tail']\n[train]\nannotations = 'people/{made.name}'\n")
+    with pytest.raises(DatasetError, match="keypoints"):
+        custom(toml)
+
+
 def test_mpii(tmp_path: Path) -> None:
     rows = [
         {"image": "a.png", "center": [101.0, 121.0], "scale": 1.0, "joints": [[11, 21]] * 16, "joints_vis": [1] * 16},

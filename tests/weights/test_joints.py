@@ -129,12 +129,12 @@ def test_joints_by_name_and_their_number(tmp_path: Path, caplog: pytest.LogCaptu
     with pytest.raises(HrkitError, match="unknown skeleton 'crowd'; did you mean"):
         loaded(path, skeleton="crowd")
     with pytest.raises(WeightsError, match="have the joints of coco17, not of ap10k; leave the skeleton out"):
-        create_pose_model("lite", weights="auto", skeleton="ap10k")
+        create_pose_model("lite", weights="lite-coco-256x192", skeleton="ap10k")
     told = mmpose_file(tmp_path / "b.pth", get_skeleton("aic"))
     assert read_checkpoint(told).names_joints
     with caplog.at_level(logging.WARNING):
         assert loaded(told, skeleton="crowdpose").skeleton.name == "crowdpose"
-    assert f"{told} names its joints as aic; here they are crowdpose's" in caplog.messages
+    assert f"weights {told} have the joints of aic, not of crowdpose, as which they now count" in caplog.messages
 
 
 def test_what_hrkit_writes_names_its_joints(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -179,6 +179,52 @@ def test_the_command_takes_the_joints_of_the_data(tmp_path: Path) -> None:
         main, ["test", "--backbone", NETWORK, "--skeleton", "nobody", "--dataset", f"coco:{made}"]
     )
     assert (bare.exit_code, "unknown skeleton 'nobody'" in bare.output) == (2, True)
+
+
+@pytest.mark.parametrize("backbone", [NETWORK, "lite", "pose_resnet_18"])
+def test_a_start_from_other_joints(tmp_path: Path, caplog: pytest.LogCaptureFixture, backbone: str) -> None:
+    torch.manual_seed(0)
+    before = create_pose_model(backbone, skeleton="coco17", input_size=(64, 64))
+    before.save(tmp_path / "coco.safetensors")
+    own = Skeleton("own", ["LEFT_HIP", "beak", "nose"], [], [], [0.05] * 3)
+    how: dict[str, Any] = {"weights": tmp_path / "coco.safetensors", "input_size": None}
+    with caplog.at_level(logging.WARNING):
+        after = create_pose_model(backbone, skeleton=own, other_joints=True, **how)
+    assert after.skeleton == own
+    assert "the network and 2 of 3 joints are taken over, by name; new: beak" in caplog.text
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        maps, wanted = after(images), before(images)
+    assert maps.shape[1] == 3
+    torch.testing.assert_close(maps[:, [0, 2]], wanted[:, [11, 0]])
+    with pytest.raises(WeightsError, match="have the joints of coco17, not of own"):
+        create_pose_model(backbone, skeleton=own, **how)
+
+
+def test_a_start_from_as_many_joints_in_another_order(tmp_path: Path) -> None:
+    before = loaded(mmpose_file(tmp_path / "aic.pth", get_skeleton("aic")))
+    after = loaded(tmp_path / "aic.pth", skeleton="lsp14", other_joints=True)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        maps, wanted = after(images), before(images)
+    for name in ("left_wrist", "right_wrist", "head_top"):
+        torch.testing.assert_close(maps[:, after.skeleton.index(name)], wanted[:, before.skeleton.index(name)])
+
+
+def test_published_weights_of_other_joints(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        model = create_pose_model("lite", weights="auto", skeleton="crowdpose", input_size=None, other_joints=True)
+    assert "12 of 14 joints are taken over, by name; new: top_head, neck" in caplog.text
+    assert (model.skeleton.name, model.spec.codec) == ("crowdpose", "dark")
+
+
+def test_the_command_compares_joints_of_the_same_name(tmp_path: Path) -> None:
+    some = Skeleton("some", ["LeftEye", "beak", "nose"], [], [], [0.05] * 3)
+    made = make_coco(tmp_path / "data", pictures=2, people=1, skeleton=some)
+    options = ["--backbone", "lite", "--dataset", f"coco:{made}", "--workers", 0, "--output", tmp_path / "out"]
+    result = CliRunner().invoke(main, ["test", *map(str, options)])
+    assert result.exit_code == 0, result.output
+    assert "2 of the network's 17 joints are annotated, matched by name" in result.output
 
 
 @pytest.mark.needs_shared
