@@ -16,7 +16,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
-	$(BIN)/hrkit demo --image hrkit/assets/basketball.jpg --output demo-output --json
+	$(BIN)/hrkit demo --image hrkit/assets/oath.jpg --output demo-output --json
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

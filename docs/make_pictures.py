@@ -17,7 +17,9 @@ from hrkit.images import read_image
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path(__file__).with_name("images")
-PHOTO = ROOT / "hrkit" / "assets" / "basketball.jpg"
+PHOTO = ROOT / "hrkit" / "assets" / "oath.jpg"
+PAIR = slice(826, None)
+"""The columns of the photo that show two people."""
 
 Frame = NDArray[np.uint8]
 
@@ -27,11 +29,13 @@ def make_pictures(folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     frame = read_image(PHOTO)
     pipeline = Pipeline.from_names("lite", "lite_person", device="cpu", precision="float32")
-    poses = pipeline.predict(frame, return_heatmaps=True)
+    everybody = pipeline.predict(frame)
+    pair = np.ascontiguousarray(frame[:, PAIR])
+    poses = pipeline.predict(pair, return_heatmaps=True)
     return [
-        _save(folder / "poses.jpg", SkeletonAnnotator()(BoxAnnotator()(frame, poses), poses)),
-        _save(folder / "stages.jpg", stages(pipeline, frame, poses)),
-        _save(folder / "drawings.jpg", drawings(frame, poses)),
+        _save(folder / "poses.jpg", SkeletonAnnotator()(BoxAnnotator()(frame, everybody), everybody)),
+        _save(folder / "stages.jpg", stages(pipeline, pair, poses)),
+        _save(folder / "drawings.jpg", drawings(pair, poses)),
     ]
 
 
@@ -81,10 +85,10 @@ def _to_height(picture: Frame, height: int) -> Frame:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _save(path: Path, picture: Frame, widest: int = 1200) -> Path:
+def _save(path: Path, picture: Frame, widest: int = 1000) -> Path:
     if picture.shape[1] > widest:
         picture = _to_height(picture, round(picture.shape[0] * widest / picture.shape[1]))
-    PIL.Image.fromarray(picture[:, :, ::-1]).save(path, quality=80, optimize=True, progressive=True)
+    PIL.Image.fromarray(picture[:, :, ::-1]).save(path, quality=78, optimize=True, progressive=True)
     return path
 
 

@@ -51,7 +51,7 @@ def test_it_holds_all_code_and_data(wheels: dict[str, Path]) -> None:
         for path in (ROOT / "hrkit").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"hrkit/py.typed", "hrkit/detectors/cfg/yolov3.cfg", "hrkit/assets/basketball.jpg"} <= inside
+    assert {"hrkit/py.typed", "hrkit/detectors/cfg/yolov3.cfg", "hrkit/assets/oath.jpg"} <= inside
     assert inside == there
 
 

@@ -30,7 +30,7 @@ pytest.importorskip("hrkit_lite", reason="the documentation uses the networks of
 @pytest.fixture
 def desk(tmp_path: Path, painted_coco: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that pages name, in which their blocks run."""
-    for name in ("photo.jpg", "group.jpg", "my_photo.jpg", "hrkit/assets/basketball.jpg", "my_folder/one.jpg"):
+    for name in ("photo.jpg", "group.jpg", "my_photo.jpg", "hrkit/assets/oath.jpg", "my_folder/one.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PHOTO, tmp_path / name)
     (tmp_path / "photos").mkdir()

@@ -47,7 +47,7 @@ def register_weights() -> Sequence[WeightsEntry]:
             model="lite_person",
             kind="detector",
             file=FOLDER / "lite_person.safetensors",
-            checksum="sha256:016db2a9fc78b5683bc2e2b6a37f3f090d7c668b3c53940ac802acdcd4f5d80b",
+            checksum="sha256:b31677557142e9d0497750df5850d5bfe8a6a6a61c69787de1cb85062145966d",
             licence="Apache-2.0",
             source="trained further from NanoDet-g (RangiLyu)",
             default=True,

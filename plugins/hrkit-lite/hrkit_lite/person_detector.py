@@ -24,7 +24,7 @@ from hrkit.structures import Detections, Frame, Size
 from hrkit_lite.person_network import STRIDES, PersonNetwork, cell_centers, decode_boxes
 
 INPUT_SIZE = 416
-THRESHOLD = 0.4
+THRESHOLD = 0.55
 NMS_THRESHOLD = 0.5
 MEAN = (103.53, 116.28, 123.675)
 """Of blue, green and red from 0 to 255; so is `STD`."""
@@ -37,7 +37,7 @@ class PersonDetector(nn.Module):
     """Finds people.
 
     `input_size` is the longest side in px to which frames are resized, a multiple of 32. Boxes with a score of at least
-    `threshold` (0.4) stay; of two with an IoU above `nms_threshold` (0.5) the better one, at most `max_detections` per
+    `threshold` (0.55) stay; of two with an IoU above `nms_threshold` (0.5) the better one, at most `max_detections` per
     frame. Frames of the same shape go through the network in batches of at most `max_batch_size`.
 
     Raises `HrkitError` for settings that make no sense.

@@ -256,7 +256,7 @@ def test_people_it_has_not_seen(registered: ModuleType, shared: Path) -> None:
     from person_samples import read_photos
 
     photos = read_photos(shared / "data" / "coco_val")
-    detector = create_detector("lite_person", threshold=0.05)
+    detector = create_detector("lite_person", threshold=0.0001)
     judged = judge(detector.prepared(torch.device("cpu"), "float32").detect, photos)  # type: ignore[attr-defined]
     assert judged.average_precision().mean() > 0.51
     assert judged.recall(5) > 0.86

@@ -38,7 +38,7 @@ def main() -> None:
     usual = create_detector(arguments.detector, weights=arguments.weights).threshold  # type: ignore[attr-defined]
     threshold = usual if arguments.threshold is None else arguments.threshold
     detector = create_detector(
-        arguments.detector, weights=arguments.weights, threshold=0.02, nms_threshold=arguments.nms_threshold
+        arguments.detector, weights=arguments.weights, threshold=0.0001, nms_threshold=arguments.nms_threshold
     )
     judged = judge(detector.prepared(torch.device("cpu"), "float32").detect, photos)  # type: ignore[attr-defined]
     precisions = judged.average_precision()

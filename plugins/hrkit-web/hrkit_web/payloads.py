@@ -18,7 +18,7 @@ class Choice(BaseModel):
 
     backbone: str | None = Field(None, max_length=100, description="A name from /v1/models; else the default.")
     detector: str | None = Field(None, max_length=100, description='Likewise, or "none": one person fills the picture.')
-    threshold: float = Field(0.4, ge=LOWEST_THRESHOLD, le=1, description="Lowest score of a person's box.")
+    threshold: float = Field(0.55, ge=LOWEST_THRESHOLD, le=1, description="Lowest score of a person's box.")
 
 
 class PhotoChoice(Choice):

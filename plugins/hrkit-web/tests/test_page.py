@@ -235,7 +235,7 @@ def test_the_camera_by_keyboard_alone(open_page, site):
     expect(page.get_by_text("Drop a photo or a video here")).to_be_visible()
     reach("threshold")
     page.keyboard.press("ArrowRight")
-    expect(page.locator("#threshold-out")).to_have_text("0.30")
+    expect(page.locator("#threshold-out")).to_have_text("0.60")
 
 
 def test_unreadable_files_show_an_error(browser, site, tmp_path):
