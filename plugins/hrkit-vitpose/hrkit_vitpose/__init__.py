@@ -24,8 +24,11 @@ def register_backbones() -> Mapping[str, Callable[..., nn.Module]]:
     """`vitpose_s`, `_b`, `_l`, `_h`, `vitpose_plus_*` with experts, and any ViTPose of the Hub as `hf/owner/name`."""
     plain, plus = "hrkit_vitpose.backbone:vitpose", "hrkit_vitpose.backbone:vitpose_plus"
     return {
-        **{f"vitpose_{size}": lazy(plain, size) for size in "sblh"},
-        **{f"vitpose_plus_{size}": lazy(plus, size) for size in "sblh"},
+        **{f"vitpose_{size}": lazy(plain, size) for size in "sb"},
+        **{f"vitpose_plus_{size}": lazy(plus, size) for size in "sb"},
+        # l and h have up to 0.9 G parameters: found by name, and not built by those who try whatever is registered
+        "vitpose_*": lazy(plain),
+        "vitpose_plus_*": lazy(plus),
         "hf/*": lazy("hrkit_vitpose.backbone:from_hub"),
     }
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import VitPoseBackbone, VitPoseBackboneConfig, VitPoseConfig
 
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, UnknownNameError
 from hrkit.pose_spec import IMAGENET_MEAN, IMAGENET_STD
 from hrkit.structures import Size
 from hrkit_vitpose.hub import read_config
@@ -80,24 +80,26 @@ def _as_map(tokens: Tensor, patches: Tensor) -> Tensor:
 
 
 def vitpose(size: str) -> ViTBackbone:
-    """ViTPose of size "s", "b", "l" or "h"."""
-    width, layers, heads = SIZES[size]
-    return ViTBackbone(
-        VitPoseBackboneConfig(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads)
-    )
+    """ViTPose of size "s", "b", "l" or "h". Raises `HrkitError` for another size."""
+    return ViTBackbone(_config(f"vitpose_{size}", size))
 
 
 def vitpose_plus(size: str, dataset_index: int = 0) -> ViTBackbone:
-    """ViTPose+ of size "s", "b", "l" or "h"; `dataset_index` chooses the expert."""
+    """ViTPose+; `dataset_index` chooses the expert. Raises as `vitpose`."""
+    return ViTBackbone(_config(f"vitpose_plus_{size}", size, num_experts=EXPERTS), dataset_index)
+
+
+def _config(name: str, size: str, num_experts: int = 1) -> VitPoseBackboneConfig:
+    if size not in SIZES:
+        raise UnknownNameError("backbone", name, [name.removesuffix(size) + known for known in SIZES])
     width, layers, heads = SIZES[size]
-    config = VitPoseBackboneConfig(
+    return VitPoseBackboneConfig(
         hidden_size=width,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_experts=EXPERTS,
+        num_experts=num_experts,
         part_features=width // 4,
     )
-    return ViTBackbone(config, dataset_index)
 
 
 def from_hub(repository: str, dataset_index: int = 0) -> ViTBackbone:

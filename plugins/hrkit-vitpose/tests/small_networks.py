@@ -63,7 +63,11 @@ def detection_network() -> RTDetrForObjectDetection:
         hidden_expansion=0.5,
         id2label=dict(enumerate(LABELS)),
     )
-    return randomised(RTDetrForObjectDetection(config).eval())
+    network = randomised(RTDetrForObjectDetection(config).eval())
+    for name, tensor in network.state_dict().items():
+        if "class_embed" in name and name.endswith("bias"):
+            tensor[1] += 3  # people are found, whatever the random values of this version are
+    return network
 
 
 def randomised(network: nn.Module) -> nn.Module:

@@ -10,8 +10,12 @@ import pytest
 import torch
 from hrkit_vitpose.backbone import ViTBackbone
 from hrkit_vitpose.heads import ClassicHead
+from hrkit_vitpose.names import renamed
+from other_names import mmposes
 from small_networks import detection_network, files_of, pose_config, randomised
 
+from hrkit import create_pose_model
+from hrkit.errors import UnknownNameError
 from hrkit.export import export, exportable_pose_model
 from hrkit.pose_model import PoseModel
 from hrkit.pose_spec import PoseSpec
@@ -71,3 +75,31 @@ def test_export(tmp_path: Path) -> None:
     with torch.no_grad():
         size = randomised(model)(torch.randn(2, 3, 128, 96)).abs().max().item()
     assert export(exportable_pose_model(model, "none"), tmp_path / "small.onnx") < 1e-5 * size
+
+
+@pytest.mark.parametrize(
+    ("name", "million"),
+    [
+        *(("vitpose_s", 22), ("vitpose_b", 86), ("vitpose_l", 303), ("vitpose_h", 631)),
+        *(("vitpose_plus_s", 31), ("vitpose_plus_b", 121), ("vitpose_plus_l", 429), ("vitpose_plus_h", 893)),
+    ],
+)
+@pytest.mark.slow
+def test_sizes(name: str, million: int) -> None:
+    """On a device without memory: the entries' networks, and MMPose's names and shapes of them."""
+    with torch.device("meta"):
+        model = create_pose_model(name, head="vitpose_simple")
+        assert model(torch.empty(1, 3, 256, 192)).shape == (1, 17, 64, 48)
+        state = model.state_dict()
+        theirs = state if "plus" in name else mmposes(state, authors=False)
+        if "plus" not in name:
+            theirs["backbone.pos_embed"] = theirs["backbone.pos_embed"][:, 1:]
+        back = renamed(theirs)
+    assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6) == million
+    assert {name: x.shape for name, x in back.items()} == {name: x.shape for name, x in state.items()}
+
+
+def test_there_is_no_other_size() -> None:
+    for name in ("vitpose_x", "vitpose_plus_x"):
+        with pytest.raises(UnknownNameError, match=f"unknown backbone '{name}'.*{name[:-1]}h"):
+            create_pose_model(name)
