@@ -77,7 +77,8 @@ def register_decoders() -> Mapping[str, Callable[..., object]]:
 def register_datasets() -> Mapping[str, Callable[..., object]]:
     """Datasets of people with keypoints: name -> builder of a `hrkit.datasets.base.KeypointDataset`.
 
-    It is called with a path, if there is one, and with `split`.
+    It is called with a path, if there is one, with `split`, and with those of `images`, `category` and `skip_bad` that
+    the user names.
     """
 
 
