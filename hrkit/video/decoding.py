@@ -112,6 +112,9 @@ class Decoder:
                     if self.failure is not None:
                         break
                 return
+            except IndexError:  # PyAV's, at the end, if tracks appeared on the way
+                yield from self._decoded(None)
+                return
             except av.error.FFmpegError as error:
                 failures += 1
                 if failures < BROKEN_IN_A_ROW and isinstance(error, av.error.InvalidDataError):
@@ -137,6 +140,8 @@ class Decoder:
             self._last_packet = max(self._last_packet, -1 if packet.pts is None else packet.pts)
         try:
             frames = self.stream.decode(packet)
+        except av.error.EOFError:  # there are no more
+            return
         except av.error.FFmpegError as error:
             self.broken += 1
             self.error = error

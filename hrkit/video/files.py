@@ -19,7 +19,7 @@ from av.container import InputContainer
 from hrkit.errors import VideoError
 from hrkit.files import is_address, without_secrets
 from hrkit.structures import Frame
-from hrkit.video.decoding import Decoder, open_container, reason, shown
+from hrkit.video.decoding import Decoder, open_container, reason, shown, video_stream
 
 logger = logging.getLogger("hrkit")
 
@@ -158,8 +158,8 @@ class VideoFile(FrameSource):
     def _packet_times(self) -> tuple[list[float | None], bool]:
         """Decoding times of at most `RATE_PACKETS` packets, seconds, and whether there are no more."""
         times: list[float | None] = []
-        with open_container(self._path) as container, contextlib.suppress(av.error.FFmpegError):
-            for packet in container.demux(container.streams[self._stream.index]):
+        with open_container(self._path) as container, contextlib.suppress(av.error.FFmpegError, IndexError):
+            for packet in container.demux(video_stream(container, self._name)):
                 if len(times) == RATE_PACKETS:
                     return times, False
                 if packet.size:
