@@ -37,7 +37,7 @@ def open_container(name: str, **options: Any) -> InputContainer:  # Any: the opt
     """
     path, name = name if is_address(name) else os.path.abspath(name), without_secrets(name)
     try:
-        return av.open(path, **options)
+        return av.open(path, metadata_errors="replace", **options)
     except FileNotFoundError:
         raise VideoError(f"{name}: no such file") from None
     except IsADirectoryError:

@@ -39,7 +39,7 @@ def drop(content: bytearray, draw: random.Random) -> None:
 def decoded(path: Path) -> int:
     """The number of frames by a plain loop in one thread, which goes on after errors; 0 if it is no video any more."""
     frames = 0
-    with contextlib.suppress(av.FFmpegError, IndexError), av.open(str(path)) as container:
+    with contextlib.suppress(av.FFmpegError, IndexError), av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for packet in container.demux(stream):

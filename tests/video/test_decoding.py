@@ -207,3 +207,15 @@ def test_rates_that_are_no_whole_numbers_stay_exact(tmp_path: Path) -> None:
         container.mux(stream.encode(None))
     with VideoFile(path) as video:
         assert video.info.fps == 30000 / 1001
+
+
+def test_a_title_in_latin_1(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Küche"
+        stream: Any = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(3), format="bgr24")))
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace("Küche".encode(), b"K\xfc\xfcche"))
+    assert number_of(first(path)) == 3
