@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,13 +19,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from hrkit import ops
 from hrkit.datasets.base import KeypointDataset
-from hrkit.datasets.coco import check_lists
 from hrkit.datasets.mpii import MpiiTruth
-from hrkit.datasets.records import Annotation, Faults, Id, Listed, Result, read_records
+from hrkit.datasets.records import Id
 from hrkit.errors import HrkitError
+from hrkit.evaluation.coco_rows import as_coco, checked_people, checked_results, content_of, numbered_ids
 from hrkit.evaluation.pck import pckh
 from hrkit.evaluation.predictions import Predictions, crop_areas, find_in_dataset, predict_dataset
-from hrkit.files import read_json
 from hrkit.geometry import xyxy_to_xywh
 from hrkit.pose_model import PoseModel
 from hrkit.skeletons import coco17
@@ -178,14 +176,14 @@ def coco_measures(
     """The figures of `coco_ap` with AP by size and curves. Takes and raises the same as `coco_ap`."""
     from pycocotools.cocoeval import COCOeval
 
-    content, where = _content(annotations)
+    content, where = content_of(annotations)
     images, categories = (
-        _numbers(content["images"], where, "images"),
-        _numbers(content["categories"], where, "categories"),
+        numbered_ids(content["images"], where, "images"),
+        numbered_ids(content["categories"], where, "categories"),
     )
-    people = _people(content, where, images, categories)
+    people = checked_people(content, where, images, categories)
     spread = _spreads(sigmas, max((len(person.keypoints) for person in people), default=0))
-    rows = _results(results, len(spread), images, categories)
+    rows = checked_results(results, len(spread), images, categories)
     if not rows:
         return CocoMeasures(dict.fromkeys(FIGURES, 0.0))
     found = [
@@ -198,7 +196,7 @@ def coco_measures(
         for row in rows
     ]
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _as_coco(people, len(spread), images, categories)
+        truth = as_coco(people, len(spread), images, categories)
         measured = COCOeval(truth, truth.loadRes(found), "keypoints")
         if sigmas is not None:
             measured.params.kpt_oks_sigmas = spread
@@ -382,75 +380,3 @@ def _rows_by_image(ids: NDArray[Any]) -> list[NDArray[np.int64]]:
     _, first, place, counts = np.unique(ids, return_index=True, return_inverse=True, return_counts=True)
     rows = np.split(np.argsort(place.ravel(), kind="stable"), np.cumsum(counts)[:-1])
     return [rows[image] for image in np.argsort(first)]
-
-
-def _content(annotations: Any) -> tuple[Mapping[str, list[Any]], str]:
-    """The lists of a COCO json, of its content or of pycocotools' `COCO`, and what to call them."""
-    given = getattr(annotations, "dataset", annotations)
-    is_file = isinstance(given, str | os.PathLike)
-    where = str(given) if is_file else "annotations"
-    return check_lists(read_json(given) if is_file else given, where, HrkitError), where
-
-
-def _numbers(rows: Sequence[Any], where: str, what: str) -> dict[str, int]:
-    """The ids of rows as texts, numbered from 1 in their order, as pycocotools sorts them."""
-    faults = Faults(where, what, len(rows))
-    ids = [one.id for one in read_records(Listed, rows, faults).values()]
-    faults.settle(error=HrkitError)
-    return {str(one): number for number, one in enumerate(np.unique(np.array(ids)).tolist(), 1)}
-
-
-def _people(
-    content: Mapping[str, list[Any]], where: str, images: Mapping[str, int], categories: Mapping[str, int]
-) -> list[Annotation]:
-    """The annotations, checked: known pictures and categories, and the joints of a category or else of most people."""
-    rows = content["annotations"]
-    joints, of_people = (
-        [len(row["keypoints"]) for row in part if isinstance(row, Mapping) and isinstance(row.get("keypoints"), list)]
-        for part in (content["categories"], rows)
-    )
-    joints += [length // 3 for length, _ in Counter(filter(None, of_people)).most_common(1)]
-    count = next(filter(None, joints), 0)
-    faults = Faults(where, "annotations", len(rows))
-    people = read_records(Annotation, rows, faults, lambda one: one.problem(count, images, categories))
-    faults.settle(error=HrkitError)
-    return list(people.values())
-
-
-def _results(results: Any, joints: int, images: Mapping[str, int], categories: Mapping[str, int]) -> list[Result]:
-    """The result rows, checked: known pictures and categories, and this number of joints."""
-    rows = read_json(results) if isinstance(results, str | os.PathLike) else results
-    if isinstance(rows, str | Mapping) or not isinstance(rows, Sequence):
-        raise HrkitError("results must be a list of COCO result rows")
-    faults = Faults("results", "rows", len(rows))
-    found = read_records(Result, rows, faults, lambda one: one.problem(joints, images, categories))
-    faults.settle(error=HrkitError)
-    return list(found.values())
-
-
-def _as_coco(
-    people: Sequence[Annotation], joints: int, images: Mapping[str, int], categories: Mapping[str, int]
-) -> COCO:
-    """pycocotools' `COCO` of the annotations. Ids are numbers from 1, as COCOeval takes a match with id 0 for none."""
-    from pycocotools.coco import COCO
-
-    truth = COCO()
-    truth.dataset = {
-        "images": [{"id": number} for number in images.values()],
-        "categories": [{"id": number} for number in categories.values()],
-        "annotations": [
-            {
-                "id": number,
-                "image_id": images[str(one.image_id)],
-                "category_id": categories.get(str(one.category_id), 1),
-                "iscrowd": int(one.iscrowd),
-                "bbox": [0.0] * 4 if one.bbox is None else one.bbox.tolist(),
-                "area": one.filled_area,
-                "num_keypoints": int((one.keypoints[:, 2] > 0).sum()),
-                "keypoints": one.keypoints.ravel().tolist() or [0.0] * 3 * joints,
-            }
-            for number, one in enumerate(people, 1)
-        ],
-    }
-    truth.createIndex()
-    return truth
