@@ -26,7 +26,10 @@ class Codec(abc.ABC):
     """Whether crops are cut with `crop_transform(..., udp=True)`."""
 
     def __init__(self, *, input_size: Size, heatmap_size: Size, sigma: float) -> None:
-        if isinstance(sigma, tuple) or not sigma > 0:
+        if isinstance(sigma, tuple):
+            name = type(self).__name__
+            raise HrkitError(f"{name} takes one sigma, not {sigma}; keep the codec that the network was made for")
+        if not sigma > 0:
             raise HrkitError(f"sigma must be above 0, not {sigma}")
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.heatmap_size = (int(heatmap_size[0]), int(heatmap_size[1]))

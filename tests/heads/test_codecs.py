@@ -195,5 +195,5 @@ def test_the_kernel_of_dark() -> None:
     assert 0.01 < np.abs(narrow - wide).max() < 4
     with pytest.raises(HrkitError, match="kernel of dark must be an odd number, not 4"):
         create_codec("dark", **sizes, kernel=4)
-    with pytest.raises(HrkitError, match="sigma must be above 0"):
+    with pytest.raises(HrkitError, match=r"DarkCodec takes one sigma, not \(4.9, 5.66\); keep the codec"):
         create_codec("dark", **{**sizes, "sigma": (4.9, 5.66)})

@@ -100,7 +100,7 @@ def test_the_pipeline_and_its_flip_test(small: PoseModel) -> None:
 
 
 def test_heatmap_decoders_are_refused(small: PoseModel) -> None:
-    with pytest.raises(HrkitError, match="sigma must be above 0"):
+    with pytest.raises(HrkitError, match="DarkCodec takes one sigma"):
         Pipeline(small, decoder="dark")
 
 
