@@ -92,11 +92,10 @@ def command(
     names = [*sources, *(read_list(inputs) if inputs is not None else ())]
     if not names:
         raise click.UsageError("Missing argument 'SOURCES...'.")
-    engine_options = {name: value for name, value in (("workers", workers), ("address", address)) if value is not None}
-    one_output = output.suffix.lower()[1:] in FORMATS or kind in FOLDERS
-    one_output = one_output or (len(names) == 1 and bool(output.suffix) and not output.is_dir())
+    engine_options = {name: value for name, value in (("workers", workers), ("address", address)) if value}
     photos = not as_video and all(map(_is_photos, names))
-    if engine is not None or (photos and not one_output) or (len(names) > 1 and not (photos and one_output)):
+    one_output = _is_one_output(output, kind, len(names)) if photos else len(names) == 1
+    if engine is not None or not one_output:
         if profile:
             raise click.UsageError("--profile is for a single file; leave it out for a file per input")
         job = functools.partial(Job, format=kind or "csv", following=following, max_frames=max_frames)
@@ -106,18 +105,27 @@ def command(
         raise click.UsageError(f"--{next(iter(engine_options))} is for an engine; name it with --engine")
     options: Options = {"format": kind, "resume": resume, "overwrite": overwrite}
     check_free(output, **options)
-    if photos and (max_frames or following["smoothing"] or following["detect_every"] > 1):
-        raise click.UsageError(
-            "--max-frames, --smooth and --detect-every are for videos; --as-video makes one of photos"
-        )
     with profiled(profile) as times:
         if photos:
+            _check_for_photos(max_frames, following)
             found = find_inputs(names, photos=True, deep=recursive)
             frames = _extract_photos(found, output, model, following, **options)
         else:
             frames = _extract(names[0], output, model, following, max_frames=max_frames, **options)
     if times is not None:
         click.echo(times.table(frames))
+
+
+def _is_one_output(output: Path, kind: str | None, sources: int) -> bool:
+    """Whether the output is one file, or a folder in a format, for all photos, rather than a folder with files."""
+    ending = output.suffix.lower()
+    named = kind in FOLDERS or ending[1:] in FORMATS
+    return named or (sources == 1 and bool(ending) and not output.is_dir())  # an ending that is a mistake, say
+
+
+def _check_for_photos(max_frames: int | None, following: Options) -> None:
+    if max_frames or following["smoothing"] or following["detect_every"] > 1:
+        raise click.UsageError("--max-frames, --smooth and --detect-every are for videos; see --as-video")
 
 
 def _is_photos(source: str) -> bool:

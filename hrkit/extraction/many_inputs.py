@@ -64,13 +64,7 @@ def extract_all(
             _check_free(inputs, job)
         if not manifest.begun:
             Path(job.output, META).unlink(missing_ok=True)  # of a start that failed, or of what is overwritten
-        refused, todo = [], []
-        for name in inputs.names:
-            if _is_own(f"{name}.{job.format}"):
-                reason = f"its file, {name}.{job.format}, would take the place of one of hrkit's own; rename the input"
-                refused.append(Result(name, reason))
-            elif not (os.path.exists(job.target(name)) and _is_same(manifest.done.get(name), job.source(name))):
-                todo.append(name)
+        refused, todo = _sorted(inputs, job, manifest)
         so_far = Progress(before=len(inputs.names) - len(todo) - len(refused))
         report = progress or (lambda _: None)
         report(so_far)
@@ -90,6 +84,18 @@ def extract_all(
         if not so_far.failed:
             shutil.rmtree(unfinished_path(job.output), ignore_errors=True)
         return so_far
+
+
+def _sorted(inputs: Inputs, job: Job, manifest: Manifest) -> tuple[list[Result], list[str]]:
+    """The results of inputs that cannot have a file, and the names of those that have none yet."""
+    refused, todo = [], []
+    for name in inputs.names:
+        if _is_own(f"{name}.{job.format}"):
+            reason = f"its file, {name}.{job.format}, would take the place of one of hrkit's own; rename the input"
+            refused.append(Result(name, reason))
+        elif not (os.path.exists(job.target(name)) and _is_same(manifest.done.get(name), job.source(name))):
+            todo.append(name)
+    return refused, todo
 
 
 def _is_same(known: str | None, source: str) -> bool:

@@ -11,7 +11,7 @@ from attrs import frozen
 from hrkit.errors import HrkitError, VideoError
 from hrkit.extraction.formats import check_format
 from hrkit.extraction.output import check_free, finish, is_done, open_rows
-from hrkit.extraction.part_file import FrameRows
+from hrkit.extraction.part_file import FrameRows, PartFile
 from hrkit.extraction.provenance import keypoint_meta
 from hrkit.files import reserved
 from hrkit.profiling import section
@@ -71,37 +71,46 @@ def extract(
     check_free(output, format, resume=resume, overwrite=overwrite)
     if check_format(output, format) == "crops" and reopen is None:
         raise HrkitError("crops are cut when all is known, and a camera or stream cannot be read again; name a file")
-    people = 0
-    report = progress or (lambda frames, seen: None)
-    stopped: BaseException | None = None
     with reserved(output):
         if is_done(output, format, meta, resume=resume):
             return Extracted(0, 0, before=True)
         with open_rows(output, meta, resume=resume, overwrite=overwrite) as rows:
-            done = saved = rows.next_frame
-            if rows.state is not None:
-                follower.load_state_dict(rows.state)
-            report(done, 0)
-            try:
-                for step in followed_frames(source, follower, first=done, end=max_frames):
-                    with section("rows"):
-                        for frame, poses in step:
-                            height, width = frame.image.shape[:2]
-                            rows.write_frame(frame.index, frame.time, poses, size=(width, height))
-                        done += len(step)
-                        if done - saved >= STATE_FRAMES:
-                            rows.write_state(done, follower.state_dict())
-                            saved = done
-                    seen = sum(len(poses) for _, poses in step)
-                    people += seen
-                    report(done, seen)
-            except (VideoError, KeyboardInterrupt) as error:
-                stopped = error
+            done, people, stopped = _write_rows(rows, follower, source, max_frames, progress or (lambda *_: None))
         if stopped is None or (done > 0 and (source.info.live or isinstance(stopped, VideoError))):
             finish(output, format, _again(reopen))
     if stopped is not None:
         raise stopped
     return Extracted(done, people, broken=source.broken)
+
+
+def _write_rows(
+    rows: PartFile, follower: Follower, source: FrameSource, end: int | None, report: Progress
+) -> tuple[int, int, BaseException | None]:
+    """Writes the rows of all frames up to `end` that are not done.
+
+    Returns how many frames are done, how many people were found, and what ended the source early.
+    """
+    done = saved = rows.next_frame
+    people = 0
+    if rows.state is not None:
+        follower.load_state_dict(rows.state)
+    report(done, 0)
+    try:
+        for step in followed_frames(source, follower, first=done, end=end):
+            with section("rows"):
+                for frame, poses in step:
+                    height, width = frame.image.shape[:2]
+                    rows.write_frame(frame.index, frame.time, poses, size=(width, height))
+                done += len(step)
+                if done - saved >= STATE_FRAMES:
+                    rows.write_state(done, follower.state_dict())
+                    saved = done
+            seen = sum(len(poses) for _, poses in step)
+            people += seen
+            report(done, seen)
+    except (VideoError, KeyboardInterrupt) as error:
+        return done, people, error
+    return done, people, None
 
 
 def _again(reopen: Callable[[], FrameSource] | None) -> Callable[[FrameRows], Frame] | None:
