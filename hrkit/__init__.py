@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from hrkit.version import __version__
-
 if TYPE_CHECKING:
     from hrkit.errors import HrkitError
     from hrkit.hookspecs import hookimpl
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from hrkit.pose_model import PoseModel, create_pose_model
     from hrkit.registry import list_names
     from hrkit.structures import Crops, Detections, Poses, Skeleton
+
+__version__ = "0.1.0"
 
 _HOME = {
     **dict.fromkeys(("Crops", "Detections", "Poses", "Skeleton"), "structures"),

@@ -19,10 +19,9 @@ from typing import Any
 
 import click
 
-from hrkit import registry
+from hrkit import __version__, registry
 from hrkit.errors import HrkitError, UnknownNameError, one_line, shown
 from hrkit.runtimes.allocator import keep_freed_memory
-from hrkit.version import __version__
 
 _HELP_ERRORS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # newer versions of click raise the help
 

@@ -15,6 +15,7 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
+from hrkit import __version__
 from hrkit.datasets.augmentation import PersonCrops
 from hrkit.datasets.base import KeypointDataset
 from hrkit.detectors.base import Detector
@@ -23,7 +24,6 @@ from hrkit.pose_model import PoseModel
 from hrkit.runtimes.conversion import INPUT, quantise, require, to_onnx, to_openvino, to_program
 from hrkit.runtimes.exported import OnnxNetwork, OpenvinoNetwork
 from hrkit.structures import Outputs, Size, parts_of
-from hrkit.version import __version__
 
 StrPath = str | os.PathLike[str]
 

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "hrkit"
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/hrkit_*/__init__.py"))
 
 LAYERS = (
-    ("errors", "version", "profiling"),
+    ("errors", "profiling"),
     ("structures", "skeletons", "pose_spec", "geometry", "images", "files", "settings"),
     ("hookspecs", "registry"),
     ("ops", "drawing", "video", "weights", "runtimes", "synthetic", "warping"),

@@ -14,10 +14,9 @@ from collections.abc import Iterator
 import click
 import torch
 
-from hrkit import registry
+from hrkit import __version__, registry
 from hrkit.errors import PluginError, one_line, plugin_hint
 from hrkit.files import cache_dir
-from hrkit.version import __version__
 from hrkit.video.sinks import display_available
 
 _OPTIONAL = ["pandas", "pyarrow", "supervision", "onnxruntime", "openvino"]

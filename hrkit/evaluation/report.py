@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from attrs import frozen
 
-from hrkit import geometry
+from hrkit import __version__, geometry
 from hrkit.datasets.base import KeypointDataset
 from hrkit.drawing.contact_sheet import captioned, contact_sheet, draw_joints, draw_truth
 from hrkit.drawing.plots import Curve, plot
@@ -25,7 +25,6 @@ from hrkit.images import write_image
 from hrkit.pose_model import PoseModel
 from hrkit.runtimes.complexity import layer_groups
 from hrkit.structures import Frame, Size
-from hrkit.version import __version__
 
 PREDICTIONS, FIGURES, PAGE, CURVES, WORST = "predictions.json", "report.json", "report.md", "curves.png", "worst.jpg"
 FILES = (PREDICTIONS, FIGURES, PAGE, CURVES, WORST)

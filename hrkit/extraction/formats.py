@@ -34,12 +34,12 @@ from typing import Any
 import numpy as np
 from attrs import evolve
 
+from hrkit import __version__
 from hrkit.errors import HrkitError, UnknownNameError
 from hrkit.extraction import folders, tables
 from hrkit.extraction.part_file import FrameRows, Meta, read_part
 from hrkit.files import atomic_path, beside, write_text
 from hrkit.structures import Frame
-from hrkit.version import __version__
 
 Frames = Iterable[FrameRows]
 

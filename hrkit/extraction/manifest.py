@@ -17,10 +17,10 @@ from typing import Any, BinaryIO
 
 from attrs import asdict, frozen
 
+from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
 from hrkit.extraction.part_file import Meta, as_json, difference
 from hrkit.files import atomic_path, reserved
-from hrkit.version import __version__
 
 FAILURES = "failures.csv"
 _HEADER = ("input", "reason")

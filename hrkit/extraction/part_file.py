@@ -32,10 +32,10 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
 from hrkit.files import beside
 from hrkit.structures import Frame, Poses
-from hrkit.version import __version__
 
 logger = logging.getLogger("hrkit")
 

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import torch
 
+from hrkit import __version__
 from hrkit.extraction.inputs import Inputs, is_picture
 from hrkit.pipeline import Pipeline
-from hrkit.version import __version__
 from hrkit.video.files import SourceInfo
 from hrkit.weights.downloads import digest
 

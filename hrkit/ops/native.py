@@ -26,9 +26,9 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
 from hrkit.files import cache_dir
-from hrkit.version import __version__
 
 CHOICES = ("native", "torch", "reference")
 OPERATORS = ("nms", "batched_nms", "oks_nms")

@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import frozen
 
+from hrkit import __version__
 from hrkit.errors import HrkitError
 from hrkit.evaluation.coco import FIGURES
 from hrkit.evaluation.report import markdown_table
@@ -21,7 +22,6 @@ from hrkit.files import read_json
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.training import run_folder
 from hrkit.training.config import TrainConfig, load_config
-from hrkit.version import __version__
 from hrkit.weights import checkpoints, hub
 
 CONFIG, CARD = "config.json", "README.md"

@@ -13,8 +13,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from hrkit import __version__
 from hrkit.errors import DownloadError, HrkitError
-from hrkit.version import __version__
 from hrkit_web import metrics
 from hrkit_web.errors import RefusedError
 from hrkit_web.files.results import MEDIA_TYPES
