@@ -175,6 +175,20 @@ def test_an_epoch_of_mmpose(
     assert loaded.skeleton.flip_pairs == (("left_b", "right_b"),)
 
 
+def test_a_classifier_of_mmpretrain_starts_a_backbone(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    trunk = create_pose_model(NETWORK, backbone_options={"multi_scale": True}, input_size=(64, 64)).backbone
+    state = prefixed("backbone.", trunk.state_dict())
+    state |= {"neck.increase_modules.0.0.conv1.weight": torch.zeros(3), "head.fc.weight": torch.zeros(10, 3)}
+    file = tmp_path / "hrnet_8xb32_in1k.pth"
+    torch.save({"meta": {"epoch": 100}, "state_dict": state, "optimizer": {}}, file)
+    start = create_pose_model(NETWORK, backbone_weights=file, num_joints=5, input_size=(64, 64))
+    own = start.backbone.state_dict()
+    assert all(torch.equal(tensor, trunk.state_dict()[name]) for name, tensor in own.items())
+    with pytest.raises(WeightsError, match=r"is an ImageNet classifier, not a pose network.*backbone_weights"):
+        create_pose_model(NETWORK, weights=file, num_joints=None, input_size=(64, 64))
+
+
 # hrkit's own files and folders
 
 
