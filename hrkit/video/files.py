@@ -168,11 +168,10 @@ class VideoFile(FrameSource):
 
     def _timed(self, step: float) -> Iterator[VideoFrame]:
         """The frames, and what is wrong with the file. `step` is the usual number of seconds between two frames."""
-        tick = float(self._stream.time_base or 0)
-        index, time, begin = 0, 0.0, (self._stream.start_time or 0) * tick
+        index, time, begin = 0, 0.0, float((self._stream.start_time or 0) * (self._stream.time_base or 0))
         for frame in self._decoded():
             # a frame without a time follows at the average rate; times never go back
-            now = time + step * (index > 0) if frame.pts is None else frame.pts * tick - begin
+            now = time + step * (index > 0) if frame.time is None else frame.time - begin
             if now < time - RESTART:  # a recording that was appended
                 begin, now = begin + now - time - step, time + step
             time = max(time, now)
