@@ -2,13 +2,16 @@
 
 import codecs
 import contextlib
+import functools
 import glob
 import hashlib
 import json
+import logging
 import os
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+logger = logging.getLogger("hrkit")
 
 FilePath = str | os.PathLike[str]
 
@@ -170,12 +174,31 @@ def find_files(source: str, endings: Sequence[str], *, deep: bool = False) -> tu
     A path that exists, or that is no glob, stands for itself, also with `*` in its name. Files without one of the
     `endings` and hidden files are left out of folders and of globs that end in `*`. With `deep`, folders, also those
     that a glob matches, include everything below them. The root is the folder, the fixed prefix of the glob, or the
-    parent of the file.
+    parent of the file. How many files have other endings is logged.
     """
+    others: Counter[str] = Counter()
 
     def counts(name: str) -> bool:
-        return not name.startswith(".") and name.lower().endswith(tuple(endings))
+        if name.startswith("."):
+            return False
+        known = name.lower().endswith(tuple(endings))
+        others.update([] if known else [os.path.splitext(name)[1].lower() or "no ending"])
+        return known
 
+    root, found = _find(source, counts, deep)
+    if others and found:
+        _say(f"{source}: {others.total()} files of other kinds are left out ({', '.join(sorted(others))})")
+    return root, found
+
+
+@functools.lru_cache(maxsize=100)
+def _say(message: str) -> None:
+    """Logs a message once, however often its folder is searched."""
+    logger.warning("%s", message)
+
+
+def _find(source: str, counts: Callable[[str], bool], deep: bool) -> tuple[str, list[str]]:
+    """The root and the files of `find_files`; `counts` says of a name whether it is one of them."""
     if os.path.isdir(source):
         return source, list(_below(source, counts, deep))
     if os.path.exists(source) or not glob.has_magic(source):

@@ -519,6 +519,14 @@ def test_nothing_found(folder: Path, pattern: str) -> None:
         find_images(folder / pattern)
 
 
+def test_what_is_left_out_of_a_folder_is_said_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "README").touch()
+    for _ in range(2):
+        find_images(folder)
+    find_images(folder / "b.jpg")
+    assert caplog.messages == [f"{folder}: 2 files of other kinds are left out (.txt, no ending)"]
+
+
 def test_an_empty_name_is_not_the_folder() -> None:
     with pytest.raises(ImageError, match="empty"):
         find_images("")

@@ -15,7 +15,9 @@ from hrkit.images import ENDINGS as PICTURES
 
 VIDEOS = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv"),
-    *(".ts", ".mts", ".m2ts", ".3gp"),
+    *(".ts", ".mts", ".m2ts", ".m2t", ".3gp", ".3g2", ".qt", ".f4v", ".vob", ".asf", ".mxf", ".dv", ".divx", ".mpe"),
+    *(".m2v", ".mjpg", ".mjpeg", ".y4m", ".ivf", ".nut", ".rm", ".rmvb", ".wtv", ".tod", ".mod", ".dav"),
+    *(".h264", ".264", ".h265", ".265", ".hevc"),
 )
 """Endings that count as videos in a folder."""
 

@@ -12,7 +12,6 @@ import numpy as np
 
 # isort: split
 import av  # after cv2, whose windows hang with the X11 libraries of PyAV
-from av.codec.codec import Capabilities
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -126,8 +125,6 @@ class Decoder:
     @property
     def incomplete(self) -> bool:
         """Whether frames are missing at the end: a frame that is broken hides those that other threads still hold."""
-        if not self.stream.codec_context.codec.capabilities & Capabilities.frame_threads:
-            return False
         timed = self._last_packet >= 0
         return self._last_frame < self._last_packet if timed else self.frames + self.broken < self.packets
 

@@ -185,8 +185,10 @@ class VideoFile(FrameSource):
         if self._decoder.incomplete and self._is_file:  # read again in one thread, which loses none
             done = self._decoder.frames
             with open_container(self._path) as container:
-                self._decoder = Decoder(container, self._name, threads=False, max_pixels=self._max_pixels)
-                yield from itertools.islice(self._decoder, done, None)
+                again = Decoder(container, self._name, threads=False, max_pixels=self._max_pixels)
+                yield from itertools.islice(again, done, None)
+            if again.frames >= done:
+                self._decoder = again
 
     def _report(self, frames: int, time: float) -> None:
         """Says what is damaged after the last of the frames, at `time` seconds."""
