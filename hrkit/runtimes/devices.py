@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,17 +64,33 @@ def _checked(name: str) -> torch.device:
     return device
 
 
+_lost_threads: list[int] = []
+"""This process, if it was forked after torch's threads had worked."""
+
+
+@functools.cache
+def _watch_forks() -> None:
+    """Notes in processes that are forked from now on that torch's threads are not there."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: _lost_threads.append(os.getpid()))
+
+
 class Replicas(Generic[Network]):
     """The same network on several devices. Each job goes to a free one; a device runs one job at a time.
 
     Jobs run in one thread per device, whichever thread calls, so thread-local buffers are allocated once per device.
     With a single device, jobs of the thread that made the network run in that thread: a fifth faster on few cores.
-    Replicas on the CPU share torch's threads evenly; a job that runs alone gets all of them.
+    Replicas on the CPU share torch's threads evenly; a job that runs alone gets all of them. torch's threads do not
+    outlive a fork, and work for them would wait for ever: a process forked after they worked raises `HrkitError`.
     """
 
     def __init__(self, make: Callable[[torch.device], Network], devices: Sequence[torch.device]) -> None:
         self.devices = tuple(devices)
         self.networks = [make(device) for device in devices]
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
         self._free: SimpleQueue[Network] = SimpleQueue()
         for network in self.networks:
             self._free.put(network)
@@ -90,6 +108,15 @@ class Replicas(Generic[Network]):
 
         At most twice as many jobs as devices are in progress, which bounds the memory.
         """
+        if torch.get_num_threads() > 1:
+            _watch_forks()
+        if _lost_threads:
+            raise HrkitError(
+                "this process was forked after networks ran in several threads, which it has not; start it with "
+                "multiprocessing's spawn, or call torch.set_num_threads(1) before the first network runs"
+            )
+        if os.getpid() != self._process:
+            self._begin()
         if len(self.networks) == 1 and threading.get_ident() == self._home:
             for job in jobs:
                 yield self._run_one(function, job)

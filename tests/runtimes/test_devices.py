@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,3 +65,30 @@ def test_what_goes_wrong_reaches_the_caller_and_frees_the_network() -> None:
     with pytest.raises(ZeroDivisionError):
         list(network.run(divide, [3, 0, 2, 1]))
     assert list(network.run(divide, [3, 2, 1])) == [2, 3, 6]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.parametrize(("threads", "says"), [(1, "computed"), (2, "this process was forked after networks ran")])
+def test_a_fork_after_use_with_threads_is_told_instead_of_hanging(threads: int, says: str) -> None:
+    script = f"""if True:
+        import os, torch
+        from hrkit.errors import HrkitError
+        from hrkit.runtimes.devices import Replicas
+        torch.set_num_threads({threads})
+        replicas = Replicas(lambda device: torch.nn.Linear(2, 2), [torch.device("cpu")] * 2)
+        compute = lambda network, job: network(job)
+        list(replicas.run(compute, [torch.zeros(1, 2)] * 3))
+        process = os.fork()
+        if process:
+            os.waitpid(process, 0)
+            os._exit(0)
+        try:
+            for one in (replicas, Replicas(lambda device: torch.nn.Linear(2, 2), [torch.device("cpu")])):
+                list(one.run(compute, [torch.zeros(1, 2)] * 3))
+            print("computed", flush=True)
+        except HrkitError as error:
+            print(error, flush=True)
+        os._exit(0)
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
+    assert done.stdout.startswith(says), done.stderr
