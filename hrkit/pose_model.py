@@ -383,8 +383,9 @@ def _default_spec(
             logger.warning("%s does not say its input size: taking %dx%d", checkpoint.path, *size)
     skeleton = joints if isinstance(joints, Skeleton) else skeleton_of(joints or 17)
     sigma = getattr(trunk, "default_sigma", default_sigma(size))
+    head = None if checkpoint is None else checkpoint.head
     return PoseSpec(
-        skeleton=skeleton, sigma=sigma, input_size=size, mean=trunk.mean, std=trunk.std, channel_order=order
+        skeleton=skeleton, head=head, sigma=sigma, input_size=size, mean=trunk.mean, std=trunk.std, channel_order=order
     )
 
 

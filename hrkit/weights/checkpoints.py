@@ -84,6 +84,12 @@ class Checkpoint:
         last = [tensor for name, tensor in self.state.items() if _LAST.fullmatch(name)]
         return len(last[-1]) if last and last[-1].ndim else None
 
+    @property
+    def head(self) -> str | None:
+        """The head that the names tell, if it is not the backbone's own: that of a ResNet with two deconvolutions."""
+        deconvolutions = sum(name.startswith("head.deconv_layers.") and t.ndim == 4 for name, t in self.state.items())
+        return "deconv_stride8" if deconvolutions == 2 and "backbone.layer4.0.conv1.weight" in self.state else None
+
     def describe(self) -> str:
         """The network that the tensors belong to, in words."""
         name = self.metadata.get("backbone") or _network_name(self.state) or "another network"
@@ -300,7 +306,7 @@ def save(network: nn.Module, path: FilePath, metadata: Mapping[str, Any]) -> Non
 def _network_name(state: State) -> str | None:
     hrnet = state.get("backbone.stage2.0.branches.0.0.conv1.weight")
     if hrnet is not None:
-        return f"hrnet_w{len(hrnet)}"
+        return f"hrnet{'v2' if 'head.conv_layers.0.weight' in state else ''}_w{len(hrnet)}"
     blocks = {".".join(name.split(".")[1:3]) for name in state if name.startswith("backbone.layer")}
     counts = tuple(sum(block.startswith(f"layer{layer}.") for block in blocks) for layer in (1, 2, 3, 4))
     basic = "backbone.layer1.0.conv3.weight" not in state

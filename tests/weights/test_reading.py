@@ -189,6 +189,17 @@ def test_a_classifier_of_mmpretrain_starts_a_backbone(tmp_path: Path) -> None:
         create_pose_model(NETWORK, weights=file, num_joints=None, input_size=(64, 64))
 
 
+def test_heads_by_the_names_in_the_file(tmp_path: Path) -> None:
+    two = create_pose_model("pose_resnet_18", head="deconv_stride8", num_joints=15, input_size=(64, 64))
+    file = tmp_path / "weights.pth"
+    torch.save({"state_dict": two.state_dict()}, file)
+    loaded = create_pose_model("pose_resnet_18", weights=file, num_joints=None, input_size=(64, 64))
+    assert (loaded.spec.head, loaded.heatmap_size) == ("deconv_stride8", (8, 8))
+    torch.save(create_pose_model("hrnetv2_w2", num_joints=3, input_size=(64, 64)).state_dict(), file)
+    with pytest.raises(WeightsError, match="holds hrnetv2_w2 with 3 joints, which does not fit hrnet_w2"):
+        create_pose_model(NETWORK, weights=file, num_joints=None, input_size=(64, 64))
+
+
 # hrkit's own files and folders
 
 
