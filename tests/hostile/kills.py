@@ -73,6 +73,8 @@ def killed(run: Run, times: int, longest: float, rng: random.Random, at_once: in
         codes = [ended(process) for process in processes]
         assert not any(code in (1, 70) for code in codes), Path(LOG).read_text()[-2000:]
         hits += sum(code == -signal.SIGKILL for code in codes)
+        if 0 in codes:  # it was done before
+            break
     code = ended(begun(run))
     assert code == 0, Path(LOG).read_text()[-2000:]
     return hits
@@ -116,10 +118,10 @@ def kill_trainings(times: int, rng: random.Random) -> int:
 
     began = time.monotonic()
     assert ended(begun(training("whole"))) == 0, Path(LOG).read_text()
-    longest, hits = time.monotonic() - began, 0
-    for number in range(max(1, times // 5)):
-        output = f"killed{number}"
-        hits += killed(training(output), 5 if times > 5 else times, longest, rng)
+    longest, hits, number = time.monotonic() - began, 0, 0
+    while hits < times:
+        output, number = f"killed{number}", number + 1
+        hits += killed(training(output), min(times - hits, 5), longest, rng)
         assert same_weights(last_weights(Path(output)), last_weights(Path("whole")))
         assert Path(output, "best.safetensors").read_bytes() == Path("whole/best.safetensors").read_bytes()
         logs = [[{**line, "samples_per_second": 0} for line in read_log(Path(run))] for run in (output, "whole")]
