@@ -157,8 +157,8 @@ def _extract(source: str, output: Path, model: Options, following: Options, **op
         click.echo(f"done before: {output}")
     else:
         click.echo(f"{without_secrets(source)}: {result.frames} frames, {result.people} people: {output}")
-    if result.broken and not info.live:
-        click.echo(f"frames that could not be read and are left out: {result.broken}", err=True)
+    if result.damage and not info.live:
+        click.echo(result.damage, err=True)
         raise SystemExit(1)
     return result.frames
 

@@ -42,6 +42,14 @@ class Extracted:
     """Photos that could not be read, with the reasons."""
     broken: int = 0
     """Frames of the source that could not be read and are left out."""
+    repaired: int = 0
+    """Damaged frames, of which the decoder made up parts."""
+
+    @property
+    def damage(self) -> str:
+        """What was wrong with the frames of the source, in words; empty if nothing was."""
+        counts = {"that could not be read and are left out": self.broken, "that are damaged": self.repaired}
+        return "; ".join(f"frames {what}: {count}" for what, count in counts.items() if count)
 
 
 def extract(
@@ -80,7 +88,7 @@ def extract(
             finish(output, format, _again(reopen))
     if stopped is not None:
         raise stopped
-    return Extracted(done, people, broken=source.broken)
+    return Extracted(done, people, broken=source.broken, repaired=source.repaired)
 
 
 def _write_rows(

@@ -163,8 +163,8 @@ class Extractor:
                     progress=progress,
                     reopen=lambda: VideoFile(source),
                 )
-            if result.broken:
-                reason = f"{source}: frames that could not be read and are left out: {result.broken}"
+            if result.damage:
+                reason = f"{source}: {result.damage}"
         except Exception as error:
             reason = reason_of(error)
         try:

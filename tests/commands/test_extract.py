@@ -336,6 +336,7 @@ def test_a_frame_that_cannot_be_read_ends_nothing(shared: Path) -> None:
     for arguments, last in (
         ((damaged, "-o", "damaged.csv"), "frames that could not be read and are left out: 1"),
         ((damaged, "--engine", "local", "-o", "out"), "1 of 1 inputs failed, see out/failures.csv"),
+        ((damaged.with_name("corrupt_noaudio.mp4"), "-o", "noise.csv"), "frames that are damaged: 1"),
     ):
         result = extract(*arguments)
         assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, last)

@@ -37,7 +37,11 @@ def _numbers() -> Iterator[tuple[str, str, Number]]:
                 yield str(command.name), option.opts[0], kinds[0]
 
 
-@pytest.mark.parametrize(("command", "option", "kind"), [*_numbers()], ids=str)
+def _in_words(part: str | Number) -> str:
+    return part if isinstance(part, str) else str(part.within)
+
+
+@pytest.mark.parametrize(("command", "option", "kind"), [*_numbers()], ids=_in_words)
 def test_numbers_are_finite_and_in_their_range(command: str, option: str, kind: Number) -> None:
     low = kind.within.low
     wrong = ["nan", "inf", "-inf", "x", "1e999", ""]

@@ -53,7 +53,7 @@ class Long:
     """720p, frame after frame, each a picture of its own."""
 
     info = SourceInfo(name="long", width=1280, height=720, fps=30.0, frames=FRAMES)
-    dropped = broken = 0
+    dropped = broken = repaired = 0
 
     def __iter__(self) -> Iterator[VideoFrame]:
         for index in range(FRAMES):
