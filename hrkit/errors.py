@@ -18,6 +18,10 @@ LONGEST_LINE = 20_000
 """Letters of the longest message. Lists of what there is are long."""
 
 
+MOST_CHOICES = 60
+"""Names that a message lists; of more, the closest third of that number."""
+
+
 class HrkitError(ValueError):
     """Base of all errors of hrkit."""
 
@@ -56,8 +60,8 @@ class PluginError(HrkitError):
 class UnknownNameError(HrkitError, LookupError):
     """A name that is not registered.
 
-    The message lists `choices`, the closest of `names` (by default of the choices) and a `hint`. Patterns may be
-    choices but are never suggested.
+    The message lists `choices` (of many the closest), the closest of `names` (by default of the choices) and a `hint`.
+    Patterns may be choices but are never suggested.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class UnknownNameError(HrkitError, LookupError):
         choices = sorted(set(choices))
         close = close_names(name, choices if names is None else names)
         parts = (f"did you mean {' or '.join(close)}? " if close else "", f"{hint}; " if hint else "")
+        if (more := len(choices) - MOST_CHOICES // 3) > MOST_CHOICES * 2 // 3:
+            choices = [*difflib.get_close_matches(name, choices, MOST_CHOICES // 3, cutoff=0), f"and {more} others"]
         super().__init__(f"unknown {kind} {name!r}; {''.join(parts)}choices: {', '.join(choices) or 'none'}")
 
 

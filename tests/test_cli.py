@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from heard import hear_signals
 from hrkit import __version__, hookimpl, registry
 from hrkit.cli import Stopped, main
 from hrkit.errors import ImageError, PluginError
@@ -200,7 +201,9 @@ def test_a_command_ends_in_order_whatever_it_is_sent_and_whoever_listens(
     (tmp_path / "count.py").write_text(ENDLESS)
     command, _, rest = shell.partition(" ")
     line = f"set -o pipefail; {shlex.quote(sys.executable)} count.py {command} {rest}"
-    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=hear_signals
+    )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "ended").read_text() == "kept"

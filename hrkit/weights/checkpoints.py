@@ -281,7 +281,7 @@ def _load(network: nn.Module, state: State, checkpoint: Checkpoint, expected: st
 def check_finite(state: State, what: str) -> None:
     """Raises `WeightsError` if a tensor holds NaN, infinity or a variance below 0; `what` begins the message."""
     for name, tensor in state.items():
-        if tensor.layout == torch.strided and tensor.is_floating_point() and tensor.numel():
+        if tensor.layout == torch.strided and tensor.is_floating_point() and tensor.numel() and not tensor.is_meta:
             low, high = (float(end) for end in tensor.detach().aminmax())
             if not (math.isfinite(low) and math.isfinite(high)):
                 raise WeightsError(f"{what}: {name} holds NaN or infinity; training diverged, or the file is damaged")

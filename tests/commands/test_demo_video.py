@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from heard import hear_signals
 from hrkit.cli import main
 from hrkit.images import write_image
 from hrkit.video.files import VideoFile
@@ -200,7 +201,9 @@ def test_ctrl_c_leaves_a_file_that_plays(folder: Path) -> None:
         "Drawing.__call__ = stop\n"
         f"main({['demo', '--video', 'street', *SYNTHETIC]!r})"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, preexec_fn=hear_signals
+    )
     assert ended.returncode == 128 + signal.SIGINT
     assert ended.stderr.splitlines()[-1] == "interrupted"
     assert "Traceback" not in ended.stderr

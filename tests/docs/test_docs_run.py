@@ -30,7 +30,8 @@ pytest.importorskip("hrkit_lite", reason="the documentation uses the networks of
 @pytest.fixture
 def desk(tmp_path: Path, painted_coco: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that pages name, in which their blocks run."""
-    for name in ("photo.jpg", "group.jpg", "my_photo.jpg", "hrkit/assets/oath.jpg", "my_folder/one.jpg"):
+    folders = [f"{folder}/one.jpg" for folder in ("my_folder", "holiday", "wedding", "frames")]
+    for name in ("photo.jpg", "group.jpg", "my_photo.jpg", "hrkit/assets/oath.jpg", *folders):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PHOTO, tmp_path / name)
     (tmp_path / "photos").mkdir()

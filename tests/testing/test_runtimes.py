@@ -117,7 +117,7 @@ class RaisesImportError(Sound):
 class TwoLines(Sound):
     def __init__(self, *, precision, **options):
         if precision == "bfloat16":
-            raise HrkitError("no bfloat16\n  at line 1")
+            raise OSError("no bfloat16\n  at line 1")
         super().__init__(precision=precision, **options)
 
 

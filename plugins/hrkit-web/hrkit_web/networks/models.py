@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from hrkit import list_names
+from hrkit.errors import WeightsError
 from hrkit.weights import catalogue
 from hrkit_web.errors import RefusedError
 
@@ -50,7 +52,10 @@ def choices() -> dict[str, list[Model]]:
 
 
 def _with_weights(kind: str, of: catalogue.Kind) -> list[Model]:
-    entries = {name: catalogue.choose(name, kind=of) for name in list_names(kind) if catalogue.entries(name, of)}
+    entries = {}
+    for name in list_names(kind):
+        with contextlib.suppress(WeightsError):  # none, or for other bodies only
+            entries[name] = catalogue.choose(name, kind=of)
     models = [_model(name, entry) for name, entry in entries.items()]
     return sorted(models, key=lambda model: (not model.at_hand, model.name))
 
