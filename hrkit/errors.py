@@ -18,8 +18,8 @@ LONGEST_LINE = 20_000
 """Letters of the longest message. Lists of what there is are long."""
 
 
-MOST_CHOICES = 60
-"""Names that a message lists; of more, the closest third of that number."""
+MOST_CHOICES, CLOSEST = 60, 20
+"""How many names a message lists at most, and how many of the closest if there are more."""
 
 
 class HrkitError(ValueError):
@@ -70,8 +70,9 @@ class UnknownNameError(HrkitError, LookupError):
         choices = sorted(set(choices))
         close = close_names(name, choices if names is None else names)
         parts = (f"did you mean {' or '.join(close)}? " if close else "", f"{hint}; " if hint else "")
-        if (more := len(choices) - MOST_CHOICES // 3) > MOST_CHOICES * 2 // 3:
-            choices = [*difflib.get_close_matches(name, choices, MOST_CHOICES // 3, cutoff=0), f"and {more} others"]
+        if len(choices) > MOST_CHOICES:
+            closest = difflib.get_close_matches(name, choices, CLOSEST, cutoff=0)
+            choices = [*closest, f"and {len(choices) - CLOSEST} others"]
         super().__init__(f"unknown {kind} {name!r}; {''.join(parts)}choices: {', '.join(choices) or 'none'}")
 
 

@@ -108,7 +108,8 @@ def reserved(output: FilePath, lock: FilePath | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open
+            path.unlink(missing_ok=True)
         held.release()
 
 
