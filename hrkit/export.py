@@ -20,10 +20,11 @@ from hrkit.datasets.augmentation import PersonCrops
 from hrkit.datasets.base import KeypointDataset
 from hrkit.detectors.base import Detector
 from hrkit.errors import HrkitError, UnknownNameError, one_line
+from hrkit.ops.tensors import Outputs, parts_of
 from hrkit.pose_model import PoseModel
 from hrkit.runtimes.conversion import INPUT, quantise, require, to_onnx, to_openvino, to_program
 from hrkit.runtimes.exported import OnnxNetwork, OpenvinoNetwork
-from hrkit.structures import Outputs, Size, parts_of
+from hrkit.structures import Size
 
 StrPath = str | os.PathLike[str]
 

@@ -17,11 +17,12 @@ from hrkit import geometry, registry, warping
 from hrkit.errors import BoxError, HrkitError, PluginError, WeightsError
 from hrkit.files import FilePath
 from hrkit.heads.codecs import Codec, create_codec
+from hrkit.ops.tensors import Outputs, of_each
 from hrkit.pose_spec import PoseSpec
 from hrkit.profiling import section
 from hrkit.runtimes import prepare
 from hrkit.skeletons import check_named, find_skeleton, same_joints, skeleton_of
-from hrkit.structures import Crops, Detections, Frame, Outputs, Poses, Size, Skeleton, of_each
+from hrkit.structures import Crops, Detections, Frame, Poses, Size, Skeleton
 from hrkit.weights import catalogue, checkpoints, hub
 
 logger = logging.getLogger("hrkit")

@@ -7,8 +7,8 @@ picture, *crop px* those of the network's input; the centre of the upper left pi
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from attrs import asdict, evolve, field, frozen
@@ -28,48 +28,11 @@ Frame = NDArray[np.uint8]
 """A picture: (H, W, 3) BGR."""
 Index = int | slice | Sequence[int] | NDArray[Any]  # Any: integers of any kind, or a mask
 Row = dict[str, Any]  # Any: plain values, as JSON has them
-Outputs: TypeAlias = "torch.Tensor | tuple[torch.Tensor, ...]"
-"""What a network gives: one tensor, such as heatmaps (N,K,h,w), or several."""
 Found = TypeVar("Found", "Detections", "Poses")
 _Rows = TypeVar("_Rows", "Detections", "Crops", "Poses")
-ArrayOrTensor = TypeVar("ArrayOrTensor", NDArray[Any], "torch.Tensor")  # Any: numbers of any kind
-"""A numpy array or a tensor; a function returns the kind it was given."""
 
 _SIDES = ("x1", "y1", "x2", "y2")
 _TABLE_ROWS = 20
-
-
-def as_tensor(values: Any, dtype: torch.dtype | None = None) -> torch.Tensor:  # Any: a tensor or an ArrayLike
-    """A tensor of `values` without gradient. It shares their memory if possible."""
-    import torch
-
-    if torch.is_tensor(values):
-        return values.detach().to(dtype or values.dtype)
-    array = np.ascontiguousarray(values)
-    return torch.as_tensor(array if array.flags.writeable else array.copy(), dtype=dtype)
-
-
-def like(result: torch.Tensor, given: Any) -> Any:  # Any: the kind of `given`
-    """`result` as a tensor on the device of `given` if that is a tensor, else as a numpy array."""
-    import torch
-
-    if not torch.is_tensor(given):
-        return result.cpu().numpy()
-    if given.device.type == "mps" and result.dtype == torch.float64:  # MPS has no float64
-        result = result.float()
-    return result.to(given.device)
-
-
-def of_each(function: Callable[..., torch.Tensor], *outputs: Outputs) -> Outputs:
-    """`function` of the outputs, or, if they are several tensors each, a tuple of `function` of their parts."""
-    if any(isinstance(one, tuple) for one in outputs):
-        return tuple(function(*parts) for parts in zip(*outputs, strict=True))
-    return function(*outputs)
-
-
-def parts_of(outputs: Outputs) -> tuple[torch.Tensor, ...]:
-    """The tensors of a network's outputs."""
-    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def frozen_float32(values: ArrayLike) -> NDArray[np.float32]:

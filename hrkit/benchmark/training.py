@@ -12,9 +12,9 @@ from attrs import frozen
 from hrkit.benchmark.inference import PHOTO
 from hrkit.datasets.base import KeypointDataset
 from hrkit.evaluation.pck import pck_heatmaps
+from hrkit.ops.tensors import of_each
 from hrkit.pose_model import create_pose_model
 from hrkit.skeletons import coco17
-from hrkit.structures import of_each
 from hrkit.training.config import TrainConfig
 from hrkit.training.objective import objective_for, samples_for
 from hrkit.training.optimization import build_optimizer, training_mode

@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import HrkitError
 from hrkit.heads.codecs import peaks
+from hrkit.ops.tensors import ArrayOrTensor, as_tensor
 from hrkit.skeletons import mpii16
-from hrkit.structures import ArrayOrTensor, Skeleton, as_tensor
+from hrkit.structures import Skeleton
 
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrkit.errors import HrkitError
-from hrkit.structures import ArrayOrTensor, Size
+from hrkit.ops.tensors import ArrayOrTensor
+from hrkit.structures import Size
 
 Outputs: TypeAlias = Any  # which it is depends on the codec
 """What a network gives for N crops: one array or tensor, or a tuple of them."""

@@ -31,7 +31,8 @@ from torch import Tensor
 from hrkit import registry
 from hrkit.errors import HrkitError, PluginError
 from hrkit.heads.base import Codec
-from hrkit.structures import ArrayOrTensor, Size, as_tensor, like
+from hrkit.ops.tensors import ArrayOrTensor, as_tensor, like
+from hrkit.structures import Size
 
 
 class HeatmapCodec(Codec):

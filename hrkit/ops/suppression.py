@@ -22,7 +22,7 @@ from torch import Tensor
 
 from hrkit.errors import HrkitError
 from hrkit.ops import native, reference
-from hrkit.structures import ArrayOrTensor, as_tensor, like
+from hrkit.ops.tensors import ArrayOrTensor, as_tensor, like
 
 Rows = NDArray[np.int64]
 Values = ArrayLike | Tensor

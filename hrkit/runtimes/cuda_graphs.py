@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hrkit.structures import Outputs, of_each
+from hrkit.ops.tensors import Outputs, of_each
 
 logger = logging.getLogger("hrkit")
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hrkit.errors import HrkitError, one_line
+from hrkit.ops.tensors import Outputs, of_each, parts_of
 from hrkit.runtimes.conversion import require, to_onnx, to_openvino
 from hrkit.runtimes.prepare import choose_precision
-from hrkit.structures import Outputs, of_each, parts_of
 
 if TYPE_CHECKING:
     import openvino

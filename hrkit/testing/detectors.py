@@ -18,7 +18,8 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from hrkit.detectors.base import Detector, check_frame
-from hrkit.structures import Detections, Frame, as_tensor
+from hrkit.ops.tensors import as_tensor
+from hrkit.structures import Detections, Frame
 from hrkit.testing.conventions import changes, other_convention, strong
 from hrkit.testing.report import ONE_LINE, Contract, NotJudged, Wrong, expect, raised, refusal
 from hrkit.testing.scenes import PHOTO_PEOPLE, awkward, nobody, noise, painted, photo, player

@@ -8,7 +8,7 @@ from typing import Any  # a module of any type before it is checked
 import torch
 from torch import Tensor
 
-from hrkit.structures import parts_of
+from hrkit.ops.tensors import parts_of
 from hrkit.testing.report import Contract, NotJudged, expect
 
 

@@ -15,8 +15,8 @@ from hrkit.datasets.augmentation import Augmentation, PersonCrops
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import Batch, Samples
 from hrkit.errors import HrkitError, UnknownNameError
+from hrkit.ops.tensors import of_each
 from hrkit.pose_model import PoseModel
-from hrkit.structures import of_each
 from hrkit.training.config import TrainConfig
 from hrkit.training.losses import LOSSES
 

@@ -11,8 +11,8 @@ from hrkit.datasets.loading import Key, Samples
 from hrkit.errors import HrkitError, one_line
 from hrkit.evaluation.coco import coco_annotations, coco_measures, evaluate
 from hrkit.evaluation.pck import pck_heatmaps
+from hrkit.ops.tensors import of_each
 from hrkit.pose_model import PoseModel
-from hrkit.structures import of_each
 from hrkit.training.config import TrainConfig
 from hrkit.training.objective import Objective
 from hrkit.training.optimization import autocast, training_mode

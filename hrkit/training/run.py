@@ -28,11 +28,11 @@ from hrkit.datasets.loading import DatasetSpec, epoch_batches, epoch_rows, load_
 from hrkit.errors import HrkitError
 from hrkit.evaluation.coco import evaluate
 from hrkit.evaluation.pck import pck_heatmaps
+from hrkit.ops.tensors import of_each
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.runtimes.devices import parse_devices
 from hrkit.runtimes.distributed import World, any_rank, gather_lists, joined_world
 from hrkit.skeletons import check_flip_test
-from hrkit.structures import of_each
 from hrkit.training.config import TrainConfig, save_config
 from hrkit.training.objective import objective_for, samples_for
 from hrkit.training.optimization import (

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hrkit.errors import HrkitError
 from hrkit.heads.base import Codec
-from hrkit.structures import ArrayOrTensor, Size, as_tensor, like
+from hrkit.ops.tensors import ArrayOrTensor, as_tensor, like
+from hrkit.structures import Size
 
 BINS_PER_PX = 2
 BETA = 10.0
