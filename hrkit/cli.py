@@ -166,7 +166,7 @@ def main() -> None:
 
     Set HRKIT_DEBUG=1 to see the traceback behind an error.
 
-    Example: hrkit demo --image photo.jpg
+    Example: hrkit demo photo.jpg
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("hrkit").setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)

@@ -175,20 +175,27 @@ def find_files(source: str, endings: Sequence[str], *, deep: bool = False) -> tu
     A path that exists, or that is no glob, stands for itself, also with `*` in its name. Files without one of the
     `endings` and hidden files are left out of folders and of globs that end in `*`. With `deep`, folders, also those
     that a glob matches, include everything below them. The root is the folder, the fixed prefix of the glob, or the
-    parent of the file. How many files have other endings is logged.
+    parent of the file. How many files have other endings, and how many folders are not searched, is logged.
     """
     others: Counter[str] = Counter()
+    folders = 0
 
     def counts(name: str) -> bool:
+        nonlocal folders
         if name.startswith("."):
+            return False
+        if name.endswith(os.sep):  # a folder that is not searched
+            folders += 1
             return False
         known = name.lower().endswith(tuple(endings))
         others.update([] if known else [os.path.splitext(name)[1].lower() or "no ending"])
         return known
 
     root, found = _find(source, counts, deep)
-    if others and found:
-        _say(f"{source}: {others.total()} files of other kinds are left out ({', '.join(sorted(others))})")
+    parts = [f"{others.total()} files of other kinds are left out ({', '.join(sorted(others))})"] if others else []
+    parts += [f"{folders} {'folder in it is' if folders == 1 else 'folders in it are'} not searched"] if folders else []
+    if parts and (found or folders):
+        _say(f"{source}: {'; '.join(parts)}")
     return root, found
 
 
@@ -228,7 +235,9 @@ def _below(folder: str, counts: Callable[[str], bool], deep: bool) -> Iterator[s
                 folders.clear()
                 continue
             seen.add(real)
-            folders[:] = sorted(name for name in folders if deep and not name.startswith("."))
+            if not deep:
+                folders[:] = filter(counts, [name + os.sep for name in folders])  # none, and it is said how many
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
             tops += filter(os.path.islink, (os.path.join(parent, name) for name in folders))  # os.walk skips links
             yield from (os.path.join(parent, name) for name in sorted(files) if counts(name))
 

@@ -19,7 +19,7 @@ import PIL.ImageOps
 from numpy.typing import NDArray
 
 from hrkit.errors import HrkitError, ImageError, one_line
-from hrkit.files import atomic_path, find_files
+from hrkit.files import atomic_path, find_files, is_address, without_secrets
 from hrkit.structures import Frame
 
 logger = logging.getLogger("hrkit")
@@ -39,6 +39,7 @@ WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MOST_PIXELS = 500_000_000
 """Pixels of the largest picture that is read."""
 
+MOST_BYTES, TIMEOUT = 200_000_000, 30.0  # of a picture at an address, and seconds without an answer
 PILLOWS_LIMIT = 89_478_485  # pixels from which on Pillow warns; phones take larger photos
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 STILL = ("MPO", "PSD")  # formats whose further frames are previews or layers
@@ -50,7 +51,7 @@ _limit_lock = threading.Lock()
 
 
 def as_frame(image: ImageSource) -> Frame:
-    """A path, PIL image or array as a (H,W,3) uint8 BGR frame.
+    """A path, an address (https://...), a PIL image or an array as a (H,W,3) uint8 BGR frame.
 
     Arrays, or tensors, are (H,W), (H,W,1), (H,W,3) BGR or (H,W,4) BGRA, whose alpha is dropped. Their values are uint8,
     uint16 (the high byte is kept) or floats from 0 to 1. Raises `ImageError` for anything else, and if a file cannot be
@@ -73,13 +74,13 @@ def as_frame(image: ImageSource) -> Frame:
 
 
 def read_image(path: str | os.PathLike[str]) -> Frame:
-    """The picture in a file, upright (EXIF orientation applied), as (H,W,3) uint8 BGR.
+    """The picture in a file or at an address, upright (EXIF orientation applied), as (H,W,3) uint8 BGR.
 
     Of an animation, or of several pages, the first is taken, and that is logged. Raises `ImageError` if the file is
-    missing, empty, truncated, too large or no picture.
+    missing, empty, truncated, too large or no picture, or if it cannot be fetched.
     """
-    name = os.fspath(path)
-    with _opened(name) as picture:
+    name = without_secrets(path)
+    with _opened(os.fspath(path)) as picture:
         numbers = _frame_numbers(picture)
         if len(numbers) > 1:
             logger.warning("%s: has %d frames or pages; the first is taken", name, len(numbers))
@@ -135,15 +136,16 @@ def check_frame(name: str | os.PathLike[str], frame: Frame, error: type[HrkitErr
         raise error(f"{name}: a frame is (H,W,3) uint8 BGR, not {frame.dtype} of shape {frame.shape}")
 
 
-def find_images(pattern: str | os.PathLike[str]) -> list[Path]:
+def find_images(pattern: str | os.PathLike[str], *, deep: bool = False) -> list[Path]:
     """The pictures that a path, folder or glob stands for, sorted by name.
 
     A path that exists is taken as it is, also with `*` in its name. Hidden files, and files with other endings in a
-    folder or for a glob that ends in `*`, are left out. Raises `ImageError` if nothing is found.
+    folder or for a glob that ends in `*`, are left out; with `deep` a folder includes everything below it. Raises
+    `ImageError` if nothing is found.
     """
     if not os.fspath(pattern):
         raise ImageError("the name of a picture is empty")
-    _, found = find_files(os.fspath(pattern), ENDINGS)
+    _, found = find_files(os.fspath(pattern), ENDINGS, deep=deep)
     if not found:
         raise ImageError(f"{pattern}: no pictures there ({', '.join(ENDINGS[:12])} and others)")
     return sorted(map(Path, found))
@@ -170,36 +172,52 @@ def _picture_errors(name: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _opened(name: str) -> Iterator[PIL.Image.Image]:
     """The picture in a file. Raises `ImageError`, in the block too."""
-    with _picture_errors(name), _open(name) as picture:
+    given, name = name, without_secrets(name)
+    with _picture_errors(name), _open(_fetched(given) if is_address(given) else given) as picture:
         if picture.width * picture.height > MOST_PIXELS:
             raise ImageError(f"{name}: is too large, {picture.width}x{picture.height} px; make it smaller first")
         yield picture
 
 
-def _open(name: str) -> PIL.Image.Image:
+def _fetched(address: str) -> io.BytesIO:
+    """What is at an address. Raises `ImageError` for more than `MOST_BYTES`, and as `urlopen`."""
+    import urllib.request  # loads slowly
+
+    if not address.lower().startswith(("http://", "https://")):
+        raise ImageError(f"{without_secrets(address)}: pictures are fetched from http:// and https:// only")
+    request = urllib.request.Request(address, headers={"User-Agent": "hrkit"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        content = answer.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ImageError(f"{without_secrets(address)}: is larger than {MOST_BYTES // 1_000_000} MB")
+    return io.BytesIO(content)
+
+
+def _open(source: str | io.BytesIO) -> PIL.Image.Image:
     """`PIL.Image.open` without Pillow's limit on pixels, unless the program set another, and for HEIC too."""
     with _limit_lock:
         limit = PIL.Image.MAX_IMAGE_PIXELS
         if limit == PILLOWS_LIMIT:
             PIL.Image.MAX_IMAGE_PIXELS = None
         try:
-            return PIL.Image.open(name)
+            return PIL.Image.open(source)
         except PIL.UnidentifiedImageError:
-            _read_heif_from_now_on(name)
-            return PIL.Image.open(name)
+            _read_heif_from_now_on(source)
+            return PIL.Image.open(source)
         finally:
             PIL.Image.MAX_IMAGE_PIXELS = limit
 
 
-def _read_heif_from_now_on(name: str) -> None:
+def _read_heif_from_now_on(source: str | io.BytesIO) -> None:
     """Registers the decoder of HEIF, which loads slowly, with Pillow, if that is what the file is."""
-    with open(name, "rb") as file:
+    with open(source, "rb") if isinstance(source, str) else io.BytesIO(source.getvalue()) as file:
         start = file.read(12)
     if start[4:8] != b"ftyp" or start[8:] not in HEIF_BRANDS:
         return
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
+        name = source if isinstance(source, str) else "what the address gives"
         raise ImageError(f"{name}: is a HEIC picture, which needs pip install pillow-heif") from None
     register_heif_opener()
 

@@ -40,7 +40,7 @@ Examples:
     "--sigma", float, Range(0, above=True), "Width of the targets, heatmap px.  [default: from the config, or by size]"
 )
 @number_option("--seed", int, Range(0), "Selects the people and how they vary.", default=0)
-@click.option("--output", type=click.Path(path_type=Path), default=Path("browse.jpg"))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("browse.jpg"))
 def command(
     dataset: str | None, config_file: Path | None, split: str, count: int, seed: int, output: Path, **given: Any
 ) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
-from hrkit.commands.demo_pictures import draw_pictures
+from hrkit.commands.demo_pictures import draw_pictures, free_name
 from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options
 from hrkit.commands.player import Played, play
 from hrkit.drawing.annotators import ColorBy, Drawing
-from hrkit.files import check_outputs, find_files, plain_stem, without_secrets
-from hrkit.images import ENDINGS
+from hrkit.errors import HrkitError, one_line
+from hrkit.extraction.inputs import VIDEOS, is_picture, with_lists
+from hrkit.files import check_outputs, find_files, is_address, plain_stem, without_secrets
+from hrkit.images import ENDINGS, find_images
+from hrkit.pipeline import Pipeline
 from hrkit.profiling import profiled
 from hrkit.tracking.follower import Follower
-from hrkit.video.cameras import open_source
+from hrkit.video.cameras import is_device, open_source
+from hrkit.video.files import FrameSource
 from hrkit.video.sinks import WindowSink, display_available, open_sink
 
 FOLDER = Path("demo-output")
@@ -25,18 +31,22 @@ FOLDER = Path("demo-output")
     "demo",
     epilog="""\b
 Examples:
-  hrkit demo --camera 0
-  hrkit demo --video street.mp4 --smooth --color-by person
-  hrkit demo --image photos/ --output drawn --json""",
+  hrkit demo photo.jpg
+  hrkit demo 0
+  hrkit demo street.mp4 -o drawn.mp4 --smooth --color-by person
+  hrkit demo photos/ -o drawn --json""",
 )
+@click.argument("sources", nargs=-1)
 @click.option("--camera", help="Number of a camera, or address of a stream (rtsp://, http://).")
 @click.option("--video", help="A video, or a folder of pictures in order.")
 @click.option("--image", "images", multiple=True, help="A picture, a glob or a folder; may be repeated.")
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="A folder, or FILE.mp4 for a video.  [default: demo-output; cameras are not recorded]",
+    help="A folder, or FILE.jpg for a picture, FILE.mp4 for a video.  [default: demo-output; cameras are not recorded]",
 )
+@click.option("--recursive", is_flag=True, help="Take what lies in folders below too.")
 @click.option("--show/--no-show", default=None, help="Show a window.  [default: for cameras]")
 @click.option("--json", "write_json", is_flag=True, help="Also write the keypoints of each picture.")
 @click.option("--heatmaps", is_flag=True, help="Draw the heatmaps of the network.")
@@ -46,10 +56,12 @@ Examples:
 @following_options
 @model_options
 def command(
+    sources: tuple[str, ...],
     camera: str | None,
     video: str | None,
     images: tuple[str, ...],
     output: Path | None,
+    recursive: bool,
     show: bool | None,
     write_json: bool,
     heatmaps: bool,
@@ -59,55 +71,120 @@ def command(
     model: Options,
     following: Options,
 ) -> None:
-    """Finds people in pictures, in a video or in front of a camera, and draws their skeletons.
+    """Finds people in SOURCES and draws their skeletons.
+
+    A source is a picture, a video, a folder or glob of both, an address (https://, rtsp://), a camera by its number,
+    `screen`, or a .txt or .csv file that lists sources. --image, --video and --camera say what it is.
 
     Keys in the window: q or Esc ends, space pauses, s saves the picture, h shows heatmaps, b boxes.
     """
-    if sum(map(bool, (camera, video, images))) != 1:
-        raise click.UsageError("one of --camera, --video and --image is needed")
+    if sum(map(bool, (sources, camera, video, images))) != 1:
+        raise click.UsageError("one of SOURCES, --camera, --video and --image is needed, as in: hrkit demo photo.jpg")
+    pictures = [str(path) for pattern in images for path in find_images(pattern, deep=recursive)]
+    videos = [source for source in (camera, video) if source]
+    if sources:
+        pictures, videos = _sorted(with_lists(sources), recursive)
+    count = len(pictures) + len(videos)
+    file = _file(output, count, pictures)
+    folder = FOLDER if output is None or file else output
     drawing = Drawing(color_by=color_by, boxes=boxes, heatmaps=heatmaps)
-    if images:
-        draw_pictures(model, images, output or FOLDER, drawing, write_json, following["max_people"])
-        return
-    source = str(camera or video)
-    show = bool(camera) if show is None else show
-    reason = display_available() if show else None
+    pipeline = functools.cache(lambda: create_pipeline(model))  # after what can fail before
+    failed = 0
+    taken: set[str] = set()
+    for source in videos:
+        target = file or free_name(folder, f"{_stem(source)}_poses", ".mp4", taken)
+        try:
+            with open_source(source) as opened:
+                live = bool(camera) or opened.info.live
+                window = _window(live if show is None else show)
+                kept = target if output is not None or not (live and window) else None
+                with profiled(profile) as times:
+                    files = (source, model["weights"], model["detector_weights"])
+                    played = _play(opened, files, kept, folder if window else None, drawing, pipeline, following)
+        except HrkitError as error:
+            if count == 1:
+                raise
+            click.echo(f"error: {one_line(error)}", err=True)
+            failed += 1
+            continue
+        _say(source, kept, played)
+        if times is not None:
+            click.echo(times.table(played.frames))
+    if pictures:
+        failed += draw_pictures(
+            pipeline(), pictures, folder, file, drawing, write_json, following["max_people"]
+        )
+    if failed:
+        click.echo(f"{failed} of {count} {'sources' if videos else 'pictures'} failed", err=True)
+        raise SystemExit(1 if count > 1 else 2)
+
+
+def _sorted(sources: Sequence[str], recursive: bool) -> tuple[list[str], list[str]]:
+    """The pictures, and the videos, cameras and streams, that sources stand for."""
+    pictures, videos = [], []
+    for source in sources:
+        found = [source]
+        if not is_address(source) and not is_device(source):
+            found = find_files(source, (*ENDINGS, *VIDEOS), deep=recursive)[1]
+        if not source or not found:
+            raise HrkitError(f"{source or 'an empty name'}: no pictures or videos there")
+        for name in found:
+            (pictures if is_picture(without_secrets(name)) else videos).append(name)
+    return pictures, videos
+
+
+def _file(output: Path | None, count: int, pictures: Sequence[str]) -> Path | None:
+    """The output, if it names a file and not a folder. Raises `UsageError` if `count` sources would go there."""
+    if output is None or output.is_dir() or not output.suffix:
+        return None
+    if (pictures or count > 1) and output.suffix.lower() not in (*ENDINGS, *VIDEOS):
+        return None
+    if count > 1:
+        raise click.UsageError(f"{count} sources are drawn to a folder, not to one file {output}")
+    return output
+
+
+def _window(wanted: bool) -> bool:
+    """Whether a window can be opened; if not, it is said why."""
+    reason = display_available() if wanted else None
     if reason is not None:
         click.echo(f"{reason}; writing a file instead", err=True)
-        show = False
-    folder = FOLDER if output is None or output.suffix else output
-    target = output if output is not None and output.suffix else folder / f"{_stem(source)}_poses.mp4"
-    kept = output is not None or not (camera and show)
-    with profiled(profile) as times:
-        played = _play(source, target if kept else None, folder if show else None, drawing, model, following)
-    if kept:
-        click.echo(f"drawn: {click.format_filename(target)}")
-    lost = f", {played.dropped} dropped" if played.dropped else ""
-    rate = played.frames / played.seconds if played.seconds else 0.0
-    click.echo(f"{without_secrets(source)}: {played.frames} frames, {played.ids} people, {rate:.1f} frames/s{lost}")
-    if times is not None:
-        click.echo(times.table(played.frames))
+    return wanted and reason is None
 
 
 def _play(
-    source: str, target: Path | None, snapshots: Path | None, drawing: Drawing, model: Options, following: Options
+    opened: FrameSource,
+    files: Sequence[str],
+    target: Path | None,
+    snapshots: Path | None,
+    drawing: Drawing,
+    pipeline: Callable[[], Pipeline],
+    following: Options,
 ) -> Played:
-    """Records a source to `target`, and shows it in a window whose pictures are saved in `snapshots`; None: neither."""
+    """Records a source to `target`, and shows it in a window whose pictures are saved in `snapshots`; None: neither.
+
+    `files` are its name and those of the weights.
+    """
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(open_source(source))
+        source, info = files[0], opened.info
         frames = find_files(source, ENDINGS)[1]  # of a folder of pictures
-        outputs = [path for path in (target, snapshots) if path is not None]
-        check_outputs(outputs, [source, *frames, model["weights"], model["detector_weights"]])
-        info = opened.info
+        check_outputs([path for path in (target, snapshots) if path is not None], [*files, *frames])
         fps = None if info.live else info.fps
         sink = stack.enter_context(open_sink(target, fps=fps, audio_from=info.audio_from))  # fails before networks load
-        pipeline = create_pipeline(model)
-        drawing.udp = pipeline.codec.udp
-        follower = Follower(pipeline, **following)
+        drawing.udp = pipeline().codec.udp
+        follower = Follower(pipeline(), **following)
         if snapshots is None:
             return play(opened, follower, drawing, sink)
         window = stack.enter_context(WindowSink(f"hrkit: {without_secrets(source)}"))
         return play(opened, follower, drawing, sink, window=window, snapshots=snapshots)
+
+
+def _say(source: str, drawn: Path | None, played: Played) -> None:
+    if drawn is not None:
+        click.echo(f"drawn: {click.format_filename(drawn)}")
+    lost = f", {played.dropped} dropped" if played.dropped else ""
+    rate = played.frames / played.seconds if played.seconds else 0.0
+    click.echo(f"{without_secrets(source)}: {played.frames} frames, {played.ids} people, {rate:.1f} frames/s{lost}")
 
 
 def _stem(source: str) -> str:

@@ -9,57 +9,62 @@ from pathlib import Path
 
 import click
 
-from hrkit.commands.model_options import Options, create_pipeline
 from hrkit.drawing.annotators import Drawing
 from hrkit.errors import HrkitError, ImageError, one_line
-from hrkit.files import write_text
-from hrkit.images import WRITABLE, find_images, read_image, write_image
+from hrkit.files import check_outputs, without_secrets, write_text
+from hrkit.images import WRITABLE, read_image, write_image
 from hrkit.pipeline import Pipeline
 from hrkit.structures import Poses, best
 
 
 def draw_pictures(
-    model: Options, patterns: Sequence[str], output: Path, drawing: Drawing, write_json: bool, max_people: int | None
-) -> None:
-    """Draws the people of each picture that `patterns` stand for, and writes it to the folder `output`.
+    pipeline: Pipeline,
+    pictures: Sequence[str],
+    folder: Path,
+    file: Path | None,
+    drawing: Drawing,
+    write_json: bool,
+    max_people: int | None,
+) -> int:
+    """Draws the people of each picture, a file or an address, and writes it to `folder`, or the only one to `file`.
 
-    Of each picture at most the `max_people` best people are taken. Exits with 1 if some of several pictures failed, and
-    with 2 if the only one did.
+    Of each picture at most the `max_people` best people are taken. Returns how many pictures failed.
     """
-    if output.exists() and not output.is_dir():
-        raise ImageError(f"{output} is a file; pictures go to a folder")
-    paths = [path for pattern in patterns for path in find_images(pattern)]
-    pipeline = create_pipeline(model)
+    if file is not None:
+        check_outputs([file, file.with_suffix(".json")], pictures)
+    elif folder.exists() and not folder.is_dir():
+        raise ImageError(f"{folder} is a file; pictures go to a folder")
     drawing.udp = pipeline.codec.udp
-    taken = {_place(path) for path in paths}  # so no input is replaced
+    taken = {_place(Path(name)) for name in pictures}  # so no input is replaced
     failed = 0
-    for path in paths:
-        target = _free_name(output, path, taken)
+    for name in pictures:
+        path = Path(without_secrets(name))
+        ending = path.suffix if path.suffix.lower() in WRITABLE else ".png"
+        target = file or free_name(folder, f"{path.stem}_poses", ending, taken)
         try:
-            _draw(pipeline, path, target, drawing, write_json, max_people)
+            _draw(pipeline, name, target, drawing, write_json, max_people)
         except (HrkitError, OSError) as error:
             if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
                 raise
             click.echo(f"error: {one_line(error)}", err=True)
             failed += 1
-    if failed:
-        click.echo(f"{failed} of {len(paths)} pictures failed", err=True)
-        raise SystemExit(1 if len(paths) > 1 else 2)
+    return failed
 
 
 def _draw(
-    pipeline: Pipeline, path: Path, target: Path, drawing: Drawing, write_json: bool, max_people: int | None
+    pipeline: Pipeline, name: str, target: Path, drawing: Drawing, write_json: bool, max_people: int | None
 ) -> None:
-    frame = read_image(path)
+    frame = read_image(name)
+    name = without_secrets(name)
     poses = best(pipeline.predict(frame, return_heatmaps=drawing.heatmaps), max_people)
-    click.echo(f"{click.format_filename(path)}: {len(poses)} {'person' if len(poses) == 1 else 'people'}")
+    click.echo(f"{click.format_filename(name)}: {len(poses)} {'person' if len(poses) == 1 else 'people'}")
     for line in _lines(poses):
         click.echo(f"  {line}")
     write_image(target, drawing(frame, poses))
     click.echo(f"  drawn:     {click.format_filename(target)}")
     if write_json:
         height, width = frame.shape[:2]
-        content = {"image": str(path), "width": width, "height": height, "people": poses.to_dict()}
+        content = {"image": name, "width": width, "height": height, "people": poses.to_dict()}
         write_text(target.with_suffix(".json"), json.dumps(content, indent=1))
         click.echo(f"  keypoints: {click.format_filename(target.with_suffix('.json'))}")
 
@@ -78,10 +83,9 @@ def _place(path: Path) -> str:
     return str(path.resolve().with_suffix("")).casefold()
 
 
-def _free_name(output: Path, path: Path, taken: set[str]) -> Path:
-    """`STEM_poses` with the picture's ending, numbered if its place is in `taken`. The place is added to `taken`."""
-    ending = path.suffix if path.suffix.lower() in WRITABLE else ".png"
-    names = (f"{path.stem}_poses{number}" for number in ("", *range(2, len(taken) + 3)))
+def free_name(output: Path, stem: str, ending: str, taken: set[str]) -> Path:
+    """`STEM` with the ending in the folder, numbered if its place is in `taken`. The place is added to `taken`."""
+    names = (f"{stem}{number}" for number in ("", *range(2, len(taken) + 3)))
     target = next(output / (name + ending) for name in names if _place(output / (name + ending)) not in taken)
     taken.add(_place(target))
     return target

@@ -17,11 +17,11 @@ from hrkit.commands.numbers import number_option
 from hrkit.errors import HrkitError
 from hrkit.extraction import Job, Progress, extract, extract_all, extract_photos, find_inputs
 from hrkit.extraction.formats import FOLDERS, FORMATS
-from hrkit.extraction.inputs import Inputs, is_picture, read_list
+from hrkit.extraction.inputs import Inputs, is_picture, read_list, with_lists
 from hrkit.extraction.manifest import FAILURES
 from hrkit.extraction.output import check_free
 from hrkit.extraction.provenance import file_record, files_record, keypoint_meta
-from hrkit.files import check_outputs, without_secrets
+from hrkit.files import check_outputs, is_address, without_secrets
 from hrkit.profiling import profiled
 from hrkit.settings import Range
 from hrkit.tracking.follower import Follower
@@ -79,7 +79,7 @@ def command(
 ) -> None:
     """Writes the keypoints of all people in SOURCES to files.
 
-    A video, a camera by its number, or a stream by its address gives one file. Photos (files, folders and globs) give
+    A video, a camera by its number, `screen`, or an address gives one file. Photos (files, folders and globs) give
     one table with the name of each photo, or, with --as-video, are the frames of a video in order. Rows are saved at
     once, in FILE.part.jsonl; --resume goes on from there after an interruption.
 
@@ -89,7 +89,7 @@ def command(
     """
     if resume and overwrite:
         raise click.UsageError("--resume goes on with what is there and --overwrite begins anew; pass one of them")
-    names = [*sources, *(read_list(inputs) if inputs is not None else ())]
+    names = [*with_lists(sources), *(read_list(inputs) if inputs is not None else ())]
     if not names:
         raise click.UsageError("Missing argument 'SOURCES...'.")
     engine_options = {name: value for name, value in (("workers", workers), ("address", address)) if value}
@@ -130,6 +130,8 @@ def _check_for_photos(max_frames: int | None, following: Options) -> None:
 
 def _is_photos(source: str) -> bool:
     """Whether a source is a picture, a folder or a glob, rather than a video, a camera or a stream."""
+    if is_address(source):  # a picture there is a video of one frame
+        return False
     return os.path.isdir(source) or is_picture(source) or (not os.path.exists(source) and source.endswith("*"))
 
 

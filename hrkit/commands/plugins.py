@@ -28,7 +28,7 @@ def command(context: click.Context) -> None:
 @command.command("new", epilog="Example: hrkit plugins new hrkit-backdrop --kind detector")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="What the plugin brings.")
-@click.option("--output", type=click.Path(path_type=Path), default=Path(), help="Parent of the folder.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Parent of the folder.")
 def new(name: str, kind: str, output: Path) -> None:
     """Writes a working plugin with a test.
 

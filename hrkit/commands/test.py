@@ -92,7 +92,7 @@ curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any othe
 @number_option("--workers", int, Range(0), "Processes that load crops.", default=2)
 @click.option("--device", default="auto", help="cpu, cuda:0, mps.")
 @click.option("--precision", default="float32", help="float32, float16, bfloat16; auto: the fastest here.")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("test-output"))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("test-output"))
 @click.option("--overwrite", is_flag=True, help="Replace a report that is in the folder.")
 def command(
     backbone: str,

@@ -44,7 +44,8 @@ def _option(setting: Setting) -> click.Option:
         form = {"type": click.Choice(arguments)}
     elif setting.kind in (int, float):
         form = {"type": Number(setting.kind, setting.within or Range(), optional=setting.optional)}
-    return click.Option([declaration, setting.name], default=None, help=text, **form)
+    short = ["-o"] if setting.name == "output" else []
+    return click.Option([*short, declaration, setting.name], default=None, help=text, **form)
 
 
 def _comma_separated(kind: type, optional: bool) -> Callable[[str], str | list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,10 @@ VIDEOS = (
     *(".h264", ".264", ".h265", ".265", ".hevc"),
 )
 """Endings that count as videos in a folder."""
+LISTS = (".txt", ".csv")
+"""Endings of files that list sources."""
+COLUMNS = ("file", "path", "source", "image", "video", "url", "filename", "file_name")
+"""Names of the column of a table that lists sources."""
 
 
 @frozen
@@ -40,6 +45,12 @@ class Inputs:
 def is_picture(name: str) -> bool:
     """Whether the ending is that of a picture. Every other input is a video."""
     return os.path.splitext(name)[1].lower() in PICTURES
+
+
+def with_lists(sources: Iterable[str]) -> list[str]:
+    """The sources, and in the place of a text file or table (`.txt`, `.csv`) those it lists. Raises as `read_list`."""
+    lists = (read_list(name) if name.lower().endswith(LISTS) and os.path.isfile(name) else [name] for name in sources)
+    return [name for names in lists for name in names]
 
 
 def in_batches(names: Iterable[str], size: int) -> Iterator[list[str]]:
@@ -89,9 +100,21 @@ def find_inputs(sources: Iterable[str | os.PathLike[str]], *, photos: bool = Fal
 
 
 def read_list(path: str | os.PathLike[str]) -> list[str]:
-    """The lines of a text file, in UTF-8 or UTF-16, without empty ones. Raises `HrkitError` if it cannot be read."""
+    """The lines of a text file, in UTF-8 or UTF-16, without empty ones; of a `.csv` file the names in it, each once.
+
+    They are in the column with one of the names in `COLUMNS`, else in the first. Raises `HrkitError` if the file cannot
+    be read, or lists nothing.
+    """
     try:
         text = decoded(Path(path).read_bytes(), "surrogateescape")  # file names may hold any bytes
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip()]
+        rows = list(csv.reader(lines)) if os.fspath(path).lower().endswith(".csv") else []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise HrkitError(f"{path}: cannot be read ({one_line(error)})") from None
-    return [line for line in re.split(r"\r\n|\n|\r", text) if line.strip()]
+    if rows:
+        known = [place for place, head in enumerate(rows[0]) if head.strip().lower() in COLUMNS]
+        cells = ((row[known[0] :] or [""])[0] if known else row[0] for row in rows[bool(known) :])
+        lines = list(dict.fromkeys(cell.strip() for cell in cells if cell.strip()))
+    if not lines:
+        raise HrkitError(f"{path}: lists nothing")
+    return lines

@@ -166,7 +166,7 @@ def model_card(run: Run, weights: str, licence: str | None = None) -> str:
         markdown_table(("", ""), facts),
         "## Use",
         f'```python\nfrom hrkit import Pipeline\n\npipeline = {call}\nposes = pipeline("photo.jpg")\n```',
-        f"```sh\nhrkit demo --image photo.jpg --backbone {backbone} --weights {weights}\n```",
+        f"```sh\nhrkit demo photo.jpg --backbone {backbone} --weights {weights}\n```",
         "## Figures",
         *_figures(run),
         "## Training",

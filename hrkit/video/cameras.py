@@ -1,9 +1,10 @@
-"""Cameras and network streams: the newest frame first, reconnected when they drop."""
+"""Cameras, the screen and network streams: the newest frame first, reconnected when they drop."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from hrkit.structures import Frame
 from hrkit.video.decoding import open_container, reason, shown, video_stream
 from hrkit.video.files import FrameSource, SourceInfo, VideoFile, VideoFrame
 from hrkit.video.pictures import PictureFile, PictureFolder, natural_key
+from hrkit.video.screen import Screen
 
 logger = logging.getLogger("hrkit")
 
@@ -227,16 +229,24 @@ class LiveSource(FrameSource):
             self._end()
 
 
-def open_source(source: str | os.PathLike[str] | int, *, picture_fps: float = 25.0) -> FrameSource:
-    """Opens a camera, stream, video or folder of pictures.
+def is_device(source: str) -> bool:
+    """Whether a source is a camera of this machine, by its number, or `screen` or `screen:2`, and not a file's name."""
+    return re.fullmatch(r"\d+|screen(:\d+)?", source) is not None and not os.path.exists(source)
 
-    A number is a camera. An address (`rtsp://...`, `http://...`) is a stream, or a file if it has an end. Anything else
-    is a video, or a picture, folder or glob of pictures. These are played at `picture_fps`, animations at their times.
+
+def open_source(source: str | os.PathLike[str] | int, *, picture_fps: float = 25.0) -> FrameSource:
+    """Opens a camera, the screen, a stream, a video or a folder of pictures.
+
+    A number is a camera, `screen` the first screen and `screen:2` the second. An address (`rtsp://...`, `http://...`)
+    is a stream, or a file if it has an end. Anything else is a video, or a picture, folder or glob of pictures. These
+    are played at `picture_fps`, animations at their times.
 
     Raises `VideoError`, and `ImageError` if there are no pictures.
     """
     text = str(source) if isinstance(source, int) else os.fspath(source)
-    if isinstance(source, int) or (text.isdecimal() and not Path(text).exists()):
+    if text.startswith("screen") and is_device(text):
+        return LiveSource(text, lambda: Screen(int(text.partition(":")[2] or 1)))
+    if isinstance(source, int) or is_device(text):
         return LiveSource(f"camera {int(text)}", lambda: Camera(int(text)))
     if is_address(text):
         stream = Stream(text)

@@ -18,6 +18,7 @@ from hrkit import registry
 from hrkit.cli import main
 from hrkit.images import read_image, write_image
 from hrkit.pipeline import Pipeline
+from made_videos import make_video, serve_files
 from painted import TWO_PEOPLE, nobody, one_person, two_people
 
 SYNTHETIC = ("--backbone", "synthetic", "--detector", "synthetic", "--weights", "none", "--device", "cpu")
@@ -346,6 +347,63 @@ def test_a_plugin_that_raises_on_import(monkeypatch: pytest.MonkeyPatch, folder:
 
 def test_help_has_an_example() -> None:
     result = demo("--help", network=())
-    assert "hrkit demo --camera 0\n" in result.stdout
+    assert "hrkit demo 0\n" in result.stdout
     assert "hrkit demo --image" in result.stdout
     assert "none" in result.stdout
+
+
+def test_sources_are_what_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    """Pictures, a folder of both, a video and a list, each once named and none called."""
+    write_image("one.png", one_person())
+    write_image("both/two.png", two_people())
+    write_image("both/below/three.png", two_people())
+    make_video("both/street.mp4", images=[two_people()] * 2)
+    Path("list.csv").write_text("name,file\nfirst,one.png\nfirst,one.png\n")
+    result = demo("list.csv", "both", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert names("out") == ["one_poses.png", "street_poses.mp4", "two_poses.png"]
+    assert "both: 1 folder in it is not searched" in caplog.messages
+    assert demo("both", "-o", "all", "--recursive").exit_code == 0
+    assert names("all") == ["street_poses.mp4", "three_poses.png", "two_poses.png"]
+
+
+def test_one_picture_goes_to_the_file_that_is_named() -> None:
+    write_image("two.png", two_people())
+    assert demo("two.png", "-o", "new/drawn.jpg", "--json").exit_code == 0
+    assert names("new") == ["drawn.jpg", "drawn.json"]
+    assert demo("--image", "two.png", "--output", "again.jpg").exit_code == 0
+    assert names(".") == ["again.jpg", "new", "two.png"]
+    for options, message in (
+        (("two.png", "again.jpg", "-o", "both.jpg"), "2 sources are drawn to a folder, not to one file both.jpg"),
+        (("two.png", "-o", "two.png"), "two.png is the input two.png itself"),
+        (("two.png", "-o", "clip.mp4"), "cannot write such a picture"),
+        (("two.png", "--image", "two.png"), "one of SOURCES, --camera"),
+        (("nothing.mp4",), "nothing.mp4: no such file"),
+        (("new/*.mp4",), "no pictures or videos there"),
+    ):
+        result = demo(*options)
+        assert result.exit_code == 2
+        assert message in result.stderr
+    np.testing.assert_array_equal(read_image("two.png"), two_people())
+
+
+def test_a_picture_at_an_address(folder: Path) -> None:
+    write_image("there/two.png", two_people())
+    with serve_files(folder / "there") as address:
+        result = demo(f"{address}/two.png?token=secret", "-o", "out", "--json")
+        assert result.exit_code == 0, result.output
+        assert result.stdout.startswith(f"{address}/two.png: 2 people")
+        assert json.loads(Path("out/two_poses.json").read_text())["image"] == f"{address}/two.png"
+        missing = demo(f"{address}/one.png?token=secret")
+    assert missing.exit_code == 2
+    assert missing.stderr.startswith(f"error: {address}/one.png: cannot be read (HTTP Error 404")
+    assert "secret" not in result.output + missing.output
+
+
+def test_one_bad_video_among_others() -> None:
+    make_video("good.mp4", images=[two_people()] * 2)
+    Path("bad.mp4").write_text("no video")
+    result = demo("bad.mp4", "good.mp4", "-o", "out")
+    assert result.exit_code == 1
+    assert names("out") == ["good_poses.mp4"]
+    assert result.stderr.splitlines()[-1] == "1 of 2 sources failed"

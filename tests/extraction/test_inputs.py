@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hrkit.errors import HrkitError
-from hrkit.extraction.inputs import find_inputs, in_batches, is_picture, read_list
+from hrkit.extraction.inputs import find_inputs, in_batches, is_picture, read_list, with_lists
 
 FILES = ("b/x.mp4", "a/x.mp4", "a/x.jpg", "a/x.png", "a/deep/y.JPG", "a/notes.txt", "a/.hidden.jpg", ".cache/z.jpg")
 
@@ -149,3 +149,15 @@ def test_batches_are_pictures_or_one_video_in_order(names: list[str], size: int)
     pictures = [all(map(is_picture, batch)) for batch in batches]
     for batch, now, following in zip(batches, pictures, pictures[1:], strict=False):
         assert len(batch) == size or not (now and following), "a batch that is not full though the next would fit"
+
+
+def test_sources_may_be_listed_in_a_table() -> None:
+    Path("headless.csv").write_text("a.jpg,3\nb.jpg\n")
+    Path("named.CSV").write_text('score,File\n1,"x, y.mp4"\n2,"x, y.mp4"\n3\n')
+    Path("list.txt").write_text("0\nrtsp://host/live\n")
+    assert with_lists(["headless.csv", "c.jpg", "list.txt"]) == ["a.jpg", "b.jpg", "c.jpg", "0", "rtsp://host/live"]
+    assert with_lists(["missing.txt"]) == ["missing.txt"]
+    assert with_lists(["named.CSV"]) == ["x, y.mp4"]
+    Path("empty.csv").write_text("\n")
+    with pytest.raises(HrkitError, match=r"empty\.csv: lists nothing"):
+        with_lists(["empty.csv"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hrkit.errors import VideoError
 from hrkit.structures import Frame
@@ -386,3 +389,43 @@ def test_a_file_that_is_called_like_a_number(monkeypatch: pytest.MonkeyPatch, tm
     make_video(tmp_path / "a.mp4").rename("7")
     with open_source("7") as source:
         assert isinstance(source, VideoFile)
+
+
+class FakeScreens:
+    """mss, with one screen of 4x2 px whose pixels say how often it was read; it is used in one thread."""
+
+    ScreenShotError = RuntimeError
+
+    def __init__(self) -> None:
+        self.exception, self.grabbed, self.thread = self, 0, threading.get_ident()
+        self.monitors = [{}, {}]
+
+    def mss(self) -> FakeScreens:
+        self.thread = threading.get_ident()
+        return self
+
+    def grab(self, monitor: object) -> NDArray[np.uint8]:
+        assert self.thread == threading.get_ident()
+        self.grabbed += 1
+        return np.full((2, 4, 4), self.grabbed, np.uint8)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def test_the_screen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "mss", FakeScreens())
+    monkeypatch.setattr("hrkit.video.screen.RATE", 1e9)
+    with open_source("screen") as source:
+        frame = next(iter(source))
+        assert (source.info.live, frame.image.shape) == (True, (2, 4, 3))
+        assert frame.image.max() >= 2
+    with pytest.raises(VideoError, match="there is no screen 2; there are 1"):
+        open_source("screen:2")
+    monkeypatch.setitem(sys.modules, "mss", None)
+    with pytest.raises(VideoError, match=r"pip install 'hrkit-pose\[screen\]'"):
+        open_source("screen")
+    (tmp_path / "screen").touch()  # a file of this name is that file
+    with pytest.raises(VideoError, match="screen: is no video"):
+        open_source("screen")
