@@ -348,7 +348,7 @@ def test_a_plugin_that_raises_on_import(monkeypatch: pytest.MonkeyPatch, folder:
 def test_help_has_an_example() -> None:
     result = demo("--help", network=())
     assert "hrkit demo 0\n" in result.stdout
-    assert "hrkit demo --image" in result.stdout
+    assert "hrkit demo photos/ -o drawn" in result.stdout
     assert "none" in result.stdout
 
 
