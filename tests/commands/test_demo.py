@@ -357,7 +357,7 @@ def test_sources_are_what_they_are(caplog: pytest.LogCaptureFixture) -> None:
     write_image("one.png", one_person())
     write_image("both/two.png", two_people())
     write_image("both/below/three.png", two_people())
-    make_video("both/street.mp4", images=[two_people()] * 2)
+    make_video(Path("both/street.mp4"), images=[two_people()] * 2)
     Path("list.csv").write_text("name,file\nfirst,one.png\nfirst,one.png\n")
     result = demo("list.csv", "both", "-o", "out")
     assert result.exit_code == 0, result.output
@@ -401,7 +401,7 @@ def test_a_picture_at_an_address(folder: Path) -> None:
 
 
 def test_one_bad_video_among_others() -> None:
-    make_video("good.mp4", images=[two_people()] * 2)
+    make_video(Path("good.mp4"), images=[two_people()] * 2)
     Path("bad.mp4").write_text("no video")
     result = demo("bad.mp4", "good.mp4", "-o", "out")
     assert result.exit_code == 1
