@@ -524,7 +524,8 @@ def test_what_is_left_out_of_a_folder_is_said_once(folder: Path, caplog: pytest.
     for _ in range(2):
         find_images(folder)
     find_images(folder / "b.jpg")
-    assert caplog.messages == [f"{folder}: 2 files of other kinds are left out (.txt, no ending); 4 folders in it are not searched"]
+    others, folders = "2 files of other kinds are left out (.txt, no ending)", "4 folders in it are not searched"
+    assert caplog.messages == [f"{folder}: {others}; {folders}"]
 
 
 def test_an_empty_name_is_not_the_folder() -> None:
