@@ -61,6 +61,18 @@ def _frozen_boxes(values: ArrayLike) -> NDArray[np.float32]:
     return boxes.reshape(0, 4) if boxes.size == 0 else boxes
 
 
+def _float32(given: Any, wanted: str) -> NDArray[np.float32]:  # Any: an ArrayLike, a tensor or an iterator
+    """An array of numbers. Raises `BoxError` that says what is `wanted`."""
+    try:
+        given = given.detach().cpu() if hasattr(given, "detach") else given  # torch is not imported for the check
+        if isinstance(given, Iterable) and not isinstance(given, Sequence) and not hasattr(given, "__array__"):
+            given = list(given)
+        with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which is refused
+            return np.asarray(given, np.float32)
+    except (TypeError, ValueError) as error:
+        raise BoxError(f"{wanted} ({error})") from None
+
+
 def _names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
@@ -127,18 +139,20 @@ class Detections:
         return cls([], [], [])
 
     @classmethod
-    def from_boxes(cls, xyxy: ArrayLike) -> Detections:
-        """People with score 1 from (N,4) boxes in frame px: numbers, a tensor or an iterator; an empty list is none."""
-        try:
-            given = xyxy.detach().cpu() if hasattr(xyxy, "detach") else xyxy  # torch is not imported for the check
-            if isinstance(given, Iterable) and not isinstance(given, Sequence) and not hasattr(given, "__array__"):
-                given = list(given)
-            with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which is refused
-                boxes = np.asarray(given, np.float32)
-        except (TypeError, ValueError) as error:
-            raise BoxError(f"boxes must be numbers of shape (N, 4): x1, y1, x2, y2 in frame px ({error})") from None
+    def from_boxes(cls, xyxy: ArrayLike, scores: ArrayLike | None = None) -> Detections:
+        """People from (N,4) boxes in frame px: numbers, a tensor or an iterator; an empty list is none.
+
+        With their (N,) `scores` the best come first; without, each has score 1. Raises `BoxError` for anything else.
+        """
+        boxes = _float32(xyxy, "boxes must be numbers of shape (N, 4): x1, y1, x2, y2 in frame px")
         count = boxes.shape[:1]
-        return cls(boxes, np.ones(count), np.zeros(count))
+        if scores is None:
+            return cls(boxes, np.ones(count), np.zeros(count))
+        sure = _float32(scores, "scores must be numbers of shape (N,)")
+        if sure.shape != count:
+            raise BoxError(f"scores have shape {sure.shape}, wanted {count}, one for each box")
+        best_first = np.argsort(-sure, kind="stable")
+        return cls(boxes[best_first], sure[best_first], np.zeros(count))
 
     __getitem__ = _rows
 

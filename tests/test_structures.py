@@ -66,6 +66,17 @@ def test_what_is_no_box_at_all(boxes: Any) -> None:
         Detections.from_boxes(boxes)
 
 
+def test_boxes_with_scores_are_sorted_best_first() -> None:
+    found = Detections.from_boxes(BOXES, torch.tensor([0.2, 0.9, 0.2]))
+    np.testing.assert_array_equal(found.xyxy, BOXES[[1, 0, 2]])
+    np.testing.assert_array_equal(found.scores, np.float32([0.9, 0.2, 0.2]))
+    assert len(Detections.from_boxes([], [])) == 0
+    with pytest.raises(BoxError, match=r"scores have shape \(2,\), wanted \(3,\)"):
+        Detections.from_boxes(BOXES, [0.1, 0.2])
+    with pytest.raises(BoxError, match="scores must be numbers"):
+        Detections.from_boxes(BOXES, ["a"] * 3)
+
+
 @pytest.mark.filterwarnings("error")
 def test_numbers_beyond_float32_are_not_finite() -> None:
     with pytest.raises(BoxError, match="not finite"):

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from hrkit import registry
-from hrkit.errors import PluginError, one_line
+from hrkit.errors import HrkitError, PluginError, one_line
 
 KINDS = ("detector", "backbone", "head", "decoder", "dataset", "command")
 """The kinds that `hrkit plugins new` can write."""
+
+WIDTH = 50
+"""Letters of the longest names of checks, after which verdicts stand."""
 
 
 @click.group("plugins", invoke_without_command=True, epilog="Example: HRKIT_PLUGINS=lite hrkit plugins")
@@ -53,27 +62,76 @@ Examples:
 @click.option(
     "--part", "parts", metavar="PART", multiple=True, help="Check only this part, by its full name.  [default: all]"
 )
-def check(name: str, parts: tuple[str, ...]) -> None:
+@click.option("--here", is_flag=True, help="Check in this process, for a debugger. A part that crashes ends it.")
+def check(name: str, parts: tuple[str, ...], here: bool) -> None:
     """Checks the parts of a plugin against the contract.
 
-    Prints what is wrong and how to mend it. NAME is a plugin as `hrkit plugins` lists it, its distribution, or "hrkit"
-    for hrkit's own parts. For a registered pattern, PART is a name that matches it; for a dataset it is NAME:PATH.
-    Nothing is downloaded. The exit code is 1 if anything is wrong.
+    Prints each check, what is wrong and how to mend it. NAME is a plugin as `hrkit plugins` lists it, its distribution,
+    or "hrkit" for hrkit's own parts. For a registered pattern, PART is a name that matches it; for a dataset it is
+    NAME:PATH. Nothing is downloaded. The exit code is 1 if anything is wrong, or nothing is checked.
     """
+    shown, judged, wrong, begun = "", 0, 0, ""
+    for event in _checked_here(name, parts) if here else _checked_apart(name, parts):
+        part, check = event[:2]
+        if part != shown:
+            shown = part
+            click.echo(part)
+        if check != begun:
+            click.echo(f"  {check:{WIDTH}} ", nl=False)
+            sys.stdout.flush()
+        begun = check
+        if len(event) > 2:
+            verdict, *said = event[2:]
+            click.echo(": ".join(filter(None, [verdict, "; ".join(filter(None, said))])))
+            judged += verdict != "not judged"
+            wrong += verdict == "wrong"
+            begun = ""
+    checks = "1 check" if judged == 1 else f"{judged} checks"
+    said = f"{wrong} of {checks} found something wrong" if wrong else f"{checks} found nothing wrong"
+    click.echo(said if judged else "nothing was checked; name parts with --part")
+    if wrong or not judged:
+        raise SystemExit(1)
+
+
+def _checked_here(name: str, parts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Fields of findings: part, check, verdict, problem and advice."""
+    from attrs import astuple
+
     from hrkit.testing import examine_plugin
 
-    part, judged, wrong = "", 0, 0
-    for finding in examine_plugin(name, parts):
-        if finding.part != part:
-            part = finding.part
-            click.echo(part)
-        click.echo(f"  {finding}")
-        judged += finding.verdict != "not judged"
-        wrong += finding.verdict == "wrong"
-    checks = "1 check" if judged == 1 else f"{judged} checks"
-    click.echo(f"{wrong} of {checks} found something wrong" if wrong else f"{checks} found nothing wrong")
-    if wrong:
-        raise SystemExit(1)
+    return map(astuple, examine_plugin(name, parts))
+
+
+def _checked_apart(name: str, parts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The same of checks in another process, and before that part and check alone, when a check begins.
+
+    A part that ends the process is wrong, and another process goes on with the next part.
+    """
+    first, ended = 0, False
+    while not ended:
+        arguments = [sys.executable, "-m", "hrkit.testing", str(first), name, *parts]
+        part, check = f"plugin {name}", "it loads"
+        safe = os.environ | {"PYTHONSAFEPATH": "1"}  # modules of the working directory are none of its business
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, encoding="utf-8", env=safe) as process:
+            try:
+                for line in process.stdout or ():
+                    kind, *event = json.loads(line)
+                    if kind == "begins":
+                        first = event[0] + 1
+                        part, check = event[1:]
+                        yield part, check
+                    elif kind == "finding":
+                        yield event
+                    elif kind == "error":
+                        raise HrkitError(*event)
+                    ended = kind == "end"
+            finally:
+                process.kill()
+        if not ended:
+            code = process.returncode
+            how = signal.Signals(-code).name if code < 0 else f"the exit code {code}"
+            yield part, check, "wrong", f"it ends the process with {how}", "stderr says where"
+            ended = check == "it loads"
 
 
 def _list() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +20,10 @@ from hrkit.testing.report import ONE_LINE, Contract, NotJudged, Wrong, expect, r
 
 MOST_PEOPLE = 16
 """The number of people, from all over the dataset, whose pictures are read."""
+
+FACE = (("lefteye", "leye"), ("righteye", "reye"), ("nose",))
+"""Names of joints, without other signs than letters."""
+FEWEST_FACES = 8
 
 SIDES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"))
 
@@ -80,6 +85,19 @@ def _values(data: KeypointDataset) -> None:
             raise Wrong(f"{int(rows.sum())} of {len(data)} people have {problem}, the first at row {rows.argmax()}")
 
 
+@CONTRACT.rule("people are labelled", "a joint with a label is visible (1), also if something hides it")
+def _labelled(data: KeypointDataset) -> None:
+    expect(len(data), "there is nobody in it", NotJudged)
+    expect((data.visible > 0).any(), f"none of {len(data)} people has a labelled joint")
+
+
+@CONTRACT.rule("people are in pictures of their own", "image_index is the row of each person's picture in image_paths")
+def _image_index(data: KeypointDataset) -> None:
+    people, pictures = len(data), len(data.image_paths)
+    expect(pictures > 1 and people >= pictures, "there are too few people to tell", NotJudged)
+    expect((data.image_index > 0).any(), f"all {people} people are in the first of {pictures} pictures")
+
+
 @CONTRACT.rule("areas fit boxes", "give each person's area in frame px squared, which OKS divides by")
 def _areas(data: KeypointDataset) -> None:
     expect(len(data), "there is nobody in it", NotJudged)
@@ -99,6 +117,20 @@ def _skeleton(data: KeypointDataset) -> None:
             if left in name and other in skeleton.keypoint_names:
                 expect({name, other} in pairs, f"flip_pairs does not hold {name!r} with {other!r}")
     expect(((skeleton.sigmas > 0) & np.isfinite(skeleton.sigmas)).all(), "a sigma is not above 0")
+
+
+@CONTRACT.rule("left and right", "left is the person's own left: on the right of the picture if they face the camera")
+def _sides(data: KeypointDataset) -> None:
+    """Whose both eyes are seen faces the camera, so with the nose below, the left eye is on the right."""
+    rows = {re.sub("[^a-z]", "", name.lower()): row for row, name in enumerate(data.skeleton.keypoint_names)}
+    found = [next((rows[name] for name in names if name in rows), None) for names in FACE]
+    if None in found:
+        raise NotJudged("it has no eyes and nose to tell by")
+    faces = data.keypoints[(data.visible[:, found] > 0).all(1)][:, found].astype(float)
+    expect(len(faces) >= FEWEST_FACES, f"{len(faces)} faces with both eyes and nose are too few to tell", NotJudged)
+    across, down = faces[:, 0] - faces[:, 1], faces[:, 2] - faces[:, :2].mean(1)
+    swapped = int((across[:, 0] * down[:, 1] < across[:, 1] * down[:, 0]).sum())
+    expect(swapped <= 0.8 * len(faces), f"in {swapped} of {len(faces)} faces the left eye is on the side of the right")
 
 
 @CONTRACT.rule("pictures can be read", "give paths of pictures, or archive.zip@member", vital=True)
@@ -124,7 +156,7 @@ def _joints_in_boxes(data: KeypointDataset) -> None:
     rows = _rows(data)
     labelled, boxes = data.visible[rows] > 0, data.boxes[rows]
     joints, sides = data.keypoints[rows][labelled], boxes[:, 2:] - boxes[:, :2]
-    expect(len(joints), "nobody has a labelled joint", NotJudged)
+    expect(len(joints), "nobody that was looked at has a labelled joint", NotJudged)
     largest = np.abs(joints).max()
     shares = largest <= 2 and sides.min() > 2
     expect(not shares, f"no labelled joint is beyond {largest:.3g}, as if they were shares of the picture")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any  # what builders take and give differs from kind to kind
 
 import torch
-from attrs import frozen
+from attrs import field, frozen
 
 from hrkit import registry
 from hrkit.errors import HrkitError, PluginError, UnknownNameError, one_line
@@ -17,7 +17,8 @@ from hrkit.pipeline import create_detector
 from hrkit.registry import KINDS, Registered, Registry
 from hrkit.runtimes.conversion import PACKAGES
 from hrkit.testing import backbones, commands, datasets, decoders, detectors, engines, heads, runtimes, weights
-from hrkit.testing.report import Finding, raised, wrong
+from hrkit.testing.report import Finding, effects, raised, wrong
+from hrkit.testing.watch import Watch
 from hrkit.weights import catalogue
 
 OWN = "hrkit"
@@ -26,24 +27,32 @@ OWN = "hrkit"
 EXAMPLES: Mapping[str, str] = {"hrnet_w*": "hrnet_w8", "hrnetv2_w*": "hrnetv2_w4", "timm/*": "timm/resnet10t"}
 """Names to check hrkit's own patterns with."""
 
+BUILT = "it is built"
+
 UNTRAINED: Mapping[str, Mapping[str, int]] = {"yolov3": {"input_size": 64}, "yolov3_tiny": {"input_size": 64}}
 """Options of hrkit's own detectors without weights: with random values, small frames do as well."""
 
 
 @frozen(eq=False)
 class Part:
-    """Something that a plugin registers, and how to build it."""
+    """Something that a plugin registers, how to build it, and what it did to the process so far."""
 
     kind: str
     name: str
     """The full name, also if a pattern is registered."""
     entry: Registered
     path: str | None = None  # for a dataset
+    watch: Watch = field(factory=Watch)
 
     @property
     def title(self) -> str:
         """Such as "detector yolov3"."""
         return f"{self.kind if self.kind == 'weights' else self.kind.removesuffix('s')} {self.name}"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What contracts are told about it."""
+        return {"part": self.title, "watch": self.watch}
 
     @property
     def own(self) -> bool:
@@ -53,8 +62,15 @@ class Part:
     def builder(self) -> Callable[..., Any]:
         return Registry(self.kind).builder(self.name)
 
+    def built(self, build: Callable[..., Any], *arguments: Any, **options: Any) -> Generator[Finding, None, Any]:
+        """What `build` makes of the arguments; yields the finding that it does."""
+        with self.watch.over(self.title, BUILT):
+            made = build(*arguments, **options)
+        yield Finding(self.title, BUILT, "ok")
+        return made
+
     def not_judged(self, reason: str, example: str) -> Finding:
-        return Finding(self.title, "it is built", "not judged", f"{reason}: --part {example}")
+        return Finding(self.title, BUILT, "not judged", f"{reason}: --part {example}")
 
 
 def check_plugin(name: str, parts: Sequence[str] = ()) -> list[Finding]:
@@ -70,22 +86,45 @@ def check_plugin(name: str, parts: Sequence[str] = ()) -> list[Finding]:
 
 def examine_plugin(name: str, parts: Sequence[str] = ()) -> Iterator[Finding]:
     """As `check_plugin`, but every finding, each as soon as it is known."""
-    plugins = _plugins(name)
+    yield from examine_loading(name)
+    for part in choose_parts(name, parts):
+        yield from examine_part(part)
+
+
+def examine_loading(name: str) -> Iterator[Finding]:
+    """What is wrong with a plugin before its parts are looked at."""
+    plugins, registered = _plugins(name), set()
     for kind in KINDS:
         try:
-            registry.plugins.collect(kind)
+            registered |= {entry.plugin for entry in registry.plugins.collect(kind).values()}
         except PluginError as clash:
+            registered |= set(plugins)
             yield Finding(f"plugin {name}", f"names of {kind} are free", "wrong", one_line(clash))
     for plugin in plugins:
         failure = registry.plugins.failed.get(plugin)
         if failure is not None:
             yield Finding(f"plugin {plugin}", "it loads", "wrong", raised(failure))
-    found = list(_registered(plugins))
-    for part in [part for text in parts for part in _named(name, text, found)] or found:
-        try:
-            yield from _examine(part)
-        except (Exception, SystemExit) as error:  # code of others may raise anything, and the next part follows
-            yield Finding(part.title, "it is built", "wrong", raised(error), ADVICE.get(part.kind, ""))
+        elif plugin not in registered:
+            advice = "mark functions such as register_detectors with @hrkit.hookimpl, in the module of the entry point"
+            yield Finding(f"plugin {plugin}", "it brings something", "wrong", "no hook of it gives a name", advice)
+
+
+def choose_parts(name: str, parts: Sequence[str] = ()) -> list[Part]:
+    """The parts of a plugin, or those of them that are named. Raises `UnknownNameError`."""
+    found = list(_registered(_plugins(name)))
+    return [part for text in parts for part in _named(name, text, found)] or found
+
+
+def examine_part(part: Part) -> Iterator[Finding]:
+    """All findings about one part."""
+    if "*" in part.name:
+        yield part.not_judged("it is a pattern; name one of its kind", part.name.replace("*", "NAME"))
+        return
+    try:
+        yield from EXAMINE[part.kind](part)
+    except (Exception, SystemExit) as error:  # code of others may raise anything
+        yield Finding(part.title, BUILT, "wrong", raised(error), ADVICE.get(part.kind, ""))
+    yield from effects(part.watch, part.title)
 
 
 def _plugins(name: str) -> list[str]:
@@ -131,23 +170,16 @@ def _named(plugin: str, text: str, parts: Sequence[Part]) -> list[Part]:
     return found
 
 
-def _examine(part: Part) -> Iterator[Finding]:
-    if "*" in part.name:
-        yield part.not_judged("it is a pattern; name one of its kind", part.name.replace("*", "NAME"))
-    else:
-        yield from EXAMINE[part.kind](part)
-
-
 def _examine_detector(part: Part) -> Iterator[Finding]:
-    yield from detectors.BUILDER.examine(part.builder, part=part.title)
+    yield from detectors.BUILDER.examine(part.builder, **part.about)
     name = _weights_at_hand(part.name)
     options = UNTRAINED.get(part.name, {}) if part.own and not name else {}
 
     def build(**settings: float) -> Any:
         return _seeded(create_detector, part.name, weights=name, **options, **settings)
 
-    yield from detectors.examine_detector(build(), trained=name is not None, part=part.title)
-    yield from detectors.THRESHOLD.examine(build, part=part.title)
+    yield from detectors.examine_detector((yield from part.built(build)), trained=name is not None, **part.about)
+    yield from detectors.THRESHOLD.examine(build, **part.about)
 
 
 def _weights_at_hand(detector: str) -> str | None:
@@ -171,19 +203,19 @@ def _examine_head(part: Part) -> Iterator[Finding]:
         backbone = registry.backbones.build(part.name)
         features = {"channels": tuple(backbone.channels), "strides": tuple(backbone.strides)}
     build = functools.partial(_seeded, part.builder)
-    yield from heads.examine_head(build, part=part.title, **features)
+    yield from heads.examine_head(build, **part.about, **features)
 
 
 def _examine_dataset(part: Part) -> Iterator[Finding]:
-    yield from datasets.BUILDER.examine(part.builder, part=part.title)
+    yield from datasets.BUILDER.examine(part.builder, **part.about)
     place = [] if part.path is None else [part.path]
     for split in ("train", "val"):
         try:
-            dataset = part.builder(*place, split=split)
+            dataset = yield from part.built(part.builder, *place, split=split)
         except Exception as error:
             problem = error
         else:
-            yield from datasets.examine_dataset(dataset, part=part.title)
+            yield from datasets.examine_dataset(dataset, **part.about)
             return
     wants_path = isinstance(problem, (HrkitError, OSError)) or "required positional argument" in str(problem)
     if part.path is not None or not wants_path:
@@ -193,19 +225,24 @@ def _examine_dataset(part: Part) -> Iterator[Finding]:
 
 def _examine_runtime(part: Part) -> Iterator[Finding]:
     needs = PACKAGES.get(part.name.partition(":")[0], ()) if part.own else ()
-    yield from runtimes.examine_runtime(part.builder, needs=needs, part=part.title)
+    yield from runtimes.examine_runtime(part.builder, needs=needs, **part.about)
+
+
+def _examine_backbone(part: Part) -> Iterator[Finding]:
+    backbone = yield from part.built(_seeded, part.builder)
+    yield from backbones.examine_backbone(backbone, **part.about)
 
 
 EXAMINE: Mapping[str, Callable[[Part], Iterator[Finding]]] = {
-    "backbones": lambda part: backbones.examine_backbone(_seeded(part.builder), part=part.title),
+    "backbones": _examine_backbone,
     "detectors": _examine_detector,
     "heads": _examine_head,
-    "decoders": lambda part: decoders.examine_decoder(part.builder, part=part.title),
+    "decoders": lambda part: decoders.examine_decoder(part.builder, **part.about),
     "datasets": _examine_dataset,
     "runtimes": _examine_runtime,
-    "weights": lambda part: weights.examine_weights(part.entry.value, part=part.title),
-    "engines": lambda part: engines.examine_engine(part.builder, part=part.title),
-    "commands": lambda part: commands.examine_command(part.entry.value, part=part.title),
+    "weights": lambda part: weights.examine_weights(part.entry.value, **part.about),
+    "engines": lambda part: engines.examine_engine(part.builder, **part.about),
+    "commands": lambda part: commands.examine_command(part.entry.value, **part.about),
 }
 
 ADVICE = {

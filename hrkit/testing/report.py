@@ -8,6 +8,7 @@ from typing import Any, Literal  # Any: a part may be of any type before it is c
 from attrs import field, frozen
 
 from hrkit.errors import HrkitError, one_line
+from hrkit.testing.watch import Watch
 
 Verdict = Literal["ok", "wrong", "not judged"]
 Run = Callable[[Any], None]
@@ -77,26 +78,42 @@ class Contract:
 
         return add
 
-    def examine(self, given: Any, *, part: str = "", **options: Any) -> Iterator[Finding]:
-        """One finding per check, in order, each as soon as it is known; none after a vital check that failed."""
+    def examine(self, given: Any, *, part: str = "", watch: Watch | None = None, **options: Any) -> Iterator[Finding]:
+        """One finding per check, in order, each as soon as it is known; none after a vital check that failed.
+
+        What the part does to the process is told at the end, unless `watch`, which looks after it, is given.
+        """
         part, trial = part or self.kind, self.trial(given, **options)
+        seen = watch or Watch()
         for check in self.checks:
-            try:
-                check.run(trial)
-            except NotJudged as reason:
-                yield Finding(part, check.name, "not judged", str(reason))
-            except (Exception, SystemExit) as error:  # code of others may raise anything
-                problem = str(error) if isinstance(error, Wrong) else raised(error)
-                yield Finding(part, check.name, "wrong", problem, check.advice)
-            else:
-                yield Finding(part, check.name, "ok")
-                continue
-            if check.vital:
-                return
+            finding = _examined(check, trial, part, seen)
+            yield finding
+            if check.vital and finding.verdict != "ok":
+                break
+        if watch is None:
+            yield from effects(seen, part)
 
     def check(self, given: Any, *, part: str = "", **options: Any) -> list[Finding]:
         """The findings of what is wrong; an empty list if nothing is."""
         return wrong(self.examine(given, part=part, **options))
+
+
+def _examined(check: Check, trial: Any, part: str, watch: Watch) -> Finding:
+    try:
+        with watch.over(part, check.name):
+            check.run(trial)
+    except NotJudged as reason:
+        return Finding(part, check.name, "not judged", str(reason))
+    except (Exception, SystemExit) as error:  # code of others may raise anything
+        problem = str(error) if isinstance(error, Wrong) else raised(error)
+        return Finding(part, check.name, "wrong", problem, check.advice)
+    return Finding(part, check.name, "ok")
+
+
+def effects(watch: Watch, part: str) -> Iterator[Finding]:
+    """The findings about the process in which the checks of a part ran."""
+    for name, problem, advice in watch.faults():
+        yield Finding(part, name, "wrong", problem, advice) if problem else Finding(part, name, "ok")
 
 
 def expect(met: object, problem: str, otherwise: type[Exception] = Wrong) -> None:

@@ -128,7 +128,7 @@ def test_the_generated_detector_keeps_the_contract(folder):
     for name, content in files().items():
         if name.startswith("hrkit-spotlight/"):
             assert (written.parent / name).read_text() == content
-    assert len((written / "hrkit_spotlight" / "__init__.py").read_text().splitlines()) <= 20
+    assert len((written / "hrkit_spotlight" / "__init__.py").read_text().splitlines()) <= 25
     install(folder, "./new/hrkit-spotlight")
     (shown,) = [block for language, block in BLOCKS if not language and block.startswith("detector spotlight")]
     both = f"import pytest; pytest.main(['-p', 'no:cacheprovider', {str(written)!r}]); {PROGRAM}"

@@ -79,6 +79,19 @@ def paired(people: KeypointDataset, *pairs: tuple[str, str]) -> Skeleton:
     return evolve(people.skeleton, flip_pairs=pairs)
 
 
+def faced(people: KeypointDataset) -> KeypointDataset:
+    """The people with eyes and nose as they are seen from the front."""
+    keypoints = people.keypoints.copy()
+    nose, left_eye, right_eye = range(3)
+    keypoints[:, left_eye] = keypoints[:, nose] + [2, -2]
+    keypoints[:, right_eye] = keypoints[:, nose] + [-2, -2]
+    return altered(people, keypoints=frozen_array(keypoints))
+
+
+def mirrored(people: KeypointDataset) -> Any:
+    return people.skeleton.flip_indices
+
+
 FAULTS: dict[str, tuple[Callable[[KeypointDataset], Any], str]] = {
     "no dataset": (lambda people: [1, 2], "it is a dataset"),
     "keypoints (N,K,3)": (
@@ -118,6 +131,18 @@ FAULTS: dict[str, tuple[Callable[[KeypointDataset], Any], str]] = {
     "joints nowhere": (
         lambda people: altered(people, keypoints=frozen_array(people.keypoints * np.float32("nan"))),
         "values make sense",
+    ),
+    "nobody labelled": (
+        lambda people: altered(people, visible=frozen_array(people.visible * 0)),
+        "people are labelled",
+    ),
+    "everybody in the first picture": (
+        lambda people: altered(people, image_index=frozen_array(people.image_index * 0)),
+        "people are in pictures of their own",
+    ),
+    "left and right swapped": (
+        lambda people: altered(people, keypoints=frozen_array(faced(people).keypoints[:, mirrored(people)])),
+        "left and right",
     ),
     "no areas": (lambda people: altered(people, areas=frozen_array(people.areas * 0)), "values make sense"),
     "areas in shares": (
@@ -164,8 +189,8 @@ def test_a_fault_is_found(fault: str, people: KeypointDataset) -> None:
 
 
 def test_a_sound_dataset_passes(people: KeypointDataset) -> None:
-    findings = list(examine_dataset(people))
-    assert {finding.verdict for finding in findings} == {"ok"}
+    findings = list(examine_dataset(faced(people)))
+    assert {finding.verdict for finding in findings} == {"ok"}, describe(findings)
 
 
 def test_nobody(people: KeypointDataset) -> None:

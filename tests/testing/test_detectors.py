@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import functools
 import threading
-from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -283,6 +283,32 @@ class TakesAThread(Fault):
         return found
 
 
+class TakesAThreadOfOpenCV(Fault):
+    def changed(self, image, found):
+        cv2.setNumThreads(1)
+        return found
+
+
+class Prints(Fault):
+    def changed(self, image, found):
+        print(len(found), "found")
+        return found
+
+
+class OtherClasses(Fault):
+    """Dogs too."""
+
+    def changed(self, image, found):
+        return Detections(found.xyxy, found.scores, np.arange(len(found)))
+
+
+class Shares(Fault):
+    """Boxes as shares of the frame."""
+
+    def changed(self, image, found):
+        return Detections.from_boxes(found.xyxy / np.tile(image.shape[1::-1], 2))
+
+
 class PreparesAnother(Fault):
     """A fast copy that finds people elsewhere."""
 
@@ -309,6 +335,7 @@ class PreparesFloat32Only(Fault):
 
 
 BOXES, ONE_A_FRAME = "boxes are x1, y1, x2, y2 in frame px", "one Detections a frame"
+PEOPLE = "every box is a person"
 PREPARED, PROCESS = "prepared for devices", "the process stays as it is"
 FAULTS = {
     NoMethod: "it is a detector",
@@ -321,7 +348,8 @@ FAULTS = {
     Inverted: ONE_A_FRAME,
     Unsorted: "scores from 0 to 1, best first",
     Percent: "scores from 0 to 1, best first",
-    NoBackground: "scores from 0 to 1, best first",
+    NoBackground: PEOPLE,
+    OtherClasses: PEOPLE,
     WidthAndHeight: BOXES,
     Centres: "expected people are found",
     NetworkPx: BOXES,
@@ -343,6 +371,9 @@ FAULTS = {
     TurnsGradientsOff: PROCESS,
     SeedsNumpy: PROCESS,
     TakesAThread: PROCESS,
+    TakesAThreadOfOpenCV: PROCESS,
+    Prints: "nothing is printed",
+    Shares: BOXES,
     SharedBuffer: "threads",
     Network: "threads",
     PreparesAnother: PREPARED,
@@ -359,18 +390,8 @@ def small_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(detectors, scene.__name__, lambda small=small: small)
 
 
-@pytest.fixture
-def same_process() -> Iterator[None]:
-    """What a fault did to the whole process is undone."""
-    random, threads = np.random.get_state(), torch.get_num_threads()
-    with torch.enable_grad():
-        yield
-    np.random.set_state(random)
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize(("broken", "check"), FAULTS.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_a_fault_is_found(broken: type, check: str, small_scenes: None, same_process: None) -> None:
+def test_a_fault_is_found(broken: type, check: str, small_scenes: None) -> None:
     findings = check_detector(broken(), frame=painted(), expected=PERSON)
     assert check in [finding.check for finding in findings], describe(findings)
     (found,) = [finding for finding in findings if finding.check == check]
@@ -387,6 +408,7 @@ def test_a_fault_is_found(broken: type, check: str, small_scenes: None, same_pro
         (LetterboxBorder, "px of a letterbox"),
         (HeightFirst, "y1, x1, y2, x2"),
         (Mirrored, "x counted from the right"),
+        (Shares, "shares of the frame"),
     ],
 )
 def test_boxes_that_move_wrongly_tell_their_convention(broken: type, name: str) -> None:

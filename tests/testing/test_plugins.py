@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from torch import nn
 
@@ -58,7 +62,9 @@ def test_hrkits_own_datasets_keep_the_contract(painted_coco: Path, tmp_path: Pat
     places = [f"coco:{painted_coco}", f"custom:{tmp_path / 'own.toml'}", f"mpii:{tmp_path}"]
     findings = list(examine_plugin("hrkit", places))
     assert sum(finding.check == "pickled for workers" for finding in findings) == 3
-    assert {finding.verdict for finding in findings} == {"ok"}, describe(findings)
+    unsure = ("left and right", "people are in pictures of their own")  # too few painted people
+    judged = [finding for finding in findings if finding.check not in unsure]
+    assert {finding.verdict for finding in judged} == {"ok"}, describe(findings)
 
 
 def made_mpii(folder: Path) -> None:
@@ -110,6 +116,14 @@ class AnyThreshold(SyntheticDetector):
         return [Detections(one.xyxy, 1 / (1 + np.arange(len(one))), one.class_ids) for one in found]
 
 
+class SameScores(AnyThreshold):
+    """All of one score, whatever the threshold is."""
+
+    def detect(self, images):
+        found = SyntheticDetector.detect(self, images)
+        return [Detections.from_boxes(one.xyxy, np.full(len(one), 0.5)) for one in found]
+
+
 class MoreOfMore(AnyThreshold):
     """The higher the threshold, the more boxes."""
 
@@ -119,11 +133,15 @@ class MoreOfMore(AnyThreshold):
 
     def detect(self, images):
         count = len(self.scores)
-        return [Detections(np.tile([[0, 0, 1, 1]], (count, 1)), self.scores, np.zeros(count)) for _ in images]
+        return [Detections.from_boxes([[0, 0, *image.shape[1::-1]]] * count, self.scores) for image in images]
 
 
 def no_licence(*arguments, **options):
     sys.exit("no licence")
+
+
+def takes_a_thread():
+    torch.set_num_threads(1)
 
 
 class TwoLines(SyntheticDetector):
@@ -133,6 +151,7 @@ class TwoLines(SyntheticDetector):
             raise OSError(f"Traceback:\n{weights}")
 
 
+TAKES_THREADS = ["backbone b: it is a backbone", "backbone b: the process stays as it is"]
 TAKES = "builder takes weights, threshold and nms_threshold"
 
 
@@ -144,6 +163,9 @@ TAKES = "builder takes weights, threshold and nms_threshold"
         ({"detectors": {"d": TwoLines}}, ["detector d: damaged weights"]),
         ({"detectors": {"d": AnyThreshold}}, ["detector d: threshold"]),
         ({"detectors": {"d": MoreOfMore}}, ["detector d: threshold"]),
+        ({"detectors": {"d": SameScores}}, ["detector d: threshold"]),
+        ({}, ["plugin mine: it brings something"]),
+        ({"backbones": {"b": takes_a_thread}}, TAKES_THREADS),
         (
             {"backbones": {"b": no_licence}, "heads": {"b": lambda **_: None}, "datasets": {"s": no_licence}},
             ["backbone b: it is built", "head b: it is built", "dataset s: path that is not there"],
@@ -235,19 +257,57 @@ class Broken:
 def test_the_command(register: Callable[..., None]) -> None:
     register(detectors={"good": SyntheticDetector, "broken": Broken})
     run = CliRunner()
-    good = run.invoke(main, ["plugins", "check", "mine", "--part", "good"])
+    good = run.invoke(main, ["plugins", "check", "mine", "--here", "--part", "good"])
     assert good.exit_code == 0, good.output
     assert good.output.splitlines()[0] == "detector good"
-    assert "  ok          no frames\n" in good.output
+    assert re.search(r"\n  no frames +ok\n", good.output)
     assert good.output.endswith("checks found nothing wrong\n")
-    broken = run.invoke(main, ["plugins", "check", "mine"])
+    broken = run.invoke(main, ["plugins", "check", "mine", "--here"])
     assert broken.exit_code == 1
-    assert "  wrong       boxes are inside the frame: " in broken.output
+    assert re.search("\n  boxes are inside the frame +wrong: a photo", broken.output)
     assert "clip boxes" in broken.output
     assert broken.output.endswith("checks found something wrong\n")
-    unknown = run.invoke(main, ["plugins", "check", "hrkit-lit"])
+    unknown = run.invoke(main, ["plugins", "check", "hrkit-lit", "--here"])
     assert unknown.exit_code == 2
     assert unknown.stderr.startswith("error: unknown plugin 'hrkit-lit'; ")
+
+
+CRASHES = """
+import ctypes
+import click
+from hrkit import hookimpl
+
+@hookimpl
+def register_backbones():
+    return {"a": lambda: ctypes.string_at(0)}
+
+@hookimpl
+def register_commands():
+    return [click.Command("c", help="Fine.")]
+"""
+
+
+@pytest.mark.slow
+def test_a_part_that_crashes_is_wrong_and_the_next_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("a file of the working directory", encoding="utf-8")
+    site, metadata = tmp_path / "site", tmp_path / "site" / "crashing-0.1.dist-info"
+    metadata.mkdir(parents=True)
+    (site / "crashing.py").write_text(CRASHES, encoding="utf-8")
+    (metadata / "METADATA").write_text("Name: crashing\nVersion: 0.1", encoding="utf-8")
+    (metadata / "entry_points.txt").write_text("[hrkit]\ncrashing = crashing", encoding="utf-8")
+    path = os.pathsep.join(str(Path(entry).resolve()) for entry in [site, *sys.path])
+    said = subprocess.run(
+        [sys.executable, "-c", "from hrkit.cli import main; main()", "plugins", "check", "crashing"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "HRKIT_PLUGINS": "crashing"},
+    )
+    assert said.returncode == 1, said.stderr
+    assert re.search("backbone a\n  it is built +wrong: it ends the process with SIGSEGV", said.stdout)
+    assert re.search("command c\n(  .* +ok\n)+1 of 8 checks found something wrong\n$", said.stdout)
+    assert "Segmentation fault" in said.stderr
+    assert "crashing.py" in said.stderr
 
 
 def test_a_distributions_name_stands_for_its_plugins(
