@@ -25,7 +25,7 @@ test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow"
 
 hostile: $(VENV)/.installed-dev
-	$(BIN)/python -W ignore tests/hostile/campaign.py --count 10000
+	$(BIN)/python tests/hostile/campaign.py --count 10000
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from types import FrameType
 from typing import Any
 
@@ -170,4 +171,8 @@ def main() -> None:
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("hrkit").setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
+    if not os.environ.get("HRKIT_DEBUG"):
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)  # its errors are raised too
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")  # those of libraries are for developers
     keep_freed_memory()

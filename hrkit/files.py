@@ -87,11 +87,15 @@ def beside(path: FilePath, ending: str) -> Path:
 
 
 @contextlib.contextmanager
-def reserved(output: FilePath, lock: FilePath | None = None) -> Iterator[None]:
+def reserved(
+    output: FilePath,
+    lock: FilePath | None = None,
+    taken: str = "another run is writing there; let it end, or name another output",
+) -> Iterator[None]:
     """Reserves an output for one run, until the block ends or the process dies. Missing folders are made.
 
-    `lock` is the path of the lock file, by default `OUTPUT.lock`; it is removed at the end. Raises `HrkitError` if
-    another run has the output, and if nothing can be written there.
+    `lock` is the path of the lock file, by default `OUTPUT.lock`; it is removed at the end. Raises `HrkitError`, with
+    the words of `taken`, if another run has the output, and if nothing can be written there.
     """
     from filelock import FileLock, Timeout  # loads slowly
 
@@ -102,7 +106,7 @@ def reserved(output: FilePath, lock: FilePath | None = None) -> Iterator[None]:
         with contextlib.suppress(NotImplementedError):  # a file system without locks
             held.acquire(timeout=0)
     except Timeout:
-        raise HrkitError(f"{output}: another run is writing there; let it end, or name another output") from None
+        raise HrkitError(f"{output}: {taken}") from None
     except OSError as error:
         raise HrkitError(f"{output}: cannot be written ({one_line(error)})") from None
     try:
@@ -256,6 +260,12 @@ def decoded(content: bytes, errors: str = "strict") -> str:
     if encoding == "utf-8" and b"\0" in content[:2]:  # UTF-16 without a mark, since text has no zeros
         encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
     return content.decode(encoding, errors)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:  # Any: what json.dumps takes
+    """`value` as JSON. NaN and infinity, which JSON does not have, become null."""
+    plain = json.loads(json.dumps(value), parse_constant=lambda name: None)
+    return json.dumps(plain, indent=indent)
 
 
 def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> Any:  # Any: any value

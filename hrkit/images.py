@@ -49,6 +49,8 @@ ImageSource = str | os.PathLike[str] | NDArray[Any] | PIL.Image.Image  # Any: nu
 
 _limit_lock = threading.Lock()
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what is raised too
+
 
 def as_frame(image: ImageSource) -> Frame:
     """A path, an address (https://...), a PIL image or an array as a (H,W,3) uint8 BGR frame.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import shlex
 import signal
+import struct
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
 import click
+import PIL.Image
 import pytest
 from click.testing import CliRunner
 
@@ -62,6 +65,27 @@ def test_what_a_command_raises(error: BaseException, code: int, says: str) -> No
     assert result.output.endswith(says) if says.endswith("\n") else says in result.output
     assert len(result.output.splitlines()) == 1
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("tag", "damage"), [((277, 3, 1, 3), (277, 3, 1, 278)), ((258, 3, 3, 134), (258, 3, 3, 10**6))]
+)
+def test_pillow_adds_nothing_to_an_error(
+    tag: tuple[int, ...], damage: tuple[int, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    PIL.Image.new("RGB", (4, 4)).save(tmp_path / "a.tif")
+    content = (tmp_path / "a.tif").read_bytes()
+    good, bad = (struct.pack("<HHII", *values) for values in (tag, damage))
+    assert good in content
+    (tmp_path / "a.tif").write_bytes(content.replace(good, bad))
+    line = f"demo --backbone synthetic --detector synthetic --weights none --image {tmp_path}/a.tif --output {tmp_path}"
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("default")
+        result = CliRunner().invoke(main, line.split())
+    error = f"error: {tmp_path}/a.tif: is no picture, or of a kind that cannot be read"
+    assert result.stderr.splitlines() == [error, "1 of 1 pictures failed"]
+    assert not warned
+    assert not caplog.records
 
 
 def test_the_traceback_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from hrkit.files import (
     beside,
     cache_dir,
     check_outputs,
+    json_text,
     leads_out,
     read_json,
     read_toml,
@@ -42,6 +43,11 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert (tmp_path / "there").read_text() == "before"
     assert os.listdir(tmp_path) == ["there"]
+
+
+def test_json_has_no_nan() -> None:
+    told = {"a": [float("nan"), 1.5, float("-inf")], "nan": "NaN"}
+    assert json_text(told) == '{"a": [null, 1.5, null], "nan": "NaN"}'
 
 
 def test_json_is_read(tmp_path: Path) -> None:

@@ -189,18 +189,23 @@ def _annotations(
 
 
 def _with_boxes(people: list[Annotation], pictures: Mapping[str, tuple[Picture, str]], file: Path) -> list[Annotation]:
-    """The people whose boxes have an area in their pictures. Says how many have none, and how many areas are filled."""
+    """The people whose boxes have an area in their pictures. Says how many have none."""
     boxes = _clipped_boxes(people, pictures)
     usable = np.all(boxes[:, 2:] > boxes[:, :2], axis=1).tolist()
     kept = [one for one, use in zip(people, usable, strict=True) if use]
     if not kept:
         raise DatasetError(f"{file}: nobody in it has a box and a labelled joint")
-    filled = sum(not one.area for one in kept)
     if len(kept) < len(people):
         logger.warning("%s: %d people with a box without area are left out", file, len(people) - len(kept))
-    if filled:
-        logger.warning("%s: %d of %d people have no area; those of their boxes are taken", file, filled, len(kept))
+    warn_of_areas(kept, str(file))
     return kept
+
+
+def warn_of_areas(people: Sequence[Annotation], file: str) -> None:
+    """Logs how many people are measured by the areas of their boxes."""
+    filled = sum(not one.area for one in people)
+    if filled:
+        logger.warning("%s: %d of %d people have no area; those of their boxes are taken", file, filled, len(people))
 
 
 def _clipped_boxes(people: Sequence[Annotation], pictures: Mapping[str, tuple[Picture, str]]) -> Floats:

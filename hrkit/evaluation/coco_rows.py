@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hrkit.datasets.coco import check_lists
+from hrkit.datasets.coco import check_lists, warn_of_areas
 from hrkit.datasets.records import Annotation, Faults, Listed, Result, read_records
 from hrkit.errors import HrkitError
 from hrkit.files import read_json
@@ -48,6 +48,7 @@ def checked_people(
     faults = Faults(where, "annotations", len(rows))
     people = read_records(Annotation, rows, faults, lambda one: one.problem(count, images, categories))
     faults.settle(error=HrkitError)
+    warn_of_areas([one for one in people.values() if one.labelled], where)
     return list(people.values())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from hrkit.evaluation.coco import FIGURES as FIGURE_NAMES
 from hrkit.evaluation.coco import CocoMeasures, Evaluation
 from hrkit.evaluation.detected_boxes import count_boxes, match_boxes
 from hrkit.evaluation.pck import Floats, pck, person_oks, torso_scale
-from hrkit.files import write_text
+from hrkit.files import json_text, write_text
 from hrkit.images import write_image
 from hrkit.pose_model import PoseModel
 from hrkit.runtimes.complexity import layer_groups
@@ -97,7 +96,7 @@ def write_report(folder: Path, subject: Subject, evaluation: Evaluation) -> Cont
         ],
         "hrkit": __version__,
     }
-    write_text(folder / PREDICTIONS, json.dumps(evaluation.results))
+    write_text(folder / PREDICTIONS, json_text(evaluation.results))
     for name, drawing in (
         (CURVES, None if measures is None else draw_curves(measures)),
         (WORST, draw_people(people, keypoints, oks, worst, subject.model.input_size) if worst else None),
@@ -107,7 +106,7 @@ def write_report(folder: Path, subject: Subject, evaluation: Evaluation) -> Cont
         else:
             write_image(folder / name, drawing)
     write_text(folder / PAGE, report_page(content))
-    write_text(folder / FIGURES, json.dumps(content, indent=1))
+    write_text(folder / FIGURES, json_text(content, indent=1))
     return content
 
 
@@ -315,5 +314,5 @@ def _settings(content: Content) -> list[tuple[str, str]]:
 
 
 def _shown(value: float, digits: int = 3, factor: float = 1) -> str:
-    """The number, or a dash for -1, which stands for nothing measured."""
-    return "-" if value < 0 else f"{factor * value:.{digits}f}"
+    """The number, or a dash for -1, which stands for nothing measured, and for NaN."""
+    return f"{factor * value:.{digits}f}" if value >= 0 else "-"

@@ -41,8 +41,10 @@ class OnnxNetwork(nn.Module):
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 4  # its errors are raised too
         source = model if isinstance(model, bytes) else os.fspath(model)
-        self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        providers = ["CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
         self._input = self._session.get_inputs()[0].name
 
     def forward(self, images: Tensor) -> Outputs:
@@ -78,6 +80,9 @@ class OpenvinoNetwork(nn.Module):
             config["INFERENCE_PRECISION_HINT"], capability = _HINTS[precision]
             if capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
                 raise HrkitError(f"this CPU does not compute in {precision}; leave precision at auto")
+        if isinstance(model, str | os.PathLike):  # in no other of the formats that OpenVINO would guess
+            reader = openvino.frontend.FrontEndManager().load_by_framework("ir")
+            model = reader.convert(reader.load(os.fspath(model)))
         self._compiled = core.compile_model(model, "CPU", config)
         self._request = self._compiled.create_infer_request()
 

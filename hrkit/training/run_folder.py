@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
 import torch
 from attrs import define, field
-from filelock import FileLock, Timeout
 
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.errors import HrkitError, WeightsError, one_line
-from hrkit.files import atomic_path
+from hrkit.files import atomic_path, json_text, reserved
 from hrkit.training.config import TrainConfig, build_config, config_to_dict, load_config
 from hrkit.weights.checkpoints import check_finite
 
@@ -51,27 +49,23 @@ def opened_run(config: TrainConfig) -> Iterator[None]:
     if not config.resume and not empty:
         raise HrkitError(f"{folder} exists; pass --resume to go on with it, or another --output")
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise HrkitError(f"{folder}: another process trains there; wait for it, or name another --output") from None
-    try:
+    taken = "another process trains there; wait for it, or name another --output"
+    with contextlib.ExitStack() as at_end, reserved(folder, folder / LOCK, taken):
+        at_end.callback(_leave, folder, made, empty)  # once the lock is gone
         if config.resume:
             _check_recipe(config, folder)
             _restore_newest(folder)
         yield
-    finally:
-        with contextlib.suppress(OSError):  # Windows keeps a file that is open
-            (folder / LOCK).unlink(missing_ok=True)
-        lock.release()
-        if not (folder / LAST).exists():
-            for name in (CONFIG, LOG) if empty else ():
-                (folder / name).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # somebody else's files are in it
-                for place in made:
-                    place.rmdir()
+
+
+def _leave(folder: Path, made: Sequence[Path], empty: bool) -> None:
+    """Removes what a run without a checkpoint wrote to an `empty` folder, and the folders that were made for it."""
+    if not (folder / LAST).exists():
+        for name in (CONFIG, LOG) if empty else ():
+            (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody else's files are in it
+            for place in made:
+                place.rmdir()
 
 
 def _content(folder: Path) -> list[Path]:
@@ -261,7 +255,7 @@ class RunLog:
     def write(self, group: str, **values: float) -> None:
         """Appends a line. `group`, "train" or "validation", is the values' section in TensorBoard."""
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": self._state.step, "epoch": self._state.epoch, **values}) + "\n")
+            file.write(json_text({"step": self._state.step, "epoch": self._state.epoch, **values}) + "\n")
         self._state.log_lines += 1
         if self._board is not None:
             for name, value in values.items():

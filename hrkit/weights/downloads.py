@@ -11,6 +11,7 @@ import errno
 import hashlib
 import http.client
 import os
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -42,14 +43,14 @@ def download(
     checksum: str | None = None,
     size: int | None = None,
     progress: bool | str = True,
-    headers: Mapping[str, str] | None = None,
+    hub_headers: Mapping[str, str] | None = None,
 ) -> Path:
     """Fetches `url` to `target` and returns `target`; a file that is already there is checked once and kept.
 
     `checksum` is "sha256:<hex>" or "sha1:<hex>", in full or its first digits; `size` is in bytes; `progress` shows a
-    bar on stderr, and may be its title; `headers` go to the server with the request. A second process that wants the
-    same file waits for the first. Raises `DownloadError` if the file cannot be fetched or written, or is not the
-    published one, and `DeniedError` for the statuses 401 and 403.
+    bar on stderr, and may be its title. `hub_headers` go to a Hub with the request; its ETags are digests, and one with
+    a path in it is refused. A second process that wants the same file waits for the first. Raises `DownloadError` if
+    the file cannot be fetched or written, or is not the published one, and `DeniedError` for the statuses 401 and 403.
     """
     target = Path(target)
     title = (target.name if progress is True else progress) or None
@@ -60,7 +61,7 @@ def download(
             target.parent.mkdir(parents=True, exist_ok=True)
             with _locked(target, title):
                 if not target.exists():
-                    _download(url, target, checksum, size, title, headers or {})
+                    _download(url, target, checksum, size, title, hub_headers or {})
         if found := _problem_once(target, target, checksum, size):
             raise DownloadError(f"{target} {found}; remove it to download it again, or put the file of {url} there")
     except OSError as error:
@@ -107,7 +108,7 @@ def _transfer(
     """Appends the missing bytes to `part`; returns None once it is complete (or too long), else the reason."""
     start = _length(part)
     wanted = {"User-Agent": "hrkit", **headers} | ({"Range": f"bytes={start}-"} if start else {})
-    ask = urllib.request.build_opener(_Redirects).open if headers else urllib.request.urlopen
+    ask = urllib.request.build_opener(_Redirects, _Tags).open if headers else urllib.request.urlopen
     try:
         response = ask(urllib.request.Request(url, headers=wanted), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -120,6 +121,8 @@ def _transfer(
             advice = f"put the file at {target} by hand"
             raise DeniedError(f"you may not download {url} ({error.code} {error.reason}); {advice}") from None
         return f"{error.code} {error.reason}"
+    except DownloadError:
+        raise
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that cannot be one
         return one_line(getattr(error, "reason", error))
     with response:
@@ -144,6 +147,21 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if redirected is not None and urlsplit(redirected.full_url)[:2] != urlsplit(req.full_url)[:2]:
             redirected.remove_header("Authorization")
         return redirected
+
+
+class _Tags(urllib.request.BaseHandler):
+    """Refuses answers whose ETag is no digest: other programs make a path of it."""
+
+    def http_response(self, request: urllib.request.Request, response: Any) -> Any:
+        """The response, one that leads elsewhere too."""
+        for name in ("ETag", "X-Linked-ETag"):
+            tag = response.headers.get(name, "").removeprefix("W/")
+            if re.search(r"[/\\]|\.\.", tag):
+                response.close()
+                raise DownloadError(f"{request.full_url}: the server's {name} {tag} is a path, not a digest")
+        return response
+
+    https_response = http_response
 
 
 def _receive(

@@ -109,7 +109,7 @@ def fetch(text: str, name: str = FILE) -> Path:
             checksum=stated.checksum,
             size=stated.size,
             progress=not huggingface_hub.utils.are_progress_bars_disabled() and name,
-            headers=huggingface_hub.utils.build_hf_headers(library_name="hrkit"),
+            hub_headers=huggingface_hub.utils.build_hf_headers(library_name="hrkit"),
         )
         _enter(cache, address.revision or constants.DEFAULT_REVISION, stated.commit, path, blob)
     except downloads.DeniedError:

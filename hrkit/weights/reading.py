@@ -6,6 +6,7 @@ import importlib
 import json
 import pickle
 import re
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def _other_kind(file: Path, beginning: bytes) -> str:
         return f"is an exported network; run it with runtime='{runtime}:{file}' (--runtime {runtime}:{file})"
     if file.suffix.lower() == ".pt2":
         return "is a program of torch.export; save the state_dict of its network alone, with torch.save"
+    if tarfile.is_tarfile(file):  # for which torch would make a folder
+        return "is a tar archive, or damaged; unpack it, or fetch it again"
     for start, what in _BEGINNINGS.items():
         if beginning.startswith(start):
             return what

@@ -220,7 +220,7 @@ def test_results_that_do_not_fit(change: dict | None, message: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_annotations_that_lack_something() -> None:
+def test_annotations_that_lack_something(caplog: pytest.LogCaptureFixture) -> None:
     results = coco.coco_results(*_predictions())
     labelled = 4
     without_box, unlabelled, filled = (_annotations() for _ in range(3))
@@ -235,7 +235,9 @@ def test_annotations_that_lack_something() -> None:
     for area in (None, 0, float("nan")):
         lacking = _annotations()
         lacking["annotations"][labelled]["area"] = area
+        caplog.clear()
         assert coco.coco_ap(lacking, results) == coco.coco_ap(filled, results)
+        assert caplog.messages == ["annotations: 1 of 7 people have no area; those of their boxes are taken"]
 
 
 def test_joints_are_counted_whatever_the_file_says() -> None:

@@ -201,6 +201,15 @@ def test_a_missing_area_is_that_of_the_box(tmp_path: Path, caplog: pytest.LogCap
     )
 
 
+def test_no_nan_is_reported(people: KeypointDataset, tmp_path: Path) -> None:
+    evaluation = evaluate(create_pose_model("synthetic"), people, flip_test=False, workers=0, progress=False)
+    evaluation.metrics["AP"] = evaluation.results[0]["score"] = float("nan")
+    write_report(tmp_path, _subject(people, people), evaluation)
+    assert json.loads((tmp_path / "report.json").read_text())["AP"] is None
+    assert json.loads((tmp_path / "predictions.json").read_text())[0]["score"] is None
+    assert "nan" not in (tmp_path / "report.md").read_text().lower()
+
+
 def test_ids_of_a_report_may_be_texts(tmp_path: Path) -> None:
     path = make_coco(tmp_path, pictures=1)
     content = json.loads(path.read_text())

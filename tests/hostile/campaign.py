@@ -22,15 +22,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
-import numpy as np
-import torch
 from attrs import field, frozen
 
 from hrkit.errors import HrkitError
 
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "fixtures")]
+
+from watching import Watch, has_nan
 
 Random = random.Random
 
@@ -143,57 +142,6 @@ def damage_lines(content: bytes, rng: Random) -> bytes:
     return b"".join(lines)
 
 
-# what a kind must not do
-
-
-class Watch:
-    """Notes what a kind does that it must not, while `folder` is set: programs started, files written elsewhere."""
-
-    folder: str | None = None
-    found: list[str] = []
-
-    STARTS = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn"}
-    CHANGES = {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate"}
-    WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-
-    @classmethod
-    def hook(cls, event: str, arguments: tuple[Any, ...]) -> None:
-        if cls.folder is None:
-            return
-        if event in cls.STARTS:
-            cls.found.append(f"executed: {event} {arguments!r}")
-        elif event == "open" and isinstance(arguments[2], int) and arguments[2] & cls.WRITING:
-            cls._check(arguments[0])
-        elif event in cls.CHANGES:
-            for path in arguments[event == "os.symlink" : 2 if event in ("os.rename", "os.symlink", "os.link") else 1]:
-                cls._check(path)
-
-    @classmethod
-    def _check(cls, path: Any) -> None:
-        if isinstance(path, (str, bytes, os.PathLike)) and cls.folder is not None:
-            place = os.path.realpath(os.fsdecode(path))
-            if not place.startswith((cls.folder, "/dev/", "/proc/")) and "__pycache__" not in place:
-                cls.found.append(f"written elsewhere: {place}")
-
-
-sys.addaudithook(Watch.hook)
-
-
-def has_nan(value: Any) -> bool:
-    """Whether there is a number in a result that is none."""
-    if isinstance(value, (float, np.floating)):
-        return math.isnan(value)
-    if isinstance(value, np.ndarray):
-        return value.dtype.kind == "f" and bool(np.isnan(value).any())
-    if isinstance(value, torch.Tensor):
-        return value.is_floating_point() and bool(value.isnan().any())
-    if isinstance(value, dict):
-        return any(map(has_nan, value.values()))
-    if isinstance(value, (list, tuple)):
-        return any(map(has_nan, value))
-    return attrs.has(type(value)) and any(has_nan(getattr(value, one.name)) for one in attrs.fields(type(value)))
-
-
 # kinds
 
 Damage = Callable[[bytes, Random], bytes]
@@ -208,9 +156,6 @@ class Kind:
     damage: Damage
     read: Callable[[Path], Any]  # Any: whatever is read
     """Reads a damaged file, in the folder. Its result must hold no NaN."""
-    share: float = 1.0
-    """Of the inputs, because some kinds are slow."""
-    may_be_nan: bool = False
     allowed: tuple[type[BaseException], ...] = field(default=(HrkitError, OSError))
 
 
@@ -238,36 +183,34 @@ def attack(name: str, kind: Kind, count: int, seed: int, folder: Path) -> Outcom
     with contextlib.ExitStack() as stack:
         stack.callback(os.chdir, before)
         good = kind.good(inside, stack)
-        for number in range(seed, seed + max(1, round(count * kind.share))):
+        watch = stack.enter_context(Watch(inside))
+        for number in range(seed, seed + count):
             rng = Random(f"{name} {number}")
             file = rng.choice(sorted(good))
             path = inside / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(kind.damage(good[file], rng))
-            fault = _read(kind, path, str(folder / "inside"))
-            accepted += fault is None
-            if fault:
-                faults.append(f"{name}, seed {number}, {file}: {fault}")
+            watch.take()
+            problem = _read(kind, path)
+            accepted += problem is None
+            found = [*watch.take(), *([problem] if problem else [])]
+            if found:
+                faults.append(f"{name}, seed {number}, {file}: {'; '.join(found)}")
             path.write_bytes(good[file])
     if [entry.name for entry in outside.iterdir()] != ["x"] or (outside / "x").read_text() != "untouched":
         faults.append(f"{name}: something was written outside the folder")
-    return Outcome(number - seed + 1, accepted, [fault for fault in faults if fault], time.monotonic() - began)
+    return Outcome(count, accepted, faults, time.monotonic() - began)
 
 
-def _read(kind: Kind, path: Path, folder: str) -> str | None:
+def _read(kind: Kind, path: Path) -> str | None:
     """What is wrong with reading a file; an empty text if it was refused as it should be, None if it was read."""
-    Watch.folder, Watch.found = folder, []
     try:
-        result = kind.read(path)
-        problem = "a result holds NaN" if not kind.may_be_nan and has_nan(result) else None
+        return "a result holds NaN" if has_nan(kind.read(path)) else None
     except kind.allowed as error:
         lines = str(error).splitlines()
-        problem = "" if len(lines) == 1 and len(lines[0]) < 3000 else f"{len(lines)} lines: {str(error)[:200]!r}"
+        return "" if len(lines) == 1 and len(lines[0]) < 3000 else f"{len(lines)} lines: {str(error)[:200]!r}"
     except Exception:
-        problem = "".join(traceback.format_exc().splitlines(keepends=True)[-6:])
-    finally:
-        Watch.folder = None
-    return "; ".join([*Watch.found, problem or ""]) if Watch.found else problem
+        return "".join(traceback.format_exc().splitlines(keepends=True)[-6:])
 
 
 def main() -> Iterator[str]:
@@ -276,7 +219,7 @@ def main() -> Iterator[str]:
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help="All by default.")
-    parser.add_argument("--count", type=int, default=10_000, help="Inputs of each kind, fewer of slow ones.")
+    parser.add_argument("--count", type=int, default=10_000, help="Inputs of each kind.")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     total: collections.Counter[str] = collections.Counter()

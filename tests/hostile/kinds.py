@@ -36,7 +36,8 @@ from hrkit.extraction.part_file import PartFile, read_part
 from hrkit.images import read_image, write_image
 from hrkit.pipeline import Pipeline
 from hrkit.pose_model import create_pose_model
-from hrkit.runtimes.exported import build_onnx
+from hrkit.runtimes.conversion import to_openvino
+from hrkit.runtimes.exported import build_onnx, build_openvino
 from hrkit.skeletons import coco17
 from hrkit.structures import Detections, Poses
 from hrkit.training.config import TrainConfig, load_config
@@ -188,9 +189,22 @@ def _onnx(folder: Path, stack: Stack) -> Files:
     return {**found, "b.onnx": model.SerializeToString()}
 
 
-def _read_onnx(path: Path) -> Any:
+def _openvino(folder: Path, stack: Stack) -> Files:
+    import openvino
+
+    torch.manual_seed(0)
+    openvino.save_model(to_openvino(nn.Conv2d(3, 2, 1), torch.zeros(1, 3, 8, 8)), folder / "a.xml")
+    return {name: (folder / name).read_bytes() for name in ("a.xml", "a.bin")}
+
+
+def _damage_openvino(content: bytes, rng: Random) -> bytes:
+    return (damage_text if content.startswith(b"<?xml") else damage_bytes)(content, rng)
+
+
+def _read_exported(path: Path) -> Any:
+    file, build = (path, build_onnx) if path.suffix == ".onnx" else (path.with_suffix(".xml"), build_openvino)
     example = torch.zeros(1, 3, 8, 8)
-    return build_onnx(str(path), network=nn.Conv2d(3, 2, 1), example=example)(example).shape
+    return build(str(file), network=nn.Conv2d(3, 2, 1), example=example)(example).shape
 
 
 # annotations and settings
@@ -328,11 +342,9 @@ def _hub(folder: Path, stack: Stack) -> Files:
     stack.callback(server.shutdown)
     environment = {"HF_ENDPOINT": server.url, "HF_TOKEN": server.token}
     stack.enter_context(mock.patch.dict(os.environ, environment))
-    constants = stack.enter_context(mock.patch.multiple(
-        "huggingface_hub.constants", HF_HUB_CACHE=str(folder / "cache"), HF_HUB_OFFLINE=False,
-        HF_HUB_DISABLE_PROGRESS_BARS=True,
-    ))  # fmt: skip
-    assert constants is not None
+    constants = {"HF_HUB_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": False}
+    stack.enter_context(mock.patch.multiple("huggingface_hub.constants", **constants))
+    stack.enter_context(mock.patch("huggingface_hub.utils.are_progress_bars_disabled", return_value=True))
     server.add("owner/name", model=b"weights")
     _hub.server = server  # type: ignore[attr-defined]
     sibling = {"rfilename": "model.safetensors", "size": 7, "blobId": "0" * 40}
@@ -487,7 +499,7 @@ def _installed(*packages: str) -> bool:
 
 KINDS: dict[str, Kind] = {
     "pictures": Kind(_pictures, damage_bytes, read_image),
-    "videos": Kind(_videos, damage_bytes, _read_video, share=0.5),
+    "videos": Kind(_videos, damage_bytes, _read_video),
     "weights": Kind(_weights, damage_bytes, _read_weights),
     "darknet": Kind(_darknet_weights, damage_bytes, _read_darknet),
     "cfg": Kind(lambda folder, stack: {"a.cfg": CFG.encode()}, damage_text, _read_cfg),
@@ -498,12 +510,14 @@ KINDS: dict[str, Kind] = {
     "configs": Kind(_config, _damage_config, lambda path: load_config(path, TrainConfig)),
     "part files": Kind(_part, damage_lines, _read_part_file),
     "manifests": Kind(_manifest, damage_lines, _read_manifest),
-    "hub": Kind(_hub, damage_json, _read_hub, share=0.3),
+    "hub": Kind(_hub, damage_json, _read_hub),
     "commands": Kind(_lines, _damage_line, _run_line),
 }
 if _installed("onnx", "onnxruntime"):
-    KINDS["onnx"] = Kind(_onnx, damage_bytes, _read_onnx)
+    KINDS["onnx"] = Kind(_onnx, damage_bytes, _read_exported)
+if _installed("openvino"):
+    KINDS["openvino"] = Kind(_openvino, _damage_openvino, _read_exported)
 if _installed("hrkit_web", "uvicorn", "fastapi"):
-    KINDS["web"] = Kind(_web, _damage_request, _ask_web, share=0.5)
+    KINDS["web"] = Kind(_web, _damage_request, _ask_web)
 
 __all__ = ["KINDS", "Damage"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,7 @@ COUNT, SEED = 200, 0
 
 @pytest.mark.parametrize("name", [*KINDS])
 def test_hostile_input_is_refused_or_read(name: str, tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of decoders
-        outcome = attack(name, KINDS[name], COUNT, SEED, tmp_path)
-    assert outcome.inputs >= COUNT * KINDS[name].share
+    outcome = attack(name, KINDS[name], COUNT, SEED, tmp_path)
     assert not outcome.faults, "\n".join(outcome.faults)
 
 

@@ -246,7 +246,12 @@ def test_a_hub_that_lies_writes_and_removes_nothing_outside_the_cache(
     victim.write_bytes(weights)
     lie = name.format(victim if name[0] == "/" else "victim").replace("//", "/")
     hub.add("owner/name", model=weights)
-    hub.headers = {"ETag": f'"{lie}"', "X-Linked-ETag": f'"{lie}"', "X-Repo-Commit": lie}
+    for tag in ("ETag", "X-Linked-ETag"):
+        hub.headers = {tag: f'"{lie}"', "X-Repo-Commit": lie}
+        with pytest.raises(DownloadError, match=f"the server's {tag} .* is a path, not a digest$") as caught:
+            fetch("hf-hub:owner/name")
+        assert "\n" not in str(caught.value)
+    hub.headers = {"X-Repo-Commit": lie}
     hub.served["model.safetensors"] = weights[:-1] + b"x"
     with pytest.raises(DownloadError, match="has the sha256"):
         fetch("hf-hub:owner/name")
@@ -319,6 +324,9 @@ def test_timm_does_not_fetch_by_itself(hub: Hub, tmp_path: Path) -> None:
     state = timm.create_model("test_resnet", pretrained=False).state_dict()
     hub.add("timm/test_resnet.r160_in1k", model=safetensors.torch.save(state))
     hub.headers = {"ETag": f'"{tmp_path}/victim"'}
+    with pytest.raises(HrkitError, match="the server's ETag"):
+        create_pose_model("timm/test_resnet", backbone_weights="pretrained", num_joints=1, input_size=(64, 64))
+    hub.headers.clear()
     model = create_pose_model("timm/test_resnet", backbone_weights="pretrained", num_joints=1, input_size=(64, 64))
     assert torch.equal(model.backbone.network.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]

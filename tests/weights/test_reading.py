@@ -251,6 +251,7 @@ def test_the_average_of_a_run_is_taken(network: PoseModel, tmp_path: Path) -> No
         ("a.h5", b"\x89HDF\r\n\x1a\n" + bytes(99), "is a file of Keras"),
         ("a.pth.gz", gzip.compress(b"a", mtime=0), "is compressed with gzip"),
         ("a.pth", b"", "damaged, or no weights file"),
+        ("a.tar", bytes(10240), "is a tar archive, or damaged; unpack it"),
     ],
 )  # fmt: skip
 def test_other_files_are_named(tmp_path: Path, name: str, content: bytes, says: str) -> None:
