@@ -168,4 +168,4 @@ def _whole_folder(target: Path) -> Iterator[Path]:
         yield folder
         if real.exists():
             shutil.move(real, Path(temporary, "before"))
-        folder.rename(real)
+        folder.replace(real)

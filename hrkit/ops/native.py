@@ -178,7 +178,7 @@ def why_no_cuda() -> str:
     nvcc = shutil.which("nvcc", path=os.path.join(cpp_extension.CUDA_HOME or "", "bin"))
     if nvcc is None:
         return "there is no nvcc, which is part of the CUDA toolkit"
-    version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False).stdout
+    version = subprocess.run([nvcc, "--version"], capture_output=True, check=False).stdout.decode(errors="replace")
     release, wanted = re.search(r"release (\d+)", version), torch.version.cuda.split(".")[0]
     if release is None or release[1] != wanted:
         return f"nvcc is not of CUDA {wanted}, as torch is"

@@ -51,7 +51,7 @@ def write_distribution(name: str, kind: str, parent: str | os.PathLike[str] = ".
             written.parent.mkdir(parents=True, exist_ok=True)
             content = string.Template(template.read_text(encoding="utf-8")).substitute(words)
             written.write_text(content, encoding="utf-8")
-        (Path(scratch) / name).rename(target)
+        (Path(scratch) / name).replace(target)
     return target
 
 

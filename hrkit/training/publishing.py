@@ -87,10 +87,10 @@ def publish(
         written.mkdir()
         write_files(read, written, hub.FILE, licence)
         if not exists:
-            written.rename(target)
+            written.replace(target)
         else:  # an existing folder is kept: it may be linked to, or be the current directory of a shell
             for name in reversed(FILES):  # weights last
-                (written / name).rename(target / name)
+                (written / name).replace(target / name)
     return str(target)
 
 

@@ -254,7 +254,7 @@ def display_available() -> str | None:
     plugins = packages / "cv2" / "qt" / "plugins" / "platforms"  # PyPI's opencv-python has them for X11 only
     if not display and plugins.is_dir() and not list(plugins.glob("*wayland*")):
         return "this OpenCV shows windows on X11 only (DISPLAY is not set); start Xwayland, or write to a file instead"
-    taken = re.findall(r"/av\.libs/(libxcb-.+)", Path("/proc/self/maps").read_text())
+    taken = re.findall(r"/av\.libs/(libxcb-.+)", Path("/proc/self/maps").read_text(encoding="utf-8"))
     if any(list(packages.glob(f"opencv*.libs/{name}")) for name in taken):
         return "a window would hang, as av was imported before cv2; import cv2 first"
     return None

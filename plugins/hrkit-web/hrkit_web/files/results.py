@@ -61,7 +61,7 @@ class ResultStore:
         """Moves files in; their suffixes are their kinds. Returns `id`, `files` (kind -> URL path) and `seconds`."""
         self.sweep()
         folder = Path(tempfile.mkdtemp(dir=self.root))
-        moved = {file.suffix[1:]: file.rename(folder / f"poses{file.suffix}") for file in files}
+        moved = {file.suffix[1:]: file.replace(folder / f"poses{file.suffix}") for file in files}
         name = secrets.token_urlsafe(16)
         with self._lock:
             self._kept[name] = _Kept(folder, moved, self._clock() + self._seconds)
