@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import attrs
 import numpy as np
@@ -20,16 +21,14 @@ from hrkit.ops.doubles import SAME_POSE, without_doubles
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.profiling import section
 from hrkit.registry import decoders, detectors
+from hrkit.runtimes.batches import Job, batches, chunks, share
 from hrkit.runtimes.devices import Replicas, parse_devices
 from hrkit.runtimes.prepare import check_precision, check_runtime, prepared
 from hrkit.skeletons import check_flip_test
-from hrkit.structures import Detections, Frame, Poses, Skeleton, check_boxes
+from hrkit.structures import Detections, Frame, Poses, Size, Skeleton, at_least, check_boxes
 from hrkit.weights import catalogue
 
 Boxes = ArrayLike | Detections
-Item = TypeVar("Item")
-Job = tuple[list[int], list[Detections] | None]
-"""One batch of the pose network: indices of frames, and the boxes in each if they are known."""
 
 FRAMES_AT_ONCE = 8
 """Number of frames that go to a detector in one call."""
@@ -70,14 +69,15 @@ class Pipeline:
     """Finds people and their keypoints.
 
     Without a `detector` the whole frame is one person, unless the network finds people by itself (`BottomUpModel`) and
-    so takes no detector. `flip_test` averages with the mirrored crop, which is more accurate and takes twice the
-    time. At most `max_batch_size` people go through the network at once. If two poses from the detector's boxes have an
-    OKS above `doubles`, only the better one stays; None keeps both. `decoder` names a codec, by default the
-    network's own. `device` is "auto", "cpu", "mps", "cuda:0" or several, as "cuda:0,1". Calls from several threads take
-    turns on each device. `precision` is "float32", "bfloat16", "float16", or "auto" for the fastest precision that
-    keeps keypoints within the documented bounds. `runtime` "auto" makes the networks fast and "eager" leaves their
-    layers as they are; "onnx" and "openvino" run them in those libraries, and "onnx:FILE" or "openvino:FILE" runs a
-    pose network written by `hrkit export`.
+    so takes no detector. `flip_test` averages with the mirrored crop, which is more accurate and takes twice the time.
+    At most `max_batch_size` people go through the network at once. If two poses from the detector's boxes have an OKS
+    above `doubles`, only the better one stays; None keeps both. `person_threshold` is the least of `Poses.scores` of
+    the people in results, unless their boxes are given. `decoder` names a codec, by default the network's own. `device`
+    is "auto", "cpu", "mps", "cuda:0" or several, as "cuda:0,1". Calls from several threads take turns on each device.
+    `precision` is "float32", "bfloat16", "float16", or "auto" for the fastest precision that keeps keypoints within the
+    documented bounds. `runtime` "auto" makes the networks fast and "eager" leaves their layers as they are; "onnx" and
+    "openvino" run them in those libraries, and "onnx:FILE" or "openvino:FILE" runs a pose network written by `hrkit
+    export`.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Pipeline:
         flip_test: bool = False,
         max_batch_size: int = 32,
         doubles: float | None = SAME_POSE,
+        person_threshold: float = 0.0,
         device: str = "auto",
         precision: str = "auto",
         runtime: str = "auto",
@@ -101,6 +102,8 @@ class Pipeline:
         if flip_test:
             check_flip_test(self.skeleton)
         self.flip_test = flip_test
+        self.person_threshold = check_fraction("person_threshold", person_threshold)
+        self._least_box = 0.0
         self.max_batch_size = check_whole("max_batch_size", max_batch_size)
         self.doubles = None if doubles is None else check_fraction("doubles", doubles)
         self._pose = Replicas(lambda one: prepared(pose_model, one, precision, runtime), devices)
@@ -119,9 +122,11 @@ class Pipeline:
         detector_weights: FilePath | None = "auto",
         detector_cfg: FilePath | None = None,
         detector_names: FilePath | Sequence[str] | None = None,
+        detector_size: int | Size | None = None,
+        classes: str | Sequence[str | int] | None = None,
         head: str | None = None,
         decoder: str | None = None,
-        input_size: tuple[int, int] | None = None,
+        input_size: int | Size | None = None,
         num_joints: int | None = None,
         skeleton: Skeleton | FilePath | None = None,
         flip_test: bool = False,
@@ -129,6 +134,7 @@ class Pipeline:
         detection_threshold: float | None = None,
         nms_threshold: float | None = None,
         doubles: float | None = SAME_POSE,
+        person_threshold: float = 0.0,
         device: str = "auto",
         precision: str = "auto",
         runtime: str = "auto",
@@ -138,10 +144,12 @@ class Pipeline:
         `detector` "auto" is `lite_person` if the network needs a detector. A network of Darknet's of your own is
         `detector_cfg`, `detector_weights` and `detector_names`, a file of names or names. `weights` is "auto"
         (published weights, fetched once), a weights entry, a file, `hf-hub:owner/name[@revision]`, or None; the address
-        in the place of `backbone` stands for both. `input_size` is (height, width). `skeleton`, a known name or a TOML
-        file, names the joints of weights that do not. `detection_threshold` is the least score of a person, in the
-        detector or in a network that finds people by itself; None, as for `nms_threshold`, is their own default. Raises
-        `UnknownNameError`, `WeightsError`, `DownloadError` or `HrkitError`, each with a message that says what to do.
+        in the place of `backbone` stands for both. `input_size` and `detector_size`, the input of the detector, are
+        (height, width) or the side of a square. `classes` are names or numbers of the detector's classes, by default
+        people. `skeleton`, a known name or a TOML file, names the joints of weights that do not. `detection_threshold`
+        is the least score of a detection, in the detector or in a network that finds people by itself; None, as for
+        `nms_threshold`, is their own default. Raises `UnknownNameError`, `WeightsError`, `DownloadError` or
+        `HrkitError`, each with a message that says what to do.
         """
         parse_devices(device)  # before anything is fetched
         check_precision(precision)
@@ -157,6 +165,8 @@ class Pipeline:
         if not pose_model.needs_boxes and detection_threshold is not None:
             pose_model.threshold = detection_threshold
         own = darknet_options(detector_cfg, detector_names, detector_weights)
+        sizes: dict[str, Any] = {"input_size": detector_size, "classes": classes}
+        chosen = {name: value for name, value in sizes.items() if value is not None}
         if own and detector in ("auto", None):
             detector = "yolov3"
         if detector == "auto":
@@ -165,7 +175,9 @@ class Pipeline:
         if detector is not None:
             _check_needs_detector(pose_model)  # before anything is fetched
             thresholds = {"threshold": detection_threshold, "nms_threshold": nms_threshold}
-            found = create_detector(detector, weights=detector_weights, **thresholds, **own)
+            found = create_detector(detector, weights=detector_weights, **thresholds, **own, **chosen)
+        elif chosen:
+            raise HrkitError(f"{' and '.join(chosen)} are settings of a detector, and there is none")
         return cls(
             pose_model,
             found,
@@ -173,10 +185,36 @@ class Pipeline:
             flip_test=flip_test,
             max_batch_size=max_batch_size,
             doubles=doubles,
+            person_threshold=person_threshold,
             device=device,
             precision=precision,
             runtime=runtime,
         )
+
+    def using(
+        self,
+        *,
+        flip_test: bool | None = None,
+        detection_threshold: float | None = None,
+        person_threshold: float | None = None,
+    ) -> Pipeline:
+        """This pipeline with other settings, those that are not None. Both share their networks.
+
+        Raises `HrkitError` for a `detection_threshold` below that of the detector, which drops such boxes by itself.
+        """
+        other = copy.copy(self)
+        other.flip_test = self.flip_test if flip_test is None else flip_test
+        if other.flip_test:
+            check_flip_test(self.skeleton)
+        if person_threshold is not None:
+            other.person_threshold = check_fraction("person_threshold", person_threshold)
+        if detection_threshold is not None:
+            other._least_box = check_fraction("detection_threshold", detection_threshold)
+            own = getattr(self.pose_model if self.bottom_up else self.detector, "threshold", 0.0)
+            if detection_threshold < own:
+                way = f"build it with detection_threshold={detection_threshold:g}"
+                raise HrkitError(f"this pipeline was built with a detection threshold of {own:g}; {way}")
+        return other
 
     @property
     def bottom_up(self) -> bool:
@@ -202,13 +240,19 @@ class Pipeline:
         return f"Pipeline({by} -> {model.describe()} at {height}x{width} on {devices})"
 
     @overload
-    def __call__(self, source: ImageSource) -> Poses: ...  # type: ignore[overload-overlap]
+    def __call__(self, source: ImageSource, **settings: Any) -> Poses: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, source: Sequence[ImageSource]) -> list[Poses]: ...
-    def __call__(self, source: ImageSource | Sequence[ImageSource]) -> Poses | list[Poses]:
-        """One picture (path, (H,W,3) BGR array, PIL image) -> its poses; a list, or (N,H,W,3), -> a list of them."""
+    def __call__(self, source: Sequence[ImageSource], **settings: Any) -> list[Poses]: ...
+    def __call__(self, source: ImageSource | Sequence[ImageSource], **settings: Any) -> Poses | list[Poses]:
+        """One picture (path, (H,W,3) BGR array, PIL image) -> its poses; a list, or (N,H,W,3), -> a list of them.
+
+        `settings` are those of `using`, for this call.
+        """
+        if settings:
+            return self.using(**settings)(source)
         if isinstance(source, (list, tuple)) or getattr(source, "ndim", 0) == 4:
-            return self.predict_batch(source)  # type: ignore[arg-type]
+            found = self.predict_batch(source)  # type: ignore[arg-type]
+            return [poses.replace(image=image) for poses, image in zip(found, source, strict=True)]  # type: ignore[arg-type]
         return self.predict(source)  # type: ignore[arg-type]
 
     def predict(self, image: ImageSource, boxes: Boxes | None = None, return_heatmaps: bool = False) -> Poses:
@@ -218,7 +262,8 @@ class Pipeline:
         reach outside the frame, where everything is black, or lie outside entirely. Raises `ImageError` if `image` is
         not a picture, `BoxError` for boxes that are NaN, inverted or without area, or if the network takes no boxes.
         """
-        return self.predict_batch([image], None if boxes is None else [boxes], return_heatmaps)[0]
+        found = self.predict_batch([image], None if boxes is None else [boxes], return_heatmaps)[0]
+        return found.replace(image=image)
 
     def predict_batch(
         self, images: Sequence[ImageSource], boxes: Sequence[Boxes] | None = None, return_heatmaps: bool = False
@@ -233,10 +278,13 @@ class Pipeline:
             if len(given) != len(frames):
                 raise BoxError(f"{len(frames)} pictures but boxes for {len(given)}")
             return self._find_poses(frames, [_given(people) for people in given], return_heatmaps)
-        if not self.pose_model.needs_boxes:
-            return self._find_poses(frames, None, return_heatmaps)
-        everybody = self._find_poses(frames, self._find_people(frames), return_heatmaps)
-        return [without_doubles(poses, self.doubles) for poses in everybody]
+        if self.bottom_up:
+            everybody = self._find_poses(frames, None, return_heatmaps)
+            everybody = [poses[poses.detections.scores >= self._least_box] for poses in everybody]
+        else:
+            everybody = self._find_poses(frames, self._find_people(frames), return_heatmaps)
+            everybody = [without_doubles(poses, self.doubles) for poses in everybody]
+        return [at_least(poses, self.person_threshold) for poses in everybody]
 
     def detect(self, images: Sequence[ImageSource]) -> list[Detections]:
         """The people that the detector finds in each picture; without a detector, the whole frame.
@@ -270,6 +318,7 @@ class Pipeline:
     ) -> Iterator[tuple[Frame, Poses]]:
         """(H,W,3) BGR frame and people of every frame of a video, camera, stream or folder of pictures.
 
+        The people know the `time` and the `frame_index` of their frame.
         `source` is as `video.open_source` takes it, the rest as `tracking.Follower`; `smooth` may be the strength. Of a
         camera or stream the newest frame comes next, of a file every one. Raises `VideoError` for what cannot be read,
         `ImageError` for a folder without pictures, `HrkitError` for smoothing without ids.
@@ -298,8 +347,9 @@ class Pipeline:
     def _find_people(self, frames: list[Frame]) -> list[Detections]:
         if self._detect is None:
             return [Detections.from_boxes([[0, 0, frame.shape[1], frame.shape[0]]]) for frame in frames]
-        chunks = _chunks(frames, FRAMES_AT_ONCE, len(self._detect.networks))
-        return [found for chunk in self._detect.run(_detect, chunks) for found in chunk]
+        parts = chunks(frames, FRAMES_AT_ONCE, len(self._detect.networks))
+        everybody = [found for part in self._detect.run(_detect, parts) for found in part]
+        return [at_least(found, self._least_box) for found in everybody]
 
     def _find_poses(self, frames: list[Frame], found: list[Detections] | None, return_heatmaps: bool) -> list[Poses]:
         """The poses in each frame, dealt to the devices in batches of people, or of frames if no boxes are `found`."""
@@ -313,10 +363,10 @@ class Pipeline:
         devices = len(self._pose.networks)
         if found is None:
             most = min(FRAMES_AT_ONCE, self.max_batch_size)
-            jobs: list[Job] = [(places, None) for places in _chunks(list(range(len(frames))), most, devices)]
+            jobs: list[Job] = [(places, None) for places in chunks(list(range(len(frames))), most, devices)]
         else:
             people = sum(len(detections) for detections in found)
-            jobs = _batches(found, min(self.max_batch_size, _share(people, devices)))
+            jobs = batches(found, min(self.max_batch_size, share(people, devices)))
         parts: list[list[Poses]] = [[] for _ in frames]
         for (places, _), results in zip(jobs, self._pose.run(poses, jobs), strict=True):
             for place, part in zip(places, results, strict=True):
@@ -352,17 +402,6 @@ def _check_needs_detector(pose_model: PoseModel) -> None:
         raise HrkitError(f"{pose_model.describe()} finds people by itself; leave the detector out")
 
 
-def _share(count: int, devices: int) -> int:
-    """The share of each device when `count` is divided among them; at least 1."""
-    return max(1, -(-count // devices))
-
-
-def _chunks(items: list[Item], most: int, devices: int) -> list[list[Item]]:
-    """The items in order, at most `most` at a time, shared out among the devices."""
-    size = min(most, _share(len(items), devices))
-    return [items[i : i + size] for i in range(0, len(items), size)]
-
-
 def _detect(detector: Detector, frames: list[Frame]) -> list[Detections]:
     with section("detector"):
         found = detector.detect(frames)
@@ -384,18 +423,3 @@ def _listed(boxes: Iterable[Boxes]) -> list[Boxes]:
         return list(boxes)
     except TypeError:
         raise BoxError(f"boxes must be a list with the boxes of each picture, not {type(boxes).__name__}") from None
-
-
-def _batches(found: list[Detections], size: int) -> list[Job]:
-    """The people of all frames in batches of `size`; a frame without people joins a neighbour's batch."""
-    batches: dict[int, tuple[list[int], list[Detections]]] = {}
-    before = 0  # people of earlier frames
-    for place, people in enumerate(found):
-        last = max(before, before + len(people) - 1)
-        for batch in range(before // size, last // size + 1):
-            places, boxes = batches.setdefault(batch, ([], []))
-            start = batch * size - before
-            places.append(place)
-            boxes.append(people[max(0, start) : start + size])
-        before += len(people)
-    return list(batches.values())

@@ -256,7 +256,7 @@ def create_pose_model(
     weights: FilePath | None = None,
     head: str | None = None,
     num_joints: int | None = 17,
-    input_size: Size | None = (256, 192),
+    input_size: int | Size | None = (256, 192),
     codec: str | None = None,
     sigma: float | tuple[float, float] | None = None,
     skeleton: Skeleton | FilePath | None = None,
@@ -443,8 +443,8 @@ def _check_backbone(trunk: Any, name: str) -> None:
 
 
 def checked_size(size: Any) -> Size:
-    """`size` as (height, width); raises `HrkitError` unless it is two positive whole numbers."""
-    given = list(size) if isinstance(size, Iterable) and not isinstance(size, str) else [size]
+    """(height, width) from two positive whole numbers or the side of a square; raises `HrkitError` for others."""
+    given = list(size) if isinstance(size, Iterable) and not isinstance(size, str) else [size, size]
     if len(given) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in given):
         raise HrkitError(f"a size is (height, width) in whole px, as (256, 192); got {size!r}")
     return int(given[0]), int(given[1])

@@ -6,8 +6,9 @@ picture, *crop px* those of the network's input; the centre of the upper left pi
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
+import os
+import pkgutil
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -31,8 +32,8 @@ Row = dict[str, Any]  # Any: plain values, as JSON has them
 Found = TypeVar("Found", "Detections", "Poses")
 _Rows = TypeVar("_Rows", "Detections", "Crops", "Poses")
 
+_OF_FRAME = ("skeleton", "image", "time", "frame_index")  # fields that have no rows
 _SIDES = ("x1", "y1", "x2", "y2")
-_TABLE_ROWS = 20
 
 
 def frozen_float32(values: ArrayLike) -> NDArray[np.float32]:
@@ -73,10 +74,6 @@ def _float32(given: Any, wanted: str) -> NDArray[np.float32]:  # Any: an ArrayLi
         raise BoxError(f"{wanted} ({error})") from None
 
 
-def _names(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(names)
-
-
 def _name_pairs(pairs: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
     return tuple((a, b) for a, b in pairs)
 
@@ -110,7 +107,7 @@ def _rows(value: _Rows, index: Index) -> _Rows:
     """The indexed rows of each field; a single row keeps its axis."""
     wanted = list(index) if isinstance(index, Sequence) else index  # numpy takes a tuple for several axes
     rows = np.atleast_1d(np.arange(len(value))[wanted])
-    columns = asdict(value, recurse=False, filter=lambda a, column: a.name != "skeleton" and column is not None)
+    columns = asdict(value, recurse=False, filter=lambda a, column: a.name not in _OF_FRAME and column is not None)
     return evolve(value, **{name: column[rows] for name, column in columns.items()})
 
 
@@ -163,8 +160,7 @@ class Detections:
         return f"Detections({len(self)}: scores {_short(self.scores)})"
 
     def _repr_html_(self) -> str:
-        rows = [[one["score"], one["class_id"], *one["box"]] for one in self.to_dict()]
-        return _html_table(f"Detections: {len(self)}", ["score", "class_id", *_SIDES], rows)
+        return str(_drawing("notebooks:boxes_html")(self))
 
     @property
     def areas(self) -> NDArray[np.float32]:
@@ -235,7 +231,7 @@ class Skeleton:
     """
 
     name: str
-    keypoint_names: tuple[str, ...] = field(converter=_names)
+    keypoint_names: tuple[str, ...] = field(converter=lambda names: tuple(map(str, names)))
     """K names."""
     edges: tuple[tuple[str, str], ...] = field(converter=_name_pairs)
     """Limbs to draw, as pairs of names."""
@@ -295,6 +291,12 @@ class Poses:
     """(N,K,h,w) if they were asked for, or None."""
     own_scores: NDArray[np.float32] | None = field(default=None, converter=optional(frozen_float32))
     """(N,) the network's own score of each person, or None if it gives none."""
+    image: Any = None
+    """The picture they were found in, as it was given to `Pipeline.__call__` or `predict`; others give None."""
+    time: float | None = None
+    """Seconds from the start of the video, if it is one."""
+    frame_index: int | None = None
+    """The number of the frame of the video, from 0."""
 
     def __attrs_post_init__(self) -> None:
         people, joints = len(self.detections), len(self.skeleton)
@@ -317,18 +319,11 @@ class Poses:
         return len(self.detections)
 
     def __repr__(self) -> str:
-        return f"Poses({self._counted()}, {self.skeleton.name}: scores {_short(self.scores)})"
+        who = "person" if len(self) == 1 else "people"
+        return f"Poses({len(self)} {who}, {self.skeleton.name}: scores {_short(self.scores)})"
 
     def _repr_html_(self) -> str:
-        rows = [
-            ["" if one["id"] is None else one["id"], one["score"], one["box_score"], mean, *one["box"]]
-            for one, mean in zip(self.to_dict(), self.keypoint_scores.mean(1).tolist(), strict=True)
-        ]
-        heads = ["id", "score", "of the box", "of the keypoints", *_SIDES]
-        return _html_table(f"Poses: {self._counted()}, {self.skeleton.name}", heads, rows)
-
-    def _counted(self) -> str:
-        return f"{len(self)} {'person' if len(self) == 1 else 'people'}"
+        return str(_drawing("notebooks:people_html")(self))
 
     @property
     def scores(self) -> NDArray[np.float32]:
@@ -338,6 +333,36 @@ class Poses:
     def replace(self, **changes: Any) -> Poses:  # Any: the types of the fields
         """A copy with other values in some fields."""
         return evolve(self, **changes)
+
+    def plot(self, image: Any = None, **style: Any) -> Frame:
+        """The picture they were found in, or another, with its people, (H,W,3) BGR. Raises `HrkitError` if it has none.
+
+        `style`: `color_by` "side" or "person", `boxes` and `heatmaps`, whether they are drawn.
+        """
+        return np.asarray(_drawing("people:plot")(self, image, **style))
+
+    def show(self, image: Any = None, **style: Any) -> None:
+        """Shows what `plot` gives in the system's viewer, or in a notebook. Raises `HrkitError` if there is none."""
+        _drawing("people:show")(self, image, **style)
+
+    def save(self, path: str | os.PathLike[str], image: Any = None, **style: Any) -> None:
+        """Writes what `plot` gives as `images.write_image` does. Raises as both."""
+        _drawing("people:save")(self, path, image, **style)
+
+    def crops(self, image: Any = None, *, margin: float = 0.0) -> list[Frame]:
+        """The picture in the box of each person, grown by `margin` of its sides. Raises as `plot`."""
+        return list(_drawing("people:crops")(self, image, margin))
+
+    def angles(self, first: str, middle: str, last: str, *, threshold: float = 0.2) -> NDArray[np.float64]:
+        """(N,) degrees from 0 to 180 at the joint `middle`, between the lines to `first` and `last` in the picture.
+
+        It is NaN where one of the three is missing or scores below `threshold`. Raises `UnknownNameError`.
+        """
+        places = [self.skeleton.index(name) for name in (first, middle, last)]
+        points = self.keypoints[:, places].astype(np.float64)
+        (x, y), (u, v) = ((points[:, end] - points[:, 1]).T for end in (0, 2))
+        seen = (self.keypoint_scores[:, places] >= threshold).all(1) & (np.hypot(x, y) * np.hypot(u, v) > 0)
+        return np.where(seen, np.degrees(np.abs(np.arctan2(x * v - y * u, x * u + y * v))), np.nan)
 
     def to_dict(self) -> list[Row]:
         """One dict per person, ready for JSON.
@@ -363,7 +388,8 @@ class Poses:
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per person: `id`, `score`, `x1`, `y1`, `x2`, `y2`, then `<joint>_x`, `<joint>_y`, `<joint>_score`.
 
-        Ids are whole numbers (`Int64`), and `pandas.NA` for a person without one. Needs pandas.
+        Before these are `image`, if the picture has a name, and `frame` and `time` of a video. Ids are whole numbers
+        (`Int64`), and `pandas.NA` for a person without one. Needs pandas.
         """
         import pandas
 
@@ -371,7 +397,10 @@ class Poses:
         values = np.concatenate([self.detections.xyxy, *self._triples().swapaxes(0, 1)], axis=1)
         found = np.full(len(self), -1) if self.track_ids is None else self.track_ids
         ids = pandas.Series(found, dtype="Int64").mask(found < 0)
-        return pandas.DataFrame({"id": ids, "score": self.scores, **dict(zip(names, values.T, strict=True))})
+        name = str(self.image) if isinstance(self.image, (str, os.PathLike)) else None
+        known = {"image": name, "frame": self.frame_index, "time": self.time}
+        origin = {column: [value] * len(self) for column, value in known.items() if value is not None}
+        return pandas.DataFrame({**origin, "id": ids, "score": self.scores, **dict(zip(names, values.T, strict=True))})
 
     def to_supervision(self) -> supervision.KeyPoints:
         """The same people for the `supervision` package, version 0.29 or newer.
@@ -404,18 +433,16 @@ def best(found: Found, most: int | None) -> Found:
     return found[np.sort(np.argsort(-found.scores, kind="stable")[:most])]
 
 
+def at_least(found: Found, threshold: float) -> Found:
+    """The rows with a score of at least `threshold`; all rows if it is 0."""
+    return found if threshold == 0 else found[found.scores >= threshold]
+
+
+def _drawing(name: str) -> Callable[..., Any]:  # Any: what the function gives
+    """A function of the room `drawing`; named by a string, since that room is built on this module."""
+    return pkgutil.resolve_name(f"hrkit.drawing.{name}")
+
+
 def _short(scores: NDArray[np.float32]) -> str:
     shown = ", ".join(f"{score:.2f}" for score in scores[:4])
     return f"[{shown}{', ...' if len(scores) > 4 else ''}]"
-
-
-def _html_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table of the first rows for notebooks; floats have two decimals."""
-
-    def line(cell: str, values: Sequence[object]) -> str:
-        texts = (f"{value:.2f}" if isinstance(value, float) else str(value) for value in values)
-        return f"<tr>{''.join(f'<{cell}>{html.escape(text)}</{cell}>' for text in texts)}</tr>"
-
-    lines = [line("th", heads), *(line("td", row) for row in rows[:_TABLE_ROWS])]
-    more = f"<p>and {len(rows) - _TABLE_ROWS} more</p>" if len(rows) > _TABLE_ROWS else ""
-    return f"<table><caption>{html.escape(title)}</caption>{''.join(lines)}</table>{more}"

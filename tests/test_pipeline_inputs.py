@@ -18,11 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from hrkit import Detections, Pipeline, Poses, create_pose_model
+from hrkit.detectors.base import square_side
 from hrkit.drawing.annotators import BoxAnnotator, SkeletonAnnotator
 from hrkit.errors import BoxError, HrkitError, ImageError, PluginError, UnknownNameError
 from hrkit.geometry import MAX_SIDE
 from hrkit.images import write_image
-from hrkit.synthetic import paint_people
+from hrkit.synthetic import SyntheticDetector, paint_people
+from hrkit.tracking.follower import Follower
+from hrkit.video.files import VideoFrame
 from painted import TWO_PEOPLE, nobody, one_person, person, two_people
 
 TOLERANCE = 1.5
@@ -334,7 +337,7 @@ def test_a_detector_that_breaks_its_promise(found: Any) -> None:
         ({"precision": "float8"}, "unknown precision 'float8'; choices: auto, float32, float16, bfloat16"),
         ({"input_size": (250, 190)}, r"multiple of 4; take"),
         ({"input_size": (0, 0)}, r"whole px, as \(256, 192\)"),
-        ({"input_size": 256}, r"whole px, as \(256, 192\); got 256"),
+        ({"input_size": 256.5}, r"whole px, as \(256, 192\); got 256\.5"),
         ({"input_size": "256x192"}, r"whole px"),
         ({"input_size": (256.5, 192)}, r"whole px"),
         ({"input_size": (256, 192, 3)}, r"whole px"),
@@ -530,3 +533,76 @@ def test_one_bad_picture_does_not_block_the_next(device: str) -> None:
     with pytest.raises(ImageError):
         network([two_people(), np.full((MAX_SIDE + 1, 3, 3), 255, np.uint8)])
     assert len(network(two_people())) == 2
+
+
+# settings of a call
+
+
+class SomeScores(SyntheticDetector):
+    """Gives the first person a score of 0.9, the second of 0.4."""
+
+    threshold = 0.3
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        return [Detections(one.xyxy, [0.9, 0.4][: len(one)], one.class_ids) for one in super().detect(images)]
+
+
+def test_one_threshold_for_the_score_that_is_drawn_and_written(people: Pipeline) -> None:
+    both = Pipeline(people.pose_model, SomeScores(), device="cpu")
+    strict = Pipeline(people.pose_model, SomeScores(), device="cpu", person_threshold=0.6)
+    frame = two_people()
+    assert len(both(frame)) == 2
+    for found in (strict(frame), both(frame, person_threshold=0.6), *both([frame], person_threshold=0.6)):
+        assert (found.scores >= 0.6).all()
+        assert len(found) == 1
+    assert len(strict.predict(frame, boxes=boxes_of(TWO_PEOPLE))) == 2  # one person per box
+    follower = Follower(strict)
+    steps = [follower.step([VideoFrame(number, number / 25, frame)])[0] for number in range(3)]
+    assert [(len(step), step.frame_index, step.time) for step in steps] == [(1, n, n / 25) for n in range(3)]
+    found = both(frame)
+    sure_boxes = found.replace(detections=Detections.from_boxes(found.detections.xyxy), own_scores=found.scores)
+    np.testing.assert_array_equal(BoxAnnotator()(frame, sure_boxes), BoxAnnotator()(frame, found))
+
+
+def test_settings_of_one_call(people: Pipeline) -> None:
+    both = Pipeline(people.pose_model, SomeScores(), device="cpu")
+    frame = two_people()
+    assert len(both(frame, detection_threshold=0.5)) == len(both.using(detection_threshold=0.5).detect([frame])[0]) == 1
+    flipped = Pipeline(people.pose_model, SomeScores(), device="cpu", flip_test=True)
+    assert_same(both(frame, flip_test=True), flipped(frame))
+    assert_same(flipped(frame, flip_test=False), both(frame))
+    assert both.pose_model is both.using(flip_test=True).pose_model
+    with pytest.raises(HrkitError, match=r"built with a detection threshold of 0\.3"):
+        both(frame, detection_threshold=0.1)
+    with pytest.raises(HrkitError, match="person_threshold=2"):
+        both(frame, person_threshold=2)
+    with pytest.raises(TypeError):
+        both(frame, conf=0.5)
+
+
+def test_settings_of_the_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("hrkit.pipeline.create_detector", lambda name, **given: asked.update(given) or SomeScores())
+    pipeline("yolov3", detector_size=640, classes=["person", "dog"])
+    assert (asked["input_size"], asked["classes"]) == (640, ["person", "dog"])
+    pipeline("yolov3")
+    with pytest.raises(HrkitError, match="input_size are settings of a detector, and there is none"):
+        pipeline(None, detector_size=640)
+
+
+def test_a_size_is_height_and_width_or_a_side() -> None:
+    assert create_pose_model("synthetic", input_size=64).input_size == (64, 64)
+    assert square_side(96, 32) == square_side((96, 96), 32) == 96
+    for size, message in ((97, "multiple of 32"), ((96, 64), "takes squares"), (0, "multiple")):
+        with pytest.raises(HrkitError, match=message):
+            square_side(size, 32)
+
+
+def test_poses_know_what_was_given(people: Pipeline, tmp_path: Path) -> None:
+    write_image(tmp_path / "two.png", two_people())
+    path = str(tmp_path / "two.png")
+    assert [poses.image for poses in people([path, path])] == [path, path]
+    frame = two_people()
+    assert people(frame).image is people.predict(frame).image is frame
+    assert all(poses.image is None for poses in [*people.predict_batch([frame]), *people.stream([frame])])
+    np.testing.assert_array_equal(people(path).plot(), people(frame).plot())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,9 +12,11 @@ import pytest
 import torch
 from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
+from numpy.typing import NDArray
 
 from hrkit.drawing.annotators import BoxAnnotator, SkeletonAnnotator
 from hrkit.errors import BoxError, HrkitError
+from hrkit.images import read_image
 from hrkit.skeletons import coco17
 from hrkit.structures import Crops, Detections, Poses, Skeleton, best
 
@@ -267,6 +270,58 @@ def test_notebooks_show_tables() -> None:
     assert "<script>" not in poses().replace(skeleton=named)._repr_html_()
 
 
+def picture() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+
+
+def test_poses_know_their_picture(tmp_path: Path) -> None:
+    found = poses(image=picture())
+    drawn = found.plot(boxes=False)
+    np.testing.assert_array_equal(drawn, SkeletonAnnotator()(picture(), found))
+    np.testing.assert_array_equal(found[1:].plot(), poses()[1:].plot(picture()))
+    found.save(tmp_path / "drawn.png", color_by="person")
+    np.testing.assert_array_equal(read_image(tmp_path / "drawn.png"), found.plot(color_by="person"))
+    assert "<img src=" in found._repr_html_()
+    assert cells(found) == cells(poses())
+    gone = poses(image=str(tmp_path / "gone.png"))
+    assert gone._repr_html_() == poses()._repr_html_()
+    for call in (poses().plot, poses().show, poses().crops, lambda: poses().save("x.png")):
+        with pytest.raises(HrkitError, match=r"pass it, as in poses\.plot\(frame\)"):
+            call()
+    with pytest.raises(HrkitError, match=r"gone\.png: no such file"):
+        gone.plot()
+
+
+def test_poses_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: seen.append(image) or len(seen) == 1)
+    poses().show(picture())
+    np.testing.assert_array_equal(np.asarray(seen[0])[:, :, ::-1], poses().plot(picture()))
+    with pytest.raises(HrkitError, match="no program here shows pictures"):
+        poses().show(picture())
+
+
+def test_people_are_cut_out() -> None:
+    first, second, third = poses(image=picture()).crops()
+    np.testing.assert_array_equal(first, picture()[0:20, 0:10])
+    assert (second.shape, third.shape) == ((2, 1, 3), (3, 2, 3))
+    assert poses(image=picture())[0].crops(margin=0.5)[0].shape == (30, 15, 3)
+    outside = poses()[0].replace(detections=Detections.from_boxes([[90, 90, 99, 99]]))
+    assert outside.crops(picture())[0].size == 0
+
+
+def test_angles() -> None:
+    hands = ([[0, 10], [10, 0]], [[0, 10], [0, -3]], [[0, 0], [5, 5]], [[0, 10], [np.nan, 0]])
+    keypoints, boxes = [[*pair, [0, 0]] for pair in hands], Detections.from_boxes([[0, 0, 9, 9]] * 4)
+    four = Poses(keypoints, np.full((4, 3), 0.5), boxes, ARM)
+    wanted = [90, 180, np.nan, np.nan]
+    np.testing.assert_allclose(four.angles("left_hand", "chest", "right_hand"), wanted)
+    assert np.isnan(four.angles("left_hand", "chest", "right_hand", threshold=0.6)).all()
+    assert Poses.empty(ARM).angles("left_hand", "chest", "right_hand").shape == (0,)
+    with pytest.raises(HrkitError, match="did you mean left_hand"):
+        four.angles("left_hant", "chest", "right_hand")
+
+
 def test_repr_is_short() -> None:
     assert repr(poses()) == "Poses(3 people, arm: scores [0.45, 0.25, 0.12])"
     assert repr(poses()[0]) == "Poses(1 person, arm: scores [0.45])"
@@ -301,6 +356,17 @@ def test_to_dataframe() -> None:
     assert frame.id.tolist() == [4, 5, 6]
     assert frame.chest_y.tolist() == [5, 11, 17]
     assert poses().to_dataframe().id.isna().all()
+
+
+def test_a_dataframe_says_where_people_were_seen() -> None:
+    pytest.importorskip("pandas")
+    one = poses(image=Path("a.jpg")).to_dataframe()
+    assert one.columns[:2].tolist() == ["image", "id"]
+    assert one.image.tolist() == ["a.jpg"] * 3
+    frame = poses(time=0.5, frame_index=12)[:2].to_dataframe()
+    assert frame[["frame", "time"]].to_numpy().tolist() == [[12, 0.5]] * 2
+    assert "image" not in poses(image=picture()).to_dataframe()
+    assert len(Poses.empty(ARM).replace(time=1.0).to_dataframe()) == 0
 
 
 def test_a_dataframe_keeps_ids_whole() -> None:

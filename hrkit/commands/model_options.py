@@ -44,9 +44,14 @@ _MODEL = {
     "skeleton": skeleton_option,
     "detector_weights": click.option("--detector-weights", default="auto", help="The same for the detector."),
     **detector_options,
+    "detector_size": number_option("--detector-size", int, Range(1), "Side of the detector's input in px."),
+    "classes": click.option("--classes", metavar="A,B,...", help="Classes that the detector finds.  [default: person]"),
     "decoder": click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]"),
     "threshold": number_option(
-        "--threshold", float, Range(0, 1), "Lowest score of a detection.  [default: the detector's own]"
+        "--threshold", float, Range(0, 1), "Lowest score of a detector's box.  [default: the detector's own]"
+    ),
+    "min_score": number_option(
+        "--min-score", float, Range(0, 1), "Lowest score of a person, as drawn and written.", default=0.0
     ),
     "flip_test": click.option(
         "--flip-test", is_flag=True, help="Average with the mirrored picture: more accurate, twice the time."
@@ -104,10 +109,12 @@ def _with_options(
 
 def pipeline_arguments(model: Mapping[str, Any]) -> Options:
     """The arguments of `Pipeline.from_names` for the options of the networks."""
-    renamed = {"detection_threshold" if name == "threshold" else name: value for name, value in model.items()}
+    names = {"threshold": "detection_threshold", "min_score": "person_threshold"}
+    renamed = {names.get(name, name): value for name, value in model.items()}
     no_weights = {name: None for name in ("weights", "detector_weights") if model[name] == "none"}
     detector = None if model["detector"] == "none" else model["detector"] or "auto"
-    return {**renamed, **no_weights, "detector": detector}
+    classes = model["classes"].split(",") if model["classes"] else None
+    return {**renamed, **no_weights, "detector": detector, "classes": classes}
 
 
 def create_pipeline(model: Mapping[str, Any]) -> Pipeline:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrkit.errors import HrkitError, ImageError, UnknownNameError
-from hrkit.structures import Detections
+from hrkit.structures import Detections, Size
 
 
 @runtime_checkable
@@ -44,6 +44,16 @@ def check_fraction(name: str, value: float) -> float:
     if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
         raise HrkitError(f"{name}={value!r}; it must be from 0 to 1")
     return float(value)
+
+
+def square_side(input_size: int | Size, multiple: int) -> int:
+    """The side of a square input, given as that or as (height, width). Raises `HrkitError` if it is no `multiple`."""
+    sides = [input_size] * 2 if isinstance(input_size, int) else list(input_size)
+    if len(sides) != 2 or sides[0] != sides[1]:
+        raise HrkitError(f"input_size={input_size}; this detector takes squares, as {max(sides, default=multiple)}")
+    if sides[0] < multiple or sides[0] % multiple:
+        raise HrkitError(f"input_size={input_size}; it must be a multiple of {multiple}")
+    return sides[0]
 
 
 def find_classes(classes: str | Sequence[str | int] | None, names: Sequence[str], count: int) -> list[int]:

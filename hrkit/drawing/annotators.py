@@ -334,7 +334,7 @@ def _person_colors(poses: Poses) -> NDArray[np.uint8]:
 
 def _label(poses: Poses, row: int) -> str:
     track_id = -1 if poses.track_ids is None else poses.track_ids[row]
-    score = f"{poses.detections.scores[row]:.2f}"
+    score = f"{poses.scores[row]:.2f}"
     return score if track_id < 0 else f"#{track_id} {score}"
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrkit.drawing.people import cut_out
 from hrkit.errors import HrkitError
 from hrkit.extraction.part_file import FrameRows, Meta
-from hrkit.extraction.tables import Frames, flat, ids_of, of_photos, size_of, visibility, zero_where_missing
+from hrkit.extraction.tables import Frames, flat, ids_of, of_photos, visibility, zero_where_missing
 from hrkit.files import plain_stem
 from hrkit.images import write_image
 from hrkit.skeletons import coco17
@@ -84,12 +85,9 @@ def write_crops(frames: Frames, meta: Meta, folder: Path) -> None:
     for name, frame in _named(frames, meta):
         if frame.image is None:
             raise HrkitError("people are cut out of the pictures of the frames, which are missing here")
-        width, height = size_of(frame)
-        outer = np.concatenate([np.floor(frame.boxes[:, :2]), np.ceil(frame.boxes[:, 2:])], axis=1)
-        edges = np.clip(np.nan_to_num(outer), 0, [width, height, width, height]).astype(int)
-        for person, (left, top, right, bottom) in enumerate(edges.tolist()):
-            if right > left and bottom > top:
-                write_image(_file(folder, f"{name}_{person}.jpg"), frame.image[top:bottom, left:right])
+        for person, crop in enumerate(cut_out(frame.image, frame.boxes)):
+            if crop.size:
+                write_image(_file(folder, f"{name}_{person}.jpg"), crop)
 
 
 def _named(frames: Frames, meta: Meta) -> Iterator[tuple[str, FrameRows]]:

@@ -15,7 +15,7 @@ from hrkit import ops
 from hrkit.errors import HrkitError, VideoError, check_whole
 from hrkit.ops.doubles import SAME_POSE, without_doubles
 from hrkit.profiling import section
-from hrkit.structures import Detections, Frame, Poses, Skeleton, best
+from hrkit.structures import Detections, Frame, Poses, Skeleton, at_least, best
 from hrkit.tracking.smoother import PoseSmoother
 from hrkit.tracking.tracker import PoseTracker, State
 from hrkit.video.files import FrameSource, VideoFrame
@@ -31,7 +31,10 @@ BOTTOM_UP_THRESHOLD = 0.1  # `PoseTracker.min_score` for bottom-up networks, whi
 
 
 class PoseSource(Protocol):
-    """What a `Follower` needs to find poses. `hrkit.Pipeline` is one."""
+    """What a `Follower` needs to find poses. `hrkit.Pipeline` is one.
+
+    If it has a `person_threshold`, people whose score is lower keep their ids but are not in results.
+    """
 
     @property
     def skeleton(self) -> Skeleton:
@@ -97,7 +100,12 @@ class Follower:
     def step(self, frames: Sequence[VideoFrame]) -> list[Poses]:
         """The poses of the next frames. Passing several at once is faster if the detector runs on every frame."""
         found = self._found(frames) if self.detect_every == 1 else [self._next(frame) for frame in frames]
-        return [self._identified(poses, frame.time) for frame, poses in zip(frames, found, strict=True)]
+        least: float = getattr(self._source, "person_threshold", 0.0)
+        followed = (self._identified(poses, frame.time) for frame, poses in zip(frames, found, strict=True))
+        return [
+            at_least(poses, least).replace(time=frame.time, frame_index=frame.index)
+            for frame, poses in zip(frames, followed, strict=True)
+        ]
 
     def _found(self, frames: Sequence[VideoFrame]) -> list[Poses]:
         images = [frame.image for frame in frames]

@@ -407,3 +407,19 @@ def test_one_bad_video_among_others() -> None:
     assert result.exit_code == 1
     assert names("out") == ["good_poses.mp4"]
     assert result.stderr.splitlines()[-1] == "1 of 2 sources failed"
+
+
+def test_the_options_of_networks_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_image("one.png", one_person())
+    asked: dict[str, Any] = {}
+    original = Pipeline.from_names
+    names = ("person_threshold", "detection_threshold", "detector_size", "classes")
+
+    def note(**given: Any) -> Pipeline:
+        asked.update({name: given[name] for name in names})
+        return original(**{**given, **dict.fromkeys(names[1:])})
+
+    monkeypatch.setattr(Pipeline, "from_names", note)
+    sizes = ("--detector-size", "64", "--classes", "person,dog")
+    assert demo("one.png", "--min-score", "1", "--threshold", ".2", *sizes).exit_code == 0
+    assert asked == dict(zip(names, (1.0, 0.2, 64, ["person", "dog"]), strict=True))

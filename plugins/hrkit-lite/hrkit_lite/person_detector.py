@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hrkit.detectors.base import check_fraction, check_frame
+from hrkit.detectors.base import check_fraction, check_frame, square_side
 from hrkit.errors import HrkitError, WeightsError
 from hrkit.geometry import clip_boxes
 from hrkit.ops import batched_nms
@@ -57,19 +57,18 @@ class PersonDetector(nn.Module):
         self,
         network: nn.Module,
         *,
-        input_size: int = INPUT_SIZE,
+        input_size: int | Size = INPUT_SIZE,
         threshold: float | None = None,
         nms_threshold: float | None = None,
         max_detections: int = 100,
         max_batch_size: int = 8,
     ) -> None:
         super().__init__()
-        if input_size < STRIDES[-1] or input_size % STRIDES[-1]:
-            raise HrkitError(f"input_size={input_size}; it must be a multiple of {STRIDES[-1]}")
         for name, number in (("max_detections", max_detections), ("max_batch_size", max_batch_size)):
             if number < 1:
                 raise HrkitError(f"{name}={number}; it must be at least 1")
-        self.input_size, self.max_detections, self.max_batch_size = input_size, max_detections, max_batch_size
+        self.input_size = square_side(input_size, STRIDES[-1])
+        self.max_detections, self.max_batch_size = max_detections, max_batch_size
         self.threshold = check_fraction("threshold", THRESHOLD if threshold is None else threshold)
         self.nms_threshold = check_fraction("nms_threshold", NMS_THRESHOLD if nms_threshold is None else nms_threshold)
         self.network = network

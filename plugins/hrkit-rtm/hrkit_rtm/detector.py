@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hrkit.detectors.base import check_fraction, check_frame, find_classes
+from hrkit.detectors.base import check_fraction, check_frame, find_classes, square_side
 from hrkit.detectors.yolov3 import CFG_FOLDER, PERSON, read_class_names
 from hrkit.errors import HrkitError, WeightsError
 from hrkit.files import FilePath
@@ -58,7 +58,7 @@ class RTMDet(nn.Module):
         self,
         network: RTMDetNetwork,
         *,
-        input_size: int = 640,
+        input_size: int | Size = 640,
         threshold: float | None = None,
         nms_threshold: float | None = None,
         classes: str | Sequence[str | int] | None = PERSON,
@@ -67,12 +67,11 @@ class RTMDet(nn.Module):
         max_batch_size: int = 8,
     ) -> None:
         super().__init__()
-        if input_size < STRIDES[-1] or input_size % STRIDES[-1]:
-            raise HrkitError(f"input_size={input_size}; it must be a multiple of {STRIDES[-1]}")
         for name, number in (("max_detections", max_detections), ("max_batch_size", max_batch_size)):
             if number < 1:
                 raise HrkitError(f"{name}={number}; it must be at least 1")
-        self.input_size, self.max_detections, self.max_batch_size = input_size, max_detections, max_batch_size
+        self.input_size = square_side(input_size, STRIDES[-1])
+        self.max_detections, self.max_batch_size = max_detections, max_batch_size
         self.threshold = check_fraction("threshold", 0.3 if threshold is None else threshold)
         self.nms_threshold = check_fraction("nms_threshold", 0.6 if nms_threshold is None else nms_threshold)
         if class_names is None:

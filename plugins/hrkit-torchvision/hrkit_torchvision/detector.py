@@ -107,20 +107,23 @@ def build(
     nms_threshold: float | None = None,
     classes: str | Sequence[str | int] | None = PERSON,
     class_names: Sequence[str] | None = None,
+    input_size: int | None = None,
     max_batch_size: int = 8,
     **options: Any,  # Any: each builder has options of its own
 ) -> TorchvisionDetector:
     """Builds the detector of torchvision's builder `name`, in eval mode.
 
-    `weights` is a file with the network's tensors; None leaves it as initialised. Nothing is downloaded.
-    `class_names` (default: COCO's 90) are for a network trained on other classes, person first, without the background.
-    `options` are passed to torchvision's builder (`min_size`, `box_detections_per_img`, `topk_candidates`, ...). The
-    rest is as in `TorchvisionDetector`.
+    `weights` is a file with the network's tensors; None leaves it as initialised. Nothing is downloaded. `class_names`
+    (default: COCO's 90) are for a network trained on other classes, person first, without the background. `input_size`
+    is the shorter side of resized frames, torchvision's `min_size`. `options` are passed to torchvision's builder
+    (`min_size`, `box_detections_per_img`, `topk_candidates`, ...). The rest is as in `TorchvisionDetector`.
 
     Raises `WeightsError` if the file is missing, damaged or from another network, `HrkitError` for invalid settings.
     """
     if class_names is None:
         class_names = coco_class_names(name)
+    if input_size is not None:
+        options["min_size"] = input_size
     network = get_model(name, weights=None, weights_backbone=None, num_classes=len(class_names) + 1, **options)
     if weights is not None:
         load_weights(network, weights, name)
