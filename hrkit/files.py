@@ -290,3 +290,23 @@ def read_toml(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError
         raise error(f"{path}: cannot be read ({problem})") from None
     except (ValueError, RecursionError) as problem:  # damaged TOML, not UTF-8, or nested too deeply
         raise error(f"{path}: is no TOML ({problem})") from None
+
+
+def read_yaml(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> Any:  # Any: any value
+    """The plain values of a YAML file; nothing in it is executed. Raises `error` in one line.
+
+    Unlike in YAML 1.1, `1e-3` is a number.
+    """
+    import yaml  # loads slowly
+
+    class Loader(yaml.SafeLoader):
+        """With the numbers of YAML 1.2."""
+
+    number = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    try:
+        return yaml.load(decoded(Path(path).read_bytes()), Loader)
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:  # damaged, not UTF-8, or nested too deeply
+        raise error(f"{path}: is no YAML ({one_line(problem)})") from None

@@ -108,7 +108,7 @@ command = click.Command(
         click.Option(
             ["--config", "config_file"],
             type=click.Path(path_type=Path),
-            help="TOML or JSON file with these settings; options override it.",
+            help="TOML, YAML or JSON file with these settings; options override it.",
         ),
         click.Option(["--data-root"], help="Path of the datasets that name none."),
         *_options(TrainConfig, ("augmentation", "backbone_options")),

@@ -1,4 +1,4 @@
-"""The settings of a training run, loaded from and saved to TOML or JSON."""
+"""The settings of a training run, loaded from TOML, YAML or JSON and saved to JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from hrkit.datasets.augmentation import Augmentation
 from hrkit.errors import HrkitError
-from hrkit.files import read_json, read_toml, write_text
+from hrkit.files import read_json, read_toml, read_yaml, write_text
 from hrkit.settings import Range, setting
 
 Config = TypeVar("Config")
@@ -104,6 +104,7 @@ class TrainConfig:
     save_every: int | None = setting(None, "optimizer steps between checkpoints; each epoch saves one anyway", Range(1))
     log_every: int = setting(20, "optimizer steps between lines of the log", Range(1))
     tensorboard: bool = setting(True, "write TensorBoard files if tensorboard is installed")
+    loggers: tuple[str, ...] = setting((), "where else the log goes: wandb, mlflow")
 
     def __attrs_post_init__(self) -> None:
         if not self.datasets:
@@ -143,15 +144,16 @@ def settings_of(config: type) -> dict[str, Setting]:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """The plain values in a TOML or JSON file. Raises `HrkitError` if it cannot be read."""
-    content = read_json(path) if Path(path).suffix == ".json" else read_toml(path)
+    """The plain values in a TOML, YAML or JSON file, by its ending. Raises `HrkitError` if it cannot be read."""
+    read = {".json": read_json, ".yaml": read_yaml, ".yml": read_yaml}.get(Path(path).suffix.lower(), read_toml)
+    content = read(path)
     if not isinstance(content, dict):
         raise HrkitError(f"{path}: a config must hold keys and values")
     return content
 
 
 def load_config(path: str | Path, kind: type[Config], **overrides: Any) -> Config:
-    """A config from a TOML or JSON file; `overrides` replace values of the file. Raises as `build_config`."""
+    """A config from a TOML, YAML or JSON file; `overrides` replace values of the file. Raises as `build_config`."""
     return build_config(kind, {**read_config(path), **overrides}, str(path))
 
 

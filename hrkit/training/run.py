@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib.util
 import logging
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -33,7 +34,8 @@ from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.runtimes.devices import parse_devices
 from hrkit.runtimes.distributed import World, any_rank, gather_lists, joined_world
 from hrkit.skeletons import check_flip_test
-from hrkit.training.config import TrainConfig, save_config
+from hrkit.training.config import TrainConfig, config_to_dict, save_config
+from hrkit.training.loggers import Callback, check_loggers, open_loggers
 from hrkit.training.objective import objective_for, samples_for
 from hrkit.training.optimization import (
     autocast,
@@ -86,8 +88,10 @@ class TrainResult:
     folder: Path
 
 
-def train(config: TrainConfig) -> TrainResult:
+def train(config: TrainConfig, callbacks: Sequence[Callback] = ()) -> TrainResult:
     """Trains as `config` says and writes everything into `config.output`.
+
+    `callbacks` hear every line of the log, as `callback("train", step, {"loss": 0.1, ...})` or with "validation".
 
     The order of the samples, their augmentation and the random numbers of a step depend only on the seed and the
     position in the run. An interrupted run therefore continues (`resume`) to the same weights: bit by bit in float32,
@@ -96,15 +100,16 @@ def train(config: TrainConfig) -> TrainResult:
     Raises `HrkitError` for a config, data or weights that do not fit together, `NonFiniteLossError`,
     `TrainingStopped` after saving on SIGINT and SIGTERM, and `OSError` if a file cannot be written.
     """
+    check_loggers(config.loggers)
     device = parse_devices(config.device)[0]
     with joined_world(device) as world:
         if device.type == "cuda" and world.size > 1:
             device = torch.device("cuda", world.local_rank)
         with opened_run(config) if world.is_first else contextlib.nullcontext():
-            return _train(config, world, device)
+            return _train(config, world, device, callbacks)
 
 
-def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResult:
+def _train(config: TrainConfig, world: World, device: torch.device, callbacks: Sequence[Callback]) -> TrainResult:
     # Data: the people to train on and, if named, the people to evaluate on.
     folder = Path(config.output)
     parts, weights, validation = load_people(config)
@@ -152,7 +157,7 @@ def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResu
         save_config(evolve(config, resume=False), folder / CONFIG)
     if state.step == 0:
         save(LAST)  # a full disk shows now instead of hours later
-    log = RunLog(folder, state, config.tensorboard) if world.is_first else None
+    log = _opened_log(config, state, callbacks) if world.is_first else None
     bar = tqdm(total=total_steps, initial=state.step, unit="step", disable=not world.is_first, dynamic_ncols=True)
 
     with log or contextlib.nullcontext(), bar, _signals_caught() as signals:
@@ -245,6 +250,13 @@ def _train(config: TrainConfig, world: World, device: torch.device) -> TrainResu
                 best_model.save(folder / EXPORT, training={**place, "datasets": dataset_names(config)})
             save(LAST)
     return TrainResult(state.step, state.epoch, state.best, folder)
+
+
+def _opened_log(config: TrainConfig, state: RunState, callbacks: Sequence[Callback]) -> RunLog:
+    """The log of a run with its loggers; TensorBoard is one of them if it is wanted and installed."""
+    board = ["tensorboard"] if config.tensorboard and importlib.util.find_spec("tensorboard") is not None else []
+    folder, settings = Path(config.output), config_to_dict(config)
+    return RunLog(folder, state, [*open_loggers([*board, *config.loggers], folder, settings, state.step), *callbacks])
 
 
 def load_people(config: TrainConfig) -> tuple[list[KeypointDataset], list[float], KeypointDataset | None]:

@@ -20,6 +20,7 @@ from hrkit.datasets.loading import DatasetSpec
 from hrkit.errors import HrkitError, WeightsError, one_line
 from hrkit.files import atomic_path, json_text, reserved
 from hrkit.training.config import TrainConfig, build_config, config_to_dict, load_config
+from hrkit.training.loggers import Callback
 from hrkit.weights.checkpoints import check_finite
 
 logger = logging.getLogger("hrkit")
@@ -29,7 +30,7 @@ EXPORT, LOG, LOCK, DAMAGED = "best.safetensors", "log.jsonl", ".lock", "damaged.
 
 CHANGEABLE = {
     *("output", "resume", "epochs", "max_steps", "workers", "device", "evaluate_every", "save_every", "log_every"),
-    *("tensorboard", "images"),
+    *("tensorboard", "loggers", "images"),
 }
 """Settings that a resumed run may change, as it may the paths of its data. All others determine its numbers."""
 
@@ -230,40 +231,32 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class RunLog:
-    """`log.jsonl`, one JSON object per line, and TensorBoard files if wanted and installed. A context manager.
+    """`log.jsonl`, one JSON object per line, and what `callbacks` make of the same figures. A context manager.
 
     `state` is the position of the run: its first `log_lines` lines of an existing log are kept, later ones, which a
     resumed run will write again, are dropped.
     """
 
-    def __init__(self, folder: Path, state: RunState, tensorboard: bool = False) -> None:
+    def __init__(self, folder: Path, state: RunState, callbacks: Sequence[Callback] = ()) -> None:
         self._path = folder / LOG
         self._state = state
+        self._callbacks = callbacks
         kept = self._path.read_bytes().splitlines(keepends=True)[: state.log_lines] if self._path.is_file() else []
         with atomic_path(self._path) as temporary:
             temporary.write_bytes(b"".join(kept))
         state.log_lines = len(kept)
-        self._board = None
-        if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-
-                self._board = SummaryWriter(folder / "tensorboard", purge_step=state.step)
-            except ImportError:
-                pass
 
     def write(self, group: str, **values: float) -> None:
-        """Appends a line. `group`, "train" or "validation", is the values' section in TensorBoard."""
+        """Appends a line, and tells the callbacks. `group` is "train" or "validation"."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json_text({"step": self._state.step, "epoch": self._state.epoch, **values}) + "\n")
         self._state.log_lines += 1
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"{group}/{name}", value, self._state.step)
+        for callback in self._callbacks:
+            callback(group, self._state.step, values)
 
     def __enter__(self) -> RunLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._board is not None:
-            self._board.close()
+        for callback in self._callbacks:
+            getattr(callback, "close", lambda: None)()

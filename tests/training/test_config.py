@@ -63,9 +63,20 @@ def test_mistakes(values: dict[str, object], says: str) -> None:
         build_config(TrainConfig, values)
 
 
+def test_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("output: x\nlearning_rate: 1e-3\ninput_size: [64, 64]\nmax_steps: null\naugmentation: {flip: 0}\n")
+    config = load_config(file, TrainConfig)
+    assert (config.output, config.learning_rate, config.input_size) == ("x", 0.001, (64, 64))
+    assert (config.max_steps, config.augmentation) == (None, Augmentation(flip=0.0))
+    file.write_text("output: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(HrkitError, match=r"recipe\.yaml: is no YAML"):
+        load_config(file, TrainConfig)
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", "= 3"])
 def test_files_that_are_no_config(tmp_path: Path, content: str) -> None:
-    for ending in (".json", ".toml"):
+    for ending in (".json", ".toml", ".yml"):
         (tmp_path / f"config{ending}").write_text(content)
         with pytest.raises(HrkitError, match=r"config\."):
             load_config(tmp_path / f"config{ending}", TrainConfig)
