@@ -1,4 +1,4 @@
-"""Draws what `lite_plus` with `lite_person` finds and misses, without the photos: how `cases.jpg` was made.
+"""Draws what `lite_plus` with `lite_person` finds and misses, without the photos: how docs/images/cases.jpg was made.
 
     python tools/draw_cases.py data/coco_val/person_keypoints_val.json cases.jpg 33221 69356 109118
 
