@@ -9,13 +9,15 @@ import click
 
 from hrkit.cli import main
 from hrkit.commands import register_commands
+from hrkit.commands.short_help import ALL
 
 PAGE = Path(__file__).with_name("commands.md")
 
 
 def command_help(command: click.Command, name: str | None = None) -> str:
-    """What `hrkit NAME --help` prints."""
+    """What `hrkit NAME --help` prints, or `--help-all`, if there is one."""
     context = click.Context(command, info_name=f"hrkit {name or command.name}", **main.context_settings)
+    context.meta[ALL] = True
     return command.get_help(context)
 
 
@@ -30,9 +32,10 @@ def sections(command: click.Command, name: str, level: int = 2) -> Iterator[str]
 def command_reference() -> str:
     """The help of all of hrkit's own commands as one page."""
     parts = [
-        "# Commands\n\nWritten by `docs/generate_commands.py` from what `--help` prints. Exit codes: 0 done; 1 some of "
-        "several inputs failed;\n2 an error that the message explains; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 "
-        "by SIGHUP. Plugins add commands,\nas hrkit-web does `hrkit web`; `hrkit --help` lists all that are there.\n"
+        "# Commands\n\nWritten by `docs/generate_commands.py` from what `--help` prints, or `--help-all` where there "
+        "is one. Exit codes:\n0 done; 1 some of several inputs failed; 2 an error that the message explains; 130 "
+        "interrupted by Ctrl-C, 143 by\nSIGTERM, 129 by SIGHUP. Plugins add commands, as hrkit-web does `hrkit web`; "
+        "`hrkit --help` lists all that are there.\n"
     ]
     for command in sorted(register_commands(), key=lambda command: command.name or ""):
         parts += sections(command, command.name or "")

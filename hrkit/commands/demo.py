@@ -12,6 +12,7 @@ import click
 from hrkit.commands.demo_pictures import draw_pictures, free_name
 from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options
 from hrkit.commands.player import Played, play
+from hrkit.commands.short_help import ShortHelp
 from hrkit.drawing.annotators import ColorBy, Drawing
 from hrkit.errors import HrkitError, one_line
 from hrkit.extraction.inputs import VIDEOS, is_picture, with_lists
@@ -29,6 +30,7 @@ FOLDER = Path("demo-output")
 
 @click.command(
     "demo",
+    cls=ShortHelp,
     epilog="""\b
 Examples:
   hrkit demo photo.jpg

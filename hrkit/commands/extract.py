@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options, pipeline_arguments
 from hrkit.commands.numbers import number_option
+from hrkit.commands.short_help import ShortHelp
 from hrkit.errors import HrkitError
 from hrkit.extraction import Job, Progress, extract, extract_all, extract_photos, find_inputs
 from hrkit.extraction.formats import FOLDERS, FORMATS
@@ -30,6 +31,7 @@ from hrkit.video.cameras import open_source
 
 @click.command(
     "extract",
+    cls=ShortHelp,
     epilog="""\b
 Examples:
   hrkit extract street.mp4 -o street.csv

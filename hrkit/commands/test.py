@@ -20,6 +20,7 @@ from hrkit.commands.model_options import (
     weights_option,
 )
 from hrkit.commands.numbers import number_option
+from hrkit.commands.short_help import ShortHelp
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.datasets.mpii import read_mpii_truth
@@ -41,6 +42,7 @@ from hrkit.weights.hub import is_address
 
 @click.command(
     "test",
+    cls=ShortHelp,
     epilog="""\b
 Examples:
   hrkit test --backbone hrnet_w32 --dataset coco:data/coco --flip-test

@@ -11,6 +11,7 @@ import attrs
 import click
 
 from hrkit.commands.numbers import SIZE, Number
+from hrkit.commands.short_help import ShortHelp
 from hrkit.settings import Range
 from hrkit.training.config import (
     Augmentation,
@@ -21,6 +22,13 @@ from hrkit.training.config import (
     read_config,
     settings_of,
 )
+
+COMMON = (
+    *("config_file", "output", "datasets", "validation", "images", "resume", "backbone", "weights"),
+    *("input_size", "epochs", "max_steps", "batch_size", "learning_rate", "workers", "device", "precision"),
+    *("seed", "help", "help_all"),
+)
+"""Options that `--help` shows; `--help-all` shows all."""
 
 
 def _option(setting: Setting) -> click.Option:
@@ -101,8 +109,9 @@ def _with_root(spec: str, root: str) -> str:
     return spec if ":" in spec else f"{name}:{root}{star}{weight}"
 
 
-command = click.Command(
+command = ShortHelp(
     "train",
+    rare=lambda name: name not in COMMON,
     callback=_run,
     params=[
         click.Option(

@@ -53,7 +53,7 @@ def test_numbers_are_finite_and_in_their_range(command: str, option: str, kind: 
 
 
 def test_the_help_shows_the_ranges() -> None:
-    shown = " ".join(CliRunner().invoke(main, ["train", "--help"]).stdout.split())
+    shown = " ".join(CliRunner().invoke(main, ["train", "--help-all"]).stdout.split())
     for config in (TrainConfig, Augmentation):
         for name, setting in settings_of(config).items():
             if setting.within is not None:
