@@ -16,7 +16,7 @@ from attrs import asdict, evolve, field, frozen
 from attrs.converters import optional
 from numpy.typing import ArrayLike, NDArray
 
-from hrkit.errors import BoxError, UnknownNameError
+from hrkit.errors import BoxError, HrkitError, UnknownNameError
 
 if TYPE_CHECKING:
     import pandas
@@ -52,7 +52,10 @@ def frozen_int64(values: ArrayLike) -> NDArray[np.int64]:
 
 
 def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:  # Any: `dtype`
-    array: NDArray[Any] = np.array(values, dtype)
+    try:
+        array: NDArray[Any] = np.array(values, dtype)
+    except OverflowError:
+        raise HrkitError("a number is too large") from None
     array.flags.writeable = False
     return array
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pickle
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrkit.errors import LONGEST_LINE, HrkitError, UnknownNameError, one_line
+from hrkit.errors import LONGEST_LINE, HrkitError, UnknownNameError, check_number, one_line
 
 
 @given(st.text(max_size=2000))
@@ -30,3 +31,10 @@ def test_short_messages_stay_as_they_are() -> None:
     assert str(HrkitError("two\n  lines")) == "two lines"
     assert str(HrkitError("\x1b[31m\udcff")) == "\\x1b[31m\\udcff"
     assert str(pickle.loads(pickle.dumps(HrkitError("a\nb")))) == "a b"
+
+
+def test_numbers_may_have_any_size() -> None:
+    for number in (10**400, float("inf"), float("nan"), -1, "1"):
+        with pytest.raises(HrkitError, match=r"^sigma must be a number of at least 0, not "):
+            check_number("sigma", number)
+    assert check_number("sigma", 10**300) == 1e300

@@ -187,6 +187,7 @@ def test_crops_are_checked() -> None:
         ({"edges": [("a", "c")]}, "no keypoint 'c'"),
         ({"flip_pairs": [("d", "b")]}, "no keypoint 'd'"),
         ({"sigmas": [0.1]}, r"sigmas has shape \(1,\), wanted \(2\)"),
+        ({"sigmas": [0.1, 10**400]}, "a number is too large"),
     ],
 )
 def test_skeletons_are_checked(fields: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import os
 import re
 import urllib.parse
@@ -28,11 +29,12 @@ def find_annotations(path: Path, split: str) -> Path:
     """
     official = path / "annotations" / f"person_keypoints_{split}.json"
     for file in (path, official):
-        if file.is_file():
+        if os.path.isfile(file):  # False for names that no file can have
             return file
     words = _words(split)
     places = [path, path / "annotations", *(path / word for word in words), *(path / w / "annotations" for w in words)]
-    names = sorted({file for place in places for file in place.glob("*.json")})
+    jsons = (glob.glob(os.path.join(glob.escape(str(place)), "*.json")) for place in places)
+    names = sorted({Path(file) for files in jsons for file in files})
     named = [file for file in names if file.name.startswith("person_keypoints_")]
     for files in (named, [file for file in names if _holds_keypoints(file)]):
         found = [file for file in files if words & _parts(file.relative_to(path))] or files
@@ -68,7 +70,7 @@ def find_pictures(
     `DatasetError` if there is no such place.
     """
     places = [Path(images)] if images is not None else _usual_places(file, split)
-    there = [place for place in places if place.exists()]
+    there = [place for place in places if os.path.exists(place)]
     if not there:
         raise DatasetError(f"{places[0]}: no such folder or zip of pictures")
     sample = names[:_SAMPLE]
@@ -158,7 +160,7 @@ def _in_folder(listing: Callable[[Path], Mapping[str, str]], place: Path, name: 
     if leads_out(place, name):
         return None
     try:
-        if path.is_file():
+        if os.path.isfile(path):
             return str(path)
         other = listing(path.parent).get(path.name.lower())
     except (OSError, ValueError):  # a name that is too long, or that no file system knows

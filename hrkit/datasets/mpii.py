@@ -5,6 +5,7 @@ Andriluka et al., 2D Human Pose Estimation: New Benchmark and State of the Art A
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def read_mpii_truth(path: str | Path = "data/mpii", *, split: str = "val") -> Mp
 
     json_path = _json_path(path, split)
     file = json_path.with_name(f"gt_{json_path.stem}.mat")
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise DatasetError(f"{file}: no such file; PCKh needs its head boxes, which are published with the json")
     try:
         content = loadmat(file)
@@ -104,4 +105,4 @@ def read_mpii_truth(path: str | Path = "data/mpii", *, split: str = "val") -> Mp
 
 def _json_path(path: str | Path, split: str) -> Path:
     name = "valid" if split == "val" else split
-    return Path(path) if Path(path).is_file() else Path(path) / "annot" / f"{name}.json"
+    return Path(path) if os.path.isfile(path) else Path(path) / "annot" / f"{name}.json"

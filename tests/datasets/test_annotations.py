@@ -280,6 +280,15 @@ def test_pictures_of_a_custom_dataset_elsewhere(made: Path, tmp_path: Path) -> N
     assert len(custom(toml, images=made.parent / "images")) == 8
     with pytest.raises(DatasetError, match="no such folder"):
         custom(toml)
+    long = 5000 * "x"
+    toml.write_text(f'keypoints = ["top"]\n[train]\nannotations = "{long}"\n')
+    with pytest.raises(DatasetError, match="no COCO json there") as caught:
+        custom(toml)
+    assert len(str(caught.value)) < 1500
+    with pytest.raises(DatasetError, match="no such folder"):
+        coco(made, images=long)
+    with pytest.raises(DatasetError, match="cannot be read"):
+        mpii(long)
     toml.write_text('keypoints = ["top"]\n[train]\nannotations = 5\n')
     with pytest.raises(DatasetError, match=r"mine\.toml: \[train\] annotations is 5, no path"):
         custom(toml)
@@ -288,6 +297,7 @@ def test_pictures_of_a_custom_dataset_elsewhere(made: Path, tmp_path: Path) -> N
         ("flip_pairs = 5", "flip_pairs is 5; it must be a list of pairs of names"),
         ("sigmas = 0", r"skeleton 'mine' has sigmas that are not above 0: \[0.0\]"),
         ("sigmas = [nan]", "sigmas that are not above 0"),
+        (f"sigmas = [1{400 * '0'}]", "a number is too large"),
     ):
         toml.write_text(f'keypoints = ["top"]\n{damage}\n')
         with pytest.raises(DatasetError, match=rf"mine\.toml: .*{says}"):

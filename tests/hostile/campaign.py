@@ -24,7 +24,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, one_line
 
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "fixtures")]
@@ -207,7 +207,7 @@ def _read(kind: Kind, path: Path) -> str | None:
     try:
         return "a result holds NaN" if has_nan(kind.read(path)) else None
     except kind.allowed as error:
-        lines = str(error).splitlines()
+        lines = (str(error) if isinstance(error, HrkitError) else one_line(error)).splitlines()  # as commands show it
         return "" if len(lines) == 1 and len(lines[0]) < 3000 else f"{len(lines)} lines: {str(error)[:200]!r}"
     except Exception:
         return "".join(traceback.format_exc().splitlines(keepends=True)[-6:])
