@@ -108,6 +108,13 @@ def letterbox_transform(frame_size: Size, input_size: Size) -> tuple[float, floa
     return new_width / width, new_height / height, left, top
 
 
+def resized_size(frame_size: Size, longest: int) -> Size:
+    """The (height, width) of a frame whose longer side is brought to `longest` px; no side is under 1 px."""
+    scale = longest / max(frame_size)
+    height, width = (max(1, int(side * scale + 0.5)) for side in frame_size)
+    return height, width
+
+
 def letterbox(frame: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     """Resizes a (H,W,3) frame into the middle of `out` (H',W',3): bilinear, same aspect ratio, grey 128 around it."""
     input_size = (out.shape[0], out.shape[1])

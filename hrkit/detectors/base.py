@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from hrkit.errors import HrkitError, ImageError, UnknownNameError
 from hrkit.structures import Detections, Size
 
+PERSON = ("person",)
+"""The classes that detectors find by default."""
+
 
 @runtime_checkable
 class Detector(Protocol):
@@ -56,20 +59,38 @@ def square_side(input_size: int | Size, multiple: int) -> int:
     return sides[0]
 
 
-def find_classes(classes: str | Sequence[str | int] | None, names: Sequence[str], count: int) -> list[int]:
-    """The numbers of `classes` (names or numbers; None for all) in a network with `count` classes called `names`.
+def check_counts(**counts: int) -> None:
+    """Raises `HrkitError` that names the setting if a number is below 1."""
+    for name, number in counts.items():
+        if number < 1:
+            raise HrkitError(f"{name}={number}; it must be at least 1")
 
-    Raises `HrkitError` for a class that the network does not have.
+
+def find_classes(classes: str | Sequence[str | int] | None, names: Sequence[str], count: int) -> list[int]:
+    """The numbers of `classes` (names in any case, or numbers; None for all) in a network with `count` classes.
+
+    `names` are those of its classes. The only class of a network is the person, whatever its name. Raises `HrkitError`
+    for a class that the network does not have.
     """
     if classes is None:
         return list(range(count))
-    chosen = [classes] if isinstance(classes, str) else list(classes)
+    chosen = [classes] if isinstance(classes, (str, int)) else list(classes)
     if not chosen:
         raise HrkitError("classes is empty; name at least one, or None for every class")
+    if tuple(chosen) == PERSON and count == 1:
+        return [0]
+    lower, ids = [name.lower() for name in names], []
     for wanted in chosen:
-        if isinstance(wanted, str) and wanted not in names:
+        if not isinstance(wanted, str):
+            if not 0 <= wanted < count:
+                raise HrkitError(f"class {wanted} is not there: the network has {count}, counted from 0")
+            ids.append(int(wanted))
+        elif wanted.lower() in lower:
+            ids.append(names.index(wanted) if wanted in names else lower.index(wanted.lower()))
+        elif tuple(chosen) == PERSON:
+            named = f"called {', '.join(names)}" if names else "without names"
+            advice = "choose some (classes)" if names else "name them (class_names, --detector-names)"
+            raise HrkitError(f"the network has {count} classes {named}, none of them a person; {advice}")
+        else:
             raise UnknownNameError("class", wanted, names)
-        if not isinstance(wanted, str) and not 0 <= wanted < count:
-            raise HrkitError(f"class {wanted} is not there: the network has {count}, counted from 0")
-    ids = [names.index(wanted) if isinstance(wanted, str) else int(wanted) for wanted in chosen]
     return list(dict.fromkeys(ids))

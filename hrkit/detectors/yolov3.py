@@ -5,7 +5,6 @@ Redmon and Farhadi, YOLOv3: An Incremental Improvement (arXiv:1804.02767).
 
 from __future__ import annotations
 
-import copy
 import functools
 import os
 from collections.abc import Sequence
@@ -15,24 +14,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from hrkit import warping
-from hrkit.detectors.base import check_fraction, check_frame, find_classes
+from hrkit.detectors.base import PERSON, check_fraction, find_classes
 from hrkit.detectors.darknet import DarknetNetwork, fold_batch_norm, load_darknet_weights
 from hrkit.detectors.darknet_cfg import read_cfg, read_text
+from hrkit.detectors.networks import NetworkDetector, in_frame, prepared_detector
 from hrkit.errors import HrkitError
 from hrkit.files import FilePath
-from hrkit.geometry import clip_boxes, letterbox_transform
+from hrkit.geometry import letterbox_transform
 from hrkit.ops.suppression import batched_nms
 from hrkit.runtimes import prepare
-from hrkit.structures import Detections, Size
+from hrkit.structures import Detections, Frame, Size
 
 CFG_FOLDER = Path(__file__).with_name("cfg")
-PERSON = ("person",)
 
 
-class Yolov3(nn.Module):
+class Yolov3(NetworkDetector):
     """Finds people, or other classes, with a Darknet network.
 
     `input_size` is the side of the square letterbox in px, or (height, width). The score of a box is objectness times
@@ -58,14 +57,11 @@ class Yolov3(nn.Module):
         class_names: Sequence[str] | None = None,
         max_batch_size: int = 8,
     ) -> None:
-        super().__init__()
+        super().__init__(network, max_batch_size)
         self.size: Size = (input_size, input_size) if isinstance(input_size, int) else (input_size[0], input_size[1])
         if any(side < 1 or side % network.stride for side in self.size):
             raise HrkitError(f"input_size={input_size}; it must be a multiple of {network.stride}")
-        if max_batch_size < 1:
-            raise HrkitError(f"max_batch_size={max_batch_size}; it must be at least 1")
         self.input_size: int | Size = self.size[0] if self.size[0] == self.size[1] else self.size
-        self.max_batch_size = max_batch_size
         self.threshold = check_fraction("threshold", 0.25 if threshold is None else threshold)
         self.nms_threshold = check_fraction("nms_threshold", 0.45 if nms_threshold is None else nms_threshold)
         if class_names is None and network.num_classes == 80:
@@ -74,37 +70,20 @@ class Yolov3(nn.Module):
         if class_names is not None and len(self.class_names) != network.num_classes:
             problem = f"{len(self.class_names)} class names for a network of {network.num_classes} classes"
             raise HrkitError(f"{problem}; give one per class")
-        class_ids = _classes(classes, self.class_names, network.num_classes)
+        class_ids = find_classes(classes, self.class_names, network.num_classes)
         self.register_buffer("class_ids", torch.tensor(class_ids), persistent=False)
-        self.network = network
-        self.eval()
 
     def prepared(self, device: torch.device, precision: str = "auto", runtime: str = "auto") -> Yolov3:
         """A copy made fast for inference on `device`, as `prepare.prepare` does; this one stays as it is."""
-        detector, example = copy.copy(self), torch.zeros(1, 3, *self.size)
-        detector._modules = {"network": prepare.prepare(self.network, example, device, precision, runtime)}
-        detector._buffers = {"class_ids": self.class_ids.to(device)}
-        return detector
+        return prepared_detector(self, self.size, device, precision, runtime)
 
-    @torch.inference_mode()
-    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """One `Detections` for each (H,W,3) uint8 BGR frame, in order: boxes in frame px, best score first.
-
-        Frames may differ in size. Raises `ImageError` if one is not a frame.
-        """
-        for image in images:
-            check_frame(image)
-        if self.network.training:
-            self.network.eval()
+    def find(self, frames: Sequence[Frame]) -> list[Detections]:
+        """One `Detections` for each frame of a batch."""
         device, dtype = prepare.placement(self.network)
-        detections: list[Detections] = []
-        for start in range(0, len(images), self.max_batch_size):
-            frames = images[start : start + self.max_batch_size]
-            squares = warping.letterbox(frames, self.size, device).to(device)
-            rows = self._select(self.network(squares.permute(0, 3, 1, 2).flip(1).to(dtype).div_(255)))  # RGB in 0..1
-            for index, frame in enumerate(frames):
-                detections.append(_in_frame(rows[rows[:, 0] == index, 1:], frame.shape[:2], self.size))
-        return detections
+        squares = warping.letterbox(frames, self.size, device).to(device)
+        rows = self._select(self.network(squares.permute(0, 3, 1, 2).flip(1).to(dtype).div_(255)))  # RGB in 0..1
+        sizes = [frame.shape[:2] for frame in frames]
+        return [_in_frame(rows[rows[:, 0] == index, 1:], size, self.size) for index, size in enumerate(sizes)]
 
     def _select(self, predictions: Tensor) -> NDArray[np.float32]:
         """(N,A,5+C) -> (M,7) boxes left after threshold and suppression, best first.
@@ -123,28 +102,11 @@ class Yolov3(nn.Module):
         return torch.cat([part[keep].float() for part in parts], 1).cpu().numpy()
 
 
-def _classes(classes: str | Sequence[str | int] | None, names: Sequence[str], count: int) -> list[int]:
-    """The numbers of the classes to find; "person" in any case, and the only class of a network is the person."""
-    if classes != PERSON:
-        return find_classes(classes, names, count)
-    if count == 1:
-        return [0]
-    people = [number for number, name in enumerate(names) if name.lower() == PERSON[0]]
-    if not people:
-        named = f"called {', '.join(names)}" if names else "without names"
-        advice = "name them (class_names, --detector-names)" if not names else "choose some (classes)"
-        raise HrkitError(f"the network has {count} classes {named}, none of them a person; {advice}")
-    return people[:1]
-
-
 def _in_frame(rows: NDArray[np.float32], frame_size: Size, input_size: Size) -> Detections:
-    """(M,6) x1, y1, x2, y2 (letterbox px), score, class -> boxes clipped to the frame, without empty ones."""
+    """(M,6) x1, y1, x2, y2 (letterbox px), score, class -> boxes in the frame."""
     scale_x, scale_y, left, top = letterbox_transform(frame_size, input_size)
     boxes = (rows[:, :4] - [left, top, left, top]) / [scale_x, scale_y, scale_x, scale_y]
-    boxes = clip_boxes(boxes.astype(np.float32), frame_size)
-    inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
-    order = np.argsort(-rows[inside, 4], kind="stable")
-    return Detections(boxes[inside][order], rows[inside, 4][order], rows[inside, 5][order])
+    return in_frame(boxes, rows[:, 4], rows[:, 5], frame_size)
 
 
 def read_class_names(path: FilePath) -> tuple[str, ...]:

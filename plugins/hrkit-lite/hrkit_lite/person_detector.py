@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -15,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hrkit.detectors.base import check_fraction, check_frame, square_side
-from hrkit.errors import HrkitError, WeightsError
-from hrkit.geometry import clip_boxes
+from hrkit.detectors.base import check_counts, check_fraction, square_side
+from hrkit.detectors.networks import NetworkDetector, from_resized, prepared_detector
+from hrkit.errors import WeightsError
+from hrkit.geometry import resized_size
 from hrkit.ops import batched_nms
 from hrkit.runtimes import prepare
 from hrkit.structures import Detections, Frame, Size
@@ -33,7 +33,7 @@ MAX_CANDIDATES = 1000
 """Boxes per picture that go into suppression, the best of those above the threshold."""
 
 
-class PersonDetector(nn.Module):
+class PersonDetector(NetworkDetector):
     """Finds people.
 
     `input_size` is the longest side in px to which frames are resized, a multiple of 32. Boxes with a score of at least
@@ -63,53 +63,28 @@ class PersonDetector(nn.Module):
         max_detections: int = 100,
         max_batch_size: int = 8,
     ) -> None:
-        super().__init__()
-        for name, number in (("max_detections", max_detections), ("max_batch_size", max_batch_size)):
-            if number < 1:
-                raise HrkitError(f"{name}={number}; it must be at least 1")
-        self.input_size = square_side(input_size, STRIDES[-1])
-        self.max_detections, self.max_batch_size = max_detections, max_batch_size
+        super().__init__(network, max_batch_size)
+        check_counts(max_detections=max_detections)
+        self.input_size, self.max_detections = square_side(input_size, STRIDES[-1]), max_detections
         self.threshold = check_fraction("threshold", THRESHOLD if threshold is None else threshold)
         self.nms_threshold = check_fraction("nms_threshold", NMS_THRESHOLD if nms_threshold is None else nms_threshold)
-        self.network = network
-        self.eval()
 
     def prepared(self, device: torch.device, precision: str = "auto", runtime: str = "auto") -> PersonDetector:
         """A copy that is made fast for `device`; this detector stays as it is. See `prepare.prepare`."""
-        detector = copy.copy(self)
-        example = torch.zeros(1, 3, self.input_size, self.input_size)
-        detector._modules = {"network": prepare.prepare(self.network, example, device, precision, runtime)}
-        return detector
+        return prepared_detector(self, (self.input_size, self.input_size), device, precision, runtime)
 
-    @torch.inference_mode()
-    def detect(self, images: Sequence[Frame]) -> list[Detections]:
-        """One `Detections` for each (H,W,3) uint8 BGR frame, in order: boxes in frame px, best score first.
+    def batch_key(self, frame: Frame) -> Size:
+        """The size of the network's input."""
+        return padded_size(resized_size(frame.shape[:2], self.input_size))
 
-        Frames may differ in size. Raises `ImageError` for what is not a frame.
-        """
-        for image in images:
-            check_frame(image)
-        if self.network.training:
-            self.network.eval()
-        found: dict[int, Detections] = {}
-        for indices, batch in self._batches(images):
-            rows = self._select(self.network(self._normalise(batch)).float(), (batch.shape[1], batch.shape[2]))
-            for place, index in enumerate(indices):
-                found[index] = _in_frame(rows[rows[:, 0] == place, 1:], images[index].shape[:2], self.input_size)
-        return [found[index] for index in range(len(images))]
-
-    def _batches(self, frames: Sequence[Frame]) -> Iterator[tuple[list[int], Frame]]:
-        """Indices of frames whose inputs have one shape, and those inputs (N,H,W,3)."""
-        shapes: dict[Size, list[int]] = {}
-        for index, frame in enumerate(frames):
-            shapes.setdefault(padded_size(resized_size(frame.shape[:2], self.input_size)), []).append(index)
-        for size, indices in shapes.items():
-            for start in range(0, len(indices), self.max_batch_size):
-                chosen = indices[start : start + self.max_batch_size]
-                batch = np.zeros((len(chosen), *size, 3), np.uint8)
-                for index, place in zip(chosen, batch, strict=True):
-                    resize_into(frames[index], place, self.input_size)
-                yield chosen, batch
+    def find(self, frames: Sequence[Frame]) -> list[Detections]:
+        """One `Detections` for each frame of a batch."""
+        batch = np.zeros((len(frames), *(size := self.batch_key(frames[0])), 3), np.uint8)
+        for frame, place in zip(frames, batch, strict=True):
+            resize_into(frame, place, self.input_size)
+        rows = self._select(self.network(self._normalise(batch)).float(), size)
+        parts = ((rows[rows[:, 0] == place, 1:], frame.shape[:2]) for place, frame in enumerate(frames))
+        return [from_resized(part, size, self.input_size) for part, size in parts]
 
     def _normalise(self, batch: Frame) -> Tensor:
         """(N,H,W,3) uint8 BGR -> (N,3,H,W), on the network's device and in its dtype."""
@@ -117,9 +92,9 @@ class PersonDetector(nn.Module):
         return normalise(torch.from_numpy(batch).to(device)).to(dtype)
 
     def _select(self, outputs: Tensor, size: Size) -> NDArray[np.float32]:
-        """(N,A,45) for inputs of `size` -> (M,6) what is left after threshold and suppression, best first.
+        """(N,A,45) for inputs of `size` -> (M,7) what is left after threshold and suppression, best first.
 
-        Columns: place of the frame in the batch, x1, y1, x2, y2 in input px, score.
+        Columns: place of the frame in the batch, x1, y1, x2, y2 in input px, score, class 0.
         """
         scores = outputs[..., 0].sigmoid().nan_to_num(0.0)
         best, cells = scores.topk(min(MAX_CANDIDATES, scores.shape[1]))
@@ -129,17 +104,10 @@ class PersonDetector(nn.Module):
         boxes = decode_boxes(outputs[frame, cell, 1:], centers[cell], strides[cell])
         boxes = boxes.nan_to_num(nan=0.0)  # a network gone astray
         keep = batched_nms(boxes, chosen, frame, self.nms_threshold)
-        parts = (frame[keep, None], boxes[keep], chosen[keep, None])
+        parts = (frame[keep, None], boxes[keep], chosen[keep, None], torch.zeros_like(chosen[keep, None]))
         rows = torch.cat([part.float() for part in parts], 1).cpu().numpy()
         within = [np.flatnonzero(rows[:, 0] == place)[: self.max_detections] for place in range(len(outputs))]
         return rows[np.sort(np.concatenate(within))]
-
-
-def resized_size(frame_size: Size, input_size: int) -> Size:
-    """The size of a frame whose longest side is brought to `input_size` px, its shape kept; no side is under 1 px."""
-    scale = input_size / max(frame_size)
-    height, width = (max(1, round(side * scale)) for side in frame_size)
-    return height, width
 
 
 def padded_size(size: Size) -> Size:
@@ -160,15 +128,6 @@ def normalise(batch: Tensor) -> Tensor:
     """(N,H,W,3) uint8 BGR -> (N,3,H,W) float32, as the network takes it."""
     mean, std = (torch.tensor(values, device=batch.device) for values in (MEAN, STD))
     return batch.float().sub_(mean).div_(std).permute(0, 3, 1, 2)
-
-
-def _in_frame(rows: NDArray[np.float32], frame_size: Size, input_size: int) -> Detections:
-    """(M,5) x1, y1, x2, y2 (input px), score -> the boxes with an area inside the frame."""
-    height, width = resized_size(frame_size, input_size)
-    scale_x, scale_y = width / frame_size[1], height / frame_size[0]
-    boxes = clip_boxes((rows[:, :4] / [scale_x, scale_y, scale_x, scale_y]).astype(np.float32), frame_size)
-    inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
-    return Detections(boxes[inside], rows[inside, 4], np.zeros(inside.sum()))
 
 
 def lite_person(*, weights: str | os.PathLike[str] | None = None, **options: Any) -> PersonDetector:

@@ -75,10 +75,5 @@ class RTMWTrunk(CSPNeXt):
 
 
 def cspnext(size: str, default_head: str) -> CSPNeXt:
-    """The trunk of one of `SIZES`."""
-    return CSPNeXt(*SIZES[size], default_head=default_head)
-
-
-def rtmw(size: str) -> RTMWTrunk:
-    """The trunk of RTMW in one of `SIZES`."""
-    return RTMWTrunk(*SIZES[size])
+    """The trunk of one of `SIZES`; with the head `rtmw` that of RTMW."""
+    return RTMWTrunk(*SIZES[size]) if default_head == "rtmw" else CSPNeXt(*SIZES[size], default_head=default_head)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,13 +10,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from hrkit.detectors.base import check_fraction, check_frame, find_classes, square_side
-from hrkit.detectors.yolov3 import CFG_FOLDER, PERSON, read_class_names
-from hrkit.errors import HrkitError, WeightsError
+from hrkit.detectors.base import PERSON, check_counts, check_fraction, find_classes, square_side
+from hrkit.detectors.networks import NetworkDetector, from_resized, prepared_detector
+from hrkit.detectors.yolov3 import CFG_FOLDER, read_class_names
+from hrkit.errors import WeightsError
 from hrkit.files import FilePath
-from hrkit.geometry import clip_boxes
+from hrkit.geometry import resized_size
 from hrkit.ops import batched_nms
 from hrkit.runtimes import prepare
 from hrkit.structures import Detections, Frame, Size
@@ -33,7 +33,7 @@ PER_LEVEL = 1000
 """Candidates per picture and level that go into suppression, the best of those above the threshold."""
 
 
-class RTMDet(nn.Module):
+class RTMDet(NetworkDetector):
     """Finds people, or other classes.
 
     Frames are resized to an `input_size` px square, a multiple of 32, with grey to the right or below. Boxes with a
@@ -66,12 +66,9 @@ class RTMDet(nn.Module):
         max_detections: int = 100,
         max_batch_size: int = 8,
     ) -> None:
-        super().__init__()
-        for name, number in (("max_detections", max_detections), ("max_batch_size", max_batch_size)):
-            if number < 1:
-                raise HrkitError(f"{name}={number}; it must be at least 1")
-        self.input_size = square_side(input_size, STRIDES[-1])
-        self.max_detections, self.max_batch_size = max_detections, max_batch_size
+        super().__init__(network, max_batch_size)
+        check_counts(max_detections=max_detections)
+        self.input_size, self.max_detections = square_side(input_size, STRIDES[-1]), max_detections
         self.threshold = check_fraction("threshold", 0.3 if threshold is None else threshold)
         self.nms_threshold = check_fraction("nms_threshold", 0.6 if nms_threshold is None else nms_threshold)
         if class_names is None:
@@ -79,35 +76,17 @@ class RTMDet(nn.Module):
         self.class_names = tuple(class_names)
         class_ids = find_classes(classes, self.class_names, network.num_classes)
         self.register_buffer("class_ids", torch.tensor(class_ids), persistent=False)
-        self.network = network
-        self.eval()
 
     def prepared(self, device: torch.device, precision: str = "auto", runtime: str = "auto") -> RTMDet:
         """A copy made fast for inference on `device`, as `prepare.prepare` does; this one stays as it is."""
-        detector, example = copy.copy(self), torch.zeros(1, 3, self.input_size, self.input_size)
-        detector._modules = {"network": prepare.prepare(self.network, example, device, precision, runtime)}
-        detector._buffers = {"class_ids": self.class_ids.to(device)}
-        return detector
+        return prepared_detector(self, (self.input_size, self.input_size), device, precision, runtime)
 
-    @torch.inference_mode()
-    def detect(self, images: Sequence[Frame]) -> list[Detections]:
-        """One `Detections` for each (H,W,3) uint8 BGR frame, in order: boxes in frame px, best score first.
-
-        Frames may differ in size. Raises `ImageError` for what is not a frame.
-        """
-        for image in images:
-            check_frame(image)
-        if self.network.training:
-            self.network.eval()
-        found: list[Detections] = []
-        for start in range(0, len(images), self.max_batch_size):
-            frames = images[start : start + self.max_batch_size]
-            squares = torch.from_numpy(np.stack([to_square(frame, self.input_size) for frame in frames]))
-            inputs = normalise(squares, MEAN, STD, *prepare.placement(self.network))
-            rows = self.select(self.network(inputs).float())
-            for index, frame in enumerate(frames):
-                found.append(_in_frame(rows[rows[:, 0] == index, 1:], frame.shape[:2], self.input_size))
-        return found
+    def find(self, frames: Sequence[Frame]) -> list[Detections]:
+        """One `Detections` for each frame of a batch."""
+        squares = torch.from_numpy(np.stack([to_square(frame, self.input_size) for frame in frames]))
+        rows = self.select(self.network(normalise(squares, MEAN, STD, *prepare.placement(self.network))).float())
+        parts = ((rows[rows[:, 0] == place, 1:], frame.shape[:2]) for place, frame in enumerate(frames))
+        return [from_resized(part, size, self.input_size) for part, size in parts]
 
     def select(self, outputs: Tensor) -> NDArray[np.float32]:
         """(N,A,classes+4) -> (M,7) boxes left after threshold and suppression, best first.
@@ -129,7 +108,8 @@ class RTMDet(nn.Module):
         logits, distances = outputs[..., :-4].index_select(2, self.class_ids), outputs[..., -4:]
         scores = logits.sigmoid()
         frame, cell, column = (scores >= self.threshold).nonzero().unbind(1)  # NaN compares false
-        best = _best_of_levels(frame, self._level(cell), scores[frame, cell, column])
+        ends = torch.tensor([(self.input_size // stride) ** 2 for stride in STRIDES], device=cell.device).cumsum(0)
+        best = _best_of_levels(frame, torch.bucketize(cell, ends, right=True), scores[frame, cell, column])
         frame, cell, column = frame[best], cell[best], column[best]
         at, distance = corners(self.input_size, self.input_size, outputs.device)[cell], distances[frame, cell]
         boxes = torch.cat([at - distance[:, :2], at + distance[:, 2:]], 1)
@@ -137,11 +117,6 @@ class RTMDet(nn.Module):
         whole = (boxes[:, 2:] > boxes[:, :2]).all(1)
         frame, cell, column = frame[whole], cell[whole], column[whole]
         return frame, boxes[whole], scores[frame, cell, column], column
-
-    def _level(self, cell: Tensor) -> Tensor:
-        """The number of the level that each cell belongs to."""
-        ends = torch.tensor([(self.input_size // stride) ** 2 for stride in STRIDES], device=cell.device).cumsum(0)
-        return torch.bucketize(cell, ends, right=True)
 
 
 def _best_of_levels(frame: Tensor, level: Tensor, scores: Tensor) -> Tensor:
@@ -154,28 +129,12 @@ def _best_of_levels(frame: Tensor, level: Tensor, scores: Tensor) -> Tensor:
     return order[place <= PER_LEVEL]
 
 
-def resized_size(frame_size: Size, input_size: int) -> Size:
-    """The size of a frame whose longer side is brought to `input_size` px; no side is under 1 px."""
-    scale = input_size / max(frame_size)
-    height, width = (max(1, int(side * scale + 0.5)) for side in frame_size)
-    return height, width
-
-
 def to_square(frame: Frame, input_size: int) -> Frame:
     """(H,W,3) -> (S,S,3): resized (bilinear) at the upper left, the rest grey."""
     height, width = resized_size(frame.shape[:2], input_size)
     square = np.full((input_size, input_size, 3), GREY, np.uint8)
     square[:height, :width] = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
     return square
-
-
-def _in_frame(rows: NDArray[np.float32], frame_size: Size, input_size: int) -> Detections:
-    """(M,6) x1, y1, x2, y2 (input px), score, class -> the boxes with an area inside the frame."""
-    height, width = resized_size(frame_size, input_size)
-    scale_x, scale_y = width / frame_size[1], height / frame_size[0]
-    boxes = clip_boxes((rows[:, :4] / [scale_x, scale_y, scale_x, scale_y]).astype(np.float32), frame_size)
-    inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
-    return Detections(boxes[inside], rows[inside, 4], rows[inside, 5])
 
 
 def rtmdet(

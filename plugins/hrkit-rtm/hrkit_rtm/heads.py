@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from hrkit.structures import Size
 from hrkit_rtm.layers import ConvBN
-from hrkit_rtm.model import SimccModel
-from hrkit_rtm.simcc import BINS_PER_PX, official_sigma
+from hrkit_rtm.simcc import BINS_PER_PX, SimccModel, official_sigma
 
 WIDTH = 256
 """Features of a joint."""

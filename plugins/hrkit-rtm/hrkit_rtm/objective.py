@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F  # noqa: N812
@@ -12,8 +13,6 @@ from hrkit.pose_model import PoseModel
 from hrkit.training.config import TrainConfig
 from hrkit.training.objective import HeatmapObjective
 from hrkit_rtm.simcc import BINS_PER_PX, simcc_loss
-
-Pair = tuple[Tensor, Tensor]
 
 CELL = 4 * BINS_PER_PX
 """Bins per cell of the maps that the log's PCK is measured on; they are a quarter of the input, like heatmaps."""
@@ -32,12 +31,11 @@ class SimccObjective(HeatmapObjective):
         """The loss of distributions (N,K,2W) and (N,K,2H)."""
         return simcc_loss(outputs, *targets)
 
-    def heatmaps(self, outputs: Any, targets: tuple[Any, Tensor]) -> Pair:
+    def heatmaps(self, outputs: Any, targets: tuple[Any, Tensor]) -> tuple[Tensor, Tensor]:
         """Predicted and wanted maps (N,K,H/4,W/4): products of what the distributions say of each cell."""
-        predicted: Pair = (outputs[0].softmax(-1), outputs[1].softmax(-1))
-        return _maps(predicted), _maps(targets[0])
+        return _maps([one.softmax(-1) for one in outputs]), _maps(targets[0])
 
 
-def _maps(distributions: Pair) -> Tensor:
+def _maps(distributions: Sequence[Tensor]) -> Tensor:
     x, y = (F.max_pool1d(one, CELL) for one in distributions)
     return y[..., :, None] * x[..., None, :]

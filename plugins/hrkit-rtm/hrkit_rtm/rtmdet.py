@@ -68,7 +68,6 @@ class RTMDetHead(nn.Module):
     def __init__(self, width: int, num_classes: int, variant: Variant) -> None:
         super().__init__()
         self.exponential = variant.exponential
-
         self.cls_convs, self.reg_convs = _branches(width, variant), _branches(width, variant)
         self.rtm_cls = nn.ModuleList(_classifier(width, num_classes) for _ in STRIDES)
         self.rtm_reg = nn.ModuleList(nn.Conv2d(width, 4, 1) for _ in STRIDES)

@@ -9,8 +9,8 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
+from hrkit_rtm import register_weights
 from hrkit_rtm.rtmdet import VARIANTS, RTMDetNetwork
-from hrkit_rtm.weights import published_entries
 from seeded_rtm import seeded_state
 
 from hrkit import create_detector, create_pose_model
@@ -18,7 +18,7 @@ from hrkit.skeletons import get_skeleton
 from hrkit.weights import catalogue
 from hrkit.weights.entry import WeightsEntry
 
-ENTRIES = published_entries()
+ENTRIES = register_weights()
 
 
 @pytest.mark.needs_shared

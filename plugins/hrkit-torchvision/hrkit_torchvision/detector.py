@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
 from hrkit import Detections
-from hrkit.detectors.base import check_fraction, check_frame, find_classes
-from hrkit.errors import HrkitError, WeightsError
-from hrkit.geometry import clip_boxes
+from hrkit.detectors.base import PERSON, check_fraction, find_classes
+from hrkit.detectors.networks import NetworkDetector, in_frame
+from hrkit.errors import WeightsError
+from hrkit.structures import Frame, Size
 from hrkit.weights.checkpoints import read_checkpoint
-
-PERSON = ("person",)
 
 _ZERO_EPS = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
 """Networks trained with batch norms whose eps was 0. torchvision sets it to 0 when it loads their weights."""
 
 
-class TorchvisionDetector(nn.Module):
+class TorchvisionDetector(NetworkDetector):
     """Finds people, or other classes, with a detection network of torchvision, whose settings it changes.
 
     `network` turns a list of (3,H,W) RGB frames in 0..1 into a list of dicts with `boxes`, `labels` and `scores`.
@@ -49,13 +47,9 @@ class TorchvisionDetector(nn.Module):
         classes: str | Sequence[str | int] | None = PERSON,
         max_batch_size: int = 8,
     ) -> None:
-        super().__init__()
-        if max_batch_size < 1:
-            raise HrkitError(f"max_batch_size={max_batch_size}; it must be at least 1")
-        self.network = network
+        super().__init__(network, max_batch_size)
         self.class_names = tuple(class_names)
         self.class_ids = find_classes(classes, self.class_names, len(self.class_names))
-        self.max_batch_size = max_batch_size
         # Any: torchvision sets these attributes on the last part without declaring them
         last: Any = getattr(network, "roi_heads", network)
         last.score_thresh = check_fraction("threshold", 0.5 if threshold is None else threshold)
@@ -64,39 +58,30 @@ class TorchvisionDetector(nn.Module):
         self.max_detections: int = last.detections_per_img
         if classes is not None:
             last.detections_per_img = self.max_detections * len(self.class_names)  # others must not displace people
-        self.eval()
 
-    @torch.inference_mode()
-    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """Returns one `Detections` per (H,W,3) uint8 BGR frame: boxes in frame px, best score first.
+    def batch_key(self, frame: Frame) -> tuple[int, ...]:
+        """The size of the frame."""
+        return frame.shape
 
-        Raises `ImageError` for invalid frames.
-        """
-        for image in images:
-            check_frame(image)
-        if self.network.training:
-            self.network.eval()  # in training mode it expects targets
-        found = [Detections.empty()] * len(images)
-        for batch in _same_sized(images, self.max_batch_size):
-            results = self.network([self._input(images[index]) for index in batch])
-            for index, result in zip(batch, results, strict=True):
-                found[index] = self._select(result, images[index].shape[:2])
-        return found
+    def find(self, frames: Sequence[Frame]) -> list[Detections]:
+        """One `Detections` for each frame of a batch."""
+        results = self.network([self._input(frame) for frame in frames])
+        return [self._select(result, frames[0].shape[:2]) for result in results]
 
-    def _input(self, frame: NDArray[np.uint8]) -> Tensor:
+    def _input(self, frame: Frame) -> Tensor:
         """(H,W,3) uint8 BGR -> (3,H,W) RGB in 0..1, on the network's device and in its dtype."""
         parameter = next(self.network.parameters())
         rgb = torch.from_numpy(np.ascontiguousarray(frame[:, :, ::-1].transpose(2, 0, 1)))
         return rgb.to(parameter.device).to(parameter.dtype) / 255
 
-    def _select(self, result: dict[str, Tensor], frame_size: tuple[int, int]) -> Detections:
+    def _select(self, result: dict[str, Tensor], frame_size: Size) -> Detections:
         """The boxes of wanted classes that have an area inside the frame, best first."""
         boxes, scores = (result[name].float().cpu().numpy() for name in ("boxes", "scores"))
-        boxes, class_ids = clip_boxes(boxes, frame_size), result["labels"].cpu().numpy() - 1
-        wanted = np.isin(class_ids, self.class_ids) & (boxes[:, 2:] > boxes[:, :2]).all(1)  # NaN is not greater
-        rows = np.flatnonzero(wanted)
-        rows = rows[np.argsort(-scores[rows], kind="stable")][: self.max_detections]
-        return Detections(boxes[rows], scores[rows], class_ids[rows])
+        class_ids = result["labels"].cpu().numpy() - 1
+        wanted = np.isin(class_ids, self.class_ids)
+        found = in_frame(boxes[wanted], scores[wanted], class_ids[wanted], frame_size)
+        most = slice(self.max_detections)
+        return Detections(found.xyxy[most], found.scores[most], found.class_ids[most])
 
 
 def build(
@@ -163,13 +148,3 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], name: str) ->
         for part in network.modules():
             if isinstance(part, nn.BatchNorm2d):
                 part.eps = 0.0
-
-
-def _same_sized(images: Sequence[NDArray[np.uint8]], most: int) -> Iterator[list[int]]:
-    """Yields indices of frames of equal size, at most `most` at a time."""
-    by_size: dict[tuple[int, ...], list[int]] = {}
-    for index, image in enumerate(images):
-        by_size.setdefault(image.shape, []).append(index)
-    for indices in by_size.values():
-        for start in range(0, len(indices), most):
-            yield indices[start : start + most]

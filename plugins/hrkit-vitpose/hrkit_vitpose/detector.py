@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,18 @@ from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, PretrainedConfig
 
 from hrkit import Detections
-from hrkit.detectors.base import check_fraction, check_frame, find_classes
+from hrkit.detectors.base import PERSON, check_fraction, find_classes
+from hrkit.detectors.networks import NetworkDetector, in_frame
 from hrkit.errors import HrkitError, WeightsError, one_line
-from hrkit.geometry import clip_boxes
 from hrkit.ops import batched_nms
 from hrkit.runtimes.prepare import placement
-from hrkit.structures import Frame
+from hrkit.structures import Frame, Size
 from hrkit_vitpose.hub import find, quiet, read_config
 
-PERSON = "person"
 PROCESSOR = "preprocessor_config.json"
 
 
-class HubDetector(nn.Module):
+class HubDetector(NetworkDetector):
     """Finds people, or other classes, with an object detection network of transformers and its image processor.
 
     `class_names` are the network's labels, with the person first. `classes` are names or numbers of the classes to
@@ -47,60 +45,43 @@ class HubDetector(nn.Module):
         classes: str | Sequence[str | int] | None = PERSON,
         max_batch_size: int = 8,
     ) -> None:
-        super().__init__()
-        if max_batch_size < 1:
-            raise HrkitError(f"max_batch_size={max_batch_size}; it must be at least 1")
-        self.network, self.processor, self.max_batch_size = network.eval(), processor, max_batch_size
+        super().__init__(network, max_batch_size)
+        self.processor = processor
         self.threshold = check_fraction("threshold", 0.5 if threshold is None else threshold)
         self.nms_threshold = None if nms_threshold is None else check_fraction("nms_threshold", nms_threshold)
         config: Any = network.config  # Any: of each network
-        labels = sorted(config.id2label, key=lambda label: (config.id2label[label].lower() != PERSON, label))
+        labels = sorted(config.id2label, key=lambda label: (config.id2label[label].lower() not in PERSON, label))
         self.class_names = tuple(config.id2label[label] for label in labels)
-        chosen = [classes] if isinstance(classes, (str, int)) else classes
-        wanted = chosen and [one.lower() if isinstance(one, str) else one for one in chosen]
-        self.class_ids = find_classes(wanted, [name.lower() for name in self.class_names], len(labels))
+        self.class_ids = find_classes(classes, self.class_names, len(labels))
         self._class_of = np.zeros(max(labels) + 1, np.int64)
         self._class_of[labels] = np.arange(len(labels))
 
-    @torch.inference_mode()
-    def detect(self, images: Sequence[Frame]) -> list[Detections]:
-        """One `Detections` per (H,W,3) uint8 BGR frame: boxes in frame px, best score first.
+    def batch_key(self, frame: Frame) -> tuple[int, ...]:
+        """The size of the frame."""
+        return frame.shape
 
-        Raises `ImageError` for invalid frames.
-        """
-        alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for place, image in enumerate(images):
-            check_frame(image)
-            alike[image.shape[:2]].append(place)
-        found: dict[int, Detections] = {}
-        for size, places in alike.items():
-            for start in range(0, len(places), self.max_batch_size):
-                batch = places[start : start + self.max_batch_size]
-                results = self._results([images[place] for place in batch], size)
-                found.update(zip(batch, (self._select(result, size) for result in results), strict=True))
-        return [found[place] for place in range(len(images))]
-
-    def _results(self, frames: list[Frame], size: tuple[int, ...]) -> list[dict[str, Tensor]]:
-        """Boxes (N,4) in frame px, scores and labels in each frame of a batch."""
+    def find(self, frames: Sequence[Frame]) -> list[Detections]:
+        """One `Detections` for each frame of a batch."""
         device, dtype = placement(self.network)
         rgb = [np.ascontiguousarray(frame[:, :, ::-1]) for frame in frames]
         inputs = self.processor(images=rgb, input_data_format="channels_last", return_tensors="pt")
-        outputs = self.network(**inputs.to(device, dtype))
         results: list[dict[str, Tensor]] = self.processor.post_process_object_detection(
-            outputs, threshold=self.threshold, target_sizes=[size] * len(frames)
+            self.network(**inputs.to(device, dtype)),
+            threshold=self.threshold,
+            target_sizes=[frame.shape[:2] for frame in frames],
         )
-        return results
+        return [self._select(result, frames[0].shape[:2]) for result in results]
 
-    def _select(self, result: dict[str, Tensor], size: tuple[int, ...]) -> Detections:
+    def _select(self, result: dict[str, Tensor], size: Size) -> Detections:
         """The boxes of wanted classes that have an area inside the frame, best first."""
         boxes, scores, labels = (result[name].float().cpu().numpy() for name in ("boxes", "scores", "labels"))
-        boxes, class_ids = clip_boxes(boxes, (size[0], size[1])), self._class_of[labels.astype(np.int64)]
-        wanted = np.isin(class_ids, self.class_ids) & (boxes[:, 2:] > boxes[:, :2]).all(1)  # NaN is not greater
-        rows = np.flatnonzero(wanted)
-        rows = rows[np.argsort(-scores[rows], kind="stable")]
-        if self.nms_threshold is not None:
-            rows = rows[batched_nms(boxes[rows], scores[rows], class_ids[rows], self.nms_threshold)]
-        return Detections(boxes[rows], scores[rows], class_ids[rows])
+        class_ids = self._class_of[labels.astype(np.int64)]
+        wanted = np.isin(class_ids, self.class_ids)
+        found = in_frame(boxes[wanted], scores[wanted], class_ids[wanted], size)
+        if self.nms_threshold is None:
+            return found
+        kept = batched_nms(found.xyxy, found.scores, found.class_ids, self.nms_threshold)
+        return Detections(found.xyxy[kept], found.scores[kept], found.class_ids[kept])
 
 
 def from_hub(repository: str, *, weights: Path | None = None, **options: Any) -> HubDetector:  # Any: as HubDetector's
