@@ -15,8 +15,10 @@ from torch import nn
 from hrkit import create_detector, create_pose_model, registry
 from hrkit.errors import HrkitError, UnknownNameError
 from hrkit.export import (
+    FORMATS,
     TOLERANCE,
     Exportable,
+    Format,
     checked_format,
     export,
     exportable_detector,
@@ -177,6 +179,17 @@ def test_a_file_that_differs_is_not_left(small: Exportable, tmp_path: Path, monk
         export(small, path)
     assert path.read_bytes() == b"the old one"
     assert [entry.name for entry in tmp_path.iterdir()] == ["network.pt2"]
+
+
+def test_nan_is_not_exported_in_int8(small: Exportable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its difference has no limit, but must be a number."""
+    network = Format(".xml", lambda *given: None, lambda path: lambda images: small.network(images) * float("nan"))
+    monkeypatch.setitem(FORMATS, "openvino", network)
+    monkeypatch.setattr("hrkit.export.checked_format", lambda path, name, int8: "openvino")
+    monkeypatch.setattr("hrkit.export._write_openvino", lambda subject, path, calibration: path.write_bytes(b""))
+    with pytest.raises(HrkitError, match=r"differs from PyTorch by nan; no file was written"):
+        export(small, tmp_path / "network.xml", calibration=[small.example])
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_network_that_fails(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from attrs import evolve
 from hrkit.errors import HrkitError, WeightsError
 from hrkit.training.config import TrainConfig, save_config
 from hrkit.training.run import train
-from hrkit.training.run_folder import opened_run
+from hrkit.training.run_folder import RunLog, opened_run
 from made_coco import write_json
 from tiny_runs import last_state, last_weights, read_log, same_weights, tiny_config
 
@@ -288,6 +288,21 @@ def test_a_full_disk_shows_before_the_first_step(
         train(tiny_config(painted_coco, tmp_path / "run"))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_deleted_ends_the_run(
+    painted_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, folder = RunLog.write, tmp_path / "run"
+
+    def write(log: RunLog, group: str, **values: float) -> None:
+        shutil.rmtree(folder)
+        real(log, group, **values)
+
+    monkeypatch.setattr(RunLog, "write", write)
+    with pytest.raises(FileNotFoundError, match=r"run/log\.jsonl"):
+        train(tiny_config(painted_coco, folder))
+    assert not folder.exists()
 
 
 def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
