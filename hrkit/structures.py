@@ -61,8 +61,7 @@ def _frozen(values: ArrayLike, dtype: type) -> NDArray[Any]:  # Any: `dtype`
 
 
 def _frozen_boxes(values: ArrayLike) -> NDArray[np.float32]:
-    boxes = frozen_float32(values)
-    return boxes.reshape(0, 4) if boxes.size == 0 else boxes
+    return frozen_float32(values if np.size(values) else np.zeros((0, 4)))
 
 
 def _float32(given: Any, wanted: str) -> NDArray[np.float32]:  # Any: an ArrayLike, a tensor or an iterator
@@ -73,7 +72,7 @@ def _float32(given: Any, wanted: str) -> NDArray[np.float32]:  # Any: an ArrayLi
             given = list(given)
         with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which is refused
             return np.asarray(given, np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BoxError(f"{wanted} ({error})") from None
 
 

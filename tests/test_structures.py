@@ -63,7 +63,9 @@ def test_boxes_are_checked(boxes: Any, message: str) -> None:
         Detections(boxes, np.ones(len(boxes)), np.zeros(len(boxes)))
 
 
-@pytest.mark.parametrize("boxes", ["all", [["a", "b", "c", "d"]], {"box": 1}, object(), [[0, 0, 1], [0, 0, 1, 1]]])
+@pytest.mark.parametrize(
+    "boxes", ["all", [["a", "b", "c", "d"]], {"box": 1}, object(), [[0, 0, 1], [0, 0, 1, 1]], [[0, 0, 1, 10**400]]]
+)
 def test_what_is_no_box_at_all(boxes: Any) -> None:
     with pytest.raises(BoxError, match="must be numbers"):
         Detections.from_boxes(boxes)

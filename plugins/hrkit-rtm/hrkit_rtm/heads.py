@@ -8,15 +8,20 @@ names are MMPose's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from hrkit.pose_model import PoseModel
 from hrkit.structures import Size
 from hrkit_rtm.layers import ConvBN
-from hrkit_rtm.simcc import BINS_PER_PX, SimccModel, official_sigma
+from hrkit_rtm.simcc import BINS_PER_PX, official_sigma
+
+if TYPE_CHECKING:
+    from hrkit.training.config import TrainConfig
+    from hrkit.training.objective import Objective
 
 WIDTH = 256
 """Features of a joint."""
@@ -67,6 +72,16 @@ class GatedAttention(nn.Module):
         query, key = (base * self.gamma[i] + self.beta[i] for i in (0, 1))
         attention = F.relu(query @ key.mT / KEYS**0.5).square()
         return self.res_scale(x) + self.o(gate * (attention @ value))
+
+
+class SimccModel(PoseModel):
+    """(N,3,H,W) normalised crops -> distributions (N,K,2W) and (N,K,2H)."""
+
+    def objective(self, config: TrainConfig, teacher: PoseModel | None = None) -> Objective:
+        """The divergence of labelled and predicted distributions."""
+        from hrkit_rtm.objective import SimccObjective
+
+        return SimccObjective(config, self, teacher)
 
 
 class SimccHead(nn.Module):

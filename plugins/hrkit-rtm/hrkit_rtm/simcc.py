@@ -1,4 +1,4 @@
-"""The codec `simcc`: a joint as one distribution over x and one over y, two bins per px; and what its networks are.
+"""The codec `simcc`: a joint as one distribution over x and one over y, two bins per px.
 
 Li et al., SimCC: a Simple Coordinate Classification Perspective for Human Pose Estimation, ECCV 2022. As MMPose's
 SimCCLabel and KLDiscretLoss, so that its weights decode and train as published. Shapes: N people, K joints, crops of
@@ -6,8 +6,6 @@ SimCCLabel and KLDiscretLoss, so that its weights decode and train as published.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -17,12 +15,7 @@ from torch import Tensor
 from hrkit.errors import HrkitError
 from hrkit.heads.base import Codec
 from hrkit.ops.tensors import ArrayOrTensor, as_tensor, like
-from hrkit.pose_model import PoseModel
 from hrkit.structures import Size
-
-if TYPE_CHECKING:
-    from hrkit.training.config import TrainConfig
-    from hrkit.training.objective import Objective
 
 BINS_PER_PX = 2
 BETA = 10.0
@@ -92,16 +85,6 @@ class SimccCodec(Codec):
         x, y = (as_tensor(one) for one in outputs)
         swap = torch.as_tensor(flip_indices, device=x.device)
         return like(x.flip(2)[:, swap], outputs[0]), like(y[:, swap], outputs[1])
-
-
-class SimccModel(PoseModel):
-    """(N,3,H,W) normalised crops -> distributions (N,K,2W) and (N,K,2H)."""
-
-    def objective(self, config: TrainConfig, teacher: PoseModel | None = None) -> Objective:
-        """The divergence of labelled and predicted distributions."""
-        from hrkit_rtm.objective import SimccObjective
-
-        return SimccObjective(config, self, teacher)
 
 
 def simcc_loss(outputs: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], weights: Tensor) -> Tensor:

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hrkit_rtm.heads import RTMCCHead
-from hrkit_rtm.simcc import SimccModel
+from hrkit_rtm.heads import RTMCCHead, SimccModel
 from seeded_rtm import seeded_state
 
 from hrkit import Detections, Pipeline, create_detector, create_pose_model
