@@ -17,7 +17,6 @@ from hrkit.commands.model_options import (
     head_option,
     input_size_option,
     skeleton_option,
-    weights_option,
 )
 from hrkit.commands.numbers import number_option
 from hrkit.commands.short_help import ShortHelp
@@ -27,6 +26,7 @@ from hrkit.datasets.mpii import read_mpii_truth
 from hrkit.errors import DatasetError, HrkitError, UnknownNameError
 from hrkit.evaluation.coco import Evaluation, evaluate, evaluate_pckh
 from hrkit.evaluation.detected_boxes import detect_people, read_detections
+from hrkit.evaluation.ensemble import ensemble
 from hrkit.evaluation.report import FILES, Subject, check_folder, outcome_shares, write_report
 from hrkit.files import check_outputs
 from hrkit.pipeline import create_detector, darknet_options
@@ -56,7 +56,12 @@ The report is a folder: report.md to read, report.json with all figures, predict
 curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any other dataset.""",
 )
 @click.option("--backbone", required=True, help="Pose network, as in `hrkit models`.")
-@weights_option
+@click.option(
+    "--weights",
+    multiple=True,
+    default=("auto",),
+    help="auto, an entry, a file, hf-hub:owner/name, none; the heatmaps of several are averaged.",
+)
 @head_option
 @input_size_option
 @skeleton_option
@@ -98,7 +103,7 @@ curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any othe
 @click.option("--overwrite", is_flag=True, help="Replace a report that is in the folder.")
 def command(
     backbone: str,
-    weights: str,
+    weights: tuple[str, ...],
     head: str | None,
     input_size: tuple[int, int] | None,
     skeleton: str | None,
@@ -125,13 +130,17 @@ def command(
         spec = _spec(dataset, annotations)
         _check_boxes(how["boxes"], spec.name)
         annotated = spec.load(split, images=images, category=category, skip_bad=how["skip_bad"])
-        files = (spec.path, annotated.annotations, images, weights, how["boxes"], how["detector_weights"])
+        files = (spec.path, annotated.annotations, images, *weights, how["boxes"], how["detector_weights"])
         check_outputs([output, *(output / name for name in FILES)], [*files, *annotated.image_paths])
-        model, taken, annotated = _model(backbone, weights, head, input_size, skeleton, annotated)
+        networks, names = [], []
+        for one in weights:
+            model, taken, annotated = _model(backbone, one, head, input_size, skeleton, annotated)
+            networks.append(model)
+            names.append(taken)
         if how["flip_test"]:
             check_flip_test(model.skeleton)
         model.create_codec(how["decoder"])  # finds a wrong name before anything runs
-        fast = model.prepared(own_device, precision)
+        fast = ensemble([network.prepared(own_device, precision) for network in networks])
         if world.is_first:
             output.mkdir(parents=True, exist_ok=True)  # fails before anything runs
         if not model.needs_boxes:
@@ -145,7 +154,7 @@ def command(
         settings = {
             "dataset": annotated.name,
             "annotations": None if annotated.annotations is None else str(annotated.annotations),
-            "weights": taken,
+            "weights": " + ".join(names),
             **how,
             "decoder": how["decoder"] or model.spec.codec,
             "device": _device_name(own_device, world),

@@ -20,9 +20,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy.io import savemat
 
-from hrkit import Pipeline
+from hrkit import HrkitError, Pipeline, PoseModel, create_pose_model
 from hrkit.cli import main
 from hrkit.datasets.coco import coco
+from hrkit.evaluation.ensemble import ensemble
 from hrkit.images import read_image, write_image
 from hrkit.skeletons import mpii16
 from hrkit.structures import Skeleton
@@ -56,6 +57,31 @@ def _command(*arguments: Any, backbone: str = "synthetic", weights: Any = "none"
 
 def run(*arguments: Any, **network: Any) -> Result:
     return CliRunner().invoke(main, _command(*arguments, **network))
+
+
+def test_several_weights_are_one_network(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        create_pose_model("timm/test_resnet", input_size=64).save(tmp_path / f"{seed}.safetensors")
+    files = [tmp_path / f"{seed}.safetensors" for seed in (1, 2)]
+    seen: list[PoseModel] = []
+    monkeypatch.setattr(
+        "hrkit.commands.test.ensemble", lambda networks: seen.append(ensemble(networks)) or seen[0]
+    )
+    more = ("--weights", files[1], "--annotations", made, "--output", tmp_path / "report")
+    result = run(*more, backbone="timm/test_resnet", weights=files[0])
+    assert result.exit_code == 0, result.output
+    assert _report(tmp_path / "report")["weights"] == f"{files[0]} + {files[1]}"
+    images = torch.rand(2, 3, 64, 64)
+    alone = [create_pose_model("timm/test_resnet", weights=file, input_size=64).outputs(images) for file in files]
+    torch.testing.assert_close(seen[0].outputs(images), (alone[0] + alone[1]) / 2, atol=1e-5, rtol=1e-4)
+
+
+def test_networks_of_an_ensemble_are_alike() -> None:
+    one, other = (create_pose_model("synthetic", input_size=size) for size in (64, 96))
+    assert ensemble([one]) is one
+    with pytest.raises(HrkitError, match=r"input_size is \(64, 64\) in one and \(96, 96\) in another"):
+        ensemble([one, other])
 
 
 def _report(folder: Path) -> dict[str, Any]:
