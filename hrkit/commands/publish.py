@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -32,7 +33,9 @@ def command(run: Path, target: str, report: Path | None, licence: str | None, pr
     The card describes the network, its training and the results of `hrkit test`. It holds no paths.
     """
     from hrkit.training.publishing import publish
+    from hrkit.weights.checkpoints import read_checkpoint
 
     click.echo(f"published: {publish(run, target, report=report, licence=licence, private=private)}")
-    weights = target if hub.is_address(target) else f"{click.format_filename(target)}/{hub.FILE}"
-    click.echo(f"use it with --weights {weights}")
+    name = target if hub.is_address(target) else read_checkpoint(Path(target) / hub.FILE).metadata["backbone"]
+    weights = "" if hub.is_address(target) else f" --weights {shlex.quote(click.format_filename(target))}"
+    click.echo(f"use it: hrkit demo photo.jpg --backbone {name}{weights}")

@@ -75,10 +75,13 @@ def _given(values: Mapping[str, Any], config: type) -> dict[str, Any]:
     return {name: values[name] for name in settings_of(config) if values.get(name) not in (None, ())}
 
 
-def _run(config_file: Path | None, data_root: str | None, **values: Any) -> None:
+def _run(recipe: Path | None, config_file: Path | None, data_root: str | None, **values: Any) -> None:
     from hrkit.training.run import train
     from hrkit.training.run_folder import saved_config
 
+    if recipe is not None and config_file is not None:
+        raise click.UsageError(f"{recipe} and --config {config_file}: name one config")
+    config_file = recipe or config_file
     given = _given(values, TrainConfig)
     if given.get("resume"):
         if "output" not in given:
@@ -114,10 +117,11 @@ command = ShortHelp(
     rare=lambda name: name not in COMMON,
     callback=_run,
     params=[
+        click.Argument(["recipe"], required=False, metavar="[CONFIG]", type=click.Path(path_type=Path)),
         click.Option(
             ["--config", "config_file"],
             type=click.Path(path_type=Path),
-            help="TOML, YAML or JSON file with these settings; options override it.",
+            help="TOML, YAML or JSON file with these settings; options override it. CONFIG is the same.",
         ),
         click.Option(["--data-root"], help="Path of the datasets that name none."),
         *_options(TrainConfig, ("augmentation", "backbone_options")),

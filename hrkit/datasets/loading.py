@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from hrkit import registry
 from hrkit.datasets.base import KeypointDataset
-from hrkit.errors import DatasetError, HrkitError
+from hrkit.errors import DatasetError, HrkitError, PluginError
 
 Key = tuple[int, int, int]
 """Epoch, place in the epoch, row of the dataset."""
@@ -69,11 +69,20 @@ class DatasetSpec:
         """Builds the registered dataset. `split` is "train" or "val".
 
         `options`, such as `images`, `category` and `skip_bad`, go to its builder; those that are not given (None, false
-        or empty) do not. Raises as `Registry.build`.
+        or empty) do not. Raises as `Registry.build`, and `DatasetError` for the name of a file and for a missing path.
         """
+        if self.name not in registry.datasets and (os.path.isfile(self.name) or self.name.endswith((".toml", ".json"))):
+            kind = "coco" if self.name.endswith(".json") else "custom"
+            raise DatasetError(f"{self.name} is a file; data are named as NAME:PATH, here {kind}:{self.name}")
         place = [] if self.path is None else [Path(self.path)]
         given = {name: value for name, value in options.items() if value}
-        return registry.datasets.build(self.name, *place, split=split, **given)
+        try:
+            return registry.datasets.build(self.name, *place, split=split, **given)
+        except PluginError as error:
+            if self.path is None and "required positional argument: 'path'" in str(error):
+                what = "a TOML file, as custom:mine.toml" if self.name == "custom" else f"as {self.name}:PATH"
+                raise DatasetError(f"the dataset {self.name!r} needs a path, {what}") from None
+            raise
 
 
 def epoch_rows(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> NDArray[np.int64]:

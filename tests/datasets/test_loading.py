@@ -112,3 +112,17 @@ def test_batches_are_the_same_whoever_reads_them(tmp_path: Path, workers: int) -
     assert batches[0]["crops"].dtype == torch.uint8
     np.testing.assert_array_equal(batches[1]["crops"][1].numpy(), crops[0, 4, 4].crop)
     assert list(load_batches(crops, [], workers, pin=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("custom", "the dataset 'custom' needs a path, a TOML file, as custom:mine.toml"),
+        ("mine.toml", "mine.toml is a file; data are named as NAME:PATH, here custom:mine.toml"),
+        ("people.json", "people.json is a file; data are named as NAME:PATH, here coco:people.json"),
+    ],
+)
+def test_a_dataset_without_its_name_or_path(text: str, message: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        DatasetSpec.parse(text).load("train")
+    assert str(caught.value) == message

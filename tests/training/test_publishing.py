@@ -43,7 +43,7 @@ def test_the_card_says_what_the_run_says(run: Path, tmp_path: Path, painted_coco
     target = tmp_path / "new" / "published"
     done = CliRunner().invoke(main, ["publish", str(run), "--to", str(target), "--licence", "cc-by-4.0"])
     assert done.exit_code == 0, done.output
-    assert f"use it with --weights {target}/model.safetensors" in done.output
+    assert f"use it: hrkit demo photo.jpg --backbone timm/test_resnet --weights {target}\n" in done.output
     assert {path.name for path in target.iterdir()} == set(FILES)
     assert [path.name for path in target.parent.iterdir()] == ["published"]
     front, text = card_of(target)

@@ -407,7 +407,7 @@ def test_commands(hub: Hub, run: Path, tmp_path: Path) -> None:
     invoke = CliRunner().invoke
     done = invoke(main, ["publish", str(run), "--to", "hf-hub:owner/name@main", "--private"])
     assert done.exit_code == 0, done.output
-    assert done.stdout.endswith("use it with --weights hf-hub:owner/name@main\n")
+    assert done.stdout.endswith("use it: hrkit demo photo.jpg --backbone hf-hub:owner/name@main\n")
     assert hub.private == {"owner/name"}
     fetched = invoke(main, ["download", "hf-hub:owner/name"])
     assert Path(fetched.stdout.strip()).read_bytes() == hub.repositories["owner/name"]["main"]["model.safetensors"]
