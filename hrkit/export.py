@@ -22,7 +22,7 @@ from hrkit.detectors.base import Detector
 from hrkit.errors import HrkitError, UnknownNameError, one_line
 from hrkit.ops.tensors import Outputs, parts_of
 from hrkit.pose_model import PoseModel
-from hrkit.runtimes.conversion import INPUT, quantise, require, to_onnx, to_openvino, to_program
+from hrkit.runtimes.conversion import INPUT, folded_if_possible, quantise, require, to_onnx, to_openvino, to_program
 from hrkit.runtimes.exported import OnnxNetwork, OpenvinoNetwork
 from hrkit.structures import Size
 
@@ -216,7 +216,8 @@ def _write_onnx(subject: Exportable, path: Path) -> None:
 def _write_openvino(subject: Exportable, path: Path, calibration: Sequence[Tensor] | None = None) -> None:
     import openvino
 
-    model = to_openvino(subject.network, subject.example, outputs=subject.names)
+    model = to_openvino(folded_if_possible(subject.network), subject.example, outputs=subject.names)
+    model.reshape([-1, 3, *subject.input_size])
     if calibration is not None:
         model = quantise(model, calibration)
     for name, text in subject.texts.items():

@@ -75,9 +75,9 @@ class Pipeline:
     the people in results, unless their boxes are given. `decoder` names a codec, by default the network's own. `device`
     is "auto", "cpu", "mps", "cuda:0" or several, as "cuda:0,1". Calls from several threads take turns on each device.
     `precision` is "float32", "bfloat16", "float16", or "auto" for the fastest precision that keeps keypoints within the
-    documented bounds. `runtime` "auto" makes the networks fast and "eager" leaves their layers as they are; "onnx" and
-    "openvino" run them in those libraries, and "onnx:FILE" or "openvino:FILE" runs a pose network written by `hrkit
-    export`.
+    documented bounds. `runtime` "auto" is the way that was measured to be the fastest on this CPU: "fused" (torch with
+    fused layers), or "openvino" or "onnx" if those libraries are installed; "eager" leaves the layers as they are.
+    "onnx:FILE" or "openvino:FILE" runs a pose network written by `hrkit export`.
     """
 
     def __init__(

@@ -17,6 +17,7 @@ import torch
 from hrkit import __version__, registry
 from hrkit.errors import PluginError, one_line, plugin_hint
 from hrkit.files import cache_dir
+from hrkit.runtimes import choice
 from hrkit.video.sinks import display_available
 
 _OPTIONAL = ["pandas", "pyarrow", "supervision", "onnxruntime", "openvino"]
@@ -31,6 +32,7 @@ def command() -> None:
         ("devices", _devices(advice)),
         ("compilers", _compilers(advice)),
         ("cache", _cache(advice)),
+        ("runtimes", _runtimes(advice)),
         ("plugins", _plugins(advice)),
     ):
         click.echo(title)
@@ -107,6 +109,15 @@ def _cache(advice: list[str]) -> Iterator[tuple[str, str]]:
         advice.append(f"{nearest} is a file: set HRKIT_HOME to a folder")
     elif not os.access(nearest, os.W_OK):
         advice.append(f"{nearest} cannot be written: set HRKIT_HOME to a folder that can")
+
+
+def _runtimes(advice: list[str]) -> Iterator[tuple[str, str]]:
+    known = choice.rivals()
+    yield "auto", f"fused, or the fastest of {', '.join(['fused', *known])} (HRKIT_MEASURE=0 turns measuring off)"
+    for chosen in choice.remembered().values():
+        yield chosen.network, str(chosen)
+    if not known and os.environ.get("HRKIT_MEASURE") != "0":
+        advice.append("networks may run twice as fast on this CPU with OpenVINO: pip install 'hrkit-pose[cpu]'")
 
 
 def _plugins(advice: list[str]) -> Iterator[tuple[str, str]]:

@@ -60,7 +60,9 @@ _MODEL = {
     "precision": click.option(
         "--precision", default="auto", help="Precision of the networks: float32, bfloat16, float16."
     ),
-    "runtime": click.option("--runtime", default="auto", help="auto (made fast), eager (as built), onnx or openvino."),
+    "runtime": click.option(
+        "--runtime", default="auto", help="auto (the fastest here), fused, eager (as built), onnx or openvino."
+    ),
 }
 _FOLLOWING = {
     "detect_every": number_option(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import logging
 import sys
 import warnings
@@ -48,10 +49,16 @@ def to_program(network: nn.Module, example: Tensor) -> torch.export.ExportedProg
     Raises `HrkitError` if torch.export cannot trace the network.
     """
     batch = example.expand(2, *example.shape[1:]).clone()  # a batch of one would make one the only size
-    with contextlib.suppress(HrkitError):  # a network that cannot be folded keeps its batch norms
-        network = folded(network)
+    network = folded_if_possible(network)
     with _one_line_errors(network), torch.no_grad():
         return torch.export.export(network, (batch,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+
+
+def folded_if_possible(network: nn.Module) -> nn.Module:
+    """The network with its batch norms folded, or as it is if that is impossible."""
+    with contextlib.suppress(HrkitError):
+        return folded(network)
+    return network
 
 
 def to_onnx(network: nn.Module, example: Tensor, *, outputs: Sequence[str] | None = None) -> onnx.ModelProto:
@@ -77,16 +84,50 @@ def to_onnx(network: nn.Module, example: Tensor, *, outputs: Sequence[str] | Non
 
 
 def to_openvino(network: nn.Module, example: Tensor, *, outputs: Sequence[str] | None = None) -> openvino.Model:
-    """An OpenVINO model with the input `INPUT` and outputs of these names. Raises as `to_onnx`."""
-    require("openvino")
-    import openvino
+    """An OpenVINO model with the input `INPUT` and outputs of these names. Raises as `to_onnx`.
 
-    with _one_line_errors(network), torch.no_grad():
-        model = openvino.convert_model(network, example_input=example, input=[-1, *example.shape[1:]])
+    It takes (N,3,H,W) of any N, H and W that the network takes. The model is read from TorchScript by OpenVINO's
+    frontend, without `openvino.convert_model`, which sends usage data to its makers.
+    """
+    require("openvino")
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with _one_line_errors(network):
+        decoder = TorchScriptPythonDecoder(_traced(network, example), example_input=example)
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        model = frontend.convert(frontend.load(decoder))
+        model.reshape([-1, 3, -1, -1])
     model.input(0).set_names({INPUT})
     for output, name in zip(model.outputs, outputs or (), strict=outputs is not None):
         output.set_names({name})
     return model
+
+
+def to_traced_onnx(network: nn.Module, example: Tensor) -> bytes:
+    """An ONNX model for any N, H and W, made from TorchScript: in a tenth of the time of `to_onnx`, and less tidy.
+
+    Raises as `to_onnx`.
+    """
+    require("onnx")
+    content = io.BytesIO()
+    with _one_line_errors(network), torch.no_grad():
+        axes = {INPUT: {0: "batch", 2: "height", 3: "width"}}
+        torch.onnx.export(
+            network,
+            (example,),
+            content,  # type: ignore[arg-type]  # it takes a file too
+            dynamo=False,
+            opset_version=17,
+            input_names=[INPUT],
+            dynamic_axes=axes,
+        )
+    return content.getvalue()
+
+
+def _traced(network: nn.Module, example: Tensor) -> torch.jit.ScriptModule:
+    with torch.no_grad():
+        return torch.jit.trace(network, example, check_trace=False)
 
 
 def quantise(model: openvino.Model, inputs: Sequence[Tensor]) -> openvino.Model:

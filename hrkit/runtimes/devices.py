@@ -86,7 +86,10 @@ class Replicas(Generic[Network]):
 
     def __init__(self, make: Callable[[torch.device], Network], devices: Sequence[torch.device]) -> None:
         self.devices = tuple(devices)
-        self.networks = [make(device) for device in devices]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(max(1, threads // max(1, sum(device.type == "cpu" for device in devices))))
+        self.networks = [make(device) for device in devices]  # runtimes keep the number of threads they are made with
+        torch.set_num_threads(threads)
         self._begin()
 
     def _begin(self) -> None:

@@ -6,6 +6,7 @@ use as many threads as torch has when they are made, and raise `HrkitError` if a
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections.abc import Callable, Sequence
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 
 from hrkit.errors import HrkitError, one_line
 from hrkit.ops.tensors import Outputs, of_each, parts_of
-from hrkit.runtimes.conversion import require, to_onnx, to_openvino
+from hrkit.runtimes import converted
+from hrkit.runtimes.conversion import require, to_openvino, to_traced_onnx
 from hrkit.runtimes.prepare import choose_precision
 
 if TYPE_CHECKING:
@@ -57,13 +59,13 @@ class OnnxNetwork(nn.Module):
 
 
 class OpenvinoNetwork(nn.Module):
-    """A model run by OpenVINO; `model` is a file or an `openvino.Model`.
+    """A model run by OpenVINO; `model` is a file, an `openvino.Model`, or the bytes of a compiled one.
 
     With the precision "auto", OpenVINO computes in bfloat16 if the CPU has instructions for it. Raises `HrkitError` for
     a precision that the CPU does not have.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | openvino.Model, precision: str = "auto") -> None:
+    def __init__(self, model: str | os.PathLike[str] | openvino.Model | bytes, precision: str = "auto") -> None:
         super().__init__()
         require("openvino")
         import openvino
@@ -83,7 +85,10 @@ class OpenvinoNetwork(nn.Module):
         if isinstance(model, str | os.PathLike):  # in no other of the formats that OpenVINO would guess
             reader = openvino.frontend.FrontEndManager().load_by_framework("ir")
             model = reader.convert(reader.load(os.fspath(model)))
-        self._compiled = core.compile_model(model, "CPU", config)
+        if isinstance(model, bytes):
+            self._compiled = core.import_model(model, "CPU", config)
+        else:
+            self._compiled = core.compile_model(model, "CPU", config)
         self._request = self._compiled.create_infer_request()
 
     def forward(self, images: Tensor) -> Outputs:
@@ -92,6 +97,10 @@ class OpenvinoNetwork(nn.Module):
             return of_each(lambda one: one[:0], self(images.new_zeros(1, *images.shape[1:])))
         array = images.detach().to("cpu", torch.float32).contiguous().numpy()
         return _outputs(list(self._request.infer({0: array}, share_inputs=True).values()))
+
+    def compiled(self) -> bytes:
+        """The compiled model, for the same version of OpenVINO on the same processor."""
+        return self._compiled.export_model().getvalue()
 
     def __deepcopy__(self, memo: object) -> OpenvinoNetwork:
         """The same model with its own request, for another thread."""
@@ -114,7 +123,16 @@ def build_onnx(file: str | None = None, *, network: nn.Module, example: Tensor, 
         raise HrkitError(f"the runtime onnx computes in float32, not in {precision}; leave precision at auto")
     if file is not None:
         return _load_fitting(OnnxNetwork, file, network, example)
-    return OnnxNetwork(to_onnx(network, example).SerializeToString())
+    require("onnx")
+    name = f"{converted.fingerprint(network, tuple(example.shape), 'onnx')}.onnx"
+    kept = converted.read(name)
+    if kept is not None:
+        return OnnxNetwork(kept)
+    content = to_traced_onnx(network, example)
+    made = OnnxNetwork(content)
+    converted.check_same(made, network, example)
+    converted.keep(name, content)
+    return made
 
 
 def build_openvino(
@@ -127,7 +145,17 @@ def build_openvino(
     precision = str(choose_precision(network, torch.device("cpu"), precision)).removeprefix("torch.")
     if file is not None:
         return _load_fitting(lambda path: OpenvinoNetwork(path, precision), file, network, example)
-    return OpenvinoNetwork(to_openvino(network, example), precision)
+    require("openvino")
+    facts = (tuple(example.shape), precision, converted.processor(), converted.version("openvino"))
+    name = f"{converted.fingerprint(network, *facts)}.openvino"
+    kept = converted.read(name)
+    if kept is not None:
+        with contextlib.suppress(RuntimeError):  # of another build of OpenVINO: it is made again
+            return OpenvinoNetwork(kept, precision)
+    made = OpenvinoNetwork(to_openvino(network, example), precision)
+    converted.check_same(made, network, example, precision)
+    converted.keep(name, made.compiled())
+    return made
 
 
 def _load_fitting(load: Callable[[str], Runtime], file: str, network: nn.Module, example: Tensor) -> Runtime:

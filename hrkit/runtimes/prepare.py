@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from hrkit import registry
 from hrkit.errors import HrkitError
-from hrkit.runtimes import fused
+from hrkit.runtimes import choice, fused
 from hrkit.runtimes.cuda_graphs import CudaGraphs
 from hrkit.runtimes.folding import folded
 
@@ -22,8 +23,8 @@ Part = TypeVar("Part")
 
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
-OWN = ("auto", "eager")
-"""Runtimes that compute with torch; all others are registered."""
+OWN = ("auto", "fused", "eager")
+"""Runtimes that compute with torch, or choose among others; all others are registered."""
 
 
 def prepare(
@@ -31,24 +32,39 @@ def prepare(
 ) -> nn.Module:
     """A copy of the network made fast for `device`: (N,3,H,W) -> what the network gives, for any N.
 
-    `example` is an input of (1,3,H,W). `choose_precision` resolves `precision`. The runtime "auto" folds batch norms,
-    then fuses and packs convolutions on CPUs and replays graphs on CUDA devices; "eager" keeps the layers; other names
-    are registered. Raises `UnknownNameError` for an unknown name, and `HrkitError` for what a runtime cannot do.
+    `example` is an input of (1,3,H,W). `choose_precision` resolves `precision`. The runtime "fused" folds batch norms,
+    then fuses and packs convolutions on CPUs and replays graphs on CUDA devices; "auto" is the same, or on CPUs the
+    fastest of that and the installed runtimes (`choice.fastest`); "eager" keeps the layers; other names are registered.
+    Raises `UnknownNameError` for an unknown name, and `HrkitError` for what a runtime cannot do.
     """
     check_runtime(runtime)
     if runtime not in OWN:
-        return registry.runtimes.build(
-            runtime, network=copy.deepcopy(network).float().eval(), example=example.float(), precision=precision
-        )
+        return _registered(runtime, network, example, precision)
     dtype = choose_precision(network, device, precision)
-    if runtime == "auto":
-        try:
-            if device.type == "cpu" and fused.available(dtype):
-                return fused.Fused(network, example, dtype)
-            placed = _placed(folded(network), device, dtype)
-            return CudaGraphs(placed) if device.type == "cuda" else placed
-        except HrkitError as error:
-            logger.debug("layers stay as they are: %s", error)
+    if runtime == "eager":
+        return _placed(copy.deepcopy(network).eval(), device, dtype)
+    rivals = choice.rivals() if runtime == "auto" and device.type == "cpu" else ()
+    if not rivals:
+        return _fused(network, example, device, dtype)
+    exact = str(dtype).removeprefix("torch.")
+    ways = {"fused": functools.partial(_fused, network, example, device, dtype)}
+    ways.update({name: functools.partial(_registered, name, network, example, exact) for name in rivals})
+    return choice.fastest(network, example, exact, ways)
+
+
+def _registered(runtime: str, network: nn.Module, example: Tensor, precision: str) -> nn.Module:
+    network = copy.deepcopy(network).float().eval()
+    return registry.runtimes.build(runtime, network=network, example=example.float(), precision=precision)
+
+
+def _fused(network: nn.Module, example: Tensor, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    try:
+        if device.type == "cpu" and fused.available(dtype):
+            return fused.Fused(network, example, dtype)
+        placed = _placed(folded(network), device, dtype)
+        return CudaGraphs(placed) if device.type == "cuda" else placed
+    except HrkitError as error:
+        logger.debug("layers stay as they are: %s", error)
     return _placed(copy.deepcopy(network).eval(), device, dtype)
 
 

@@ -81,14 +81,15 @@ def difference(result: Tensor, expected: Tensor) -> float:
 def test_every_kind_of_network(name: str) -> None:
     network = NETWORKS[name]()
     before = copy.deepcopy(network.state_dict())
-    exact, rounded = (Fused(network, images(1), dtype) for dtype in (torch.float32, torch.bfloat16))
+    exact = Fused(network, images(1), torch.float32)
+    rounded = Fused(network, images(1), torch.bfloat16) if available(torch.bfloat16) else None
     kinds = {type(part) for part in exact.modules()}
     assert FusedConv2d in kinds
     assert not kinds & {nn.Conv2d, nn.BatchNorm2d}
     for count in (1, 3, 1, 2):  # weights are packed for one and for several
         expected = network(images(count))
         assert difference(exact(images(count)), expected) < 1e-5
-        assert difference(rounded(images(count)), expected) < 0.02
+        assert rounded is None or difference(rounded(images(count)), expected) < 0.02
     assert all(torch.equal(values, before[key]) for key, values in network.state_dict().items())
     twin = copy.deepcopy(exact)
     torch.testing.assert_close(twin(images(2)), exact(images(2)))

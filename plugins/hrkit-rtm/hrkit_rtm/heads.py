@@ -70,7 +70,7 @@ class GatedAttention(nn.Module):
         """(N,K,D) -> (N,K,D)."""
         gate, value, base = F.silu(self.uv(self.ln(x))).split(self.split, dim=-1)
         query, key = (base * self.gamma[i] + self.beta[i] for i in (0, 1))
-        attention = F.relu(query @ key.mT / KEYS**0.5).square()
+        attention = F.relu(query @ key.transpose(1, 2) / KEYS**0.5).square()
         return self.res_scale(x) + self.o(gate * (attention @ value))
 
 

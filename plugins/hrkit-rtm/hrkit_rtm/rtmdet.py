@@ -108,7 +108,7 @@ class RTMDetNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N,3,H,W) -> (N,A,classes+4)."""
         rows = [torch.cat(level, 1).flatten(2) for level in self.levels(images)]
-        return torch.cat(rows, 2).mT
+        return torch.cat(rows, 2).transpose(1, 2)
 
 
 def corners(height: int, width: int, device: torch.device) -> Tensor:

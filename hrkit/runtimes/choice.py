@@ -1,0 +1,211 @@
+"""The fastest way to compute a network on this CPU: measured once, then remembered in the cache folder."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from attrs import asdict, frozen
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
+
+from hrkit.errors import HrkitError, PluginError, one_line
+from hrkit.files import read_json, write_text
+from hrkit.runtimes import converted
+from hrkit.runtimes.conversion import PACKAGES
+
+logger = logging.getLogger("hrkit")
+
+RIVALS = ("openvino", "onnx")
+"""Runtimes that are measured against hrkit's own way, where they are installed."""
+
+GAIN = 1.1
+"""How many times as fast another way must be, or the first one stays."""
+
+SECONDS = 3.0
+"""Time for measuring a network. Each way is timed three times even if that takes longer."""
+
+SEVERAL = 8
+"""The largest batch that is measured, beside a batch of one."""
+
+_FILE = "choices.json"
+
+
+@frozen
+class Choice:
+    """The way for a batch of one and for larger ones, and why: milliseconds per input by batch and way."""
+
+    network: str
+    input_size: tuple[int, int]
+    threads: int
+    precision: str
+    single: str
+    several: str
+    milliseconds: dict[str, dict[str, float]]
+    left_out: dict[str, str]
+    """The ways that do not work for the network, each with the reason."""
+
+    def __str__(self) -> str:
+        height, width = self.input_size
+        timed = "; ".join(
+            f"batch of {size}: {', '.join(f'{name} {took:.1f}' for name, took in ways.items())} ms each"
+            for size, ways in self.milliseconds.items()
+        )
+        chosen = self.single if self.single == self.several else f"{self.single} for one, else {self.several}"
+        left_out = "".join(f"; {name} left out: {why}" for name, why in self.left_out.items())
+        return f"{height}x{width} {self.precision}, {self.threads} threads: {chosen} ({timed or 'alone'}{left_out})"
+
+
+class BySize(nn.Module):
+    """Computes a batch of one in one way and larger batches in another."""
+
+    def __init__(self, single: nn.Module, several: nn.Module) -> None:
+        super().__init__()
+        self.several, self.single = several, single
+
+    def forward(self, images: Tensor) -> Any:  # Any: a tensor or several, as the network gives
+        """(N,3,H,W) -> what the network gives."""
+        return (self.single if len(images) == 1 else self.several)(images)
+
+
+def rivals() -> list[str]:
+    """The installed runtimes to measure; none if the environment variable HRKIT_MEASURE is 0."""
+    if os.environ.get("HRKIT_MEASURE") == "0":
+        return []
+    return [name for name in RIVALS if all(converted.version(package) for package in PACKAGES[name])]
+
+
+def fastest(network: nn.Module, example: Tensor, precision: str, ways: Mapping[str, Callable[[], nn.Module]]) -> Any:
+    """The network computed in the fastest of the ways, the first of which always works and counts as the usual one.
+
+    What is measured is remembered for the processor, threads, versions, precision, architecture and input size. A way
+    that stops working is replaced by the first, with a warning.
+    """
+    packages = {package: converted.version(package) for name in ways for package in PACKAGES.get(name, ())}
+    facts = (converted.processor(), torch.get_num_threads(), precision, tuple(example.shape), sorted(packages.items()))
+    key = converted.fingerprint(network, *facts, list(ways), values=False)
+    built: dict[str, nn.Module] = {}
+    choice = remembered().get(key) or _decide(key, network, example, precision, ways, built)
+    usual = next(iter(ways))
+    for name in {choice.single, choice.several} - set(built):
+        try:
+            built[name] = ways[name]()
+        except Exception as error:
+            if name == usual:
+                raise
+            _warn(name, usual, one_line(error))
+            return built.get(usual) or ways[usual]()
+    single, several = built[choice.single], built[choice.several]
+    return single if single is several else BySize(single, several)
+
+
+@functools.cache
+def _warn(name: str, usual: str, why: str) -> None:
+    logger.warning("%s does not work (%s); networks run %s", name, why, usual)
+
+
+def remembered() -> dict[str, Choice]:
+    """The choices in the cache folder. A file that is damaged counts as empty."""
+    try:
+        rows = read_json(converted.folder() / _FILE)
+        return {key: Choice(**{**row, "input_size": tuple(row["input_size"])}) for key, row in rows.items()}
+    except (HrkitError, AttributeError, TypeError, KeyError):
+        return {}
+
+
+def _decide(
+    key: str,
+    network: nn.Module,
+    example: Tensor,
+    precision: str,
+    ways: Mapping[str, Callable[[], nn.Module]],
+    built: dict[str, nn.Module],
+) -> Choice:
+    """Measures the ways, which go into `built`. Of several processes one measures, and the others wait for it."""
+    try:
+        converted.folder().mkdir(parents=True, exist_ok=True)
+        with FileLock(converted.folder() / f"{_FILE}.lock", timeout=60):
+            known = remembered()
+            if key not in known:
+                known[key] = measured(network, example, precision, ways, built)
+                rows = {name: asdict(choice) for name, choice in known.items()}
+                write_text(converted.folder() / _FILE, json.dumps(rows, indent=1))
+            return known[key]
+    except (OSError, Timeout, NotImplementedError) as error:
+        logger.debug("runtimes are not measured: %s", one_line(error))
+        usual = next(iter(ways))
+        return Choice("", (0, 0), 0, precision, usual, usual, {}, {})
+
+
+def measured(
+    network: nn.Module,
+    example: Tensor,
+    precision: str,
+    ways: Mapping[str, Callable[[], nn.Module]],
+    built: dict[str, nn.Module],
+) -> Choice:
+    """Builds each way into `built` and times them in turns, with one input and with several."""
+    left_out = {}
+    for name, way in ways.items():
+        try:
+            built[name] = way()
+        except Exception as error:
+            if not built:
+                raise
+            left_out[name] = one_line(error)[:200]
+            if isinstance(error, PluginError):  # the package is broken, rather than the network too new for it
+                _warn(name, next(iter(ways)), left_out[name])
+    of = getattr(network, "name", "") or type(network).__name__
+    size = (int(example.shape[2]), int(example.shape[3]))
+    single = several = next(iter(ways))
+    milliseconds: dict[str, dict[str, float]] = {}
+    if len(built) > 1:
+        logger.info("measuring how %s runs fastest on this machine, once", of)
+        single, seconds = _in_turns(built, example)
+        affordable = SECONDS / (4 * sum(seconds.values()))  # inputs per batch, in time for four rounds
+        count = SEVERAL if affordable > SEVERAL else int(affordable)
+        several = single
+        milliseconds["1"] = {name: 1e3 * took for name, took in seconds.items()}
+        if count > 1:
+            several, seconds = _in_turns(built, example.expand(count, *example.shape[1:]))
+            milliseconds[str(count)] = {name: 1e3 * took / count for name, took in seconds.items()}
+    return Choice(of, size, torch.get_num_threads(), precision, single, several, milliseconds, left_out)
+
+
+def _in_turns(ways: Mapping[str, nn.Module], images: Tensor) -> tuple[str, dict[str, float]]:
+    """The fastest way, or the first if none is `GAIN` times as fast, and the median seconds of each.
+
+    The ways take turns. Both the median ratio within a turn and the ratio of the shortest times must show the gain, so
+    a slow moment of the machine decides nothing.
+    """
+    images = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
+    rounds: list[dict[str, float]] = []
+    started = time.perf_counter()
+    with torch.inference_mode():
+        for way in ways.values():
+            way(images)  # the first call allocates and compiles
+        while len(rounds) < 3 or (len(rounds) < 15 and time.perf_counter() - started < SECONDS / 2):
+            took = {}
+            for name, way in ways.items():
+                before = time.perf_counter()
+                way(images)
+                took[name] = time.perf_counter() - before
+            rounds.append(took)
+    usual = next(iter(ways))
+    gains = {
+        name: min(
+            statistics.median(took[usual] / took[name] for took in rounds),
+            min(took[usual] for took in rounds) / min(took[name] for took in rounds),
+        )
+        for name in ways
+    }
+    best = max(gains, key=lambda name: gains[name])
+    seconds = {name: statistics.median(took[name] for took in rounds) for name in ways}
+    return (best if gains[best] > GAIN else usual), seconds
