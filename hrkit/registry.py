@@ -215,9 +215,10 @@ def _by_name(kind: str, brought: Any) -> dict[str, Any]:
 
 
 def where_else(name: str) -> str:
-    """How to get a name of `KNOWN_PLUGINS` that is not registered here; empty for any other name."""
+    """How to get a name of `KNOWN_PLUGINS` that is not registered here, also with dashes; empty for any other name."""
+    plain = name.replace("-", "_")
     for distribution, patterns in KNOWN_PLUGINS.items():
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+        if any(fnmatch.fnmatchcase(plain, one.replace("-", "_")) for one in (distribution, *patterns)):
             return f"it comes with the plugin {plugin_hint(distribution)}, or allow it in HRKIT_PLUGINS"
     return ""
 

@@ -135,7 +135,7 @@ def _plugins(name: str) -> list[str]:
         return [plugin for plugin in there if plugin.startswith(f"{OWN}.")]
     found = [plugin for plugin in there if {name, _normal(name)} & {plugin, _normal(brought_by.get(plugin, plugin))}]
     if not found:
-        raise UnknownNameError("plugin", name, {OWN, *there, *brought_by.values()})
+        raise UnknownNameError("plugin", name, {OWN, *there, *brought_by.values()}, hint=registry.where_else(name))
     return found
 
 
