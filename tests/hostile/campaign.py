@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import copy
 import json
 import math
 import os
@@ -86,6 +87,10 @@ def damage_text(content: bytes, rng: Random) -> bytes:
     return damage_bytes(text.encode(), rng) if rng.random() < 0.15 else text.encode()
 
 
+def _other(rng: Random) -> Any:
+    return copy.deepcopy(rng.choice(VALUES))  # lists among them are changed later
+
+
 def damage_value(value: Any, rng: Random) -> Any:
     """Replaces, removes, adds and moves values in a tree of JSON."""
     value = json.loads(json.dumps(value))
@@ -98,7 +103,7 @@ def damage_value(value: Any, rng: Random) -> Any:
             places += [(node, key) for key in keys]
             todo += [node[key] for key in keys]
         if not places or rng.random() < 0.02:
-            return rng.choice(VALUES)
+            return _other(rng)
         node, key = rng.choice(places)
         match rng.randrange(6):
             case 0 if isinstance(node, dict):
@@ -106,14 +111,14 @@ def damage_value(value: Any, rng: Random) -> Any:
             case 1 if isinstance(node, dict):
                 node[rng.choice(("", "x" * 5000, "id", "name"))] = node[key]
             case 2 if isinstance(node, list):
-                node.insert(rng.randrange(len(node) + 1), rng.choice(VALUES))
+                node.insert(rng.randrange(len(node) + 1), _other(rng))
             case 3 if isinstance(node, list):
                 node.extend(node[: rng.randrange(3)])
             case 4:
                 other, key_of_other = rng.choice(places)
                 node[key] = json.loads(json.dumps(other[key_of_other]))
             case _:
-                node[key] = rng.choice(VALUES)
+                node[key] = _other(rng)
     return value
 
 
