@@ -78,8 +78,9 @@ def as_frame(image: ImageSource) -> Frame:
 def read_image(path: str | os.PathLike[str]) -> Frame:
     """The picture in a file or at an address, upright (EXIF orientation applied), as (H,W,3) uint8 BGR.
 
-    Of an animation, or of several pages, the first is taken, and that is logged. Raises `ImageError` if the file is
-    missing, empty, truncated, too large or no picture, or if it cannot be fetched.
+    Of an animation, or of several pages, the first is taken, and that is logged. An ICC profile is not applied, as by
+    OpenCV and Pillow. Raises `ImageError` if the file is missing, empty, truncated, too large or no picture, or if it
+    cannot be fetched.
     """
     name = without_secrets(path)
     with _opened(os.fspath(path)) as picture:
