@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from campaign import attack
+from campaign import Kind, attack
+from hrkit.errors import HrkitError
 from kinds import KINDS
 
 COUNT, SEED = 200, 0
@@ -19,6 +24,31 @@ COUNT, SEED = 200, 0
 def test_hostile_input_is_refused_or_read(name: str, tmp_path: Path) -> None:
     outcome = attack(name, KINDS[name], COUNT, SEED, tmp_path)
     assert not outcome.faults, "\n".join(outcome.faults)
+
+
+def _error(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("read", "heard"),
+    [
+        (lambda path: path.write_text("x"), None),
+        (lambda path: _error(HrkitError("refused")), None),
+        (lambda path: [{"score": np.array([float("nan")])}], "a result holds NaN"),
+        (lambda path: (path.parents[1] / "new").write_text("x"), "written elsewhere: .*/new"),
+        (lambda path: (path.parents[1] / "outside/x").unlink(), "written elsewhere: .*/outside/x"),
+        (lambda path: subprocess.run([sys.executable, "--version"], stdout=subprocess.DEVNULL), "executed: subprocess"),
+        (lambda path: os.write(2, b"noise"), "written to stdout or stderr: noise"),
+        (lambda path: logging.getLogger("hrkit").warning("two\nlines"), "logged by hrkit: two"),
+        (lambda path: _error(KeyError("traceback")), "KeyError: 'traceback'"),
+        (lambda path: _error(OSError("two\rlines")), None),
+    ],
+)
+def test_what_must_not_happen_is_heard(read: Callable[[Path], object], heard: str | None, tmp_path: Path) -> None:
+    kind = Kind(lambda folder, stack: {"a": b"good"}, lambda content, rng: content, read)
+    faults = attack("made", kind, 1, 0, tmp_path).faults
+    assert faults == [] if heard is None else re.match(f"made, seed 0, a: (.|\n)*{heard}", faults[0])
 
 
 @pytest.mark.slow
