@@ -9,7 +9,6 @@ import difflib
 import math
 import numbers
 import re
-import sys
 from collections.abc import Iterable
 
 LONGEST_WORD = 150
@@ -105,10 +104,14 @@ def check_whole(name: str, value: object, least: int = 1) -> int:
 
 def check_number(name: str, value: object, most: float = math.inf) -> float:
     """`value` as a finite number. Raises `HrkitError` that names the setting if it is not from 0 to `most`."""
-    if not isinstance(value, numbers.Real) or not 0 <= value <= min(most, sys.float_info.max):
+    try:
+        number = float(value) if isinstance(value, numbers.Real) else math.nan
+    except OverflowError:  # an integer that is too large
+        number = math.inf
+    if not 0 <= number <= most or number == math.inf:
         wanted = "a number of at least 0" if most == math.inf else f"from 0 to {most:g}"
         raise HrkitError(f"{name} must be {wanted}, not {value!r}")
-    return float(value)
+    return number
 
 
 def plugin_hint(distribution: str) -> str:

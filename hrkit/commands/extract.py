@@ -94,6 +94,8 @@ def command(
     names = [*with_lists(sources), *(read_list(inputs) if inputs is not None else ())]
     if not names:
         raise click.UsageError("Missing argument 'SOURCES...'.")
+    weights = (value for value in model.values() if isinstance(value, str))  # or names of them, and other words
+    check_outputs([output], [inputs, *weights])
     engine_options = {name: value for name, value in (("workers", workers), ("address", address)) if value}
     photos = not as_video and all(map(_is_photos, names))
     one_output = _is_one_output(output, kind, len(names)) if photos else len(names) == 1

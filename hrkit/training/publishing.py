@@ -18,7 +18,7 @@ from hrkit import __version__
 from hrkit.errors import HrkitError
 from hrkit.evaluation.coco import FIGURES
 from hrkit.evaluation.report import markdown_table
-from hrkit.files import read_json
+from hrkit.files import read_json, reserved
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.training import run_folder
 from hrkit.training.config import TrainConfig, load_config
@@ -64,8 +64,8 @@ def publish(
     wrote; by default it is `report` in the run, if that exists. `licence` is named as on the Hub ("apache-2.0").
     `private` applies to a repository that is created.
 
-    Raises `HrkitError` for an unfinished run, a report of another network or a folder that is not empty, and
-    `DownloadError` as `hub.upload`.
+    Raises `HrkitError` for an unfinished run, a report of another network, a folder that is not empty or that another
+    run publishes to, and `DownloadError` as `hub.upload`.
     """
     if hub.is_address(to):
         hub.Address.parse(to)  # raises before anything is read
@@ -77,20 +77,21 @@ def publish(
     if not os.fspath(to):
         raise HrkitError("the name of the folder to publish to is empty")
     target = Path(to)
-    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
-        raise HrkitError(f"{target} is there already; name a new folder")
-    exists = target.exists()
-    place = target if exists else target.parent
-    place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".hrkit-", dir=place) as scratch:
-        written = Path(scratch) / "published"
-        written.mkdir()
-        write_files(read, written, hub.FILE, licence)
-        if not exists:
-            written.replace(target)
-        else:  # an existing folder is kept: it may be linked to, or be the current directory of a shell
-            for name in reversed(FILES):  # weights last
-                (written / name).replace(target / name)
+    with reserved(target):
+        if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+            raise HrkitError(f"{target} is there already; name a new folder")
+        exists = target.exists()
+        place = target if exists else target.parent
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".hrkit-", dir=place) as scratch:
+            written = Path(scratch) / "published"
+            written.mkdir()
+            write_files(read, written, hub.FILE, licence)
+            if not exists:
+                written.replace(target)
+            else:  # an existing folder is kept: it may be linked to, or be the current directory of a shell
+                for name in reversed(FILES):  # weights last
+                    (written / name).replace(target / name)
     return str(target)
 
 

@@ -191,6 +191,15 @@ def test_no_output_is_an_input(source: str, output: str, more: tuple[str, ...]) 
     assert {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("option", ["--detector-weights", "--skeleton", "--inputs"])
+def test_no_output_is_a_file_of_an_option(option: str) -> None:
+    Path("mine.csv").write_text("street")
+    result = extract("street", "-o", "mine.csv", "--overwrite", option, "mine.csv")
+    assert result.exit_code == 2
+    assert result.stderr == "error: mine.csv is the input mine.csv itself; name another output\n"
+    assert Path("mine.csv").read_text() == "street"
+
+
 def test_an_output_that_is_a_link() -> None:
     Path("kept").mkdir()
     Path("table.csv").symlink_to("kept/real.csv")

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hrkit import create_pose_model
 from hrkit.cli import main
 from hrkit.errors import HrkitError
+from hrkit.files import reserved
 from hrkit.training.publishing import FILES, model_card, publish, read_run
 from hrkit.training.run import train
 from tiny_runs import tiny_config
@@ -98,6 +99,13 @@ def test_what_is_there_stays(run: Path, tmp_path: Path, there: str) -> None:
     with pytest.raises(HrkitError, match="is there already; name a new folder"):
         publish(run, target)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_two_runs_do_not_publish_to_one_folder(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "published"
+    with reserved(target), pytest.raises(HrkitError, match="published: another run is writing there"):
+        publish(run, target)
+    assert not any(tmp_path.iterdir())
 
 
 def test_an_empty_folder_stays_the_one_that_it_is(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
