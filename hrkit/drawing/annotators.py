@@ -5,7 +5,8 @@ A frame is any picture that `hrkit.images.as_frame` takes.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import functools
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from hrkit import geometry
 from hrkit.drawing.colors import INK, MIDDLE, Color, joint_parts, joint_sides, person_colors, side_colors, text_color
 from hrkit.errors import HrkitError, ImageError
 from hrkit.images import ImageSource, as_frame, check_frame
-from hrkit.structures import Frame, Poses, Size
+from hrkit.structures import Frame, Poses, Size, Skeleton
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
@@ -61,25 +62,29 @@ class SkeletonAnnotator:
     def draw(self, canvas: Frame, poses: Poses) -> None:
         """Draws each person on the (H,W,3) BGR frame itself. Raises `ImageError` if that cannot be."""
         _check_canvas(canvas)
-        joints = np.arange(len(poses.skeleton))
-        edges = poses.skeleton.edge_indices
-        strokes = np.concatenate([edges, np.stack([joints, joints], axis=1)])  # a joint is a stroke of length 0
+        strokes, sides, parts = _strokes(poses.skeleton)
         levels = self._levels(canvas, poses)
         points = np.where(levels[..., None] > 0, poses.keypoints, 0)[:, strokes]
         levels = levels[:, strokes].min(2)
         widths = self._widths(canvas, poses, points, levels)
         colors = _person_colors(poses)[:, None].repeat(len(strokes), 1)
-        parts = joint_parts(poses.skeleton)[strokes].min(1)
         if 0 in parts:  # hands and face of a whole body
             widths = np.where(parts > 0, np.maximum(np.round(FINE * widths), 1), widths).astype(np.int64)
         if self.color_by == "side":
-            sides = np.sign(joint_sides(poses.skeleton)[strokes].sum(1))  # a limb from left to right is neither
             colors = np.broadcast_to(side_colors(sides, parts), colors.shape)
-        for person in range(len(poses)):
-            for level in sorted(set(levels[person].tolist()) - {0}):  # the opaque over the faint
-                rows = levels[person] == level
-                style = widths[person, rows], colors[person, rows]
-                _draw_strokes(canvas, points[person, rows], *style, self.outline, level / LEVELS)
+        rim = _unit(canvas)
+        layers = [_outlines(points, widths, colors)]
+        if self.outline is not None:
+            layers.insert(0, _outlines(points, widths + 2 * rim, np.full_like(colors, self.outline)))
+        reach = widths[..., None] + rim + 2
+        lows, highs = np.floor(points.min(2)) - reach, np.ceil(points.max(2)) + reach
+        for person, own in enumerate(levels):
+            for level in sorted(set(own.tolist()) - {0}):  # the opaque over the faint
+                rows = np.flatnonzero(own == level)
+                low, region = _region(canvas, lows[person, rows].min(0), highs[person, rows].max(0))
+                if region.size:
+                    shapes = [[shape[person, rows] for shape in layer] for layer in layers]
+                    _draw_strokes(region, low, shapes, level / LEVELS)
 
     def _levels(self, frame: Frame, poses: Poses) -> Ints:
         """(N,K) opacities from 1 to `LEVELS`; 0 for joints that are not drawn."""
@@ -106,27 +111,26 @@ class SkeletonAnnotator:
         return np.clip(np.round(np.concatenate([limbs, 1.8 * joints], axis=1)), 1, 1000).astype(np.int64)
 
 
-def _draw_strokes(
-    canvas: Frame, points: Floats, widths: Ints, colors: NDArray[np.uint8], outline: Color | None, opacity: float
-) -> None:
-    """Draws strokes (S,2,2), px, as one shape with one opacity and one outline."""
-    rim = _unit(canvas)
-    reach = int(widths.max()) + rim + 2
-    low, region = _region(canvas, np.floor(points.min((0, 1))) - reach, np.ceil(points.max((0, 1))) + reach)
-    if not region.size:
-        return
-    layer = region if opacity >= 1 else region.copy()
-    passes = [(widths, colors)]
-    if outline is not None:
-        passes.insert(0, (widths + 2 * rim, np.broadcast_to(np.array(outline, np.uint8), colors.shape)))
-    for thick, inks in passes:
-        for stroke, radius, ink in zip(*_outlines(points - low, thick), inks.tolist(), strict=True):
+@functools.lru_cache(32)
+def _strokes(skeleton: Skeleton) -> tuple[Ints, Ints, Ints]:
+    """(S,2) the joints of each stroke, limbs first, its side (S,), 0 from left to right, and its part (S,)."""
+    joints = np.arange(len(skeleton))
+    strokes = np.concatenate([skeleton.edge_indices, np.stack([joints, joints], axis=1)])  # a joint has no length
+    return strokes, np.sign(joint_sides(skeleton)[strokes].sum(1)), joint_parts(skeleton)[strokes].min(1)
+
+
+def _draw_strokes(region: Frame, low: Ints, layers: list[list[NDArray[Any]]], opacity: float) -> None:
+    """Draws layers of strokes (see `_outlines`) as one shape with one opacity; `low` is the corner of the region."""
+    canvas = region if opacity >= 1 else region.copy()
+    for corners, radii, colors in layers:
+        shapes = corners - (low << _SHIFT).astype(np.int32)
+        for shape, radius, color in zip(shapes, radii.tolist(), colors.tolist(), strict=True):
             if radius:
-                cv2.circle(layer, stroke[0].tolist(), radius, ink, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+                cv2.circle(canvas, shape[0].tolist(), radius, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
             else:
-                cv2.fillConvexPoly(layer, stroke, ink, cv2.LINE_AA, _SHIFT)
-    if layer is not region:
-        cv2.addWeighted(layer, opacity, region, 1 - opacity, 0, dst=region)
+                cv2.fillConvexPoly(canvas, shape, color, cv2.LINE_AA, _SHIFT)
+    if canvas is not region:
+        cv2.addWeighted(canvas, opacity, region, 1 - opacity, 0, dst=region)
 
 
 def _region(canvas: NDArray[np.uint8], low: Floats, high: Floats) -> tuple[Ints, NDArray[np.uint8]]:
@@ -135,19 +139,21 @@ def _region(canvas: NDArray[np.uint8], low: Floats, high: Floats) -> tuple[Ints,
     return corners[0], canvas[top:bottom, left:right]
 
 
-def _outlines(points: Floats, widths: Ints) -> tuple[NDArray[np.int32], list[int]]:
-    """Corners (S,4,2) of strokes (S,2,2) and the radii of those of length 0, which are dots; in fixed-point px.
+def _outlines(
+    points: Floats, widths: Ints, colors: NDArray[np.uint8]
+) -> tuple[NDArray[np.int32], Ints, NDArray[np.uint8]]:
+    """Corners (N,S,4,2) of strokes (N,S,2,2) and the radii (N,S) of those of length 0, which are dots; fixed-point px.
 
-    The ends of limbs are square, since the wider joints cover them.
+    The ends of limbs are square, since the wider joints cover them. `colors` are given back.
     """
-    starts, ends = points.transpose(1, 0, 2) * 2.0**_SHIFT
+    starts, ends = (points[:, :, end] * 2.0**_SHIFT for end in (0, 1))
     along = ends - starts
-    lengths = np.linalg.norm(along, axis=1)
+    lengths = np.linalg.norm(along, axis=2)
     half = widths * 2.0 ** (_SHIFT - 1)
-    across = along[:, ::-1] * [-1, 1] * (half / np.maximum(lengths, 1e-9))[:, None]
-    corners = np.stack([starts + across, ends + across, ends - across, starts - across], axis=1)
+    across = along[..., ::-1] * [-1, 1] * (half / np.maximum(lengths, 1e-9))[..., None]
+    corners = np.stack([starts + across, ends + across, ends - across, starts - across], axis=2)
     radii = np.where(lengths > 0, 0, half).round().astype(np.int64)
-    return np.round(corners).astype(np.int32), radii.tolist()
+    return np.round(corners).astype(np.int32), radii, colors
 
 
 @frozen

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hrkit.ops.suppression import oks_nms
 from hrkit.structures import Poses
 
@@ -16,7 +19,12 @@ def without_doubles(poses: Poses, oks_threshold: float | None = SAME_POSE) -> Po
     whole body and one around its upper half, overlap too little for the detector to drop one, but give nearly the same
     joints.
     """
+    rows = single_rows(poses, oks_threshold)
+    return poses if len(rows) == len(poses) else poses[rows]
+
+
+def single_rows(poses: Poses, oks_threshold: float | None = SAME_POSE) -> NDArray[np.int64]:
+    """The rows that `without_doubles` keeps."""
     if oks_threshold is None or len(poses) < 2:
-        return poses
-    kept = oks_nms(poses.keypoints, poses.scores, poses.detections.areas, oks_threshold, poses.skeleton.sigmas)
-    return poses if len(kept) == len(poses) else poses[sorted(kept.tolist())]
+        return np.arange(len(poses))
+    return np.sort(oks_nms(poses.keypoints, poses.scores, poses.detections.areas, oks_threshold, poses.skeleton.sigmas))

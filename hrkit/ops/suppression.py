@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torchvision
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -26,6 +25,9 @@ from hrkit.ops.tensors import ArrayOrTensor, as_tensor, like
 
 Rows = NDArray[np.int64]
 Values = ArrayLike | Tensor
+_CORNERS = ((torch.maximum, slice(0, 2)), (torch.minimum, slice(2, 4)))
+FEW = 1000
+"""Number of boxes up to which all pairs are compared at once."""
 Implementation = Callable[..., Any]  # Any: a tensor or array, or a tuple of them
 
 
@@ -142,7 +144,13 @@ def _on_arrays(function: Implementation, *given: object) -> Tensor | tuple[Tenso
 
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     rows = _not_nan(scores)
-    return rows[torchvision.ops.nms(boxes[rows], scores[rows], iou_threshold)]
+    if len(rows) > FEW:
+        import torchvision  # takes as long to load as torch
+
+        return rows[torchvision.ops.nms(boxes[rows], scores[rows], iou_threshold)]
+    rows = rows[scores[rows].argsort(descending=True, stable=True)]
+    alive = _alive((_iou(boxes[rows], boxes[rows]) > iou_threshold).cpu().numpy())
+    return rows[torch.from_numpy(alive).to(rows.device)]
 
 
 def _batched_nms(boxes: Tensor, scores: Tensor, classes: Tensor, iou_threshold: float) -> Tensor:
@@ -158,7 +166,7 @@ def _soft_nms(
     boxes: Tensor, scores: Tensor, iou_threshold: float, sigma: float, score_threshold: float, method: str
 ) -> tuple[Tensor, Tensor]:
     def factors(best: int, others: Rows) -> NDArray[np.float64]:
-        overlap = torchvision.ops.box_iou(boxes[best][None], boxes[others])[0].double().nan_to_num(0).cpu().numpy()
+        overlap = _iou(boxes[best][None], boxes[others])[0].double().nan_to_num(0).cpu().numpy()
         return 1 - overlap * (overlap > iou_threshold) if method == "linear" else np.exp(-(overlap**2) / sigma)
 
     rows, left = _picked_softly(scores, factors, score_threshold, len(scores))
@@ -176,11 +184,24 @@ def _oks_nms(keypoints: Tensor, scores: Tensor, areas: Tensor, threshold: float,
     order = np.argsort(-score, kind="stable")
     order = order[~np.isnan(score[order])]
     similar = _similarity(keypoints, areas, sigmas)[order][:, order] > threshold
-    alive = np.ones(len(order), bool)
-    for row in range(len(order)):
+    return torch.from_numpy(order[_alive(similar)])
+
+
+def _alive(similar: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) which rows, best first, remain when each that does drops later rows similar to it, (N,N)."""
+    alive = np.ones(len(similar), bool)
+    for row in np.flatnonzero(similar.sum(1) > 1) if len(similar) else ():
         if alive[row]:
             alive[row + 1 :] &= ~similar[row, row + 1 :]
-    return torch.from_numpy(order[alive])
+    return alive
+
+
+def _iou(ours: Tensor, theirs: Tensor) -> Tensor:
+    """(N,M) IoU of boxes (N,4) and (M,4); NaN for two boxes without area."""
+    corner, end = (pick(ours[:, None, part], theirs[None, :, part]) for pick, part in _CORNERS)
+    shared = (end - corner).clamp(min=0).prod(-1)
+    areas, other_areas = ((boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (ours, theirs))
+    return shared / (areas[:, None] + other_areas - shared)
 
 
 def _soft_oks_nms(

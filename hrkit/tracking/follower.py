@@ -11,13 +11,12 @@ import numpy as np
 from attrs import asdict
 from numpy.typing import NDArray
 
-from hrkit import ops
 from hrkit.errors import HrkitError, VideoError, check_whole
-from hrkit.ops.doubles import SAME_POSE, without_doubles
+from hrkit.ops.doubles import SAME_POSE, single_rows, without_doubles
 from hrkit.profiling import section
 from hrkit.structures import Detections, Frame, Poses, Skeleton, at_least, best
 from hrkit.tracking.smoother import PoseSmoother
-from hrkit.tracking.tracker import PoseTracker, State
+from hrkit.tracking.tracker import Ints, PoseTracker, State, assign, box_overlap, sizes
 from hrkit.video.files import FrameSource, VideoFrame
 from hrkit.video.prefetch import prefetched
 
@@ -27,6 +26,9 @@ MIN_JOINTS = 4  # joints that a person must show in both frames for their box to
 MAX_GROWTH = 1.5  # largest factor by which a box grows or shrinks between two detections
 POOR_THRESHOLD = 0.5  # a pose is poor if its mean score falls below this share of that at the last detection
 SAME_PERSON_THRESHOLD = 0.7  # OKS above which two poses are one person
+KEY_SECONDS = 0.5  # longest time for which people are taken to move on straight lines
+REACH = 0.2  # distance at which boxes of one person still meet, sizes
+LEAST_OVERLAP = 0.3  # IoU of boxes of one person, both grown by `REACH`
 BOTTOM_UP_THRESHOLD = 0.1  # `PoseTracker.min_score` for bottom-up networks, which score hidden joints lower
 
 
@@ -60,8 +62,10 @@ class PoseSource(Protocol):
 class Follower:
     """Finds the poses of one video, a few frames at a time, in order.
 
-    The detector runs on every `detect_every`th frame. In between, each person is looked for where their joints moved.
-    The detector also runs as soon as a person is lost, a pose turns poor or nobody is left. `track` adds ids.
+    The detector runs on the first and on every `detect_every`th frame. These are *keys*, and so are the last frame of a
+    step and as many others as it takes for keys to be at most half a second apart. At keys without the detector, each
+    person is looked for where their joints moved; between keys, boxes lie on straight lines. If a person is lost at a
+    key, or nobody is left, the detector also runs at the next one. `track` adds ids.
     `smoothing` is the strength of the One-Euro filter, which needs ids; 0 turns it off. `max_people` keeps the best
     boxes only. With `heatmaps`, which may be changed between steps, poses keep their heatmaps. If two poses have an OKS
     above `doubles`, only the better one stays; None keeps both.
@@ -93,13 +97,15 @@ class Follower:
             self._parts["tracker"] = PoseTracker(min_score=BOTTOM_UP_THRESHOLD) if source.bottom_up else PoseTracker()
         if smoothing:
             self._parts["smoother"] = PoseSmoother(smoothing)
-        self._since_detection = 0
-        self._last: Poses | None = None
-        self._detected: Poses | None = None  # the people of `_last`, row by row, as the last detection found them
+        self._seen = 0  # frames
+        self._time: float | None = None  # of the last key, seconds
+        self._lost = True  # whether the detector has to look at the next key
+        self._last = self._detected = Poses.empty(source.skeleton)  # at the last key, and when last detected
+        self._speed = np.zeros((0, 2))  # of each, px a frame
 
     def step(self, frames: Sequence[VideoFrame]) -> list[Poses]:
-        """The poses of the next frames. Passing several at once is faster if the detector runs on every frame."""
-        found = self._found(frames) if self.detect_every == 1 else [self._next(frame) for frame in frames]
+        """The poses of the next frames. Passing several at once is faster."""
+        found = self._found(frames) if self.detect_every == 1 else self._followed(frames)
         least: float = getattr(self._source, "person_threshold", 0.0)
         followed = (self._identified(poses, frame.time) for frame, poses in zip(frames, found, strict=True))
         return [
@@ -111,37 +117,70 @@ class Follower:
         images = [frame.image for frame in frames]
         if self._source.bottom_up:
             return [best(poses, self._max_people) for poses in self._source.predict_batch(images, None, self.heatmaps)]
-        boxes = [best(found, self._max_people) for found in self._source.detect(images)]
-        everybody = self._source.predict_batch(images, boxes, self.heatmaps)
+        everybody = self._source.predict_batch(images, self._looked(images), self.heatmaps)
         return [without_doubles(poses, self._doubles) for poses in everybody]
 
-    def _next(self, frame: VideoFrame) -> Poses:
-        """The poses of a frame, by the detector only if it is due or following fails."""
-        poses = self._moved(frame)
-        if poses is None:
-            poses = self._detected = self._found([frame])[0]
-            self._since_detection = 0
-        self._since_detection += 1
-        self._last = poses
-        return poses
+    def _looked(self, images: Sequence[Frame]) -> list[Detections]:
+        """The boxes that the detector finds in each picture."""
+        return [best(found, self._max_people) for found in self._source.detect(images)] if images else []
 
-    def _moved(self, frame: VideoFrame) -> Poses | None:
-        """The people of the previous frame, found without the detector; None if it has to run."""
-        if self._last is None or self._detected is None or self._since_detection >= self.detect_every:
-            return None
-        boxes = moved_boxes(self._detected, self._last)
-        height, width = frame.image.shape[:2]
+    def _followed(self, frames: Sequence[VideoFrame]) -> list[Poses]:
+        """The poses of frames, from key to key. The detector sees all keys together at which it is due."""
+        images = [frame.image for frame in frames]
+        due = [place for place in range(len(frames)) if (self._seen + place + 1) % self.detect_every == 0]
+        looked = dict(zip(due, self._looked([images[place] for place in due]), strict=True))
+        self._seen += len(frames)
+        everybody: list[Poses] = []
+        while (first := len(everybody)) < len(frames):
+            key, begun = first, self._time
+            while begun is not None and key not in looked and key + 1 < len(frames):
+                if frames[key + 1].time - begun > KEY_SECONDS:
+                    break
+                key += 1
+            if key not in looked and self._lost:
+                looked[key] = self._looked([images[key]])[0]
+            everybody += self._until_key(images[first : key + 1], looked.get(key))
+            self._time = frames[key].time
+        return everybody
+
+    def _until_key(self, images: Sequence[Frame], found: Detections | None) -> list[Poses]:
+        """The poses of the frames after one key up to the next, where the detector `found` people or was not asked.
+
+        In between, boxes lie on straight lines. Who is at one of the two keys only is looked for in the half of the
+        frames next to it, and left out where the pose is poor.
+        """
+        steps, before, detected = len(images), moved_boxes(self._detected, self._last), self._detected
+        ahead = _shifted(before, steps * self._speed)
+        if found is None:
+            rows, now = self._at_key(images[-1], ahead)
+            boxes = moved_boxes(detected[rows], now)
+        else:
+            rows, boxes = same_boxes(ahead, found), found
+        between = [_between(before, boxes, rows, self._speed, step, steps) for step in range(1, steps)]
+        asked = [one for one, _ in between] + ([] if found is None else [found])
+        poses = self._source.predict_batch(images[: len(asked)], asked, self.heatmaps) if asked else []
+        if found is not None:
+            now = poses.pop()
+        least = np.append(_least_scores(detected), [*_least_scores(now), 0.0])
+        kept = [one[one.keypoint_scores.mean(1) >= least[ends]] for one, (_, ends) in zip(poses, between, strict=True)]
+
+        single = single_rows(now, self._doubles)
+        now, rows, boxes = now[single], rows[single], boxes[single]
+        self._speed, known = np.zeros((len(now), 2)), rows >= 0
+        self._speed[known] = (_centers(boxes[known]) - _centers(before[rows[known]])) / steps
+        self._last, self._detected = now, detected[rows] if found is None else now
+        self._lost = len(now) == 0 or (found is None and len(now) < len(before))
+        return [*(without_doubles(one, self._doubles) for one in kept), now]
+
+    def _at_key(self, image: Frame, boxes: Detections) -> tuple[Ints, Poses]:
+        """The people of the last key found in `boxes`: their rows and poses, without poor ones and doubles."""
+        height, width = image.shape[:2]
         inside = (boxes.xyxy[:, :2] < [width, height]).all(1) & (boxes.xyxy[:, 2:] > 0).all(1)
-        there = np.flatnonzero(inside)
-        if len(there) == 0:
-            return None
-        self._detected = self._detected[there]
-        poses = self._source.predict_batch([frame.image], [boxes[there]], self.heatmaps)[0]
-        areas, sigmas = poses.detections.areas, self._source.skeleton.sigmas
-        single = ops.oks_nms(poses.keypoints, poses.scores, areas, SAME_PERSON_THRESHOLD, sigmas)
-        scores, first_scores = poses.keypoint_scores.mean(1), self._detected.keypoint_scores.mean(1)
-        poor = (first_scores >= JOINT_THRESHOLD) & (scores < POOR_THRESHOLD * first_scores)
-        return None if len(single) < len(poses) or poor.any() else poses
+        rows = np.flatnonzero(inside)
+        poses = self._source.predict_batch([image], [boxes[rows]], self.heatmaps)[0]
+        good = poses.keypoint_scores.mean(1) >= _least_scores(self._detected[rows])
+        single = np.isin(np.arange(len(poses)), single_rows(poses, SAME_PERSON_THRESHOLD))
+        return rows[good & single], poses[good & single]
 
     def _identified(self, poses: Poses, time: float) -> Poses:
         with section("tracking"):
@@ -152,16 +191,20 @@ class Follower:
     def state_dict(self) -> State:
         """The state as plain values, ready for JSON. `load_state_dict` continues from it with the same numbers."""
         return {
-            "since_detection": self._since_detection,
+            "seen": self._seen,
+            "time": self._time,
+            "lost": self._lost,
             "last": _to_plain(self._last),
             "detected": _to_plain(self._detected),
+            "speed": self._speed.tolist(),
             **{name: part.state_dict() for name, part in self._parts.items()},
         }
 
     def load_state_dict(self, state: State) -> None:
         """Restores a state that a follower with the same settings gave."""
-        self._since_detection = state["since_detection"]
+        self._seen, self._time, self._lost = state["seen"], state["time"], state["lost"]
         self._last, self._detected = (_from_plain(state[name], self._source.skeleton) for name in ("last", "detected"))
+        self._speed = np.reshape(state["speed"], (-1, 2))
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
 
@@ -171,10 +214,12 @@ def followed_frames(
 ) -> Iterator[list[tuple[VideoFrame, Poses]]]:
     """Frames `first` to `end` (exclusive) of a source with their poses, in lists of `at_once` frames.
 
-    `at_once` is 8 by default, and 1 for a live source or if the detector skips frames. Files are read in the
-    background. An error of the source is raised after the frames before it.
+    `at_once` is 1 by default for a live source, else the last multiple of `detect_every` up to 8, or 8. Files are read
+    in the background. An error of the source is raised after the frames before it.
     """
-    size = at_once or (1 if source.info.live or follower.detect_every > 1 else FRAMES_AT_ONCE)
+    every = follower.detect_every
+    whole = FRAMES_AT_ONCE // every * every or FRAMES_AT_ONCE  # the last frame is a key, best if the detector is due
+    size = at_once or (1 if source.info.live else whole)
     begun = takewhile(lambda frame: end is None or frame.index < end, source)
     wanted = (frame for frame in begun if frame.index >= first)
     failure: VideoError | None = None
@@ -214,20 +259,54 @@ def moved_boxes(before: Poses, now: Poses) -> Detections:
     return Detections(boxes, found.scores, found.class_ids)
 
 
+def same_boxes(before: Detections, now: Detections) -> Ints:
+    """(N,) the row of `before` that each box of `now` is most likely the same person as; -1 for people who are new."""
+    return assign(box_overlap(before.xyxy, now.xyxy, REACH * sizes(before.xyxy)), LEAST_OVERLAP)
+
+
+def _between(
+    before: Detections, after: Detections, rows: Ints, speed: NDArray[np.float64], step: int, steps: int
+) -> tuple[Detections, Ints]:
+    """Boxes `step` of `steps` frames after `before`, and the row of the only key that has each, or -1 for both.
+
+    `rows` are those of `before` for each box `after`, or -1; rows of `after` count on from those of `before`. `speed`
+    is in px a frame, (M,2).
+    """
+    both = np.flatnonzero(rows >= 0)
+    gone = np.setdiff1d(np.arange(len(before)), rows) if 2 * step <= steps else both[:0]
+    new = np.flatnonzero(rows < 0) if 2 * step >= steps else both[:0]
+    old, share = before[rows[both]], step / steps
+    parts = [after[both], _shifted(before, step * speed)[gone], after[new]]
+    boxes = [(1 - share) * old.xyxy + share * parts[0].xyxy, parts[1].xyxy, parts[2].xyxy]
+    scores, classes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "class_ids"))
+    ends = np.concatenate([np.full(len(both), -1), gone, len(before) + new])
+    return Detections(np.concatenate(boxes), scores, classes), ends
+
+
+def _shifted(boxes: Detections, shift: NDArray[np.float64]) -> Detections:
+    return Detections(boxes.xyxy + np.tile(shift, 2), boxes.scores, boxes.class_ids)
+
+
+def _centers(boxes: Detections) -> NDArray[np.float32]:
+    return (boxes.xyxy[:, :2] + boxes.xyxy[:, 2:]) / 2
+
+
+def _least_scores(poses: Poses) -> NDArray[np.float32]:
+    """(N,) the mean score below which the pose of a person is poor, by what it was when they were detected."""
+    scores = poses.keypoint_scores.mean(1)
+    return np.where(scores >= JOINT_THRESHOLD, POOR_THRESHOLD * scores, 0)
+
+
 def _visible(poses: Poses) -> NDArray[np.bool_]:
     return np.logical_and(poses.keypoint_scores >= JOINT_THRESHOLD, np.isfinite(poses.keypoints).all(2))
 
 
-def _to_plain(poses: Poses | None) -> State | None:
-    if poses is None:
-        return None
+def _to_plain(poses: Poses) -> State:
     columns = {**asdict(poses.detections), "keypoints": poses.keypoints, "keypoint_scores": poses.keypoint_scores}
     return {name: values.tolist() for name, values in columns.items()}
 
 
-def _from_plain(plain: State | None, skeleton: Skeleton) -> Poses | None:
-    if plain is None:
-        return None
+def _from_plain(plain: State, skeleton: Skeleton) -> Poses:
     found, joints = Detections(plain["xyxy"], plain["scores"], plain["class_ids"]), len(skeleton)
     keypoints = np.reshape(plain["keypoints"], (len(found), joints, 2))
     return Poses(keypoints, np.reshape(plain["keypoint_scores"], (len(found), joints)), found, skeleton)

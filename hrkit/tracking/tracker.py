@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from hrkit.errors import HrkitError, check_number, check_whole
 from hrkit.structures import Poses
@@ -226,9 +225,9 @@ class PoseTracker:
         worth = worth * ((near >= self.min_similarity) & (theirs | ~doubles.any(0)))
 
         high = people["scores"] >= self.min_score
-        owners = _assign(worth * high)
+        owners = assign(worth * high)
         left = (tracks["ids"] > 0) & ~np.isin(np.arange(len(tracks)), owners)
-        owners = np.maximum(owners, _assign(worth * ~high * left[:, None] * (sure >= LOW_SCORE_FIT)))
+        owners = np.maximum(owners, assign(worth * ~high * left[:, None] * (sure >= LOW_SCORE_FIT)))
         # a double of a person with an id is nobody new
         known = np.isin(owners, np.flatnonzero(tracks["ids"] > 0))
         owners[~known & (doubles & known).any(1)] = -1
@@ -255,7 +254,7 @@ def _fit(ours: People, theirs: People, sigmas: Floats, spread: Floats) -> Floats
     count = ours["visible"].astype(np.float64) @ theirs["visible"].T
     weight = POSE_WEIGHT * np.minimum(count / ENOUGH_JOINTS, 1)
     oks = _oks(ours, theirs, sigmas, spread) / np.maximum(count, 1)
-    return weight * oks + (1 - weight) * _iou(ours["boxes"], theirs["boxes"], spread)
+    return weight * oks + (1 - weight) * box_overlap(ours["boxes"], theirs["boxes"], spread)
 
 
 def _oks(ours: People, theirs: People, sigmas: Floats, spread: Floats) -> Floats:
@@ -281,7 +280,7 @@ def _extents(people: People) -> tuple[Floats, Floats]:
     return low, high
 
 
-def _iou(ours: Floats, theirs: Floats, spread: Floats) -> Floats:
+def box_overlap(ours: Floats, theirs: Floats, spread: Floats) -> Floats:
     """(M,N) IoU of boxes (M,4) and (N,4), both grown by `spread` (M,) on each side; 0 for boxes without area."""
     grow = np.reshape([-1, -1, 1, 1], (4, 1, 1)) * spread[:, None]
     a, b = ours.T[..., None] + grow, theirs.T[:, None] + grow
@@ -296,11 +295,13 @@ def _areas(boxes: Floats) -> Floats:
     return (boxes[2] - boxes[0]) * (boxes[3] - boxes[1])
 
 
-def _assign(worth: Floats) -> Ints:
-    """(N,) the track of each row, or -1, so that the total worth (M,N) is highest."""
+def assign(worth: Floats, least: float = 0.0) -> Ints:
+    """(N,) the track of each row, or -1, so that the total worth (M,N) is highest; each is worth more than `least`."""
+    from scipy.optimize import linear_sum_assignment  # loads slowly
+
     owners = np.full(worth.shape[1], -1)
     tracks, rows = linear_sum_assignment(worth, maximize=True)
-    chosen = worth[tracks, rows] > 0
+    chosen = worth[tracks, rows] > least
     owners[rows[chosen]] = tracks[chosen]
     return owners
 

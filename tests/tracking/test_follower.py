@@ -40,32 +40,62 @@ def pipeline() -> Pipeline:
     return Pipeline(model, CountingDetector(), device="cpu")
 
 
-def follow(pipeline: Pipeline, images: Sequence[NDArray[np.uint8]], **settings: Any) -> tuple[list[Poses], int]:
-    """The people of each picture, and how often the detector looked."""
+def follow(
+    pipeline: Pipeline, images: Sequence[NDArray[np.uint8]], at_once: int | None = None, **settings: Any
+) -> tuple[list[Poses], int]:
+    """The people of each picture, and at how many the detector looked."""
     detector: Any = pipeline.detector
     before = detector.seen
     follower = Follower(pipeline, **settings)
-    found = [poses for step in followed_frames(Frames(images), follower) for _, poses in step]
+    found = [poses for step in followed_frames(Frames(images), follower, at_once=at_once) for _, poses in step]
     return found, detector.seen - before
 
 
-@pytest.mark.parametrize("detect_every", [1, 2, 5])
-def test_the_detector_looks_as_often_as_said(pipeline: Pipeline, detect_every: int) -> None:
-    images, truth = walk(15)
-    found, looks = follow(pipeline, images, detect_every=detect_every)
-    assert looks == -(-15 // detect_every)
+class CountingPoses:
+    """A pipeline that counts the crops of each call of the pose network."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline, self.crops = pipeline, list[int]()
+        self.skeleton, self.detector, self.bottom_up = pipeline.skeleton, pipeline.detector, pipeline.bottom_up
+        self.detect = pipeline.detect
+
+    def predict_batch(self, images: Any, boxes: Any, return_heatmaps: bool) -> list[Poses]:
+        self.crops.append(sum(map(len, boxes)))
+        return self._pipeline.predict_batch(images, boxes, return_heatmaps)
+
+
+@pytest.mark.parametrize(
+    ("detect_every", "looks", "crops"), [(1, 10, [16, 4]), (2, 6, [2, 2, 4, 4, 4, 4]), (5, 3, [2, 8, 10])]
+)
+def test_people_between_detections_go_through_the_network_together_and_once(
+    pipeline: Pipeline, detect_every: int, looks: int, crops: list[int]
+) -> None:
+    images, truth = walk(10)
+    source: Any = CountingPoses(pipeline)
+    found, count = follow(source, images, detect_every=detect_every)
+    assert count == looks
+    assert source.crops == crops
     for poses, at in zip(found, truth, strict=True):
         np.testing.assert_allclose(poses.keypoints, at, atol=1.5)
         assert poses.track_ids is not None
         assert poses.track_ids.tolist() == [1, 2]
 
 
-def test_it_looks_at_once_where_somebody_is_lost(pipeline: Pipeline) -> None:
-    both, truth = walk(6)
+@pytest.mark.parametrize(("at_once", "frames"), [(None, 9), (1, 5)])
+def test_it_looks_soon_where_somebody_is_lost(pipeline: Pipeline, at_once: int | None, frames: int) -> None:
+    both, truth = walk(frames)
     images = both[:3] + [paint_people((240, 480), at[1:], radius=4) for at in truth[3:]]
-    found, looks = follow(pipeline, images, detect_every=100)
-    assert [len(poses) for poses in found] == [2, 2, 2, 1, 1, 1]
+    found, looks = follow(pipeline, images, at_once, detect_every=100)
+    assert [len(poses) for poses in found] == [2] * 3 + [1] * (frames - 3)
     assert looks == 2
+
+
+def test_who_comes_or_goes_between_two_detections_is_there_for_half_of_the_frames(pipeline: Pipeline) -> None:
+    _, truth = walk(9)
+    images = [paint_people((240, 480), at[[0] if index < 5 else [1]], radius=4) for index, at in enumerate(truth)]
+    found, looks = follow(pipeline, [images[0], *images], detect_every=5)
+    assert looks == 3
+    assert [(poses.keypoints[:, 0, 0] > 200).tolist() for poses in found] == [[False]] * 6 + [[]] + [[True]] * 3
 
 
 def test_it_looks_at_once_where_two_boxes_became_one(pipeline: Pipeline) -> None:
@@ -75,7 +105,8 @@ def test_it_looks_at_once_where_two_boxes_became_one(pipeline: Pipeline) -> None
     assert len(first) == 2
     image = paint_people((240, 480), first.keypoints[:1], radius=4)
     state = follower.state_dict()
-    follower.load_state_dict({**state, **{name: doubled(state[name]) for name in ("last", "detected")}})
+    twice = {name: doubled(state[name]) for name in ("last", "detected")}
+    follower.load_state_dict({**state, **twice, "speed": 2 * state["speed"][:1]})
     assert len(follower.step([VideoFrame(1, 0.1, image)])[0]) == 1
 
 
@@ -84,11 +115,13 @@ def doubled(last: dict[str, Any]) -> dict[str, Any]:
     return {name: [rows[0], rows[0]] for name, rows in last.items()}
 
 
-def test_where_nobody_is_it_looks_at_each_frame(pipeline: Pipeline) -> None:
+def test_where_nobody_is_it_looks_at_each_frame_or_key(pipeline: Pipeline) -> None:
     images, _ = walk(3)
-    found, looks = follow(pipeline, [np.zeros((240, 480, 3), np.uint8)] * 4 + images, detect_every=10)
-    assert [len(poses) for poses in found] == [0] * 4 + [2] * 3
-    assert looks == 5
+    images = [np.zeros((240, 480, 3), np.uint8)] * 4 + images
+    for at_once, expected in ((1, 5), (None, 2)):
+        found, looks = follow(pipeline, images, at_once, detect_every=10)
+        assert [len(poses) for poses in found] == [0] * 4 + [2] * 3
+        assert looks == expected
 
 
 def test_who_walks_out_of_the_frame_is_forgotten(pipeline: Pipeline) -> None:
