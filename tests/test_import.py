@@ -23,10 +23,13 @@ def test_importing_loads_no_plugin_no_family_and_not_even_torch() -> None:
 
 @pytest.mark.slow
 def test_the_pipeline_loads_no_plugin_and_no_heavy_package() -> None:
-    code = "from hrkit import Pipeline; import sys, hrkit.registry as r; print(r.plugins._manager, *sys.modules)"
+    network = "torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU6()), torch.zeros(1, 3, 8, 8)"
+    code = "import sys, torch, hrkit.commands.demo, hrkit.registry as r; from hrkit.runtimes.prepare import prepare"
+    code = f"{code}; prepare({network}, torch.device('cpu')); print(r.plugins._manager, *sys.modules)"
     manager, *loaded = _run(code).split()
     assert manager == "None"
     assert not {"timm", "pycocotools", "pandas", "hrkit_lite", "torch.utils.cpp_extension"} & set(loaded)
+    assert not {"torchvision", "torch._dynamo", "sympy", "scipy.optimize"} & set(loaded)  # a start of seconds
 
 
 def test_the_list_of_commands_loads_no_network_and_no_torch() -> None:

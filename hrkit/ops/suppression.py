@@ -149,7 +149,7 @@ def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
         return rows[torchvision.ops.nms(boxes[rows], scores[rows], iou_threshold)]
     rows = rows[scores[rows].argsort(descending=True, stable=True)]
-    alive = _alive((_iou(boxes[rows], boxes[rows]) > iou_threshold).cpu().numpy())
+    alive = _alive(_iou(boxes[rows], boxes[rows]).double().cpu().numpy() > iou_threshold)
     return rows[torch.from_numpy(alive).to(rows.device)]
 
 

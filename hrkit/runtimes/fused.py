@@ -6,7 +6,6 @@ to compile.
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 from hrkit.runtimes.folding import Node, folded, modules, put, steps, tidy
 
@@ -87,16 +85,26 @@ class FusedConv2d(nn.Module):
         return {**self.__dict__, "_packed": {}}  # packed weights cannot be copied
 
 
+class _Shapes(fx.Interpreter):
+    """Runs a graph and notes the shape of each step's output. Without computing, torch would load for seconds."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.found: dict[Node, torch.Size] = {}
+
+    def run_node(self, node: Node) -> Any:  # Any: whatever the step gives
+        result = super().run_node(node)
+        if isinstance(result, Tensor):
+            self.found[node] = result.shape
+        return result
+
+
+@torch.inference_mode()
 def _shapes(graph: fx.GraphModule, example: Tensor) -> dict[Node, torch.Size]:
-    """The shape of each step's output, found without computing."""
-    empty = copy.deepcopy(graph).to("meta")
-    ShapeProp(empty).propagate(example.to("meta"))
-    shapes = {}
-    for node, twin in zip(steps(graph), steps(empty), strict=True):
-        known = twin.meta.get("tensor_meta")
-        if hasattr(known, "shape"):
-            shapes[node] = known.shape
-    return shapes
+    """The shape of each step's output."""
+    seen = _Shapes(graph)
+    seen.run(example)
+    return seen.found
 
 
 def _fuse(graph: fx.GraphModule, shapes: dict[Node, torch.Size]) -> None:

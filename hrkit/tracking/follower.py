@@ -146,8 +146,8 @@ class Follower:
     def _until_key(self, images: Sequence[Frame], found: Detections | None) -> list[Poses]:
         """The poses of the frames after one key up to the next, where the detector `found` people or was not asked.
 
-        In between, boxes lie on straight lines. Who is at one of the two keys only is looked for in the half of the
-        frames next to it, and left out where the pose is poor.
+        In between, boxes lie on straight lines, and people are left out where their pose is poor. Who is at one of the
+        two keys only is looked for in the half of the frames next to it.
         """
         steps, before, detected = len(images), moved_boxes(self._detected, self._last), self._detected
         ahead = _shifted(before, steps * self._speed)
@@ -161,7 +161,7 @@ class Follower:
         poses = self._source.predict_batch(images[: len(asked)], asked, self.heatmaps) if asked else []
         if found is not None:
             now = poses.pop()
-        least = np.append(_least_scores(detected), [*_least_scores(now), 0.0])
+        least = np.concatenate([_least_scores(detected), _least_scores(now)])
         kept = [one[one.keypoint_scores.mean(1) >= least[ends]] for one, (_, ends) in zip(poses, between, strict=True)]
 
         single = single_rows(now, self._doubles)
@@ -267,7 +267,7 @@ def same_boxes(before: Detections, now: Detections) -> Ints:
 def _between(
     before: Detections, after: Detections, rows: Ints, speed: NDArray[np.float64], step: int, steps: int
 ) -> tuple[Detections, Ints]:
-    """Boxes `step` of `steps` frames after `before`, and the row of the only key that has each, or -1 for both.
+    """Boxes `step` of `steps` frames after `before`, and for each the row of a key that has the person.
 
     `rows` are those of `before` for each box `after`, or -1; rows of `after` count on from those of `before`. `speed`
     is in px a frame, (M,2).
@@ -279,7 +279,7 @@ def _between(
     parts = [after[both], _shifted(before, step * speed)[gone], after[new]]
     boxes = [(1 - share) * old.xyxy + share * parts[0].xyxy, parts[1].xyxy, parts[2].xyxy]
     scores, classes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "class_ids"))
-    ends = np.concatenate([np.full(len(both), -1), gone, len(before) + new])
+    ends = np.concatenate([len(before) + both, gone, len(before) + new])
     return Detections(np.concatenate(boxes), scores, classes), ends
 
 
