@@ -101,7 +101,7 @@ import hrkit.extraction.one_video
 from test_one_video import FRAMES, META, SETTINGS, Follower, Frames, Pipeline, extract, walk
 
 def die(done, people):
-    if done == 9:
+    if done == 12:
         os.kill(os.getpid(), signal.SIGKILL)
 
 hrkit.extraction.one_video.STATE_FRAMES = 5
@@ -111,7 +111,7 @@ extract(Follower(pipeline, **SETTINGS), Frames(walk(FRAMES)[0]), Path("killed.cs
     ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)
     assert ended.returncode == -signal.SIGKILL
     lines = [json.loads(line) for line in (tmp_path / "killed.csv.part.jsonl").read_text().splitlines()]
-    assert [line["frame"] for line in lines if "frame" in line] == list(range(9))
+    assert [line["frame"] for line in lines if "frame" in line] == list(range(12))
     run(pipeline, walk(FRAMES)[0], tmp_path / "killed.csv", resume=True)
     assert (tmp_path / "killed.csv").read_bytes() == whole
 
