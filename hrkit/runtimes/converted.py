@@ -54,7 +54,7 @@ def fingerprint(network: nn.Module, *facts: object, values: bool = True) -> str:
     """
     digest = hashlib.blake2b(repr((__version__, torch.__version__, facts)).encode(), digest_size=16)
     for name, part in network.named_modules():
-        plain = sorted((key, repr(value)) for key, value in vars(part).items() if key[0] != "_" and _plain(value))
+        plain = sorted((key, repr(value)) for key, value in vars(part).items() if _plain(value))
         code = getattr(type(part).forward, "__code__", None)
         digest.update(repr((name, type(part).__qualname__, plain, code and code.co_code)).encode())
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:

@@ -21,7 +21,7 @@ from hrkit.hookspecs import hookimpl
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import create_pose_model
 from hrkit.registry import plugins
-from hrkit.runtimes import prepare
+from hrkit.runtimes import fused, prepare
 from hrkit.runtimes.folding import folded
 from hrkit.runtimes.fused import Fused, FusedConv2d, available
 
@@ -93,6 +93,20 @@ def test_every_kind_of_network(name: str) -> None:
     assert all(torch.equal(values, before[key]) for key, values in network.state_dict().items())
     twin = copy.deepcopy(exact)
     torch.testing.assert_close(twin(images(2)), exact(images(2)))
+
+
+@needs_onednn
+@torch.inference_mode()
+def test_large_batches_go_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = randomised(Layers("plain"))
+    made = Fused(network, images(1, 8), torch.float32)
+    sizes: list[int] = []
+    made.graph.register_forward_pre_hook(lambda graph, given: sizes.append(len(given[0])))
+    monkeypatch.setattr(fused, "AT_ONCE", 3)
+    for count, parts in ((0, [0]), (3, [3]), (7, [3, 3, 1])):
+        sizes.clear()
+        torch.testing.assert_close(made(images(count, 8)), network(images(count, 8)), rtol=1e-4, atol=1e-4)
+        assert sizes == parts
 
 
 class Layers(nn.Module):
