@@ -35,7 +35,9 @@ def test_a_distribution_describes_itself(folder: Path) -> None:
         assert (folder / file).is_file()
     assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     assert all(">=" in wanted for wanted in said["dependencies"])
-    assert (folder / "MANIFEST.in").is_file(), "without it, the tests are not in the source distribution"
+    rooms = {path.parent.name for path in folder.glob("*/*.*") if path.parent.name in ("tests", "tools", "training")}
+    grafted = re.findall(r"^graft (\w+)$", (folder / "MANIFEST.in").read_text(encoding="utf-8"), re.MULTILINE)
+    assert rooms <= set(grafted), "what is not grafted is missing in the source distribution"
 
 
 def test_readmes_and_urls_have_the_address_of_the_repository(tmp_path: Path) -> None:
