@@ -123,9 +123,8 @@ def _skeleton(data: KeypointDataset) -> None:
 def _sides(data: KeypointDataset) -> None:
     """Whose both eyes are seen faces the camera, so with the nose below, the left eye is on the right."""
     rows = {re.sub("[^a-z]", "", name.lower()): row for row, name in enumerate(data.skeleton.keypoint_names)}
-    found = [next((rows[name] for name in names if name in rows), None) for names in FACE]
-    if None in found:
-        raise NotJudged("it has no eyes and nose to tell by")
+    found = [rows[name] for names in FACE for name in names if name in rows]
+    expect(len(found) == len(FACE), "it has no eyes and nose to tell by", NotJudged)
     faces = data.keypoints[(data.visible[:, found] > 0).all(1)][:, found].astype(float)
     expect(len(faces) >= FEWEST_FACES, f"{len(faces)} faces with both eyes and nose are too few to tell", NotJudged)
     across, down = faces[:, 0] - faces[:, 1], faces[:, 2] - faces[:, :2].mean(1)
