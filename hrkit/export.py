@@ -215,9 +215,11 @@ def _write_onnx(subject: Exportable, path: Path) -> None:
 
 def _write_openvino(subject: Exportable, path: Path, calibration: Sequence[Tensor] | None = None) -> None:
     import openvino
+    from openvino._offline_transformations import apply_moc_transformations  # as OpenVINO's own converter does
 
     model = to_openvino(folded_if_possible(subject.network), subject.example, outputs=subject.names)
     model.reshape([-1, 3, *subject.input_size])
+    apply_moc_transformations(model, cf=False)  # finds the sizes of the outputs
     if calibration is not None:
         model = quantise(model, calibration)
     for name, text in subject.texts.items():
