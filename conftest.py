@@ -86,12 +86,13 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture(scope="session")
 def built_ops(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The hrkit home with the native operators, built once and loaded; skips if there is no compiler."""
+    """The hrkit home with the native operators, built once for all workers, and loaded; skips without a compiler."""
     from hrkit.ops import native
 
     if not (shutil.which("c++") or shutil.which("cl")):
         pytest.skip("there is no C++ compiler to build the operators with")
-    home = tmp_path_factory.mktemp("built_ops")
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built_ops"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HRKIT_HOME", str(home))
         assert native.loaded(build=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 from pathlib import Path
 
@@ -30,6 +31,7 @@ LAYERS = (
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 
 
+@functools.cache
 def _imports(package: Path) -> dict[str, set[str]]:
     """The modules of a package by dotted name, and which others each imports: in functions and for types too."""
     files = {".".join(path.relative_to(package.parent).with_suffix("").parts): path for path in package.rglob("*.py")}
@@ -57,16 +59,18 @@ def _rooms(modules: dict[str, set[str]]) -> dict[str, set[str]]:
     return rooms
 
 
-ROOMS = _rooms(_imports(PACKAGE))
+@pytest.fixture(scope="module")
+def rooms() -> dict[str, set[str]]:
+    return _rooms(_imports(PACKAGE))
 
 
-def test_every_module_has_its_layer() -> None:
-    assert set(ROOMS) == set(RANK)
+def test_every_module_has_its_layer(rooms: dict[str, set[str]]) -> None:
+    assert set(rooms) == set(RANK)
 
 
 @pytest.mark.parametrize("room", RANK)
-def test_imports_point_downward(room: str) -> None:
-    assert [name for name in ROOMS[room] if RANK[name] > RANK[room]] == []
+def test_imports_point_downward(rooms: dict[str, set[str]], room: str) -> None:
+    assert [name for name in rooms[room] if RANK[name] > RANK[room]] == []
 
 
 @pytest.mark.parametrize("package", [PACKAGE, *PLUGINS], ids=lambda package: package.name)
@@ -79,14 +83,14 @@ def test_there_is_no_circle(package: Path) -> None:
     graphlib.TopologicalSorter(_rooms(modules)).prepare()
 
 
-def test_swappable_families_never_import_each_other() -> None:
+def test_swappable_families_never_import_each_other(rooms: dict[str, set[str]]) -> None:
     for family in ("backbones", "heads", "detectors", "datasets"):
-        assert ROOMS[family].isdisjoint({"backbones", "heads", "detectors", "datasets"} - {family})
+        assert rooms[family].isdisjoint({"backbones", "heads", "detectors", "datasets"} - {family})
 
 
-def test_the_registry_names_built_ins_by_strings_only() -> None:
-    assert ROOMS["registry"] == {"hookspecs", "errors"}
-    assert ROOMS["hookspecs"] == set()
+def test_the_registry_names_built_ins_by_strings_only(rooms: dict[str, set[str]]) -> None:
+    assert rooms["registry"] == {"hookspecs", "errors"}
+    assert rooms["hookspecs"] == set()
 
 
 def test_no_drawer_for_odds_and_ends() -> None:

@@ -149,7 +149,9 @@ def _build(capabilities: Sequence[str], verbose: bool) -> Path:
                 is_python_module=False,
                 verbose=verbose,
             )
-            os.replace(Path(folder, _NAME + cpp_extension.LIB_EXT), target)  # the same file, so it is not loaded twice
+            # torch numbers the name after a build that failed
+            (built,) = Path(folder).glob(_NAME + "*" + cpp_extension.LIB_EXT)
+            os.replace(built, target)  # the same file, so it is not loaded twice
     return target
 
 

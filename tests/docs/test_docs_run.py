@@ -60,7 +60,8 @@ RUNNABLE = [
 def test_blocks_run(page: Path, desk: Path) -> None:
     """The blocks of a page run in order and share their names, except those marked `<!-- not run: REASON -->`.
 
-    In shell blocks, the lines that call hrkit are run. TOML blocks with a file name are written before.
+    In shell blocks, the lines that call hrkit are run; training ends after two steps. TOML blocks with a file name are
+    written before.
     """
     names: dict[str, Any] = {"__name__": page.stem}
     for block in blocks(page):
@@ -71,7 +72,8 @@ def test_blocks_run(page: Path, desk: Path) -> None:
         if block.language == "python" and block.reason is None:
             exec(compile(block.content, f"{page.name}: {block.content[:40]!r}", "exec"), names)
         for command in block.commands() if block.reason is None else ():
-            result = CliRunner(env=command.environment).invoke(main, command.words)
+            short = ("--max-steps", "2") if command.words[0] == "train" else ()
+            result = CliRunner(env=command.environment).invoke(main, [*command.words, *short])
             assert result.exit_code == 0, f"hrkit {' '.join(command.words)}: {result.output}"
 
 

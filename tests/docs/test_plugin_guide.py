@@ -139,13 +139,8 @@ def test_the_generated_detector_keeps_the_contract(folder):
 
 
 @pytest.mark.slow
-def test_use(folder):
+def test_use_and_the_command_line(folder):
     assert python(folder, "use.py").startswith("2 people\n")
-
-
-@pytest.mark.slow
-def test_command_line(folder):
-    python(folder, "use.py")
     (line,) = re.findall(r"^hrkit (demo .*)$", GUIDE, re.MULTILINE)
     assert "people.png: 2 people" in python(folder, "-c", PROGRAM, *line.split())
 

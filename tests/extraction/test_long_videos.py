@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -50,14 +51,16 @@ class Stub:
 
 
 class Long:
-    """720p, frame after frame, each a picture of its own."""
+    """Frame after frame, each a picture of its own."""
 
-    info = SourceInfo(name="long", width=1280, height=720, fps=30.0, frames=FRAMES)
     dropped = broken = repaired = 0
+
+    def __init__(self, height: int, width: int) -> None:
+        self.info = SourceInfo(name="long", width=width, height=height, fps=30.0, frames=FRAMES)
 
     def __iter__(self) -> Iterator[VideoFrame]:
         for index in range(FRAMES):
-            yield VideoFrame(index, index / 30, np.full((720, 1280, 3), index % 256, np.uint8))
+            yield VideoFrame(index, index / 30, np.full((self.info.height, self.info.width, 3), index % 256, np.uint8))
 
     def close(self) -> None:
         """Nothing to close."""
@@ -78,7 +81,8 @@ def test_memory_is_flat_over_ten_thousand_frames(tmp_path: Path) -> None:
         if done % 100 < 8:
             used[done] = resident()
 
-    result = extract(follower, Long(), tmp_path / "long.csv", {"keypoint_names": coco17.keypoint_names}, progress=note)  # type: ignore[arg-type]
+    source, meta = Long(480, 640), {"keypoint_names": coco17.keypoint_names}
+    result = extract(follower, source, tmp_path / "long.csv", meta, progress=note)  # type: ignore[arg-type]
     assert result.frames == FRAMES
     settled = max(bytes_ for done, bytes_ in used.items() if done <= SETTLED)
     assert max(used.values()) - settled < ROOM
@@ -88,7 +92,7 @@ def test_memory_is_flat_over_ten_thousand_frames(tmp_path: Path) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_drawing_beside_the_rest_holds_a_few_frames_only() -> None:
     stub, skeletons, boxes = Stub(), SkeletonAnnotator(), BoxAnnotator()
-    frames = ((frame.image, stub.predict_batch([0])[0]) for frame in Long() if frame.index < 1500)
+    frames = ((frame.image, stub.predict_batch([0])[0]) for frame in itertools.islice(Long(720, 1280), 1500))
     used = []
     for number, _ in enumerate(in_background(lambda item: boxes(skeletons(*item), item[1]), frames)):
         if number % 100 == 0:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch._dynamo  # every child would import it at its first step
 
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1] / "fixtures")]

@@ -165,6 +165,7 @@ CUT_SHORT = """
 import os, signal, sys
 from pathlib import Path
 import torch
+import torch._dynamo  # every child would import it at its first step
 from attrs import evolve
 from hrkit.training.config import TrainConfig, load_config
 from hrkit.training.run import train
@@ -214,6 +215,7 @@ KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
+import torch._dynamo  # every child would import it at its first step
 from attrs import evolve
 from hrkit.training.config import TrainConfig, load_config
 from hrkit.training.run import train

@@ -16,7 +16,7 @@ from hrkit.skeletons import get_skeleton
 from hrkit.weights import catalogue, checkpoints
 from hrkit.weights.catalogue import WeightsEntry, register_weights
 from hrkit.weights.checkpoints import Checkpoint
-from seeded import seeded_state
+from seeded import seeded_state, shapes_alone
 
 pytestmark = pytest.mark.needs_shared
 
@@ -101,15 +101,16 @@ def made(entry: WeightsEntry, file: Path, monkeypatch: pytest.MonkeyPatch, state
 def test_every_network_takes_its_file(
     rows: list[Row], entries: dict[str | None, WeightsEntry], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """By names and shapes, on a device without memory. Rows that differ in nothing but their file are built once."""
+    """By names and shapes. Rows that differ in nothing but their file are built once; a trunk runs once per size."""
     trunks: dict[str, checkpoints.State] = {}
+    features: dict[tuple[object, ...], list[torch.Tensor]] = {}
     models: dict[tuple[object, ...], PoseModel] = {}
     walked = 0
     for row, entry in networks(rows, entries):
         joints, (height, width) = row["joints"], row["codec"]["heatmap_size"][::-1]
         case = entry.model, entry.head, joints, entry.input_size, entry.codec, entry.sigma
         if case not in models:
-            with torch.device("meta"):
+            with shapes_alone():
                 if entry.model not in trunks:
                     trunk = registry.backbones.build(entry.model)
                     trunks[entry.model] = {f"backbone.{name}": x for name, x in trunk.state_dict().items()}
@@ -117,7 +118,10 @@ def test_every_network_takes_its_file(
                 state = {**trunks[entry.model], **head_of(row["head"], channels, joints)}
                 models[case] = made(entry, tmp_path / "file.pth", monkeypatch, state)
                 monkeypatch.undo()
-                outputs = models[case](torch.empty(1, 3, *entry.input_size))
+                size = entry.model, entry.input_size
+                if size not in features:
+                    features[size] = models[case].backbone(torch.empty(1, 3, *entry.input_size))
+                outputs = models[case].head(features[size])
             assert outputs.shape == (1, joints, height, width), entry.name
         points, _ = models[case].create_codec().decode(torch.zeros(1, joints, height, width))
         assert points.shape == (1, joints, 2), entry.name

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from hrkit_rtm.heads import RTMCCHead, SimccModel
-from seeded_rtm import seeded_state
 
 from hrkit import Detections, Pipeline, create_detector, create_pose_model
 from hrkit.errors import HrkitError, WeightsError
 from hrkit.export import export, exportable_detector, exportable_pose_model
 from hrkit.pose_model import PoseModel
+from seeded import seeded_state
 
 
 def seeded(model: torch.nn.Module, gain: float = 3.0) -> torch.nn.Module:

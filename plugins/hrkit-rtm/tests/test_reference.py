@@ -13,12 +13,12 @@ import torch
 from hrkit_rtm.detector import MEAN, STD, RTMDet, resized_size, to_square
 from hrkit_rtm.rtmdet import VARIANTS, RTMDetNetwork
 from hrkit_rtm.simcc import official_sigma, simcc_loss
-from seeded_rtm import seeded_state
 
 from hrkit import create_detector, create_pose_model
 from hrkit.heads.codecs import create_codec
 from hrkit.skeletons import coco17
 from hrkit.warping import normalise
+from seeded import seeded_state
 
 pytestmark = pytest.mark.needs_shared
 

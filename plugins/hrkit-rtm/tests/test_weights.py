@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from pathlib import Path
 
-import attrs
 import pytest
 import torch
 from hrkit_rtm import register_weights
+from hrkit_rtm.detector import RTMDet
 from hrkit_rtm.rtmdet import VARIANTS, RTMDetNetwork
-from seeded_rtm import seeded_state
 
 from hrkit import create_detector, create_pose_model
+from hrkit.pose_model import PoseModel
 from hrkit.skeletons import get_skeleton
-from hrkit.weights import catalogue
+from hrkit.weights import catalogue, checkpoints
+from hrkit.weights.checkpoints import Checkpoint
 from hrkit.weights.entry import WeightsEntry
+from seeded import seeded_state, shapes_alone
 
 ENTRIES = register_weights()
 
@@ -51,39 +54,87 @@ def test_one_default_for_a_model_and_number_of_joints() -> None:
     assert all(0 < value < 1 for entry in ENTRIES for value in entry.metrics.values())
 
 
-def _official_file(entry: WeightsEntry, file: Path) -> None:
-    """Writes seeded weights in the names that MMPose's and MMDetection's files have."""
-    if entry.kind == "detector":
-        classes = 80 if "coco" in entry.name else 1
-        network = RTMDetNetwork(VARIANTS[entry.model.removeprefix("rtmdet_")], classes)
-    else:
-        network = create_pose_model(
-            entry.model, num_joints=entry.num_joints, input_size=entry.input_size, codec=entry.codec
-        )
-    shapes = {name.replace("backbone.neck.", "neck."): list(one.shape) for name, one in network.state_dict().items()}
-    torch.save({"state_dict": seeded_state(shapes, 3.0, shared=entry.kind == "detector")}, file)
+def _with_its_file(
+    entry: WeightsEntry, monkeypatch: pytest.MonkeyPatch, *, values: bool = False
+) -> PoseModel | RTMDet:
+    """The network of an entry; its file has the names that MMPose's and MMDetection's files have.
+
+    Without `values` it stands on a device without memory, where names and shapes are all there is.
+    """
+    with shapes_alone():
+        if entry.kind == "detector":
+            network: torch.nn.Module = RTMDetNetwork(VARIANTS[entry.model.removeprefix("rtmdet_")], _classes(entry))
+        else:
+            network = create_pose_model(
+                entry.model, num_joints=entry.num_joints, input_size=entry.input_size, codec=entry.codec
+            )
+    state = {name.replace("backbone.neck.", "neck."): one for name, one in network.state_dict().items()}
+    if values:
+        shapes = {name: list(one.shape) for name, one in state.items()}
+        state = seeded_state(shapes, 3.0, shared=entry.kind == "detector")
+    file = Path("official.pth")
+    monkeypatch.setattr(catalogue, "fetch", lambda entry: file)
+    monkeypatch.setattr(checkpoints, "read_checkpoint", lambda path: Checkpoint(file, state, "mmpose", {}))
+    with contextlib.nullcontext() if values else shapes_alone():
+        if entry.kind == "detector":
+            return create_detector(entry.model, weights=entry.name)
+        return create_pose_model(entry.model, weights=entry.name, num_joints=None, input_size=None)
+
+
+def _classes(entry: WeightsEntry) -> int:
+    return 80 if "coco" in entry.name else 1
+
+
+@pytest.mark.parametrize("model", sorted({entry.model for entry in ENTRIES if entry.kind == "detector"}))
+def test_every_detector_takes_its_file(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for entry in (entry for entry in ENTRIES if entry.model == model):
+        detector = _with_its_file(entry, monkeypatch)
+        assert entry.input_size == (detector.input_size, detector.input_size), entry.name
+        assert detector.network.num_classes == _classes(entry), entry.name
+    outputs = detector.network(torch.empty(1, 3, *entry.input_size, device="meta"))
+    assert outputs.shape[2] == _classes(entry) + 4
+
+
+@pytest.mark.parametrize("model", sorted({entry.model for entry in ENTRIES if entry.kind == "pose"}))
+def test_every_pose_network_takes_its_file(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries that differ in nothing but their file are built once; the trunk runs once for each size of pictures."""
+    walked, features = set(), {}
+    for entry in (entry for entry in ENTRIES if entry.model == model):
+        case = entry.num_joints, entry.skeleton, entry.input_size, entry.codec, entry.sigma
+        if case in walked:
+            continue
+        walked.add(case)
+        network = _with_its_file(entry, monkeypatch)
+        if entry.input_size not in features:
+            features[entry.input_size] = network.backbone(torch.empty(1, 3, *entry.input_size, device="meta"))
+        outputs = network.head(features[entry.input_size])
+        empty = torch.utils._pytree.tree_map(lambda one: torch.zeros(one.shape), outputs)
+        assert network.create_codec().decode(empty)[0].shape == (1, entry.num_joints, 2), entry.name
+        assert network.skeleton == entry.skeleton, entry.name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_every_entry_works(entry: WeightsEntry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "official.pth"
-    _official_file(entry, file)
-    monkeypatch.setattr(catalogue, "fetch", lambda selected: attrs.evolve(selected, file=file, url=None).file)
-    generator = torch.Generator().manual_seed(0)
+@pytest.mark.parametrize("name", ["rtmdet_nano-person-320", "rtmdet_tiny-coco-640"])
+def test_seeded_weights_of_detectors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With values; the exponentials of seeded distances may be infinite."""
+    entry = catalogue.find(name)
+    detector = _with_its_file(entry, monkeypatch, values=True)
     with torch.inference_mode():
-        if entry.kind == "detector":
-            detector = create_detector(entry.model, weights=entry.name)
-            assert entry.input_size == (detector.input_size, detector.input_size)
-            images = torch.randn(1, 3, *entry.input_size, generator=generator)
-            logits = detector.network(images)[..., :-4]  # the exponentials of seeded distances may be infinite
-            assert logits.isfinite().all()
-            assert logits.std() > 0
-            return
-        model = create_pose_model(entry.model, weights=entry.name, num_joints=None, input_size=None)
-        outputs = model.outputs(torch.randn(1, 3, *entry.input_size, generator=generator))
-        keypoints, scores = model.create_codec().decode(outputs)
+        logits = detector.network(torch.randn(1, 3, *entry.input_size))[..., :-4]
+    assert logits.isfinite().all()
+    assert logits.std() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["rtmpose_t-face6-256x256", "cspnext_t-coco_aic-256x192-udp", "rtmw_m-cocktail14-256x192"]
+)
+def test_seeded_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of each kind of network, with values."""
+    entry = catalogue.find(name)
+    network = _with_its_file(entry, monkeypatch, values=True)
+    with torch.inference_mode():
+        keypoints, scores = network.create_codec().decode(network.outputs(torch.randn(1, 3, *entry.input_size)))
     assert keypoints.shape == (1, entry.num_joints, 2)
     assert keypoints.isfinite().all()
     assert scores.std() > 0
-    assert model.skeleton == entry.skeleton
