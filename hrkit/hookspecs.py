@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import click
     from torch import nn
 
-hookspec = pluggy.HookspecMarker("hrkit")
-hookimpl = pluggy.HookimplMarker("hrkit")
+hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker("hrkit")
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker("hrkit")
 
 
 def lazy(target: str, *arguments: Any, **defaults: Any) -> Callable[..., Any]:  # Any: the target's types

@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike
 from hrkit.detectors.base import Detector, check_fraction
 from hrkit.errors import BoxError, HrkitError, ImageError, PluginError, check_number, check_whole
 from hrkit.files import FilePath
+from hrkit.heads.base import Codec
 from hrkit.images import ImageSource, as_frame
-from hrkit.ops.doubles import SAME_POSE, without_doubles
+from hrkit.ops.doubles import SAME_POSE, at_least, without_doubles
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.profiling import section
 from hrkit.registry import decoders, detectors
@@ -25,7 +26,7 @@ from hrkit.runtimes.batches import Job, batches, chunks, share
 from hrkit.runtimes.devices import Replicas, parse_devices
 from hrkit.runtimes.prepare import check_precision, check_runtime, prepared
 from hrkit.skeletons import check_flip_test
-from hrkit.structures import Detections, Frame, Poses, Size, Skeleton, at_least, check_boxes
+from hrkit.structures import Detections, Frame, Poses, Size, Skeleton, check_boxes
 from hrkit.weights import catalogue
 
 Boxes = ArrayLike | Detections
@@ -97,15 +98,15 @@ class Pipeline:
         if detector is not None:
             _check_needs_detector(pose_model)
         devices = parse_devices(device)
-        self.skeleton = pose_model.skeleton
-        self.codec = pose_model.create_codec(decoder)
+        self.skeleton: Skeleton = pose_model.skeleton
+        self.codec: Codec = pose_model.create_codec(decoder)
         if flip_test:
             check_flip_test(self.skeleton)
         self.flip_test = flip_test
-        self.person_threshold = check_fraction("person_threshold", person_threshold)
+        self.person_threshold: float = check_fraction("person_threshold", person_threshold)
         self._least_box = 0.0
-        self.max_batch_size = check_whole("max_batch_size", max_batch_size)
-        self.doubles = None if doubles is None else check_fraction("doubles", doubles)
+        self.max_batch_size: int = check_whole("max_batch_size", max_batch_size)
+        self.doubles: float | None = None if doubles is None else check_fraction("doubles", doubles)
         self._pose = Replicas(lambda one: prepared(pose_model, one, precision, runtime), devices)
         self._detect = None
         if detector is not None:
@@ -240,7 +241,7 @@ class Pipeline:
         return f"Pipeline({by} -> {model.describe()} at {height}x{width} on {devices})"
 
     @overload
-    def __call__(self, source: ImageSource, **settings: Any) -> Poses: ...  # type: ignore[overload-overlap]
+    def __call__(self, source: ImageSource, **settings: Any) -> Poses: ...
     @overload
     def __call__(self, source: Sequence[ImageSource], **settings: Any) -> list[Poses]: ...
     def __call__(self, source: ImageSource | Sequence[ImageSource], **settings: Any) -> Poses | list[Poses]:

@@ -40,7 +40,7 @@ class PoseModel(nn.Module):
     """Whether `poses` needs the boxes of people. If not, the network finds people by itself."""
     weights_file: Path | None = None
     """The file that its weights were loaded from, if any."""
-    threshold = 0.0
+    threshold: float = 0.0
     """Least score of the people in what `poses` gives, for a network that finds people by itself."""
 
     def __init__(
@@ -54,7 +54,7 @@ class PoseModel(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.head, self.spec = backbone, head, spec
-        self.input_size = checked_size(spec.input_size)
+        self.input_size: Size = checked_size(spec.input_size)
         self.name, self.backbone_options = name, dict(backbone_options or {})
         self._output_stride: int = getattr(head, "output_stride", 4)
         self._fast: nn.Module | None = None

@@ -76,6 +76,10 @@ def _float32(given: Any, wanted: str) -> NDArray[np.float32]:  # Any: an ArrayLi
         raise BoxError(f"{wanted} ({error})") from None
 
 
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
 def _name_pairs(pairs: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
     return tuple((a, b) for a, b in pairs)
 
@@ -233,7 +237,7 @@ class Skeleton:
     """
 
     name: str
-    keypoint_names: tuple[str, ...] = field(converter=lambda names: tuple(map(str, names)))
+    keypoint_names: tuple[str, ...] = field(converter=_names)
     """K names."""
     edges: tuple[tuple[str, str], ...] = field(converter=_name_pairs)
     """Limbs to draw, as pairs of names."""
@@ -433,11 +437,6 @@ def best(found: Found, most: int | None) -> Found:
     if most is None or len(found) <= most:
         return found
     return found[np.sort(np.argsort(-found.scores, kind="stable")[:most])]
-
-
-def at_least(found: Found, threshold: float) -> Found:
-    """The rows with a score of at least `threshold`; all rows if it is 0."""
-    return found if threshold == 0 else found[found.scores >= threshold]
 
 
 def _drawing(name: str) -> Callable[..., Any]:  # Any: what the function gives

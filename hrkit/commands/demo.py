@@ -123,7 +123,8 @@ def command(
 
 def _sorted(sources: Sequence[str], recursive: bool) -> tuple[list[str], list[str]]:
     """The pictures, and the videos, cameras and streams, that sources stand for."""
-    pictures, videos = [], []
+    pictures: list[str] = []
+    videos: list[str] = []
     for source in sources:
         found = [source]
         if not is_address(source) and not is_device(source):

@@ -42,7 +42,7 @@ def _picture(poses: Poses) -> str:
     scale = min(1.0, WIDEST / picture.shape[1])
     size = (round(picture.shape[1] * scale), max(1, round(picture.shape[0] * scale)))
     content = cv2.imencode(".jpg", cv2.resize(picture, size, interpolation=cv2.INTER_AREA))[1]
-    return f'<img src="data:image/jpeg;base64,{base64.b64encode(content).decode()}" alt=""/>'
+    return f'<img src="data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode()}" alt=""/>'
 
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

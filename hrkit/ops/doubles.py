@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrkit.ops.suppression import oks_nms
-from hrkit.structures import Poses
+from hrkit.structures import Found, Poses
 
 SAME_POSE = 0.7
 """OKS above which two poses are taken for one person."""
@@ -28,3 +28,8 @@ def single_rows(poses: Poses, oks_threshold: float | None = SAME_POSE) -> NDArra
     if oks_threshold is None or len(poses) < 2:
         return np.arange(len(poses))
     return np.sort(oks_nms(poses.keypoints, poses.scores, poses.detections.areas, oks_threshold, poses.skeleton.sigmas))
+
+
+def at_least(found: Found, threshold: float) -> Found:
+    """The rows with a score of at least `threshold`; all rows if it is 0."""
+    return found if threshold == 0 else found[found.scores >= threshold]

@@ -12,9 +12,9 @@ from attrs import asdict
 from numpy.typing import NDArray
 
 from hrkit.errors import HrkitError, VideoError, check_whole
-from hrkit.ops.doubles import SAME_POSE, single_rows, without_doubles
+from hrkit.ops.doubles import SAME_POSE, at_least, single_rows, without_doubles
 from hrkit.profiling import section
-from hrkit.structures import Detections, Frame, Poses, Skeleton, at_least, best
+from hrkit.structures import Detections, Frame, Poses, Skeleton, best
 from hrkit.tracking.smoother import PoseSmoother
 from hrkit.tracking.tracker import Ints, PoseTracker, State, assign, box_overlap, sizes
 from hrkit.video.files import FrameSource, VideoFrame

@@ -162,10 +162,18 @@ def test_a_photo(open_page, photo, site, lite):
     name, content = downloaded(page, "Picture")
     assert name == "basketball_poses.jpg"
     assert PIL.Image.open(io.BytesIO(content)).size == (640, 480)
-    page.get_by_label("Lowest score of a person").fill("0.6")
-    expect(page.locator("#count")).to_have_text("1")
+    page.get_by_label("Lowest score of a person").fill("0.5")
+    expect(page.locator("#count")).to_have_text("3", timeout=WAIT)
     page.get_by_label("Boxes and ids").check()
+    kept = page.get_by_role("region", name="Results so far").get_by_role("img")
+    expect(kept).to_have_count(2, timeout=WAIT)
+    assert [image.get_attribute("alt") for image in kept.all()] == [
+        f"basketball.jpg with {people} drawn, found by synthetic with synthetic" for people in ("3 people", "2 people")
+    ]
     assert serious(page) == []
+    page.get_by_role("button", name="Remove these pictures").press("Enter")
+    expect(kept).to_have_count(0)
+    expect(page.get_by_role("button", name="Choose a file")).to_be_focused()
 
 
 def test_a_video(open_page, film_file):

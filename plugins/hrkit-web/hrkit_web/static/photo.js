@@ -2,6 +2,7 @@
 
 import { form, request } from "./api.js";
 import { offer } from "./downloads.js";
+import { keep } from "./kept.js";
 import { asked } from "./settings.js";
 import { figures, progress, show, snapshot } from "./stage.js";
 
@@ -20,7 +21,9 @@ export async function openPhoto(file, signal) {
   ]);
   if (signal.aborted) return;
   show(picture, picture.width, picture.height, answer.people, answer.skeleton, picture.width / answer.width);
-  figures({ delay: performance.now() - began });
+  const delay = performance.now() - began;
+  figures({ delay });
+  keep(file.name, `${parameters.get("backbone")} with ${parameters.get("detector")}`, answer.people.length, delay);
   offer([
     { label: "CSV", name: `${stem}_poses.csv`, blob: async () => (await post("csv")).blob() },
     { label: "JSON", name: `${stem}_poses.json`, blob: async () => new Blob([JSON.stringify(answer, null, 1)]) },
