@@ -261,7 +261,8 @@ def moved_boxes(before: Poses, now: Poses) -> Detections:
 
 def same_boxes(before: Detections, now: Detections) -> Ints:
     """(N,) the row of `before` that each box of `now` is most likely the same person as; -1 for people who are new."""
-    return assign(box_overlap(before.xyxy, now.xyxy, REACH * sizes(before.xyxy)), LEAST_OVERLAP)
+    old, new = (boxes.xyxy.astype(np.float64) for boxes in (before, now))
+    return assign(box_overlap(old, new, REACH * sizes(old)), LEAST_OVERLAP)
 
 
 def _between(
@@ -287,11 +288,11 @@ def _shifted(boxes: Detections, shift: NDArray[np.float64]) -> Detections:
     return Detections(boxes.xyxy + np.tile(shift, 2), boxes.scores, boxes.class_ids)
 
 
-def _centers(boxes: Detections) -> NDArray[np.float32]:
+def _centers(boxes: Detections) -> NDArray[np.floating]:
     return (boxes.xyxy[:, :2] + boxes.xyxy[:, 2:]) / 2
 
 
-def _least_scores(poses: Poses) -> NDArray[np.float32]:
+def _least_scores(poses: Poses) -> NDArray[np.floating]:
     """(N,) the mean score below which the pose of a person is poor, by what it was when they were detected."""
     scores = poses.keypoint_scores.mean(1)
     return np.where(scores >= JOINT_THRESHOLD, POOR_THRESHOLD * scores, 0)
