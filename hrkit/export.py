@@ -96,7 +96,8 @@ def exportable_pose_model(model: PoseModel, weights: str) -> Exportable:
     spec, skeleton = model.spec, model.skeleton
     metadata = {
         "kind": "pose", "backbone": model.name, "head": spec.head, "weights": weights,
-        "codec": spec.codec, "sigma": spec.sigma, "codec_options": spec.codec_options, "skeleton": skeleton.name,
+        "margin": spec.margin, "codec": spec.codec, "sigma": spec.sigma, "codec_options": spec.codec_options,
+        "skeleton": skeleton.name,
         "keypoint_names": skeleton.keypoint_names, "flip_pairs": skeleton.flip_pairs,
         **_input(model.input_size, spec.mean, spec.std, spec.channel_order),
     }
@@ -141,7 +142,7 @@ def _input(size: Size, mean: Sequence[float], std: Sequence[float], channel_orde
 
 def calibration_crops(model: PoseModel, people: KeypointDataset) -> list[Tensor]:
     """The crops of `CALIBRATION_PEOPLE` random people, normalised for the network, (1,3,H,W) each."""
-    crops = PersonCrops(people, model.input_size, model.create_codec().udp)
+    crops = PersonCrops(people, model.input_size, model.create_codec().udp, margin=model.spec.margin)
     rows = np.random.default_rng(0).permutation(len(people))[:CALIBRATION_PEOPLE]
     return [model.normalise(torch.from_numpy(crops[0, 0, row].crop)[None]) for row in rows.tolist()]
 

@@ -19,6 +19,9 @@ from hrkit.structures import Size
 MAX_SIDE = 32766
 """Longest side of a picture that OpenCV can warp, px."""
 
+MARGIN = 1.25
+"""How much larger than its box the official crop is."""
+
 
 def xyxy_to_xywh(xyxy: ArrayLike) -> NDArray[np.float64]:
     """(...,4) x1, y1, x2, y2 -> x1, y1, width, height."""
@@ -39,7 +42,7 @@ def clip_boxes(xyxy: NDArray[Any], frame_size: Size) -> NDArray[Any]:  # Any: nu
 
 
 def crop_transform(
-    box_xywh: ArrayLike, input_size: Size, rotation: float = 0.0, margin: float = 1.25, udp: bool = False
+    box_xywh: ArrayLike, input_size: Size, rotation: float = 0.0, margin: float = MARGIN, udp: bool = False
 ) -> NDArray[np.float64]:
     """The affine map of the official crop: (2,3) float64, frame px -> crop px, for a (4,) box; (N,2,3) for (N,4) boxes.
 

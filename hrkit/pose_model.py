@@ -156,7 +156,8 @@ class PoseModel(nn.Module):
         """
         cut, to_frame = [], []
         for frame, xyxy in people:
-            transforms = geometry.crop_transform(geometry.xyxy_to_xywh(xyxy), self.input_size, udp=codec.udp)
+            boxes = geometry.xyxy_to_xywh(xyxy)
+            transforms = geometry.crop_transform(boxes, self.input_size, margin=self.spec.margin, udp=codec.udp)
             cut.append(warping.warp_crops(frame, transforms, self.input_size, self.device))
             to_frame.append(geometry.invert_affine(transforms))
         maps = np.concatenate(to_frame)
@@ -306,8 +307,7 @@ def create_pose_model(
     recorded = _recorded_spec(selected, checkpoint)
     if recorded is not None and skeleton is not None and not other_joints:
         _check_joints(selected, recorded.skeleton, skeleton)
-    before = None if other_joints else skeleton or num_joints
-    spec = recorded or _default_spec(checkpoint, trunk, before, input_size)
+    spec = recorded or _default_spec(checkpoint, trunk, None if other_joints else skeleton or num_joints, input_size)
     joints_before = spec.skeleton.keypoint_names
     if skeleton is None and num_joints not in (None, spec.num_joints):
         skeleton = skeleton_of(num_joints)

@@ -9,6 +9,7 @@ import attrs
 from attrs import field, frozen
 
 from hrkit.errors import HrkitError
+from hrkit.geometry import MARGIN
 from hrkit.skeletons import coco17, find_skeleton
 from hrkit.structures import Size, Skeleton
 
@@ -53,6 +54,8 @@ class PoseSpec:
     """What the codec's builder takes beyond sizes and sigma, such as `kernel` of `dark`."""
     input_size: Size | None = field(default=None, converter=as_size)
     """(height, width) of the crops, px; None if no size is fixed."""
+    margin: float = field(default=MARGIN, converter=float)
+    """A crop is so many times as large as the box, once this has the aspect of the input."""
     mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, converter=_floats)
     """The input is (pixel / 255 - mean) / std, each per channel in `channel_order`."""
     std: tuple[float, float, float] = field(default=IMAGENET_STD, converter=_floats)
@@ -71,6 +74,7 @@ class PoseSpec:
         checks = {
             "codec is empty": self.codec,
             f"sigma must be above 0, or two such numbers for x and y, not {self.sigma}": _deviates(self.sigma),
+            f"margin must be above 0 and at most 10, not {self.margin}": 0 < self.margin <= 10,
             f"input_size must be (height, width), each above 0, not {size}": sound,
             "mean and std need three values each, and std must be above 0": scaled,
             f"channel_order must be rgb or bgr, not {self.channel_order!r}": self.channel_order in ("rgb", "bgr"),
@@ -99,7 +103,7 @@ class PoseSpec:
 
         Raises `HrkitError` if a value is missing or makes no sense.
         """
-        known = {"codec_options": {}, **metadata}  # older files do not have them
+        known = {"codec_options": {}, "margin": MARGIN, **metadata}  # older files do not have them
         try:
             values = {name: known[name] for name in attrs.fields_dict(PoseSpec)}
             return cls(**{**values, "skeleton": Skeleton(**values["skeleton"])})

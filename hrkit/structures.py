@@ -334,7 +334,9 @@ class Poses:
     @property
     def scores(self) -> NDArray[np.float32]:
         """(N,) `own_scores` if there are any, else detection score times mean keypoint score."""
-        return self.detections.scores * self.keypoint_scores.mean(1) if self.own_scores is None else self.own_scores
+        with np.errstate(over="ignore", invalid="ignore"):  # huge scores
+            product = self.detections.scores * self.keypoint_scores.mean(1)
+        return product if self.own_scores is None else self.own_scores
 
     def replace(self, **changes: Any) -> Poses:  # Any: the types of the fields
         """A copy with other values in some fields."""
@@ -434,9 +436,8 @@ class Poses:
 
 def best(found: Found, most: int | None) -> Found:
     """The `most` highest-scoring rows in their order; all rows if `most` is None."""
-    if most is None or len(found) <= most:
-        return found
-    return found[np.sort(np.argsort(-found.scores, kind="stable")[:most])]
+    rows = np.sort(np.argsort(-found.scores, kind="stable")[:most])
+    return found if most is None or len(found) <= most else found[rows]
 
 
 def _drawing(name: str) -> Callable[..., Any]:  # Any: what the function gives

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,28 @@ def test_one_deviation_or_two() -> None:
 
 
 def test_metadata_come_back() -> None:
-    spec = PoseSpec(codec="dark", sigma=(4.9, 5.66), codec_options={"kernel": 11}, input_size=(384, 288))
+    spec = PoseSpec(codec="dark", sigma=(4.9, 5.66), codec_options={"kernel": 11}, input_size=(384, 288), margin=1.1)
     assert PoseSpec.from_metadata(spec.to_metadata()) == spec
-    older = {name: value for name, value in spec.to_metadata().items() if name != "codec_options"}
-    assert PoseSpec.from_metadata(older) == spec.replaced(codec_options={})
+    new = ("codec_options", "margin")
+    older = {name: value for name, value in spec.to_metadata().items() if name not in new}
+    assert PoseSpec.from_metadata(older) == spec.replaced(codec_options={}, margin=1.25)
+
+
+@pytest.mark.parametrize("margin", [0, -1.1, float("nan"), float("inf")])
+def test_a_margin_that_makes_no_crop(margin: float) -> None:
+    with pytest.raises(HrkitError, match="margin must be above 0"):
+        PoseSpec(margin=margin)
+
+
+def test_crops_have_the_margin_of_the_network() -> None:
+    box, frame = [[40, 20, 120, 100]], np.zeros((120, 160, 3), np.uint8)
+    model = create_pose_model("timm/test_resnet", input_size=(64, 64))
+    sides = []
+    for margin in (1.25, 1.0):
+        model.spec = model.spec.replaced(margin=margin)
+        crops = model.crops([(frame, box)], model.create_codec())
+        sides.append(64 * crops.to_frame[0, 0, 0] / model.create_codec().decoded_scale)
+    assert sides == pytest.approx([100, 80])
 
 
 class SizedHead(nn.Module):

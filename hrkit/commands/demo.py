@@ -174,7 +174,7 @@ def _play(
         check_outputs([path for path in (target, snapshots) if path is not None], [*files, *frames])
         fps = None if info.live else info.fps
         sink = stack.enter_context(open_sink(target, fps=fps, audio_from=info.audio_from))  # fails before networks load
-        drawing.udp = pipeline().codec.udp
+        drawing.udp, drawing.margin = pipeline().codec.udp, pipeline().pose_model.spec.margin
         follower = Follower(pipeline(), **following)
         if snapshots is None:
             return play(opened, follower, drawing, sink)

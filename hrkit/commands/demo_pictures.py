@@ -34,7 +34,7 @@ def draw_pictures(
         check_outputs([file, file.with_suffix(".json")], pictures)
     elif folder.exists() and not folder.is_dir():
         raise ImageError(f"{folder} is a file; pictures go to a folder")
-    drawing.udp = pipeline.codec.udp
+    drawing.udp, drawing.margin = pipeline.codec.udp, pipeline.pose_model.spec.margin
     taken = {_place(Path(name)) for name in pictures}  # so no input is replaced
     failed = 0
     for name in pictures:

@@ -87,8 +87,8 @@ def check(name: str, parts: tuple[str, ...], here: bool) -> None:
             wrong += verdict == "wrong"
             begun = ""
     checks = "1 check" if judged == 1 else f"{judged} checks"
-    said = f"{wrong} of {checks} found something wrong" if wrong else f"{checks} found nothing wrong"
-    click.echo(said if judged else "nothing was checked; name parts with --part")
+    result = f"{wrong} of {checks} found something wrong" if wrong else f"{checks} found nothing wrong"
+    click.echo(result if judged else "nothing was checked; name parts with --part")
     if wrong or not judged:
         raise SystemExit(1)
 

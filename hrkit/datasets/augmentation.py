@@ -19,7 +19,7 @@ from hrkit.settings import Range, setting
 from hrkit.structures import Size, Skeleton
 
 SHARE = Range(0, 1)
-MARGIN, HALF_BODY_MARGIN = 1.25, 1.5
+HALF_BODY_MARGIN = 1.5
 _LOWER_BODY = ("hip", "knee", "ankle", "pelvis")
 
 
@@ -66,7 +66,7 @@ class Sample:
 
 @frozen(eq=False)
 class PersonCrops:
-    """The people of a dataset as samples. Without `augmentation` crops are not varied.
+    """The people of a dataset as samples. Without `augmentation` crops are not varied; `margin` is that of the network.
 
     `crops[epoch, place, row]` is the person of a row, varied by the epoch and the place in its order.
     """
@@ -76,6 +76,7 @@ class PersonCrops:
     udp: bool = False
     augmentation: Augmentation | None = None
     seed: int = 0
+    margin: float = geometry.MARGIN
     unit = "people"
 
     def __len__(self) -> int:
@@ -87,7 +88,7 @@ class PersonCrops:
         keypoints, visible = self.dataset.keypoints[row], self.dataset.visible[row]
         box = geometry.xyxy_to_xywh(self.dataset.boxes[row])
         if self.augmentation is None:
-            to_crop = geometry.crop_transform(box, self.input_size, udp=self.udp)
+            to_crop = geometry.crop_transform(box, self.input_size, margin=self.margin, udp=self.udp)
             crop = geometry.warp_crops(frame, to_crop[None], self.input_size)[0]
         else:
             random = np.random.default_rng([self.seed, epoch, place])
@@ -111,7 +112,7 @@ class PersonCrops:
         self, given: Augmentation, box: NDArray[np.float64], row: int, frame_width: int, random: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
         """Transform (2,3) frame px -> crop px, keypoints (K,2) frame px and labels (K,) of a varied sample."""
-        keypoints, visible, margin = self.dataset.keypoints[row], self.dataset.visible[row], MARGIN
+        keypoints, visible, margin = self.dataset.keypoints[row], self.dataset.visible[row], self.margin
         if visible.sum() > given.half_body_joints and random.random() < given.half_body:
             half = half_body_box(keypoints, visible > 0, self.dataset.skeleton, random)
             if half is not None:

@@ -244,6 +244,8 @@ class HeatmapAnnotator:
     """The name of the only joint to show; None shows all."""
     udp: bool = False
     """Whether the heatmaps come from the `udp` codec."""
+    margin: float = geometry.MARGIN
+    """How much larger the network's crops are than boxes."""
 
     def __call__(self, frame: ImageSource, poses: Poses) -> Frame:
         """A new (H,W,3) BGR frame with the heatmaps of each person, clipped to 0..1, over their crop.
@@ -278,7 +280,8 @@ class HeatmapAnnotator:
         h, w = heatmap_size
         height, width = 4 * h, 4 * w
         to_crop = np.diag([(width - 1) / (w - 1), (height - 1) / (h - 1)] if self.udp else [4.0, 4.0])
-        to_frame = geometry.invert_affine(geometry.crop_transform(boxes, (height, width), udp=self.udp))
+        cut = geometry.crop_transform(boxes, (height, width), margin=self.margin, udp=self.udp)
+        to_frame = geometry.invert_affine(cut)
         return np.concatenate([to_frame[..., :2] @ to_crop, to_frame[..., 2:]], axis=-1)
 
 
@@ -300,11 +303,13 @@ class Drawing:
     heatmaps: bool = False
     udp: bool = False
     """Whether the heatmaps come from the `udp` codec."""
+    margin: float = geometry.MARGIN
+    """How much larger the network's crops are than boxes."""
 
     def __call__(self, frame: ImageSource, poses: Poses) -> Frame:
         """A new (H,W,3) BGR frame with its people."""
         heat = self.heatmaps and poses.heatmaps is not None
-        canvas = HeatmapAnnotator(udp=self.udp)(frame, poses) if heat else as_frame(frame).copy()
+        canvas = HeatmapAnnotator(udp=self.udp, margin=self.margin)(frame, poses) if heat else as_frame(frame).copy()
         SkeletonAnnotator(color_by=self.color_by).draw(canvas, poses)
         if self.boxes:
             BoxAnnotator(color_by=self.color_by).draw(canvas, poses)

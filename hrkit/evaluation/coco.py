@@ -314,7 +314,7 @@ def _rescored(
         dataset.image_ids[dataset.image_index],
         predictions.keypoints,
         dataset.scores,
-        crop_areas(dataset, model.input_size),
+        crop_areas(dataset, model.input_size, model.spec.margin),
         sigmas=dataset.skeleton.sigmas,
         category_id=dataset.category_ids,
         **rescoring,

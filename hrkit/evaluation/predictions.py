@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hrkit import geometry
-from hrkit.datasets.augmentation import MARGIN, PersonCrops
+from hrkit.datasets.augmentation import PersonCrops
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import batches_in_order, load_batches
 from hrkit.evaluation.detected_boxes import map_pictures, with_detections
@@ -52,7 +52,7 @@ def predict_dataset(
     was_training = model.training
     model.eval()
     batches = batches_in_order(len(dataset), batch_size, world.rank, world.size)
-    crops = PersonCrops(dataset, model.input_size, codec.udp)
+    crops = PersonCrops(dataset, model.input_size, codec.udp, margin=model.spec.margin)
     found: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
     started, in_network = time.perf_counter(), 0.0
     bar = tqdm(total=len(dataset), unit="people", disable=not (progress and world.is_first), dynamic_ncols=True)
@@ -115,9 +115,11 @@ def find_in_dataset(
     return boxed, Predictions(keypoints, seconds, time.perf_counter() - started)
 
 
-def crop_areas(dataset: KeypointDataset, input_size: tuple[int, int]) -> NDArray[np.float64]:
+def crop_areas(
+    dataset: KeypointDataset, input_size: tuple[int, int], margin: float = geometry.MARGIN
+) -> NDArray[np.float64]:
     """(N,) areas of the crops, margin and aspect included, in frame px squared; OKS-NMS scales with them."""
     height, width = input_size
     xywh = geometry.xyxy_to_xywh(dataset.boxes)
-    grown = np.maximum(xywh[:, 2], xywh[:, 3] * width / height) * MARGIN
+    grown = np.maximum(xywh[:, 2], xywh[:, 3] * width / height) * margin
     return grown * grown * height / width

@@ -198,7 +198,7 @@ def _seeded(build: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
 
 
 def _examine_head(part: Part) -> Iterator[Finding]:
-    features = {}
+    features: dict[str, Any] = {}  # Any: channels and strides
     if part.name in registry.backbones.names():  # a head made for one backbone has its name
         backbone = registry.backbones.build(part.name)
         features = {"channels": tuple(backbone.channels), "strides": tuple(backbone.strides)}

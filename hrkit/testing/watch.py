@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import pickle
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any  # values of settings
@@ -28,8 +27,8 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     ),
     "cv2.getNumThreads()": (cv2.getNumThreads, cv2.setNumThreads),
     "the state of np.random": (
-        lambda: pickle.dumps(np.random.get_state()),
-        lambda state: np.random.set_state(pickle.loads(state)),
+        lambda: [part.tolist() if isinstance(part, np.ndarray) else part for part in np.random.get_state()],
+        lambda state: np.random.set_state(tuple(state)),
     ),
     "the handler of Ctrl-C": (
         lambda: signal.getsignal(signal.SIGINT),

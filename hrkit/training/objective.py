@@ -48,7 +48,7 @@ def samples_for(
     own: Callable[..., Samples] | None = getattr(model, "samples", None)
     if own is not None:
         return own(people, augmentation, seed)
-    return PersonCrops(people, model.input_size, model.create_codec().udp, augmentation, seed)
+    return PersonCrops(people, model.input_size, model.create_codec().udp, augmentation, seed, model.spec.margin)
 
 
 def objective_for(model: PoseModel, config: TrainConfig, teacher: PoseModel | None = None) -> Objective:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, PretrainedConfig
 
@@ -80,8 +81,8 @@ class HubDetector(NetworkDetector):
         found = in_frame(boxes[wanted], scores[wanted], class_ids[wanted], size)
         if self.nms_threshold is None:
             return found
-        kept = batched_nms(found.xyxy, found.scores, found.class_ids, self.nms_threshold)
-        return Detections(found.xyxy[kept], found.scores[kept], found.class_ids[kept])
+        classes: NDArray[Any] = found.class_ids  # Any: of another type than boxes and scores
+        return found[batched_nms(found.xyxy, found.scores, classes, self.nms_threshold)]
 
 
 def from_hub(repository: str, *, weights: Path | None = None, **options: Any) -> HubDetector:  # Any: as HubDetector's
