@@ -220,9 +220,10 @@ def test_a_carried_file_is_the_one_that_is_meant(said: dict[str, Any], problem: 
 
 def test_a_dataset_without_a_path_is_not_asked_for_one(register: Callable[..., None]) -> None:
     register(datasets={"s": lambda *, split: None})
-    first, second = examine_plugin("mine")
+    first, built, second, *effects = examine_plugin("mine")
     assert (first.check, first.verdict) == ("path that is not there", "not judged")
     assert (second.check, second.verdict) == ("it is a dataset", "wrong")
+    assert {finding.verdict for finding in (built, *effects)} == {"ok"}
 
 
 def test_names_that_clash_and_hooks_that_fail(register: Callable[..., None]) -> None:
