@@ -116,8 +116,9 @@ def command(
         failed += draw_pictures(
             pipeline(), pictures, folder, file, drawing, write_json, following["max_people"]
         )
-    if failed:
+    if failed and count > 1:
         click.echo(f"{failed} of {count} {'sources' if videos else 'pictures'} failed", err=True)
+    if failed:
         raise SystemExit(1 if count > 1 else 2)
 
 

@@ -37,7 +37,11 @@ PACKAGES = {
 
 
 def require(extra: str) -> None:
-    """Raises `HrkitError` with the install command if a package of an extra, one of `PACKAGES`, is missing."""
+    """Raises `HrkitError` with the install command if a package of an extra, one of `PACKAGES`, is missing.
+
+    OpenVINO and NNCF send usage data as soon as they are imported, unless this package is missing; here it is.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # makes its import fail
     missing = [package for package in PACKAGES[extra] if importlib.util.find_spec(package) is None]
     if missing:
         raise HrkitError(f"not installed: {', '.join(missing)}; pip install 'hrkit-pose[{extra}]'")
@@ -86,8 +90,7 @@ def to_onnx(network: nn.Module, example: Tensor, *, outputs: Sequence[str] | Non
 def to_openvino(network: nn.Module, example: Tensor, *, outputs: Sequence[str] | None = None) -> openvino.Model:
     """An OpenVINO model with the input `INPUT` and outputs of these names. Raises as `to_onnx`.
 
-    It takes (N,3,H,W) of any N, H and W that the network takes. The model is read from TorchScript by OpenVINO's
-    frontend, without `openvino.convert_model`, which sends usage data to its makers.
+    It takes (N,3,H,W) of any N, H and W that the network takes. OpenVINO's frontend reads it from TorchScript.
     """
     require("openvino")
     from openvino.frontend import FrontEndManager

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -37,6 +40,15 @@ def runtime(request: pytest.FixtureRequest, model: PoseModel) -> torch.nn.Module
 def _close(found: Tensor, expected: Tensor) -> None:
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_openvino_sends_and_keeps_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    code = 'from hrkit.runtimes.conversion import require; require("openvino"); import openvino; print(openvino.Core())'
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
+    assert not list(tmp_path.rglob("*"))
 
 
 def test_names() -> None:
