@@ -46,7 +46,6 @@ $(VENV)/.installed: $(VENV)/pyvenv.cfg $(PROJECTS)
 
 $(VENV)/.installed-dev: $(VENV)/pyvenv.cfg $(PROJECTS)
 	$(PIP) --no-build-isolation --no-compile -e '.[dev]' $(addprefix -e ,$(PLUGINS))
-	-$(BIN)/python -m compileall -qq -j 0 $(VENV)  # 20,000 files, for which pip would use one processor
 	touch $(VENV)/.installed $@
 
 clean:
