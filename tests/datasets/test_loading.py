@@ -70,7 +70,7 @@ def test_builders_get_path_split_and_options_and_are_named_when_they_fail() -> N
         DatasetSpec.parse("fails").load("val")
     with pytest.raises(PluginError, match="dataset 'fails' of plugin 'mine' does not take the option 'images'"):
         DatasetSpec.parse("fails").load("val", images="c")
-    with pytest.raises(PluginError, match=r"dataset 'custom' of plugin 'hrkit\.datasets' cannot be built: TypeError"):
+    with pytest.raises(DatasetError, match=r"^the dataset 'custom' needs a path, a TOML file, as custom:mine\.toml$"):
         DatasetSpec.parse("custom").load("val")
 
 

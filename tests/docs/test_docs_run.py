@@ -150,7 +150,7 @@ def test_the_notebook_runs() -> None:
 
 @pytest.mark.usefixtures("one_thread")
 def test_pictures_are_what_hrkit_draws(tmp_path: Path) -> None:
-    committed = sorted(DOCS.glob("images/*"))
+    committed = [path for path in DOCS.glob("images/*") if path.name != "cases.jpg"]  # that is of hrkit-lite's tools
     assert sum(path.stat().st_size for path in committed) < 300_000
     made = load_script("make_pictures").make_pictures(tmp_path)
     assert {path.name for path in made} == {path.name for path in committed if path.suffix == ".jpg"}

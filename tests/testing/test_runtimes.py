@@ -157,7 +157,7 @@ def test_what_cannot_be_built_in_words_is_not_judged() -> None:
     def build(**options: Any) -> Any:
         raise HrkitError("not installed: a library")
 
-    (finding,) = examine_runtime(build)
+    (finding,) = (one for one in examine_runtime(build) if one.verdict != "ok")
     assert (finding.verdict, finding.problem) == ("not judged", "it cannot be built here: not installed: a library")
 
 
