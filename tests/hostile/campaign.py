@@ -43,6 +43,9 @@ VALUES: list[Any] = [
 ]
 """What is put in the place of a value."""
 
+MEMORY = 6 * 10**9
+"""Bytes that reading may take."""
+
 TOKENS = [
     *("nan", "inf", "-1", "0", "1e999", "9" * 400, "-9223372036854775809", "0x1p3", "1_000", "true", "None", "'", '"'),
     *("[", "]", "[[", "{", "=", "#", ",", "\0", "\r", "\x1b[31m", "../../outside/x", "é", "x" * 5000, "[" * 500, ""),
@@ -176,6 +179,26 @@ class Outcome:
     seconds: float
 
 
+@contextlib.contextmanager
+def _limited_memory() -> Iterator[None]:
+    """`MEMORY` bytes more than now, where the system can limit them.
+
+    A damaged constant makes OpenVINO reserve all memory while it reads a model; with a limit it says so in a line.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    usual = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (own + MEMORY, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, usual)
+
+
 def attack(name: str, kind: Kind, count: int, seed: int, folder: Path) -> Outcome:
     """Reads `count` damaged files. Each has its own seed, so a fault can be repeated alone."""
     inside, outside = folder / "inside", folder / "outside"
@@ -189,6 +212,7 @@ def attack(name: str, kind: Kind, count: int, seed: int, folder: Path) -> Outcom
         stack.callback(os.chdir, before)
         good = kind.good(inside, stack)
         watch = stack.enter_context(Watch(inside))
+        stack.enter_context(_limited_memory())
         for number in range(seed, seed + count):
             rng = Random(f"{name} {number}")
             file = rng.choice(sorted(good))
