@@ -13,7 +13,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,8 @@ def require(extra: str) -> None:
 
     OpenVINO and NNCF send usage data as soon as they are imported, unless this package is missing; here it is.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # makes its import fail
+    modules: dict[str, Any] = sys.modules  # Any: None makes an import fail
+    modules.setdefault("openvino_telemetry", None)
     missing = [package for package in PACKAGES[extra] if importlib.util.find_spec(package) is None]
     if missing:
         raise HrkitError(f"not installed: {', '.join(missing)}; pip install 'hrkit-pose[{extra}]'")
