@@ -35,7 +35,7 @@ def make_pictures(folder: Path) -> list[Path]:
     return [
         _save(folder / "poses.jpg", SkeletonAnnotator()(BoxAnnotator()(frame, everybody), everybody)),
         _save(folder / "stages.jpg", stages(pipeline, pair, poses)),
-        _save(folder / "drawings.jpg", drawings(pair, poses)),
+        _save(folder / "drawings.jpg", drawings(pair, poses, pipeline.pose_model.spec.margin)),
     ]
 
 
@@ -43,7 +43,8 @@ def stages(pipeline: Pipeline, frame: Frame, poses: Poses) -> Frame:
     """The steps of the pipeline side by side: boxes, crops, heatmaps, joints."""
     model = pipeline.pose_model
     boxes = geometry.xyxy_to_xywh(poses.detections.xyxy)
-    crops = geometry.warp_crops(frame, geometry.crop_transform(boxes, model.input_size), model.input_size)
+    to_crops = geometry.crop_transform(boxes, model.input_size, margin=model.spec.margin)
+    crops = geometry.warp_crops(frame, to_crops, model.input_size)
     sheets = (crops, [_heatmaps(values, model.input_size) for values in _of(poses)])
     columns = [np.concatenate([_bordered(picture) for picture in pictures]) for pictures in sheets]
     height = columns[0].shape[0]
@@ -53,12 +54,12 @@ def stages(pipeline: Pipeline, frame: Frame, poses: Poses) -> Frame:
     return np.concatenate([first, gap, columns[0], gap, columns[1], gap, last], axis=1)
 
 
-def drawings(frame: Frame, poses: Poses) -> Frame:
+def drawings(frame: Frame, poses: Poses, margin: float) -> Frame:
     """The annotators side by side: by side of the body, by person, heatmaps."""
     pictures = (
         SkeletonAnnotator()(frame, poses),
         SkeletonAnnotator(color_by="person")(BoxAnnotator(color_by="person")(frame, poses), poses),
-        HeatmapAnnotator()(frame, poses),
+        HeatmapAnnotator(margin=margin)(frame, poses),
     )
     gap = np.full((frame.shape[0], 12, 3), PAPER, np.uint8)
     return np.concatenate([pictures[0], gap, pictures[1], gap, pictures[2]], axis=1)

@@ -73,9 +73,9 @@ class SkeletonAnnotator:
         if self.color_by == "side":
             colors = np.broadcast_to(side_colors(sides, parts), colors.shape)
         rim = _unit(canvas)
-        layers = [_outlines(points, widths, colors)]
+        layers = [(*_outlines(points, widths), colors)]
         if self.outline is not None:
-            layers.insert(0, _outlines(points, widths + 2 * rim, np.full_like(colors, self.outline)))
+            layers.insert(0, (*_outlines(points, widths + 2 * rim), np.full_like(colors, self.outline)))
         reach = widths[..., None] + rim + 2
         lows, highs = np.floor(points.min(2)) - reach, np.ceil(points.max(2)) + reach
         for person, own in enumerate(levels):
@@ -120,7 +120,7 @@ def _strokes(skeleton: Skeleton) -> tuple[Ints, Ints, Ints]:
 
 
 def _draw_strokes(region: Frame, low: Ints, layers: list[list[NDArray[Any]]], opacity: float) -> None:
-    """Draws layers of strokes (see `_outlines`) as one shape with one opacity; `low` is the corner of the region."""
+    """Draws layers, `_outlines` and colors, as one shape with one opacity; `low` is the corner of the region."""
     canvas = region if opacity >= 1 else region.copy()
     for corners, radii, colors in layers:
         shapes = corners - (low << _SHIFT).astype(np.int32)
@@ -139,12 +139,10 @@ def _region(canvas: NDArray[np.uint8], low: Floats, high: Floats) -> tuple[Ints,
     return corners[0], canvas[top:bottom, left:right]
 
 
-def _outlines(
-    points: Floats, widths: Ints, colors: NDArray[np.uint8]
-) -> tuple[NDArray[np.int32], Ints, NDArray[np.uint8]]:
+def _outlines(points: Floats, widths: Ints) -> tuple[NDArray[np.int32], Ints]:
     """Corners (N,S,4,2) of strokes (N,S,2,2) and the radii (N,S) of those of length 0, which are dots; fixed-point px.
 
-    The ends of limbs are square, since the wider joints cover them. `colors` are given back.
+    The ends of limbs are square, since the wider joints cover them.
     """
     starts, ends = (points[:, :, end] * 2.0**_SHIFT for end in (0, 1))
     along = ends - starts
@@ -153,7 +151,7 @@ def _outlines(
     across = along[..., ::-1] * [-1, 1] * (half / np.maximum(lengths, 1e-9))[..., None]
     corners = np.stack([starts + across, ends + across, ends - across, starts - across], axis=2)
     radii = np.where(lengths > 0, 0, half).round().astype(np.int64)
-    return np.round(corners).astype(np.int32), radii, colors
+    return np.round(corners).astype(np.int32), radii
 
 
 @frozen
@@ -185,7 +183,8 @@ class BoxAnnotator:
         for (x1, y1, x2, y2), color in zip(corners.tolist(), colors, strict=True):
             cv2.rectangle(canvas, (x1, y1), (x2, y2), color, unit)
         if self.labels:
-            texts = [_label(poses, row) for row in shown.tolist()]
+            scores, ids = poses.scores, poses.track_ids
+            texts = [_label(scores[row], -1 if ids is None else ids[row]) for row in shown.tolist()]
             sizes = np.array([_text_size(text, canvas)[:2] for text in texts], np.int64).reshape(-1, 2)
             places = place_labels(boxes[shown], sizes, (height, width))
             for text, place, color in zip(texts, places.tolist(), colors, strict=True):
@@ -343,10 +342,8 @@ def _person_colors(poses: Poses) -> NDArray[np.uint8]:
     return person_colors(np.arange(len(poses)) if poses.track_ids is None else poses.track_ids)
 
 
-def _label(poses: Poses, row: int) -> str:
-    track_id = -1 if poses.track_ids is None else poses.track_ids[row]
-    score = f"{poses.scores[row]:.2f}"
-    return score if track_id < 0 else f"#{track_id} {score}"
+def _label(score: float, track_id: int) -> str:
+    return f"{score:.2f}" if track_id < 0 else f"#{track_id} {score:.2f}"
 
 
 def _text_size(text: str, frame: Frame) -> tuple[int, int, int]:
