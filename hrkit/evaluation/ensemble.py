@@ -32,7 +32,7 @@ def ensemble(models: Sequence[PoseModel]) -> PoseModel:
     for model in models:
         if not model.needs_boxes:
             raise HrkitError(f"{model.describe()} finds people by itself, which cannot be averaged")
-        for what in ("input_size", "codec", "sigma", "mean", "std", "channel_order", "skeleton"):
+        for what in ("input_size", "margin", "codec", "sigma", "mean", "std", "channel_order", "skeleton"):
             own, theirs = (getattr(one.spec, what) for one in (first, model))
             if own != theirs:
                 raise HrkitError(f"networks of an ensemble are alike; {what} is {own} in one and {theirs} in another")

@@ -92,9 +92,10 @@ def fastest(network: nn.Module, example: Tensor, precision: str, ways: Mapping[s
     facts = (converted.processor(), torch.get_num_threads(), precision, tuple(example.shape), sorted(packages.items()))
     key = converted.fingerprint(network, *facts, list(ways), values=False)
     built: dict[str, nn.Module] = {}
-    choice = remembered().get(key) or _decide(key, network, example, precision, ways, built)
+    choice = remembered().get(key) or _decide(key, lambda: measured(network, example, precision, ways, built))
     usual = next(iter(ways))
-    for name in {choice.single, choice.several} - set(built):
+    single, several = (usual, usual) if choice is None else (choice.single, choice.several)
+    for name in {single, several} - set(built):
         try:
             built[name] = ways[name]()
         except Exception as error:
@@ -102,8 +103,7 @@ def fastest(network: nn.Module, example: Tensor, precision: str, ways: Mapping[s
                 raise
             _warn(name, usual, one_line(error))
             return built.get(usual) or ways[usual]()
-    single, several = built[choice.single], built[choice.several]
-    return single if single is several else BySize(single, several)
+    return built[single] if single == several else BySize(built[single], built[several])
 
 
 @functools.cache
@@ -120,28 +120,20 @@ def remembered() -> dict[str, Choice]:
         return {}
 
 
-def _decide(
-    key: str,
-    network: nn.Module,
-    example: Tensor,
-    precision: str,
-    ways: Mapping[str, Callable[[], nn.Module]],
-    built: dict[str, nn.Module],
-) -> Choice:
-    """Measures the ways, which go into `built`. Of several processes one measures, and the others wait for it."""
+def _decide(key: str, measure: Callable[[], Choice]) -> Choice | None:
+    """What `measure` finds. Of several processes one measures, and the others wait for it; None if nothing is kept."""
     try:
         converted.folder().mkdir(parents=True, exist_ok=True)
         with FileLock(converted.folder() / f"{_FILE}.lock", timeout=60):
             known = remembered()
             if key not in known:
-                known[key] = measured(network, example, precision, ways, built)
+                known[key] = measure()
                 rows = {name: asdict(choice) for name, choice in known.items()}
                 write_text(converted.folder() / _FILE, json.dumps(rows, indent=1))
             return known[key]
     except (OSError, Timeout, NotImplementedError) as error:
         logger.debug("runtimes are not measured: %s", one_line(error))
-        usual = next(iter(ways))
-        return Choice("", (0, 0), 0, precision, usual, usual, {}, {})
+        return None
 
 
 def measured(

@@ -88,8 +88,10 @@ class Replicas(Generic[Network]):
         self.devices = tuple(devices)
         threads = torch.get_num_threads()
         torch.set_num_threads(max(1, threads // max(1, sum(device.type == "cpu" for device in devices))))
-        self.networks = [make(device) for device in devices]  # runtimes keep the number of threads they are made with
-        torch.set_num_threads(threads)
+        try:
+            self.networks = [make(device) for device in devices]  # runtimes keep the threads that they are made with
+        finally:
+            torch.set_num_threads(threads)
         self._begin()
 
     def _begin(self) -> None:

@@ -82,6 +82,10 @@ def test_networks_of_an_ensemble_are_alike() -> None:
     assert ensemble([one]) is one
     with pytest.raises(HrkitError, match=r"input_size is \(64, 64\) in one and \(96, 96\) in another"):
         ensemble([one, other])
+    other = create_pose_model("synthetic", input_size=64)
+    other.spec = other.spec.replaced(margin=1.1)
+    with pytest.raises(HrkitError, match=r"margin is 1\.25 in one and 1\.1 in another"):
+        ensemble([one, other])
 
 
 def _report(folder: Path) -> dict[str, Any]:
