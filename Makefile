@@ -38,13 +38,14 @@ docs: $(VENV)/.installed-dev
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) 'setuptools>=77'
 
 $(VENV)/.installed: $(VENV)/pyvenv.cfg $(PROJECTS)
+	$(PIP) 'setuptools>=77'
 	$(PIP) --no-build-isolation -e . -e plugins/hrkit-lite
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/pyvenv.cfg $(PROJECTS)
+	$(PIP) 'setuptools>=77'
 	$(PIP) --no-build-isolation --no-compile -e '.[dev]' $(addprefix -e ,$(PLUGINS))
 	touch $(VENV)/.installed $@
 

@@ -14,13 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import BoxError, ImageError
+from hrkit.pose_spec import MARGIN
 from hrkit.structures import Size
 
 MAX_SIDE = 32766
 """Longest side of a picture that OpenCV can warp, px."""
-
-MARGIN = 1.25
-"""How much larger than its box the official crop is."""
 
 
 def xyxy_to_xywh(xyxy: ArrayLike) -> NDArray[np.float64]:

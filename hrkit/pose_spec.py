@@ -9,9 +9,11 @@ import attrs
 from attrs import field, frozen
 
 from hrkit.errors import HrkitError
-from hrkit.geometry import MARGIN
 from hrkit.skeletons import coco17, find_skeleton
 from hrkit.structures import Size, Skeleton
+
+MARGIN = 1.25
+"""How much larger than its box the official crop is."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

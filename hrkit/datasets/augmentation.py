@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hrkit import geometry
 from hrkit.datasets.base import KeypointDataset
+from hrkit.pose_spec import MARGIN
 from hrkit.settings import Range, setting
 from hrkit.structures import Size, Skeleton
 
@@ -76,7 +77,7 @@ class PersonCrops:
     udp: bool = False
     augmentation: Augmentation | None = None
     seed: int = 0
-    margin: float = geometry.MARGIN
+    margin: float = MARGIN
     unit = "people"
 
     def __len__(self) -> int:

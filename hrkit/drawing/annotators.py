@@ -17,6 +17,7 @@ from hrkit import geometry
 from hrkit.drawing.colors import INK, MIDDLE, Color, joint_parts, joint_sides, person_colors, side_colors, text_color
 from hrkit.errors import HrkitError, ImageError
 from hrkit.images import ImageSource, as_frame, check_frame
+from hrkit.pose_spec import MARGIN
 from hrkit.structures import Frame, Poses, Size, Skeleton
 
 Floats = NDArray[np.floating]
@@ -243,7 +244,7 @@ class HeatmapAnnotator:
     """The name of the only joint to show; None shows all."""
     udp: bool = False
     """Whether the heatmaps come from the `udp` codec."""
-    margin: float = geometry.MARGIN
+    margin: float = MARGIN
     """How much larger the network's crops are than boxes."""
 
     def __call__(self, frame: ImageSource, poses: Poses) -> Frame:
@@ -302,7 +303,7 @@ class Drawing:
     heatmaps: bool = False
     udp: bool = False
     """Whether the heatmaps come from the `udp` codec."""
-    margin: float = geometry.MARGIN
+    margin: float = MARGIN
     """How much larger the network's crops are than boxes."""
 
     def __call__(self, frame: ImageSource, poses: Poses) -> Frame:

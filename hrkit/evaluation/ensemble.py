@@ -29,6 +29,8 @@ def ensemble(models: Sequence[PoseModel]) -> PoseModel:
     `HrkitError` if they differ in joints, input or codec, or find people by themselves.
     """
     first = models[0]
+    if len(models) == 1:
+        return first
     for model in models:
         if not model.needs_boxes:
             raise HrkitError(f"{model.describe()} finds people by itself, which cannot be averaged")
@@ -36,8 +38,6 @@ def ensemble(models: Sequence[PoseModel]) -> PoseModel:
             own, theirs = (getattr(one.spec, what) for one in (first, model))
             if own != theirs:
                 raise HrkitError(f"networks of an ensemble are alike; {what} is {own} in one and {theirs} in another")
-    if len(models) == 1:
-        return first
     mean = copy.copy(first)
     mean._modules = {}
     mean._fast = _Mean(models)

@@ -16,6 +16,7 @@ from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import batches_in_order, load_batches
 from hrkit.evaluation.detected_boxes import map_pictures, with_detections
 from hrkit.pose_model import PoseModel
+from hrkit.pose_spec import MARGIN
 from hrkit.profiling import network_seconds
 from hrkit.runtimes.distributed import current_world, gather_lists
 from hrkit.structures import Frame, Poses
@@ -116,7 +117,7 @@ def find_in_dataset(
 
 
 def crop_areas(
-    dataset: KeypointDataset, input_size: tuple[int, int], margin: float = geometry.MARGIN
+    dataset: KeypointDataset, input_size: tuple[int, int], margin: float = MARGIN
 ) -> NDArray[np.float64]:
     """(N,) areas of the crops, margin and aspect included, in frame px squared; OKS-NMS scales with them."""
     height, width = input_size

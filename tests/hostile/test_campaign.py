@@ -18,14 +18,23 @@ from hrkit.errors import HrkitError
 from kinds import KINDS
 
 COUNT, SEED = 200, 0
-FEWER = dict.fromkeys(("weights", "commands", "openvino", "web"), 60)
-"""Of kinds whose inputs take ten times as long as others."""
+NATIVE = ("onnx", "openvino")
+"""Kinds that others' native code reads. What it does to its process must not reach other tests."""
 
 
-@pytest.mark.parametrize("name", [*KINDS])
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in NATIVE])
 def test_hostile_input_is_refused_or_read(name: str, tmp_path: Path) -> None:
-    outcome = attack(name, KINDS[name], FEWER.get(name, COUNT), SEED, tmp_path)
+    outcome = attack(name, KINDS[name], COUNT, SEED, tmp_path)
     assert not outcome.faults, "\n".join(outcome.faults)
+
+
+@pytest.mark.slow
+def test_hostile_input_of_native_code() -> None:
+    script = [sys.executable, str(Path(__file__).with_name("campaign.py")), *NATIVE]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    options = ["--count", str(COUNT), "--seed", str(SEED)]
+    done = subprocess.run([*script, *options], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _error(error: Exception) -> None:

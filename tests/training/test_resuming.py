@@ -18,7 +18,7 @@ import torch
 from attrs import evolve
 
 from hrkit.errors import HrkitError, WeightsError
-from hrkit.training.config import TrainConfig, save_config
+from hrkit.training.config import save_config
 from hrkit.training.run import train
 from hrkit.training.run_folder import RunLog, opened_run
 from made_coco import write_json
@@ -122,12 +122,15 @@ def test_stopped_anywhere_it_goes_on_to_the_same_weights(
     whole = tiny_config(painted_coco, tmp_path / "whole", epochs=3, validation=f"coco:{painted_coco}", **recipe)
     train(whole)
     expected = last_weights(tmp_path / "whole")
-    for stop in (1, 2, 3, 5, 8):
+    save_config(evolve(whole, save_every=1), tmp_path / "config.json")
+    stops = (1, 2, 3, 5, 8)
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "config.json"), str(tmp_path), *map(str, stops)]
+    process = subprocess.run(command, capture_output=True, text=True)  # no signal reaches the tests' own process
+    assert process.returncode == 0, process.stderr
+    for stop in stops:
         folder = tmp_path / f"stopped{stop}"
-        settings = {**recipe, "epochs": 3, "validation": f"coco:{painted_coco}", "save_every": 1}
-        part = _interrupted(tiny_config(painted_coco, folder, **settings), stop)
-        assert part == stop
-        train(tiny_config(painted_coco, folder, resume=True, **settings))
+        assert last_state(folder)["step"] == stop
+        train(evolve(whole, output=str(folder), save_every=1, resume=True))
         assert same_weights(last_weights(folder), expected), stop
         losses = [(line["step"], line["loss"]) for line in read_log(folder) if "loss" in line]
         assert losses == [(line["step"], line["loss"]) for line in read_log(tmp_path / "whole") if "loss" in line]
@@ -141,31 +144,36 @@ def test_a_network_that_draws_random_numbers_resumes_to_the_same_weights(painted
     assert same_weights(last_weights(tmp_path / "run"), last_weights(tmp_path / "whole"))
 
 
-def _interrupted(config: TrainConfig, stop: int) -> int:
-    """Trains until a signal after `stop` steps, and gives the step of the checkpoint."""
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from attrs import evolve
+from hrkit.training.config import TrainConfig, load_config
+from hrkit.training.run import TrainingStopped, train
+
+torch.set_num_threads(1)
+config = load_config(sys.argv[1], TrainConfig)
+real = torch.optim.Optimizer.zero_grad
+
+def counted(self, set_to_none=True):
+    global count
+    count += 1
+    if count == stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+    real(self, set_to_none)
+
+for kind in (torch.optim.AdamW, torch.optim.SGD):
+    kind.zero_grad = counted
+for stop in map(int, sys.argv[3:]):
     count = 0
-    real = torch.optim.Optimizer.zero_grad
-
-    def counted(self: torch.optim.Optimizer, set_to_none: bool = True) -> None:
-        nonlocal count
-        count += 1
-        if count == stop:
-            os.kill(os.getpid(), signal.SIGTERM)
-        real(self, set_to_none)
-
-    with pytest.MonkeyPatch.context() as patch:
-        for kind in (torch.optim.AdamW, torch.optim.SGD, torch.optim.Adam):
-            patch.setattr(kind, "zero_grad", counted)
-        child = os.fork()  # the signal must not reach the process that runs the tests
-        if not child:
-            try:
-                train(config)
-            except KeyboardInterrupt as stopped:
-                os._exit(0 if "go on with --resume" in str(stopped) else 1)
-            finally:
-                os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    return last_state(Path(config.output))["step"]
+    try:
+        train(evolve(config, output=str(Path(sys.argv[2], f"stopped{stop}"))))
+    except TrainingStopped as stopped:
+        assert "go on with --resume" in str(stopped)
+    else:
+        sys.exit("nothing stopped it")
+"""
 
 
 CUT_SHORT = """
