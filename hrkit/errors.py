@@ -95,6 +95,11 @@ def shown(text: str) -> str:
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """A number with its noun: `counted(1, "person", "people")` is "1 person"."""
+    return f"{count} {one if count == 1 else many}"
+
+
 def check_whole(name: str, value: object, least: int = 1) -> int:
     """`value` as a whole number. Raises `HrkitError` that names the setting if it is none, or less than `least`."""
     if not isinstance(value, numbers.Integral) or value < least:

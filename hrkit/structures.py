@@ -16,7 +16,7 @@ from attrs import asdict, evolve, field, frozen
 from attrs.converters import optional
 from numpy.typing import ArrayLike, NDArray
 
-from hrkit.errors import BoxError, HrkitError, UnknownNameError
+from hrkit.errors import BoxError, HrkitError, UnknownNameError, counted
 
 if TYPE_CHECKING:
     import pandas
@@ -325,8 +325,7 @@ class Poses:
         return len(self.detections)
 
     def __repr__(self) -> str:
-        who = "person" if len(self) == 1 else "people"
-        return f"Poses({len(self)} {who}, {self.skeleton.name}: scores {_short(self.scores)})"
+        return f"Poses({counted(len(self), 'person', 'people')}, {self.skeleton.name}: scores {_short(self.scores)})"
 
     def _repr_html_(self) -> str:
         return str(_drawing("notebooks:people_html")(self))

@@ -24,7 +24,6 @@ from hrkit.skeletons import (
     skeleton_of,
 )
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "shared/reference/models/skeletons.json"
 SIGMAS_OF_ANOTHER_ORDER = {"coco_openpose", "coco_wholebody_openpose"}  # the reference has none for them
 RAISED_SHOULDERS = {"mpii", "mhp"}  # 0.179 in the reference, where COCO has 0.079
 
@@ -42,8 +41,8 @@ def test_each_known_skeleton_is_whole(name: str) -> None:
 
 
 @pytest.mark.needs_shared
-def test_the_published_skeletons() -> None:
-    published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+def test_the_published_skeletons(shared: Path) -> None:
+    published = json.loads((shared / "reference/models/skeletons.json").read_text(encoding="utf-8"))
     assert set(published) <= set(NAMES)
     for name, wanted in published.items():
         skeleton, joints = get_skeleton(name), wanted["keypoints"]

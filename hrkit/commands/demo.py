@@ -14,7 +14,7 @@ from hrkit.commands.model_options import Options, create_pipeline, following_opt
 from hrkit.commands.player import Played, play
 from hrkit.commands.short_help import ShortHelp
 from hrkit.drawing.annotators import ColorBy, Drawing
-from hrkit.errors import HrkitError, one_line
+from hrkit.errors import HrkitError, counted, one_line
 from hrkit.extraction.inputs import VIDEOS, is_picture, with_lists
 from hrkit.files import check_outputs, find_files, is_address, plain_stem, without_secrets
 from hrkit.images import ENDINGS, find_images
@@ -86,6 +86,8 @@ def command(
     videos = [source for source in (camera, video) if source]
     if sources:
         pictures, videos = _sorted(with_lists(sources), recursive)
+    if pictures and show:
+        raise click.UsageError("--show is for cameras and videos; pictures are written to files")
     count = len(pictures) + len(videos)
     file = _file(output, count, pictures)
     folder = FOLDER if output is None or file else output
@@ -187,8 +189,9 @@ def _say(source: str, drawn: Path | None, played: Played) -> None:
     if drawn is not None:
         click.echo(f"drawn: {click.format_filename(drawn)}")
     lost = f", {played.dropped} dropped" if played.dropped else ""
+    frames, people = counted(played.frames, "frame", "frames"), counted(played.ids, "person", "people")
     rate = played.frames / played.seconds if played.seconds else 0.0
-    click.echo(f"{without_secrets(source)}: {played.frames} frames, {played.ids} people, {rate:.1f} frames/s{lost}")
+    click.echo(f"{without_secrets(source)}: {frames}, {people}, {rate:.1f} frames/s{lost}")
 
 
 def _stem(source: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from hrkit.drawing.annotators import Drawing
-from hrkit.errors import HrkitError, ImageError, one_line
+from hrkit.errors import HrkitError, ImageError, counted, one_line
 from hrkit.files import check_outputs, without_secrets, write_text
 from hrkit.images import WRITABLE, read_image, write_image
 from hrkit.pipeline import Pipeline
@@ -57,7 +57,7 @@ def _draw(
     frame = read_image(name)
     name = without_secrets(name)
     poses = best(pipeline.predict(frame, return_heatmaps=drawing.heatmaps), max_people)
-    click.echo(f"{click.format_filename(name)}: {len(poses)} {'person' if len(poses) == 1 else 'people'}")
+    click.echo(f"{click.format_filename(name)}: {counted(len(poses), 'person', 'people')}")
     for line in _lines(poses):
         click.echo(f"  {line}")
     write_image(target, drawing(frame, poses))

@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import click
 import torch
 
 from hrkit import __version__, registry
-from hrkit.errors import PluginError, one_line, plugin_hint
+from hrkit.errors import PluginError, one_line, plugin_hint, shown
 from hrkit.files import cache_dir
 from hrkit.runtimes import choice
 from hrkit.video.sinks import display_available
 
 _OPTIONAL = ["pandas", "pyarrow", "supervision", "onnxruntime", "openvino"]
 
+_STEPS = {
+    "import torch": "import torch",
+    "import hrkit": "import hrkit.pipeline",
+    "build networks": "pipeline = hrkit.pipeline.Pipeline.from_names('lite')",
+    "first photo": "photo = hrkit.pipeline.__file__.replace('pipeline.py', 'assets/oath.jpg'); pipeline.predict(photo)",
+    "next photo": "pipeline.predict(photo)",
+}
+"""What a command does before its first result, as Python."""
 
-@click.command("doctor", epilog="Example: hrkit doctor")
-def command() -> None:
+
+@click.command("doctor", epilog="Example: hrkit doctor --time")
+@click.option("--time", "timed", is_flag=True, help="Time the start of `lite` too, step by step.")
+def command(timed: bool) -> None:
     """Shows packages, devices, compilers, cache and plugins, with advice on what would be slow or fail."""
     advice: list[str] = []
     for title, rows in (
+        *([("start", _start(advice))] if timed else []),
         ("packages", _packages(advice)),
         ("devices", _devices(advice)),
         ("compilers", _compilers(advice)),
@@ -41,6 +55,21 @@ def command() -> None:
     click.echo("advice" if advice else "no problems found")
     for line in advice:
         click.echo(f"  - {line}")
+
+
+def _start(advice: list[str]) -> Iterator[tuple[str, str]]:
+    marks = "".join(f"{step}\nmarks.append(time.perf_counter())\n" for step in _STEPS.values())
+    script = f"import time\nmarks = [time.perf_counter()]\n{marks}print(*marks)"
+    begun = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    whole = time.perf_counter() - begun
+    if done.returncode:
+        advice.append(f"the start cannot be timed: {shown(done.stderr.strip().splitlines()[-1])}")
+        return
+    seconds = [after - before for before, after in itertools.pairwise(map(float, done.stdout.split()))]
+    yield "start of Python", f"{whole - sum(seconds):.2f} s"
+    for name, took in zip(_STEPS, seconds, strict=True):
+        yield name, f"{took:.2f} s"
 
 
 def _packages(advice: list[str]) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options, pipeline_arguments
 from hrkit.commands.numbers import number_option
 from hrkit.commands.short_help import ShortHelp
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, counted
 from hrkit.extraction import Job, Progress, extract, extract_all, extract_photos, find_inputs
 from hrkit.extraction.formats import FOLDERS, FORMATS
 from hrkit.extraction.inputs import Inputs, is_picture, read_list, with_lists
@@ -162,7 +162,8 @@ def _extract(source: str, output: Path, model: Options, following: Options, **op
     if result.before:
         click.echo(f"done before: {output}")
     else:
-        click.echo(f"{without_secrets(source)}: {result.frames} frames, {result.people} people: {output}")
+        frames, people = counted(result.frames, "frame", "frames"), counted(result.people, "person", "people")
+        click.echo(f"{without_secrets(source)}: {frames}, {people}: {output}")
     if result.damage and not info.live:
         click.echo(result.damage, err=True)
         raise SystemExit(1)
@@ -187,7 +188,8 @@ def _extract_photos(photos: Inputs, output: Path, model: Options, following: Opt
     if result.before:
         click.echo(f"done before: {output}")
     else:
-        click.echo(f"{result.frames} photos, {result.people} people: {output}")
+        photos_read, people = counted(result.frames, "photo", "photos"), counted(result.people, "person", "people")
+        click.echo(f"{photos_read}, {people}: {output}")
     if result.failed:
         click.echo(f"{len(result.failed)} of {len(photos.names)} photos failed", err=True)
         raise SystemExit(1)
@@ -216,7 +218,7 @@ def _extract_all(
 
         result = extract_all(inputs, job, progress=progress, **options)
     before = f", {result.before} before" if result.before else ""
-    click.echo(f"{result.done} done{before}, {result.people} people: {output}")
+    click.echo(f"{result.done} done{before}, {counted(result.people, 'person', 'people')}: {output}")
     if result.failed:
         click.echo(f"{result.failed} of {len(inputs.names)} inputs failed, see {output / FAILURES}", err=True)
         raise SystemExit(1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from attrs import frozen
 
 from hrkit.drawing.annotators import Drawing, draw_status
+from hrkit.errors import counted
 from hrkit.images import write_image
 from hrkit.profiling import section
 from hrkit.structures import Frame, Poses
@@ -79,7 +80,7 @@ def play(
             passed = times[-1] - times[0]
             rate = (len(times) - 1) / passed if passed > 0 else 0.0
             lost = f", {source.dropped} dropped" if source.info.live else ""
-            status = f"{rate:.1f} fps, {len(poses)} {'person' if len(poses) == 1 else 'people'}{lost}"
+            status = f"{rate:.1f} fps, {counted(len(poses), 'person', 'people')}{lost}"
             early = 0.0 if source.info.live else frame.time - (clock() - started)
             window.write(draw_status(image, status), frame.time, wait=max(0.0, early))
             if not _obey(window, drawing, image, snapshots / f"snapshot_{frame.index:06d}.png"):

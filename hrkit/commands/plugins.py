@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from hrkit import registry
-from hrkit.errors import HrkitError, PluginError, one_line
+from hrkit.errors import HrkitError, PluginError, counted, one_line
 
 KINDS = ("detector", "backbone", "head", "decoder", "dataset", "command")
 """The kinds that `hrkit plugins new` can write."""
@@ -86,7 +86,7 @@ def check(name: str, parts: tuple[str, ...], here: bool) -> None:
             judged += verdict != "not judged"
             wrong += verdict == "wrong"
             begun = ""
-    checks = "1 check" if judged == 1 else f"{judged} checks"
+    checks = counted(judged, "check", "checks")
     result = f"{wrong} of {checks} found something wrong" if wrong else f"{checks} found nothing wrong"
     click.echo(result if judged else "nothing was checked; name parts with --part")
     if wrong or not judged:

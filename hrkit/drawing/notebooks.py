@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import cv2
 
 from hrkit.drawing.people import plot
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, counted
 from hrkit.structures import Detections, Poses
 
 MOST_ROWS, WIDEST = 20, 960  # of a table, and of a picture in px
@@ -29,7 +29,7 @@ def people_html(poses: Poses) -> str:
         for one, mean in zip(poses.to_dict(), poses.keypoint_scores.mean(1).tolist(), strict=True)
     ]
     heads = ["id", "score", "of the box", "of the keypoints", *_SIDES]
-    people = f"{len(poses)} {'person' if len(poses) == 1 else 'people'}"
+    people = counted(len(poses), "person", "people")
     return _picture(poses) + _table(f"Poses: {people}, {poses.skeleton.name}", heads, rows)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import click
@@ -10,9 +9,8 @@ from click.testing import CliRunner
 
 from hrkit import registry
 from hrkit.errors import PluginError
+from hrkit.testing.distributions import COMMAND_NAME
 from hrkit.testing.report import Contract, Wrong, expect
-
-NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 CONTRACT = Contract("command")
 
@@ -24,7 +22,7 @@ def _is_a_command(command: object) -> None:
 
 @CONTRACT.rule("name", "name it in lower case, words joined by dashes", vital=True)
 def _name(command: click.Command) -> None:
-    expect(NAME.fullmatch(command.name or ""), f"its name is {command.name!r}")
+    expect(COMMAND_NAME.fullmatch(command.name or ""), f"its name is {command.name!r}")
 
 
 @CONTRACT.rule("name is free", "take another name")

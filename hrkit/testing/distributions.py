@@ -12,7 +12,6 @@ from pathlib import Path
 
 from hrkit.errors import HrkitError
 from hrkit.registry import Registry, plugins
-from hrkit.testing import commands
 
 TEMPLATES = Path(__file__).with_name("templates")
 """Files for every kind, and a folder per kind: `test.py` is its test, the other files are its package."""
@@ -27,6 +26,7 @@ USE = {
 }
 """The kinds that `write_distribution` knows, and a command that uses such a part."""
 
+COMMAND_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _NAME = re.compile(r"[a-z0-9]|[a-z0-9][a-z0-9._-]*[a-z0-9]", re.IGNORECASE)  # PEP 508
 
 
@@ -62,7 +62,7 @@ def _words(name: str, kind: str) -> dict[str, str]:
         raise HrkitError(f"{name!r} is no name for a distribution; take letters, digits and dashes, a letter first")
     plugin = package.removeprefix("hrkit_")
     part = plugin.replace("_", "-") if kind == "command" else plugin
-    no_command = kind == "command" and not commands.NAME.fullmatch(part)
+    no_command = kind == "command" and not COMMAND_NAME.fullmatch(part)
     no_detector = kind == "detector" and part == "none"  # `--detector none` asks for no detector
     for found, problem in (
         (importlib.util.find_spec(package) is not None, f"there is a module {package!r} already"),

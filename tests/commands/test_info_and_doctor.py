@@ -75,6 +75,15 @@ def test_doctor_names_what_it_found() -> None:
         assert word in output
 
 
+@pytest.mark.slow
+def test_doctor_times_the_start() -> None:
+    lines = _run("doctor", "--time").splitlines()
+    steps = lines[1 : lines.index("packages")]
+    names = [line[:18].strip() for line in steps]
+    assert names == ["start of Python", "import torch", "import hrkit", "build networks", "first photo", "next photo"]
+    assert all(float(line.split()[-2]) > 0 for line in steps)
+
+
 def test_doctor_complains_about_a_cache_that_cannot_be_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pytest.TempPathFactory
 ) -> None:
