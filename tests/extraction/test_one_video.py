@@ -28,7 +28,7 @@ FRAMES = 13
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
-    return Pipeline.from_names("synthetic", "synthetic", weights=None, device="cpu")
+    return Pipeline.from_names("synthetic", "synthetic", weights=None, device="cpu", input_size=(128, 96))
 
 
 class Killed(BaseException):
@@ -105,7 +105,7 @@ def die(done, people):
         os.kill(os.getpid(), signal.SIGKILL)
 
 hrkit.extraction.one_video.STATE_FRAMES = 5
-pipeline = Pipeline.from_names("synthetic", "synthetic", weights=None, device="cpu")
+pipeline = Pipeline.from_names("synthetic", "synthetic", weights=None, device="cpu", input_size=(128, 96))
 extract(Follower(pipeline, **SETTINGS), Frames(walk(FRAMES)[0]), Path("killed.csv"), META, progress=die)
 """
     ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)

