@@ -513,18 +513,18 @@ pipeline = Pipeline.from_names("hrnet_w8", weights=None, device="cpu")
 frame = np.zeros((300, 200, 3), np.uint8)
 for _ in range(3):
     pipeline([frame] * 4)
-before, start = held(), Barrier(200)
-with ThreadPoolExecutor(200) as pool:
-    list(pool.map(lambda _: (start.wait(), pipeline([frame] * 4)), range(200)))
+before, start = held(), Barrier(24)
+with ThreadPoolExecutor(24) as pool:
+    list(pool.map(lambda _: (start.wait(), pipeline([frame] * 4)), range(24)))
 print(held() - before)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_two_hundred_threads_need_no_more_memory_than_one() -> None:
+def test_two_dozen_threads_need_no_more_memory_than_one() -> None:
     ended = subprocess.run([sys.executable, "-c", MEMORY_OF_THREADS], capture_output=True, text=True, check=True)
-    assert float(ended.stdout) < 300  # MB; memory kept in each thread alone would be 2,000
+    assert float(ended.stdout) < 40  # MB; memory kept in each thread alone would be 100 and more
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
