@@ -91,7 +91,7 @@ class SimpleHRNet:
         pose_model = create_pose_model(
             _BACKBONES[model_name].format(c), weights=checkpoint_path, num_joints=nof_joints, input_size=resolution
         )
-        self.pipeline = Pipeline(  # float32 and one pose per box as before, for the same results
+        self.pipeline: Pipeline = Pipeline(  # float32 and one pose per box as before, for the same results
             pose_model,
             detector,
             max_batch_size=max_batch_size,

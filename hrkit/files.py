@@ -25,7 +25,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 FilePath = str | os.PathLike[str]
 

@@ -22,7 +22,7 @@ from hrkit.errors import HrkitError, ImageError, one_line
 from hrkit.files import atomic_path, find_files, is_address, without_secrets
 from hrkit.structures import Frame
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff"),

@@ -25,7 +25,7 @@ from hrkit.skeletons import check_named, find_skeleton, same_joints, skeleton_of
 from hrkit.structures import Crops, Detections, Frame, Poses, Size, Skeleton
 from hrkit.weights import catalogue, checkpoints, hub
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 
 class PoseModel(nn.Module):
@@ -53,9 +53,12 @@ class PoseModel(nn.Module):
         backbone_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.backbone, self.head, self.spec = backbone, head, spec
+        self.backbone: nn.Module = backbone
+        self.head: nn.Module = head
+        self.spec: PoseSpec = spec
         self.input_size: Size = checked_size(spec.input_size)
-        self.name, self.backbone_options = name, dict(backbone_options or {})
+        self.name: str = name
+        self.backbone_options: dict[str, Any] = dict(backbone_options or {})
         self._output_stride: int = getattr(head, "output_stride", 4)
         self._fast: nn.Module | None = None
         strides: Sequence[int] = backbone.strides  # type: ignore[assignment]  # part of the contract of backbones
@@ -242,7 +245,7 @@ class BottomUpModel(PoseModel):
         """Raises `HrkitError`: the network sees whole pictures, and its output does not belong to one person."""
         raise HrkitError(f"{self.describe()} sees whole pictures, not people one by one")
 
-    outputs = crops
+    outputs: Any = crops
 
     def create_codec(self, name: str | None = None) -> Codec:
         """The codec of the heatmaps that poses hold. Raises `HrkitError` for any other codec."""
@@ -296,9 +299,8 @@ def create_pose_model(
     _check_backbone(trunk, backbone)
     if weights == "auto":
         wanted_head = None if head == trunk.default_head else head
-        names = None if skeleton is None else skeleton.keypoint_names
         published = {entry.skeleton.keypoint_names for entry in catalogue.entries(backbone, "pose")}
-        anything = other_joints and names not in published
+        anything = other_joints and (skeleton and skeleton.keypoint_names) not in published
         asked: dict[str, Any] = {} if anything else {"skeleton": skeleton, "num_joints": num_joints}
         selected = catalogue.choose(backbone, head=wanted_head, input_size=input_size, codec=codec, **asked)
         checkpoint = _read(selected)
@@ -316,10 +318,8 @@ def create_pose_model(
     top = registry.heads.build(head, channels=trunk.channels, strides=trunk.strides, num_joints=spec.num_joints)
     if recorded is None and hasattr(top, "output_spec"):
         spec = spec.replaced(**top.output_spec(spec.input_size))
-    other_codec = codec not in (None, spec.codec)
-    spec = spec.replaced(codec=codec, sigma=sigma, codec_options={} if other_codec else None)
-    kind: type[PoseModel] = getattr(top, "pose_model", PoseModel)
-    model = kind(trunk, top, spec, name=backbone, backbone_options=options)
+    spec = spec.replaced(codec=codec, sigma=sigma, codec_options=None if codec in (None, spec.codec) else {})
+    model: PoseModel = getattr(top, "pose_model", PoseModel)(trunk, top, spec, name=backbone, backbone_options=options)
     if backbone_weights != "pretrained":
         start = _read(catalogue.select(backbone, backbone_weights, kind="backbone"))
         if start is not None:

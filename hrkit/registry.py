@@ -36,7 +36,7 @@ BUILT_INS = (
 KINDS = ("backbones", "detectors", "heads", "decoders", "datasets", "runtimes", "weights", "engines", "commands")
 """What can be registered; the hook of each is `register_<kind>`."""
 
-KNOWN_PLUGINS = {
+KNOWN_PLUGINS: dict[str, tuple[str, ...]] = {
     "hrkit-higherhrnet": ("higher", "higher_hrnet_w*", "official-higher_hrnet_w*", "higherhrnet"),
     "hrkit-lite": ("lite", "lite_plus", "lite_person", "lite-coco-*", "lite_plus-coco-*"),
     "hrkit-ray": ("ray",),
@@ -234,7 +234,7 @@ def text_of(pattern: str, name: str) -> str | None:
     return text if star and text not in ("", "*") and name == f"{start}{text}{end}" else None
 
 
-plugins = PluginManager()
+plugins: PluginManager = PluginManager()
 """The plugins of this process."""
 
 
@@ -308,7 +308,15 @@ class Registry:
         return True
 
 
-backbones, detectors, heads, decoders, datasets, runtimes, weights, engines, commands = map(Registry, KINDS)
+backbones: Registry = Registry("backbones")
+detectors: Registry = Registry("detectors")
+heads: Registry = Registry("heads")
+decoders: Registry = Registry("decoders")
+datasets: Registry = Registry("datasets")
+runtimes: Registry = Registry("runtimes")
+weights: Registry = Registry("weights")
+engines: Registry = Registry("engines")
+commands: Registry = Registry("commands")
 
 
 def list_names(kind: str) -> list[str]:

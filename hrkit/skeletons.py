@@ -17,7 +17,7 @@ from hrkit.errors import DatasetError, HrkitError, UnknownNameError
 from hrkit.files import FilePath, read_toml
 from hrkit.structures import Skeleton
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 DEFAULT_SIGMA = 0.05
 """The spread in OKS of a joint for which nobody has published any."""
@@ -209,4 +209,6 @@ def fitting_skeletons(num_joints: int) -> list[str]:
     return [name for name in NAMES if len(get_skeleton(name)) == num_joints]
 
 
-coco17, mpii16, lsp14 = map(get_skeleton, ("coco17", "mpii16", "lsp14"))
+coco17: Skeleton = get_skeleton("coco17")
+mpii16: Skeleton = get_skeleton("mpii16")
+lsp14: Skeleton = get_skeleton("lsp14")

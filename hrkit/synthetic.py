@@ -73,10 +73,12 @@ class SyntheticDetector:
 class SyntheticBackbone(nn.Module):
     """Passes the crop on."""
 
-    channels = (3,)
-    strides = (1,)
+    channels: tuple[int, ...] = (3,)
+    strides: tuple[int, ...] = (1,)
     default_head = "synthetic"
-    mean, std, channel_order = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bgr"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    channel_order: str = "bgr"
     input_multiple = 4
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:

@@ -32,12 +32,12 @@ class ExchangeModule(nn.Module):
 
     def __init__(self, widths: list[int], num_outputs: int) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(residual_layer(BasicBlock, width, width, 4) for width in widths)
-        self.fuse_layers = nn.ModuleList(
+        self.branches: nn.ModuleList = nn.ModuleList(residual_layer(BasicBlock, width, width, 4) for width in widths)
+        self.fuse_layers: nn.ModuleList = nn.ModuleList(
             nn.ModuleList(self._path(widths, source, target) for source in range(len(widths)))
             for target in range(num_outputs)
         )
-        self.relu = nn.ReLU(inplace=True)
+        self.relu: nn.ReLU = nn.ReLU(inplace=True)
 
     @staticmethod
     def _path(widths: list[int], source: int, target: int) -> nn.Module:
@@ -86,27 +86,29 @@ class HRNet(nn.Module):
     """
 
     default_head = "heatmap"
-    mean, std, channel_order = IMAGENET_MEAN, IMAGENET_STD, "rgb"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channel_order: str = "rgb"
     input_multiple = 32
 
     def __init__(self, width: int = 32, multi_scale: bool = False) -> None:
         super().__init__()
         widths = [width * 2**i for i in range(4)]
         num_outputs = 4 if multi_scale else 1
-        self.channels = tuple(widths[:num_outputs])
-        self.strides = (4, 8, 16, 32)[:num_outputs]
-        self.conv1 = nn.Conv2d(3, 64, 3, 2, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.conv2 = nn.Conv2d(64, 64, 3, 2, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(64)
-        self.relu = nn.ReLU(inplace=True)
-        self.layer1 = residual_layer(Bottleneck, 64, 64, 4)
-        self.transition1 = Transition(widths[:2], stem_width=256)
-        self.stage2 = Stage(widths[:2], num_modules=1, num_outputs=2)
-        self.transition2 = Transition(widths[:3])
-        self.stage3 = Stage(widths[:3], num_modules=4, num_outputs=3)
-        self.transition3 = Transition(widths)
-        self.stage4 = Stage(widths, num_modules=3, num_outputs=num_outputs)
+        self.channels: tuple[int, ...] = tuple(widths[:num_outputs])
+        self.strides: tuple[int, ...] = (4, 8, 16, 32)[:num_outputs]
+        self.conv1: nn.Conv2d = nn.Conv2d(3, 64, 3, 2, 1, bias=False)
+        self.bn1: nn.BatchNorm2d = nn.BatchNorm2d(64)
+        self.conv2: nn.Conv2d = nn.Conv2d(64, 64, 3, 2, 1, bias=False)
+        self.bn2: nn.BatchNorm2d = nn.BatchNorm2d(64)
+        self.relu: nn.ReLU = nn.ReLU(inplace=True)
+        self.layer1: nn.Sequential = residual_layer(Bottleneck, 64, 64, 4)
+        self.transition1: Transition = Transition(widths[:2], stem_width=256)
+        self.stage2: Stage = Stage(widths[:2], num_modules=1, num_outputs=2)
+        self.transition2: Transition = Transition(widths[:3])
+        self.stage3: Stage = Stage(widths[:3], num_modules=4, num_outputs=3)
+        self.transition3: Transition = Transition(widths)
+        self.stage4: Stage = Stage(widths, num_modules=3, num_outputs=num_outputs)
         initialise(self)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:

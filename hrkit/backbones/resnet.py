@@ -31,12 +31,12 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, planes: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, planes, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(in_channels, planes, stride)
+        self.conv1: nn.Conv2d = nn.Conv2d(in_channels, planes, 3, stride, 1, bias=False)
+        self.bn1: nn.BatchNorm2d = nn.BatchNorm2d(planes)
+        self.conv2: nn.Conv2d = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2: nn.BatchNorm2d = nn.BatchNorm2d(planes)
+        self.relu: nn.ReLU = nn.ReLU(inplace=True)
+        self.downsample: nn.Module | None = _shortcut(in_channels, planes, stride)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         residual = features if self.downsample is None else self.downsample(features)
@@ -51,14 +51,14 @@ class Bottleneck(nn.Module):
 
     def __init__(self, in_channels: int, planes: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, planes, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.conv3 = nn.Conv2d(planes, planes * 4, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(planes * 4)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(in_channels, planes * 4, stride)
+        self.conv1: nn.Conv2d = nn.Conv2d(in_channels, planes, 1, bias=False)
+        self.bn1: nn.BatchNorm2d = nn.BatchNorm2d(planes)
+        self.conv2: nn.Conv2d = nn.Conv2d(planes, planes, 3, stride, 1, bias=False)
+        self.bn2: nn.BatchNorm2d = nn.BatchNorm2d(planes)
+        self.conv3: nn.Conv2d = nn.Conv2d(planes, planes * 4, 1, bias=False)
+        self.bn3: nn.BatchNorm2d = nn.BatchNorm2d(planes * 4)
+        self.relu: nn.ReLU = nn.ReLU(inplace=True)
+        self.downsample: nn.Module | None = _shortcut(in_channels, planes * 4, stride)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         residual = features if self.downsample is None else self.downsample(features)
@@ -91,23 +91,25 @@ class ResNet(nn.Module):
     """ResNet of depth 18, 34, 50, 101 or 152 without its classifier."""
 
     default_head = "deconv"
-    mean, std, channel_order = IMAGENET_MEAN, IMAGENET_STD, "rgb"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channel_order: str = "rgb"
     official_channel_order = "bgr"
     """The order that the official pose_resnet files were trained with (COLOR_RGB is false in their configs)."""
-    strides = (4, 8, 16, 32)
+    strides: tuple[int, ...] = (4, 8, 16, 32)
 
     def __init__(self, depth: int) -> None:
         super().__init__()
         block, counts = LAYERS[depth]
-        self.channels = tuple(planes * block.expansion for planes in (64, 128, 256, 512))
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1 = residual_layer(block, 64, 64, counts[0])
-        self.layer2 = residual_layer(block, self.channels[0], 128, counts[1], 2)
-        self.layer3 = residual_layer(block, self.channels[1], 256, counts[2], 2)
-        self.layer4 = residual_layer(block, self.channels[2], 512, counts[3], 2)
+        self.channels: tuple[int, ...] = tuple(planes * block.expansion for planes in (64, 128, 256, 512))
+        self.conv1: nn.Conv2d = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1: nn.BatchNorm2d = nn.BatchNorm2d(64)
+        self.relu: nn.ReLU = nn.ReLU(inplace=True)
+        self.maxpool: nn.MaxPool2d = nn.MaxPool2d(3, 2, 1)
+        self.layer1: nn.Sequential = residual_layer(block, 64, 64, counts[0])
+        self.layer2: nn.Sequential = residual_layer(block, self.channels[0], 128, counts[1], 2)
+        self.layer3: nn.Sequential = residual_layer(block, self.channels[1], 256, counts[2], 2)
+        self.layer4: nn.Sequential = residual_layer(block, self.channels[2], 512, counts[3], 2)
         initialise(self)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:

@@ -28,17 +28,17 @@ class TimmBackbone(nn.Module):
 
     def __init__(self, name: str, pretrained: bool = False, **options: Any) -> None:
         super().__init__()
-        self.network = _create(name, pretrained, options)
+        self.network: nn.Module = _create(name, pretrained, options)
         info: Any = self.network.feature_info  # Any: timm's own
         wanted = [i for i, stride in enumerate(info.reduction()) if stride >= 4]
         if not wanted:
             raise HrkitError(f"timm/{name} gives no features of stride 4 or coarser; take another model")
         self._wanted = wanted
-        self.channels, self.strides = (
-            tuple(values[i] for i in wanted) for values in (info.channels(), info.reduction())
-        )
+        self.channels: tuple[int, ...] = tuple(info.channels()[i] for i in wanted)
+        self.strides: tuple[int, ...] = tuple(info.reduction()[i] for i in wanted)
         config = getattr(self.network, "pretrained_cfg", None) or {}
-        self.mean, self.std = tuple(config.get("mean", IMAGENET_MEAN)), tuple(config.get("std", IMAGENET_STD))
+        self.mean: tuple[float, ...] = tuple(config.get("mean", IMAGENET_MEAN))
+        self.std: tuple[float, ...] = tuple(config.get("std", IMAGENET_STD))
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """(N,3,H,W) -> [(N,C_i,H/s_i,W/s_i), ...], finest first."""

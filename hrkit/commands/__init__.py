@@ -30,7 +30,7 @@ NAMES = {
 """What `hrkit --help` says of each command."""
 
 
-def _of_loaded(name: str) -> property:
+def _of_loaded(name: str) -> Any:  # a property, in place of attributes of many types
     """A property that forwards to the loaded command. Setting it, as click's constructor does, has no effect."""
     return property(lambda lazy: getattr(lazy.loaded, name), lambda lazy, value: None)
 
@@ -38,7 +38,10 @@ def _of_loaded(name: str) -> property:
 class LazyCommand(click.Command):
     """A command whose module is imported to run it or to read its options, but not to list it."""
 
-    params, help, epilog, callback = (_of_loaded(name) for name in ("params", "help", "epilog", "callback"))
+    params: Any = _of_loaded("params")
+    help: Any = _of_loaded("help")
+    epilog: Any = _of_loaded("epilog")
+    callback: Any = _of_loaded("callback")
 
     @functools.cached_property
     def loaded(self) -> click.Command:

@@ -15,21 +15,22 @@ from hrkit.pipeline import Pipeline
 from hrkit.settings import Range
 
 Command = Callable[..., Any]  # whatever options it takes
+Decorator = Callable[[Command], Command]
 Options = dict[str, Any]  # values of options by name
 
-weights_option = click.option(
+weights_option: Decorator = click.option(
     "--weights",
     default="auto",
     help="auto, an entry, a file, hf-hub:owner/name, none.",
 )
-head_option = click.option("--head", help="Head of a pose network.  [default: that of the weights]")
-input_size_option = click.option(
+head_option: Decorator = click.option("--head", help="Head of a pose network.  [default: that of the weights]")
+input_size_option: Decorator = click.option(
     "--input-size", type=SIZE, metavar="HEIGHT WIDTH", help="[default: that of the weights]"
 )
-skeleton_option = click.option(
+skeleton_option: Decorator = click.option(
     "--skeleton", metavar="NAME|FILE.toml", help="Joints of weights that do not name theirs, such as crowdpose."
 )
-detector_options = {
+detector_options: dict[str, Decorator] = {
     "detector_cfg": click.option("--detector-cfg", help="Cfg of a Darknet network of your own, in place of yolov3's."),
     "detector_names": click.option("--detector-names", help="File with the names of its classes, one per line."),
 }

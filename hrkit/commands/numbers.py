@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hrkit.settings import Range
 
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]  # generic since click 8.4
+else:
+    _ParamType = click.ParamType
 
-class Number(click.ParamType):
+
+class Number(_ParamType):
     """The type of such an option: an int or float in a range. If it is `optional`, "none" stays as it is."""
 
     def __init__(self, kind: type, within: Range, *, optional: bool = False) -> None:
-        self.kind, self.within, self.optional = kind, within, optional
+        self.kind: type = kind
+        self.within: Range = within
+        self.optional: bool = optional
         self.name = "integer" if kind is int else "float"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -112,7 +112,7 @@ def _with_root(spec: str, root: str) -> str:
     return spec if ":" in spec else f"{name}:{root}{star}{weight}"
 
 
-command = ShortHelp(
+command: ShortHelp = ShortHelp(
     "train",
     rare=lambda name: name not in COMMON,
     callback=_run,

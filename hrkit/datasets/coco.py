@@ -19,7 +19,7 @@ from hrkit.files import read_json
 from hrkit.skeletons import DEFAULT_SIGMA, known_skeleton, told_pairs
 from hrkit.structures import Skeleton
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 
 def coco(

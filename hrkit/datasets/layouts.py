@@ -15,7 +15,7 @@ from hrkit.datasets.records import shown
 from hrkit.errors import DatasetError
 from hrkit.files import leads_out
 
-SPLITS = {"train": ("train",), "val": ("val", "valid", "validation")}
+SPLITS: dict[str, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid", "validation")}
 """How folders and files call the parts of a dataset."""
 
 _SAMPLE = 20  # pictures that are looked for in each folder before one is chosen

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from hrkit.errors import DatasetError, HrkitError
 from hrkit.settings import Range
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 Id = int | str
 Floats = NDArray[np.float64]

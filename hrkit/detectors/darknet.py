@@ -50,7 +50,8 @@ class MaxPool(nn.Module):
 
     def __init__(self, size: int, stride: int) -> None:
         super().__init__()
-        self.size, self.stride = size, stride
+        self.size: int = size
+        self.stride: int = stride
 
     def forward(self, x: Tensor) -> Tensor:
         if self.size % 2 == 0 and self.stride == 1:  # with other strides no window reaches the odd px
@@ -63,7 +64,8 @@ class Route(nn.Module):
 
     def __init__(self, groups: int = 1, group: int = 0) -> None:
         super().__init__()
-        self.groups, self.group = groups, group
+        self.groups: int = groups
+        self.group: int = group
 
     def forward(self, *inputs: Tensor) -> Tensor:
         parts = [x.chunk(self.groups, 1)[self.group] for x in inputs]
@@ -97,7 +99,9 @@ class YoloDecoder(nn.Module):
         # integers, as casting a module to half precision would round floating-point buffers
         units = [[[[round(side * ANCHOR_UNIT)]] for side in anchor] for anchor in anchors]
         self.register_buffer("anchors", torch.tensor(units), persistent=False)
-        self.stride, self.scale_xy, self.new_coords = stride, scale_xy, new_coords
+        self.stride: int = stride
+        self.scale_xy: float = scale_xy
+        self.new_coords: bool = new_coords
 
     def forward(self, x: Tensor) -> Tensor:
         """(N,a*(5+C),h,w) -> (N,a*h*w,5+C): cx, cy, width, height, objectness, class probabilities."""
@@ -149,17 +153,19 @@ class DarknetNetwork(nn.Module):
         heads = [section for section in sections if section.name == "yolo"]
         if not heads:
             raise HrkitError("the cfg has no [yolo] section, so its network finds nothing")
-        self.num_classes = heads[0].integer("classes")
+        self.num_classes: int = heads[0].integer("classes")
         for section in heads:
             if section.integer("classes") != self.num_classes:
                 raise section.error(f"classes differ from the {self.num_classes} of section {heads[0].number}")
         self.channels = channels
         self.input_size: Size = (sections[0].integer("height", 416), sections[0].integer("width", 416))
-        self.stride = max(layer.stride for layer in layers.values())
-        self.layers = nn.ModuleList(layer.module for layer in layers.values())
-        self.sources = [layer.sources for layer in layers.values()]
+        self.stride: int = max(layer.stride for layer in layers.values())
+        self.layers: nn.ModuleList = nn.ModuleList(layer.module for layer in layers.values())
+        self.sources: list[tuple[int, ...]] = [layer.sources for layer in layers.values()]
         last_use = {source: index for index, sources in enumerate(self.sources) for source in sources}
-        self.last_use = [{s for s in sources if last_use[s] == index} for index, sources in enumerate(self.sources)]
+        self.last_use: list[set[int]] = [
+            {source for source in sources if last_use[source] == index} for index, sources in enumerate(self.sources)
+        ]
 
     def forward(self, images: Tensor) -> Tensor:
         """(N,3,H,W) RGB in 0..1 -> (N,A,5+C) float32: cx, cy, width, height (input px), objectness, probabilities.

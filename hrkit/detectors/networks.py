@@ -29,7 +29,8 @@ class NetworkDetector(nn.Module):
     def __init__(self, network: nn.Module, max_batch_size: int = 8) -> None:
         super().__init__()
         check_counts(max_batch_size=max_batch_size)
-        self.network, self.max_batch_size = network, max_batch_size
+        self.network: nn.Module = network
+        self.max_batch_size: int = max_batch_size
         self.eval()
 
     def find(self, frames: Sequence[Frame]) -> list[Detections]:

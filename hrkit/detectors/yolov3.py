@@ -62,11 +62,11 @@ class Yolov3(NetworkDetector):
         if any(side < 1 or side % network.stride for side in self.size):
             raise HrkitError(f"input_size={input_size}; it must be a multiple of {network.stride}")
         self.input_size: int | Size = self.size[0] if self.size[0] == self.size[1] else self.size
-        self.threshold = check_fraction("threshold", 0.25 if threshold is None else threshold)
-        self.nms_threshold = check_fraction("nms_threshold", 0.45 if nms_threshold is None else nms_threshold)
+        self.threshold: float = check_fraction("threshold", 0.25 if threshold is None else threshold)
+        self.nms_threshold: float = check_fraction("nms_threshold", 0.45 if nms_threshold is None else nms_threshold)
         if class_names is None and network.num_classes == 80:
             class_names = read_class_names(CFG_FOLDER / "coco.names")
-        self.class_names = tuple(class_names or ())
+        self.class_names: tuple[str, ...] = tuple(class_names or ())
         if class_names is not None and len(self.class_names) != network.num_classes:
             problem = f"{len(self.class_names)} class names for a network of {network.num_classes} classes"
             raise HrkitError(f"{problem}; give one per class")
@@ -142,7 +142,7 @@ def build(
     return detector
 
 
-yolov3 = functools.partial(build, CFG_FOLDER / "yolov3.cfg")
+yolov3: functools.partial[Yolov3] = functools.partial(build, CFG_FOLDER / "yolov3.cfg")
 """YOLOv3 on COCO's 80 classes; options are those of `build`."""
-yolov3_tiny = functools.partial(build, CFG_FOLDER / "yolov3-tiny.cfg")
+yolov3_tiny: functools.partial[Yolov3] = functools.partial(build, CFG_FOLDER / "yolov3-tiny.cfg")
 """YOLOv3-tiny on COCO's 80 classes; options are those of `build`."""

@@ -25,7 +25,7 @@ Booleans = NDArray[np.bool_]
 HEAD_SHARE = 0.6
 """PCKh's unit is this share of the head box's diagonal."""
 
-PCKH_GROUPS = {
+PCKH_GROUPS: dict[str, tuple[str, ...]] = {
     "Head": ("head_top",),
     "Shoulder": ("left_shoulder", "right_shoulder"),
     "Elbow": ("left_elbow", "right_elbow"),

@@ -95,7 +95,7 @@ class Manifest:
 
     def __init__(self, folder: Path, settings: Meta, *, overwrite: bool = False) -> None:
         self.folder = folder
-        self.begun = False
+        self.begun: bool = False
         """Whether this run continues an earlier one."""
         self.done: dict[str, str] = {}
         self.failed: dict[str, str] = {}
@@ -173,7 +173,8 @@ class Manifest:
                     self.done[name] = record.get("mark", "")
         changed = difference(before, self._settings)
         if not changed:
-            self.begun, self._end = True, end
+            self.begun = True
+            self._end = end
         elif made:
             raise HrkitError(
                 f"{self.folder} was begun with other settings: {changed}; pass those again, name another folder, or "

@@ -37,7 +37,7 @@ from hrkit.errors import HrkitError, one_line
 from hrkit.files import beside
 from hrkit.structures import Frame, Poses
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 Meta = Mapping[str, Any]  # the values are those of JSON
 
@@ -85,7 +85,7 @@ class _Chain:
     """Numbers lines and sums them up."""
 
     def __init__(self) -> None:
-        self.number = 0
+        self.number: int = 0
         self._digest = hashlib.blake2b(digest_size=8)
 
     def line(self, record: Meta) -> bytes:
@@ -121,7 +121,8 @@ class PartFile:
 
     def __init__(self, path: Path, file: FileIO, meta: Meta, last: State, chain: _Chain) -> None:
         self.path = path
-        self.next_frame, self.state = last
+        self.next_frame: int = last[0]
+        self.state: Any = last[1]
         self._file, self._chain = file, chain
         self._names = tuple(meta["keypoint_names"])
         if file.tell() == 0:

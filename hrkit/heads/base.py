@@ -32,8 +32,8 @@ class Codec(abc.ABC):
             raise HrkitError(f"{name} takes one sigma, not {sigma}; keep the codec that the network was made for")
         if not sigma > 0:
             raise HrkitError(f"sigma must be above 0, not {sigma}")
-        self.input_size = (int(input_size[0]), int(input_size[1]))
-        self.heatmap_size = (int(heatmap_size[0]), int(heatmap_size[1]))
+        self.input_size: Size = (int(input_size[0]), int(input_size[1]))
+        self.heatmap_size: Size = (int(heatmap_size[0]), int(heatmap_size[1]))
         self.sigma = sigma
 
     @property

@@ -136,7 +136,7 @@ class DarkCodec(HeatmapCodec):
 
     def __init__(self, *, input_size: Size, heatmap_size: Size, sigma: float, kernel: int | None = None) -> None:
         super().__init__(input_size=input_size, heatmap_size=heatmap_size, sigma=sigma)
-        self.kernel = kernel or (11 if sigma <= 2 else 17)
+        self.kernel: int = kernel or (11 if sigma <= 2 else 17)
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise HrkitError(f"the kernel of dark must be an odd number, not {kernel}")
 

@@ -30,7 +30,7 @@ class HeatmapHead(nn.Module):
         super().__init__()
         if strides[0] != 4:
             raise HrkitError(f"head 'heatmap' needs features of stride 4, got {tuple(strides)}; take head='fpn'")
-        self.final_layer = nn.Conv2d(channels[0], num_joints, 1)
+        self.final_layer: nn.Conv2d = nn.Conv2d(channels[0], num_joints, 1)
         _initialise(self)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
@@ -49,8 +49,9 @@ class ConcatHead(nn.Module):
         if strides[0] != 4:
             raise HrkitError(f"head 'concat' needs features of stride 4, got {tuple(strides)}; take head='fpn'")
         width = sum(channels)
-        self.conv_layers = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-        self.final_layer = nn.Conv2d(width, num_joints, 1)
+        layers = nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+        self.conv_layers: nn.Sequential = nn.Sequential(*layers)
+        self.final_layer: nn.Conv2d = nn.Conv2d(width, num_joints, 1)
         _initialise(self)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
@@ -83,8 +84,8 @@ class DeconvHead(nn.Module):
             in_channels, stride = width, stride // 2
         if stride != output_stride:
             raise HrkitError(f"head 'deconv' doubles up to stride {output_stride}; from {strides[-1]} it cannot")
-        self.deconv_layers = nn.Sequential(*layers)
-        self.final_layer = nn.Conv2d(in_channels, num_joints, 1)
+        self.deconv_layers: nn.Sequential = nn.Sequential(*layers)
+        self.final_layer: nn.Conv2d = nn.Conv2d(in_channels, num_joints, 1)
         _initialise(self)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
@@ -111,9 +112,10 @@ class FPNHead(nn.Module):
         # if several outputs share a stride (plain transformers), the last has the largest receptive field
         self._levels = [i for i, stride in enumerate(strides) if stride not in strides[i + 1 :]]
         self._missing_doublings = max(0, strides[0] // 4 - 1).bit_length()
-        self.lateral = nn.ModuleList(nn.Conv2d(channels[i], width, 1) for i in self._levels)
-        self.smooth = nn.ModuleList(_separable(width) for _ in range(len(self._levels) + self._missing_doublings))
-        self.final_layer = nn.Conv2d(width, num_joints, 1)
+        self.lateral: nn.ModuleList = nn.ModuleList(nn.Conv2d(channels[i], width, 1) for i in self._levels)
+        count = len(self._levels) + self._missing_doublings
+        self.smooth: nn.ModuleList = nn.ModuleList(_separable(width) for _ in range(count))
+        self.final_layer: nn.Conv2d = nn.Conv2d(width, num_joints, 1)
         nn.init.normal_(self.final_layer.weight, std=0.001)
         nn.init.zeros_(self.final_layer.bias)  # type: ignore[arg-type]
 

@@ -41,7 +41,7 @@ CUDA_FLAGS = ("-O3", "--fmad=false")
 _NAME = "hrkit_ops"
 _lock = threading.Lock()
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 
 def implementation(device: str = "cpu") -> str:

@@ -21,7 +21,7 @@ from hrkit.files import read_json, write_text
 from hrkit.runtimes import converted
 from hrkit.runtimes.conversion import PACKAGES
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 RIVALS = ("openvino", "onnx")
 """Runtimes that are measured against hrkit's own way, where they are installed."""
@@ -68,7 +68,8 @@ class BySize(nn.Module):
 
     def __init__(self, single: nn.Module, several: nn.Module) -> None:
         super().__init__()
-        self.several, self.single = several, single
+        self.several: nn.Module = several
+        self.single: nn.Module = single
 
     def forward(self, images: Tensor) -> Any:  # Any: a tensor or several, as the network gives
         """(N,3,H,W) -> what the network gives."""

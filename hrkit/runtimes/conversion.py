@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 INPUT = "images"
 """The name of the input."""
 
-PACKAGES = {
+PACKAGES: dict[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "int8": ("openvino", "nncf"),

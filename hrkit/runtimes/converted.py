@@ -19,7 +19,7 @@ from hrkit.errors import HrkitError, one_line
 from hrkit.files import atomic_path, cache_dir
 from hrkit.ops.tensors import parts_of
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 MOST_BYTES = 2 << 30
 """Size of all kept files; of more, the ones that were not used for longest go."""

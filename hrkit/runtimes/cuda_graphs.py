@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hrkit.ops.tensors import Outputs, of_each
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 Replay = Callable[[], Outputs]
 """Runs a captured network on the present content of its input; the next run overwrites the output."""
@@ -80,7 +80,8 @@ class CudaGraphs(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        self.sizes = (*(1 << power for power in range((max_batch_size - 1).bit_length())), max_batch_size)
+        powers = range((max_batch_size - 1).bit_length())
+        self.sizes: tuple[int, ...] = (*(1 << power for power in powers), max_batch_size)
         self._capture_on = capture
         self._forget()
 

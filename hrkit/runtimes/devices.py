@@ -85,11 +85,12 @@ class Replicas(Generic[Network]):
     """
 
     def __init__(self, make: Callable[[torch.device], Network], devices: Sequence[torch.device]) -> None:
-        self.devices = tuple(devices)
+        self.devices: tuple[torch.device, ...] = tuple(devices)
         threads = torch.get_num_threads()
         torch.set_num_threads(max(1, threads // max(1, sum(device.type == "cpu" for device in devices))))
         try:
-            self.networks = [make(device) for device in devices]  # runtimes keep the threads that they are made with
+            # runtimes keep the threads that they are made with
+            self.networks: list[Network] = [make(device) for device in devices]
         finally:
             torch.set_num_threads(threads)
         self._begin()

@@ -47,7 +47,7 @@ class Fused(nn.Module):
         shapes = _shapes(graph, example)
         _fuse(graph, shapes)
         _reuse_memory(graph, shapes)
-        self.graph = graph.to(dtype).to(memory_format=torch.channels_last)
+        self.graph: fx.GraphModule = graph.to(dtype).to(memory_format=torch.channels_last)
         self.dtype = dtype
 
     def forward(self, images: Tensor) -> Any:  # Any: a tensor or several, as the network gives
@@ -67,7 +67,8 @@ class FusedConv2d(nn.Module):
         super().__init__()
         self.register_buffer("weight", conv.weight.detach())
         self.register_buffer("bias", None if conv.bias is None else conv.bias.detach())
-        self.geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+        geometry = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
+        self.geometry: tuple[list[Any], list[int], list[int], int] = geometry  # Any: torch allows words for padding
         self.activation = activation
         self._packed: dict[bool, Tensor] = {}
 

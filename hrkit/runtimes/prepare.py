@@ -17,7 +17,7 @@ from hrkit.runtimes import choice, fused
 from hrkit.runtimes.cuda_graphs import CudaGraphs
 from hrkit.runtimes.folding import folded
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 Part = TypeVar("Part")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hrkit import registry
 from hrkit.testing import modules
-from hrkit.testing.report import Contract, NotJudged, Wrong, expect, raised
+from hrkit.testing.report import Checking, Contract, Examining, NotJudged, Wrong, expect, raised
 
 ATTRIBUTES = ("channels", "strides", "default_head", "mean", "std", "channel_order")
 
@@ -39,7 +39,7 @@ class _Trial(modules.Network):
         return [modules.tensor(feature) for feature in features]
 
 
-CONTRACT = Contract("backbone", _Trial)
+CONTRACT: Contract = Contract("backbone", _Trial)
 
 
 @CONTRACT.rule(
@@ -108,9 +108,9 @@ def _trainable(trial: _Trial) -> None:
 
 CONTRACT.checks.extend(modules.MOVES.checks)
 
-check_backbone = CONTRACT.check
+check_backbone: Checking = CONTRACT.check
 """`check_backbone(backbone, *, part="backbone")`: what is wrong with a module (N,3,H,W) -> list of (N,C_i,H/s_i,W/s_i).
 
 Copies of it receive noise.
 """
-examine_backbone = CONTRACT.examine
+examine_backbone: Examining = CONTRACT.examine

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from hrkit import registry
 from hrkit.errors import PluginError
 from hrkit.testing.distributions import COMMAND_NAME
-from hrkit.testing.report import Contract, Wrong, expect
+from hrkit.testing.report import Checking, Contract, Examining, Wrong, expect
 
-CONTRACT = Contract("command")
+CONTRACT: Contract = Contract("command")
 
 
 @CONTRACT.rule("it is a command", "give click.Command objects", vital=True)
@@ -57,9 +57,9 @@ def _options(command: click.Command) -> None:
         expect(said.exit_code == 2, f"hrkit {name} takes any option (exit code {said.exit_code})")
 
 
-check_command = CONTRACT.check
+check_command: Checking = CONTRACT.check
 """`check_command(command, *, part="command")`: what is wrong with a click command for the `hrkit` program.
 
 Only its help is run.
 """
-examine_command = CONTRACT.examine
+examine_command: Examining = CONTRACT.examine

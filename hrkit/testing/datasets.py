@@ -16,7 +16,7 @@ import numpy as np
 
 from hrkit.datasets.augmentation import PersonCrops
 from hrkit.datasets.base import PER_PERSON, KeypointDataset
-from hrkit.testing.report import ONE_LINE, Contract, NotJudged, Wrong, expect, refusal
+from hrkit.testing.report import ONE_LINE, Checking, Contract, Examining, NotJudged, Wrong, expect, refusal
 
 MOST_PEOPLE = 16
 """The number of people, from all over the dataset, whose pictures are read."""
@@ -27,7 +27,8 @@ FEWEST_FACES = 8
 
 SIDES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"))
 
-BUILDER, CONTRACT = Contract("dataset"), Contract("dataset")
+BUILDER: Contract = Contract("dataset")
+CONTRACT: Contract = Contract("dataset")
 
 
 @BUILDER.rule("path that is not there", ONE_LINE)
@@ -197,9 +198,9 @@ def _pickles(data: KeypointDataset) -> None:
     expect(same, "its copy reads other pictures")
 
 
-check_dataset = CONTRACT.check
+check_dataset: Checking = CONTRACT.check
 """`check_dataset(dataset, *, part="dataset")`: what is wrong with a `hrkit.datasets.base.KeypointDataset`.
 
 All rows of its tables are checked, and a few of its pictures.
 """
-examine_dataset = CONTRACT.examine
+examine_dataset: Examining = CONTRACT.examine

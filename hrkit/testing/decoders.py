@@ -17,7 +17,7 @@ from hrkit.heads.base import Codec
 from hrkit.heads.codecs import HeatmapCodec
 from hrkit.structures import Size
 from hrkit.testing import modules
-from hrkit.testing.report import Contract, NotJudged, Wrong, expect
+from hrkit.testing.report import Checking, Contract, Examining, NotJudged, Wrong, expect
 from hrkit.testing.threads import side_by_side
 
 SIZE = (256, 192)
@@ -89,7 +89,7 @@ def _each(outputs: Any) -> Sequence[Any]:
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-CONTRACT = Contract("decoder", _Trial)
+CONTRACT: Contract = Contract("decoder", _Trial)
 
 
 @CONTRACT.rule("it is a codec", "build a subclass of hrkit.heads.base.Codec", vital=True)
@@ -220,9 +220,9 @@ def _other_sizes(trial: _Trial) -> None:
     raise Wrong("heatmaps of another size than heatmap_size are decoded without an error")
 
 
-check_decoder = CONTRACT.check
+check_decoder: Checking = CONTRACT.check
 """`check_decoder(build, *, part="decoder")`: what is wrong with a builder of codecs.
 
 `build` is called with `input_size`, `heatmap_size` and `sigma`.
 """
-examine_decoder = CONTRACT.examine
+examine_decoder: Examining = CONTRACT.examine

@@ -20,7 +20,7 @@ from hrkit.detectors.base import Detector, check_frame
 from hrkit.ops.tensors import as_tensor
 from hrkit.structures import Detections, Frame
 from hrkit.testing.conventions import changes, other_convention, strong
-from hrkit.testing.report import ONE_LINE, Contract, NotJudged, Wrong, expect, raised, refusal
+from hrkit.testing.report import ONE_LINE, Checking, Contract, Examining, NotJudged, Wrong, expect, raised, refusal
 from hrkit.testing.scenes import PHOTO_PEOPLE, awkward, nobody, noise, painted, photo, player
 from hrkit.testing.threads import side_by_side
 
@@ -130,7 +130,7 @@ def _threshold(build: Builder) -> None:
     expect(len(after) <= len(before), counts)
 
 
-CONTRACT = Contract("detector", _Trial)
+CONTRACT: Contract = Contract("detector", _Trial)
 
 
 @CONTRACT.rule("it is a detector", "give an object with detect(images)", vital=True)
@@ -317,7 +317,7 @@ def _numbers(values: NDArray[np.float32]) -> str:
     return ", ".join(f"{value:.4g}" for value in values)
 
 
-check_detector = CONTRACT.check
+check_detector: Checking = CONTRACT.check
 """`check_detector(detector, *, frame=None, expected=None, part="detector")`: what is wrong with an object that has
 `detect(images)`.
 
@@ -326,4 +326,4 @@ It looks at a photo of people, a painted person, noise and empty frames. `frame`
 `frame` they are in `hrkit.testing.photo()`. A detector that is `trained=True` must find one of the people in that
 photo, if it finds anything there. Raises `ImageError` for an invalid frame and `BoxError` for invalid boxes.
 """
-examine_detector = CONTRACT.examine
+examine_detector: Examining = CONTRACT.examine

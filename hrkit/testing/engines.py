@@ -9,14 +9,14 @@ from pathlib import Path
 
 from hrkit.extraction.manifest import Manifest, Result, held
 from hrkit.extraction.worker import Job
-from hrkit.testing.report import Contract, expect
+from hrkit.testing.report import Checking, Contract, Examining, expect
 
 Engine = Callable[[list[str], Job], Iterable[Result]]
 
 NAMES = ("a.jpg", "b/a.jpg", "walk.mp4", "fails.png", "z.jpg")
 """Inputs, which are never opened."""
 
-CONTRACT = Contract("engine")
+CONTRACT: Contract = Contract("engine")
 
 
 class _EmptyJob(Job):
@@ -52,6 +52,6 @@ def _nobody(engine: Engine) -> None:
     expect(not _results(engine, ()), "it gives results for no inputs")
 
 
-check_engine = CONTRACT.check
+check_engine: Checking = CONTRACT.check
 """`check_engine(engine, *, part="engine")`: what is wrong with an engine, which is run with a job that does nothing."""
-examine_engine = CONTRACT.examine
+examine_engine: Examining = CONTRACT.examine

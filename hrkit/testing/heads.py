@@ -15,7 +15,7 @@ from hrkit.pose_model import PoseModel
 from hrkit.pose_spec import PoseSpec
 from hrkit.structures import Size
 from hrkit.testing import modules
-from hrkit.testing.report import Contract, expect
+from hrkit.testing.report import Checking, Contract, Examining, expect
 
 
 @frozen(eq=False, slots=False)
@@ -48,7 +48,7 @@ class _Trial(modules.Network):
             return modules.tensors(outputs) if hasattr(module, "output_spec") else [modules.tensor(outputs)]
 
 
-CONTRACT = Contract("head", _Trial)
+CONTRACT: Contract = Contract("head", _Trial)
 
 
 @CONTRACT.rule("it is a head", "build a torch.nn.Module from channels, strides and num_joints", vital=True)
@@ -89,9 +89,9 @@ def _decoded(head: Any, outputs: tuple[Tensor, ...], joints: int, size: Size, sa
 
 CONTRACT.checks.extend([*modules.RESULTS.checks, *modules.MOVES.checks])
 
-check_head = CONTRACT.check
+check_head: Checking = CONTRACT.check
 """`check_head(build, *, channels=..., strides=..., part="head")`: what is wrong with a builder of heads.
 
 `build` is called with `channels`, `strides` and `num_joints`; the head receives noise of such features.
 """
-examine_head = CONTRACT.examine
+examine_head: Examining = CONTRACT.examine

@@ -17,7 +17,7 @@ class Network:
 
     module: Any
     """The network, in evaluation mode."""
-    batch_share = 1e-3
+    batch_share: float = 1e-3
     """How far results may be from those of a batch, as a share of the largest value."""
 
     def given(self, people: int, seed: int = 0) -> list[Tensor]:

@@ -57,6 +57,12 @@ class Check:
     """Whether the checks after it are pointless if it fails."""
 
 
+Checking = Callable[..., list[Finding]]
+"""`check_<kind>`."""
+Examining = Callable[..., Iterator[Finding]]
+"""`examine_<kind>`."""
+
+
 @frozen
 class Contract:
     """What a hook asks for, as checks of one kind of part.

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from torch import Tensor, nn
 
 from hrkit.testing import modules
-from hrkit.testing.report import ONE_LINE, Contract, NotJudged, expect, refusal
+from hrkit.testing.report import ONE_LINE, Checking, Contract, Examining, NotJudged, expect, refusal
 
 TOLERANCES = {"float32": 1e-3, "auto": 0.05, "bfloat16": 0.05}
 """By precision: how far a result may be from PyTorch's float32, as a share of the largest value. All checks look at the
@@ -66,7 +66,7 @@ class _Trial(modules.Network):
         return refusal(lambda: self.built.update({precision: self.build(**options)}), given)
 
 
-CONTRACT = Contract("runtime", _Trial)
+CONTRACT: Contract = Contract("runtime", _Trial)
 
 
 @CONTRACT.rule("it is built", f"build a torch.nn.Module; if that is impossible, {ONE_LINE}", vital=True)
@@ -127,10 +127,10 @@ def _missing(trial: _Trial) -> None:
     expect(said is not None, f"it is built without {missing} too", NotJudged)
 
 
-check_runtime = CONTRACT.check
+check_runtime: Checking = CONTRACT.check
 """`check_runtime(build, *, needs=(), part="runtime")`: what is wrong with a builder of runtimes.
 
 `build` is called with `network`, a small one of convolutions, `example` and `precision`. `needs` names the modules that
 the runtime imports and cannot do without.
 """
-examine_runtime = CONTRACT.examine
+examine_runtime: Examining = CONTRACT.examine

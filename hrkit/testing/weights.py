@@ -5,12 +5,12 @@ from __future__ import annotations
 from hrkit import registry
 from hrkit.pipeline import create_detector
 from hrkit.pose_model import create_pose_model
-from hrkit.testing.report import Contract, NotJudged, expect
+from hrkit.testing.report import Checking, Contract, Examining, NotJudged, expect
 from hrkit.weights import catalogue
 from hrkit.weights.catalogue import WeightsEntry
 from hrkit.weights.downloads import digest
 
-CONTRACT = Contract("weights")
+CONTRACT: Contract = Contract("weights")
 
 
 @CONTRACT.rule("it is a weights entry", "give hrkit.weights.WeightsEntry objects", vital=True)
@@ -55,9 +55,9 @@ def _loads(entry: WeightsEntry) -> None:
         create_pose_model(entry.model, backbone_weights=entry.name)
 
 
-check_weights = CONTRACT.check
+check_weights: Checking = CONTRACT.check
 """`check_weights(entry, *, part="weights")`: what is wrong with a `hrkit.weights.WeightsEntry`.
 
 Nothing is downloaded; a file that the plugin carries is loaded.
 """
-examine_weights = CONTRACT.examine
+examine_weights: Examining = CONTRACT.examine

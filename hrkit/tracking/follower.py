@@ -88,7 +88,7 @@ class Follower:
         if smoothing and not track:
             raise HrkitError("smoothing needs to know who is who; turn tracking on")
         self.heatmaps = heatmaps
-        self.detect_every = 1 if source.detector is None else detect_every
+        self.detect_every: int = 1 if source.detector is None else detect_every
         self._source = source
         self._max_people = None if max_people is None else check_whole("max_people", max_people)
         self._doubles = doubles

@@ -42,7 +42,7 @@ class PoseSmoother:
     """
 
     def __init__(self, strength: float = 1.0, *, threshold: float = 0.2) -> None:
-        self.strength = check_number("the strength of smoothing", strength)
+        self.strength: float = check_number("the strength of smoothing", strength)
         self.threshold = threshold
         self._memory = np.zeros(0, _columns(0))
         self._frame = 0

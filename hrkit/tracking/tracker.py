@@ -143,10 +143,10 @@ class PoseTracker:
     def __init__(
         self, *, memory: float = 2.0, min_hits: int = 3, min_score: float = 0.4, min_similarity: float = 0.2
     ) -> None:
-        self.memory = check_number("memory", memory)
-        self.min_hits = check_whole("min_hits", min_hits)
-        self.min_score = check_number("min_score", min_score, 1)
-        self.min_similarity = check_number("min_similarity", min_similarity, 1)
+        self.memory: float = check_number("memory", memory)
+        self.min_hits: int = check_whole("min_hits", min_hits)
+        self.min_score: float = check_number("min_score", min_score, 1)
+        self.min_similarity: float = check_number("min_similarity", min_similarity, 1)
         self._time: float | None = None  # as given
         self._now = 0.0  # the same, but never going back
         self._tracks = np.zeros(0, _person(0))

@@ -15,6 +15,7 @@ from hrkit.datasets.augmentation import Augmentation, PersonCrops
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import Batch, Samples
 from hrkit.errors import HrkitError, UnknownNameError
+from hrkit.heads.base import Codec
 from hrkit.ops.tensors import of_each
 from hrkit.pose_model import PoseModel
 from hrkit.training.config import TrainConfig
@@ -68,7 +69,7 @@ class HeatmapObjective:
     """
 
     def __init__(self, config: TrainConfig, model: PoseModel, teacher: PoseModel | None = None) -> None:
-        self.loss_name = config.loss or "mse"
+        self.loss_name: str = config.loss or "mse"
         if self.loss_name not in LOSSES:
             raise UnknownNameError("loss", self.loss_name, LOSSES)
         joints = len(model.skeleton)
@@ -76,7 +77,7 @@ class HeatmapObjective:
             raise HrkitError(f"joint_weights has {len(config.joint_weights)} values for {joints} joints")
         self.config = config
         self.model = model
-        self.codec = model.create_codec()
+        self.codec: Codec = model.create_codec()
         self.teacher = teacher
         self.network: nn.Module = _Logits(model) if self.loss_name == "bce" else model
         self._joint_weights = None

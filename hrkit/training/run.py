@@ -62,7 +62,7 @@ from hrkit.training.run_folder import (
 )
 from hrkit.weights import catalogue
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 
 class TrainingStopped(KeyboardInterrupt):

@@ -23,7 +23,7 @@ from hrkit.training.config import TrainConfig, build_config, config_to_dict, loa
 from hrkit.training.loggers import Callback
 from hrkit.weights.checkpoints import check_finite
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 CONFIG, LAST, PREVIOUS, BEST = "config.json", "last.pt", "previous.pt", "best.pt"
 EXPORT, LOG, LOCK, DAMAGED = "best.safetensors", "log.jsonl", ".lock", "damaged.pt"

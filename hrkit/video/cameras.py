@@ -27,7 +27,7 @@ from hrkit.video.files import FrameSource, SourceInfo, VideoFile, VideoFrame
 from hrkit.video.pictures import PictureFile, PictureFolder, natural_key
 from hrkit.video.screen import Screen
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 TIMEOUT = (10.0, 5.0)  # seconds an address may stay silent: while it is opened, and later
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds between attempts to open a source again; each pause is twice the last
@@ -69,7 +69,7 @@ class Camera:
             there = ", ".join(map(str, sorted(Path("/dev").glob("video*"), key=natural_key)))
             listed = (f" There are {there}" if there else " There is no /dev/video*") if sys.platform == "linux" else ""
             raise VideoError(f"{self._name} cannot be opened; is it plugged in, and free?{listed}")
-        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or None
+        self.fps: float | None = self._capture.get(cv2.CAP_PROP_FPS) or None
 
     def read(self) -> Frame | None:
         """The next frame."""
@@ -89,7 +89,7 @@ class Stream:
     def __init__(self, address: str) -> None:
         self._name = without_secrets(address)
         options = {"rtsp_transport": "tcp"} if address.lower().startswith("rtsp") else {}
-        self.container = open_container(address, options=options, timeout=TIMEOUT)
+        self.container: av.container.InputContainer = open_container(address, options=options, timeout=TIMEOUT)
         try:
             self._stream = video_stream(self.container, self._name)
         except VideoError:
@@ -98,8 +98,8 @@ class Stream:
         self._packets = self.container.demux(self._stream)
         self._waiting: list[av.VideoFrame] = []
         rate = self._stream.average_rate
-        self.fps = float(rate) if rate else None
-        self.has_end = not address.lower().startswith(_REAL_TIME) and self._is_finite()
+        self.fps: float | None = float(rate) if rate else None
+        self.has_end: bool = not address.lower().startswith(_REAL_TIME) and self._is_finite()
         """Whether the address is that of a file."""
 
     def _is_finite(self) -> bool:
@@ -155,8 +155,10 @@ class LiveSource(FrameSource):
         self._changed = threading.Condition()
         self._newest: VideoFrame | None = None
         self._error: Exception | None = None
+        self.broken: int = 0
+        self.dropped: int = 0
         first = connection or connect()
-        self.info = SourceInfo(name=name, fps=first.fps, live=True)
+        self.info: SourceInfo = SourceInfo(name=name, fps=first.fps, live=True)
         self._thread = threading.Thread(target=self._read, args=(first,), name="hrkit-live", daemon=True)
         self._thread.start()
 

@@ -84,15 +84,18 @@ class Decoder:
     def __init__(
         self, container: InputContainer, name: str, *, threads: bool = True, max_pixels: int | None = None
     ) -> None:
-        self.stream = video_stream(container, name)
-        self.broken = self.repaired = self.frames = self.packets = 0
+        self.stream: VideoStream = video_stream(container, name)
+        self.broken: int = 0
+        self.repaired: int = 0
+        self.frames: int = 0
+        self.packets: int = 0
         self.error: Exception | None = None
         """Why the last broken frame could not be decoded."""
         self.failure: Exception | None = None
         """Why the container could not be read to its end."""
-        self.longest = 0.0
+        self.longest: float = 0.0
         """Duration of the longest frame, seconds."""
-        self.cut = False
+        self.cut: bool = False
         """Whether the last packet is only a part of one."""
         self._container, self._max_pixels = container, max_pixels
         self._last_packet = self._last_frame = -1  # latest presentation times

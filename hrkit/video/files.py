@@ -21,7 +21,7 @@ from hrkit.files import is_address, without_secrets
 from hrkit.structures import Frame
 from hrkit.video.decoding import Decoder, open_container, reason, shown, video_stream
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 AnySource = TypeVar("AnySource", bound="FrameSource")
 
@@ -115,7 +115,7 @@ class VideoFile(FrameSource):
             self.close()
             raise
         self._first = first
-        self.info = SourceInfo(
+        self.info: SourceInfo = SourceInfo(
             name=Path(self._name).name,
             width=first.image.shape[1],
             height=first.image.shape[0],
@@ -193,7 +193,8 @@ class VideoFile(FrameSource):
     def _report(self, frames: int, time: float) -> None:
         """Says what is damaged after the last of the frames, at `time` seconds."""
         decoder, stream = self._decoder, self._stream
-        self.broken, self.repaired = decoder.broken, decoder.repaired
+        self.broken: int = decoder.broken
+        self.repaired: int = decoder.repaired
         for count, what in ((self.broken, "broken and left out"), (self.repaired, "damaged and only partly shown")):
             if count and frames:
                 logger.warning("%s: %d of its frames %s %s", self._name, count, "is" if count == 1 else "are", what)

@@ -13,7 +13,7 @@ from hrkit.errors import ImageError, VideoError
 from hrkit.images import find_images, frame_seconds, read_frames, read_image
 from hrkit.video.files import FrameSource, SourceInfo, VideoFrame
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 
 class PictureFolder(FrameSource):
@@ -26,7 +26,9 @@ class PictureFolder(FrameSource):
     def __init__(self, pattern: str | os.PathLike[str], fps: float = 25.0) -> None:
         self._paths = sorted(find_images(pattern), key=natural_key)
         self._fps = fps
-        self.info = SourceInfo(name=Path(pattern).name or os.fspath(pattern), fps=fps, frames=len(self._paths))
+        self.broken: int = 0
+        name = Path(pattern).name or os.fspath(pattern)
+        self.info: SourceInfo = SourceInfo(name=name, fps=fps, frames=len(self._paths))
 
     def __iter__(self) -> Iterator[VideoFrame]:
         for place, path in enumerate(self._paths):
@@ -57,7 +59,7 @@ class PictureFile(FrameSource):
                 raise
         count = len(self._seconds)
         rate = fps if count == 1 else round(count / sum(self._seconds), 6)
-        self.info = SourceInfo(name=self._path.name, fps=rate, frames=count)
+        self.info: SourceInfo = SourceInfo(name=self._path.name, fps=rate, frames=count)
 
     def __iter__(self) -> Iterator[VideoFrame]:
         times = itertools.accumulate(self._seconds, initial=0.0)

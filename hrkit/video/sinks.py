@@ -225,7 +225,7 @@ class WindowSink(Sink):
         if self._shown and not self.closed:
             cv2.destroyWindow(self._title)
             cv2.waitKey(1)  # the window stays until its events are handled
-        self.closed = True
+        self.closed: bool = True
 
 
 def open_sink(path: FilePath | None, *, fps: float | None = None, audio_from: FilePath | None = None) -> Sink:

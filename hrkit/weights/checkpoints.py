@@ -36,7 +36,7 @@ from hrkit.structures import Skeleton
 from hrkit.weights import reading
 from hrkit.weights.reading import Content
 
-logger = logging.getLogger("hrkit")
+logger: logging.Logger = logging.getLogger("hrkit")
 
 State = dict[str, torch.Tensor]
 Places = NDArray[np.int64]
