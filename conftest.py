@@ -53,6 +53,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def small_crops() -> Iterator[None]:
+    """The network of painted people takes crops of 128 x 96 px where no size is asked for, at a quarter of the work."""
+    from hrkit.synthetic import SyntheticBackbone
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SyntheticBackbone, "default_input_size", (128, 96), raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def painted_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in COCO's format with six pictures of two painted people each."""

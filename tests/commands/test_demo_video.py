@@ -22,6 +22,8 @@ from hrkit.video.files import VideoFile
 from made_videos import jpeg, make_video, numbered, serve
 from walking import walk
 
+pytestmark = pytest.mark.usefixtures("small_crops")
+
 SYNTHETIC = ("--backbone", "synthetic", "--detector", "synthetic", "--weights", "none", "--device", "cpu")
 
 
@@ -71,14 +73,14 @@ def test_rate_length_and_sound_are_those_of_the_source(folder: Path) -> None:
 @pytest.mark.needs_shared
 @pytest.mark.parametrize(("name", "frames"), [("street.mp4", 200), ("street_rotated.mp4", 40)])
 def test_real_videos_keep_every_frame_upright_and_at_its_time(shared: Path, name: str, frames: int) -> None:
-    nobody = ("--backbone", "synthetic", "--detector", "synthetic", "--weights", "none", "--max-people", "1")
+    nobody = (*SYNTHETIC, "--max-people", "1")
     assert demo("--video", shared / "media" / name, "--no-boxes", network=nobody).exit_code == 0
     with VideoFile(shared / "media" / name) as source, VideoFile(f"demo-output/{Path(name).stem}_poses.mp4") as drawn:
         pairs = list(zip(source, drawn, strict=True))
     assert len(pairs) == frames
     for theirs, ours in pairs:
         assert ours.time == pytest.approx(theirs.time, abs=1e-3)
-        assert np.abs(ours.image.astype(int) - theirs.image).mean() < 8
+        assert cv2.absdiff(ours.image, theirs.image).mean() < 8
 
 
 def test_a_camera_without_a_display_is_recorded_and_that_is_said(folder: Path) -> None:
@@ -191,12 +193,13 @@ def test_no_encoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are another thing there")
 def test_ctrl_c_leaves_a_file_that_plays(folder: Path) -> None:
-    walking(folder / "street", 60)
-    script = "import sys; from hrkit.cli import main; from hrkit.drawing.annotators import Drawing; " + (
+    walking(folder / "street", 30)
+    script = "import sys; from hrkit.cli import main; from hrkit.drawing.annotators import Drawing\n" + (
+        "from hrkit.synthetic import SyntheticBackbone; SyntheticBackbone.default_input_size = (128, 96)\n"
         "write = Drawing.__call__; seen = []\n"
         "def stop(self, frame, poses):\n"
         "    seen.append(1)\n"
-        "    if len(seen) == 20: import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
+        "    if len(seen) == 12: import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
         "    return write(self, frame, poses)\n"
         "Drawing.__call__ = stop\n"
         f"main({['demo', '--video', 'street', *SYNTHETIC]!r})"
@@ -208,4 +211,4 @@ def test_ctrl_c_leaves_a_file_that_plays(folder: Path) -> None:
     assert ended.stderr.splitlines()[-1] == "interrupted"
     assert "Traceback" not in ended.stderr
     with VideoFile("demo-output/street_poses.mp4") as drawn:
-        assert len(list(drawn)) >= 18
+        assert len(list(drawn)) >= 10
