@@ -29,6 +29,8 @@ from made_videos import make_video
 from painted import person
 from walking import walk
 
+pytestmark = pytest.mark.usefixtures("small_crops")
+
 SYNTHETIC = ("--backbone", "synthetic", "--detector", "synthetic", "--weights", "none", "--device", "cpu")
 
 
