@@ -21,6 +21,8 @@ from hrkit.pipeline import Pipeline
 from made_videos import make_video, serve_files
 from painted import TWO_PEOPLE, nobody, one_person, two_people
 
+pytestmark = pytest.mark.usefixtures("small_crops")
+
 SYNTHETIC = ("--backbone", "synthetic", "--detector", "synthetic", "--weights", "none", "--device", "cpu")
 
 

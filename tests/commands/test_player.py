@@ -19,6 +19,8 @@ from hrkit.tracking.follower import Follower
 from hrkit.video.sinks import Sink
 from walking import CUT_SHORT, Frames, walk
 
+pytestmark = pytest.mark.usefixtures("small_crops")
+
 
 class Kept(Sink):
     """Keeps what is written."""

@@ -30,7 +30,7 @@ from made_videos import make_video
 from painted import person
 from walking import walk
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "small_crops")
 
 MODEL = {"backbone": "synthetic", "detector": "synthetic", "weights": None, "device": "cpu"}
 PICTURES = 11
