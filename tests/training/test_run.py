@@ -50,7 +50,7 @@ def test_a_run_and_what_it_leaves(painted_coco: Path, tmp_path: Path) -> None:
 def test_it_learns(painted_coco: Path, tmp_path: Path) -> None:
     still = Augmentation(scale=0.0, rotation=0.0, flip=0.0, half_body=0.0)
     train(
-        tiny_config(painted_coco, tmp_path / "run", epochs=40, learning_rate=3e-3, augmentation=still, milestones=(30,))
+        tiny_config(painted_coco, tmp_path / "run", epochs=20, learning_rate=3e-3, augmentation=still, milestones=(15,))
     )
     losses = [line["loss"] for line in read_log(tmp_path / "run")]
     assert sum(losses[-6:]) < 0.7 * sum(losses[:6])
@@ -72,12 +72,12 @@ EQUAL: dict[str, Any] = {
     "learning_rate": 0.1,
     "precision": "float64",
     "freeze_batch_norm": True,
-    "epochs": 7,
-    "max_steps": 20,
+    "epochs": 3,
+    "max_steps": 8,
     "schedule": "cosine",
-    "evaluate_every": 7,
+    "evaluate_every": 3,
 }
-LEARNS: dict[str, Any] = {"epochs": 40, "learning_rate": 3e-3, "milestones": (30,)}
+LEARNS: dict[str, Any] = {"epochs": 20, "learning_rate": 3e-3, "milestones": (15,)}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_two_processes_learn_as_well_with_batch_norm(painted_coco: Path, by_two:
     """Each normalises by its own half of the batch, so the weights differ; what they come to does not."""
     train(tiny_config(painted_coco, tmp_path / "one", batch_size=4, **LEARNS))
     one, two = ([line["loss"] for line in read_log(folder)] for folder in (tmp_path / "one", by_two / "learns"))
-    assert len(one) == len(two) == 120
+    assert len(one) == len(two) == 60
     assert sum(two[-6:]) < 0.75 * sum(two[:6])
     assert sum(two[-6:]) == pytest.approx(sum(one[-6:]), rel=0.1)
 
