@@ -115,25 +115,26 @@ RECIPES: list[dict[str, Any]] = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_stopped_anywhere_it_goes_on_to_the_same_weights(
-    painted_coco: Path, tmp_path: Path, recipe: dict[str, Any]
-) -> None:
-    whole = tiny_config(painted_coco, tmp_path / "whole", epochs=3, validation=f"coco:{painted_coco}", **recipe)
-    train(whole)
-    expected = last_weights(tmp_path / "whole")
-    save_config(evolve(whole, save_every=1), tmp_path / "config.json")
-    stops = (1, 2, 3, 5, 8)
-    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "config.json"), str(tmp_path), *map(str, stops)]
+def test_stopped_anywhere_it_goes_on_to_the_same_weights(painted_coco: Path, tmp_path: Path) -> None:
+    wholes = [
+        tiny_config(painted_coco, tmp_path / f"whole{number}", validation=f"coco:{painted_coco}", **recipe)
+        for number, recipe in enumerate(RECIPES)
+    ]
+    for whole in wholes:
+        save_config(evolve(whole, save_every=1), Path(f"{whole.output}.json"))
+    command = [sys.executable, "-c", INTERRUPTED, *(whole.output for whole in wholes)]
     process = subprocess.run(command, capture_output=True, text=True)  # no signal reaches the tests' own process
     assert process.returncode == 0, process.stderr
-    for stop in stops:
-        folder = tmp_path / f"stopped{stop}"
-        assert last_state(folder)["step"] == stop
-        train(evolve(whole, output=str(folder), save_every=1, resume=True))
-        assert same_weights(last_weights(folder), expected), stop
-        losses = [(line["step"], line["loss"]) for line in read_log(folder) if "loss" in line]
-        assert losses == [(line["step"], line["loss"]) for line in read_log(tmp_path / "whole") if "loss" in line]
+    for whole in wholes:
+        train(whole)
+        expected = last_weights(Path(whole.output))
+        losses = [(line["step"], line["loss"]) for line in read_log(Path(whole.output)) if "loss" in line]
+        for stop in (1, 3, 5):
+            folder = Path(f"{whole.output}-{stop}")
+            assert last_state(folder)["step"] == stop
+            train(evolve(whole, output=str(folder), save_every=1, resume=True))
+            assert same_weights(last_weights(folder), expected), (whole.optimizer, stop)
+            assert losses == [(line["step"], line["loss"]) for line in read_log(folder) if "loss" in line]
 
 
 def test_a_network_that_draws_random_numbers_resumes_to_the_same_weights(painted_coco: Path, tmp_path: Path) -> None:
@@ -146,14 +147,12 @@ def test_a_network_that_draws_random_numbers_resumes_to_the_same_weights(painted
 
 INTERRUPTED = """
 import os, signal, sys
-from pathlib import Path
 import torch
 from attrs import evolve
 from hrkit.training.config import TrainConfig, load_config
 from hrkit.training.run import TrainingStopped, train
 
 torch.set_num_threads(1)
-config = load_config(sys.argv[1], TrainConfig)
 real = torch.optim.Optimizer.zero_grad
 
 def counted(self, set_to_none=True):
@@ -165,14 +164,16 @@ def counted(self, set_to_none=True):
 
 for kind in (torch.optim.AdamW, torch.optim.SGD):
     kind.zero_grad = counted
-for stop in map(int, sys.argv[3:]):
-    count = 0
-    try:
-        train(evolve(config, output=str(Path(sys.argv[2], f"stopped{stop}"))))
-    except TrainingStopped as stopped:
-        assert "go on with --resume" in str(stopped)
-    else:
-        sys.exit("nothing stopped it")
+for whole in sys.argv[1:]:
+    config = load_config(f"{whole}.json", TrainConfig)
+    for stop in (1, 3, 5):
+        count = 0
+        try:
+            train(evolve(config, output=f"{whole}-{stop}"))
+        except TrainingStopped as stopped:
+            assert "go on with --resume" in str(stopped)
+        else:
+            sys.exit("nothing stopped it")
 """
 
 
@@ -214,7 +215,7 @@ def test_killed_in_the_middle_of_a_save(painted_coco: Path, tmp_path: Path) -> N
     """The file before it is whole, and nothing else counts."""
     train(tiny_config(painted_coco, tmp_path / "whole"))
     save_config(tiny_config(painted_coco, tmp_path, save_every=1), tmp_path / "config.json")
-    shares = ("0.2", "0.5", "0.8")
+    shares = ("0.2", "0.8")
     command = [sys.executable, "-c", CUT_SHORT, str(tmp_path / "config.json"), str(tmp_path), *shares]
     process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
@@ -256,7 +257,7 @@ started = time.perf_counter()
 assert attempt(folder / "whole", 0) == 0
 whole = time.perf_counter() - started
 moments, kills, runs = random.Random(0), 0, 0
-while kills < 20:
+while kills < 6:
     code = attempt(folder / f"run{runs}", moments.uniform(0, whole))
     assert code in (0, -signal.SIGALRM), code
     kills, runs = kills + (code != 0), runs + (code == 0)
@@ -266,7 +267,7 @@ assert attempt(folder / f"run{runs}", 0) == 0
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the moments are drawn in forked processes")
-def test_killed_at_twenty_random_moments(painted_coco: Path, tmp_path: Path) -> None:
+def test_killed_at_six_random_moments(painted_coco: Path, tmp_path: Path) -> None:
     config = tiny_config(painted_coco, tmp_path, epochs=3, save_every=1, ema=0.9, validation=f"coco:{painted_coco}")
     save_config(config, tmp_path / "config.json")
     data = shutil.copytree(painted_coco, tmp_path / "data")
