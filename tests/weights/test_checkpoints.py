@@ -32,9 +32,11 @@ State = dict[str, torch.Tensor]
 HRNET, RESNET = "hrnet_w2", "pose_resnet_18"
 JOINTS = 3
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 
 @pytest.fixture(scope="module")
-def networks() -> dict[str, PoseModel]:
+def networks(shallow: None) -> dict[str, PoseModel]:
     """Small ones with numbers that are not the initial ones."""
     torch.manual_seed(0)
     models = {name: create_pose_model(name, num_joints=JOINTS, input_size=(64, 64)) for name in (HRNET, RESNET)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -22,6 +23,8 @@ from hrkit.weights.checkpoints import read_checkpoint
 from made_coco import make_coco
 
 NETWORK = "hrnet_w2"
+
+pytestmark = pytest.mark.usefixtures("shallow")
 
 
 def network(joints: int) -> PoseModel:
@@ -231,7 +234,12 @@ def test_the_command_compares_joints_of_the_same_name(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_crowdpose_weights_on_crowdpose_people(shared: Path, tmp_path: Path) -> None:
     case = shared / "cases/annotations/crowdpose14"
-    people = ["--annotations", case / "person_keypoints_crowd.json", "--images", shared / "data/coco_val/images"]
+    content = json.loads((case / "person_keypoints_crowd.json").read_text())
+    few = {image["id"] for image in content["images"][:15]}
+    content["images"] = [image for image in content["images"] if image["id"] in few]
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] in few]
+    (tmp_path / "few.json").write_text(json.dumps(content))
+    people = ["--annotations", tmp_path / "few.json", "--images", shared / "data/coco_val/images"]
     figures = []
     for flip in ("--no-flip-test", "--flip-test"):
         fixed = ["--backbone", "lite", "--weights", case / "crowdpose14_like_mmpose.pth", "--workers", 0, flip]
@@ -240,5 +248,5 @@ def test_crowdpose_weights_on_crowdpose_people(shared: Path, tmp_path: Path) -> 
         assert result.exit_code == 0, result.output
         figures.append(float(result.output.split("AP ")[1].split()[0]))
     plain, flipped = figures
-    assert plain >= 0.28
+    assert plain >= 0.47  # 0.491 is measured on these 49 people
     assert flipped >= plain - 0.005
