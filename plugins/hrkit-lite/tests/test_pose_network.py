@@ -70,13 +70,15 @@ def test_the_recipes_can_be_read(registered: ModuleType, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.needs_shared
-@pytest.mark.parametrize(("name", "least"), [("lite", 0.48), ("lite_plus", 0.53)])
+@pytest.mark.parametrize(("name", "flip", "least"), [("lite", False, 0.46), ("lite_plus", True, 0.55)])
 def test_average_precision_on_people_it_has_not_seen(
-    registered: ModuleType, shared: Path, name: str, least: float
+    registered: ModuleType, shared: Path, name: str, flip: bool, least: float
 ) -> None:
+    """On every sixth of 584 people, whose AP is 0.481 and 0.574: the bars are 0.02 below."""
     people = coco(shared / "data" / "coco_val", split="val")
+    few = people.select(range(0, len(people), 6))
     fast = create_pose_model(name, weights="auto").prepared("cpu", "float32")
-    evaluation = evaluate(fast, people, flip_test=True, workers=0, progress=False)
+    evaluation = evaluate(fast, few, flip_test=flip, workers=0, progress=False)
     assert evaluation.metrics["AP"] >= least
 
 
