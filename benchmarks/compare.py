@@ -68,6 +68,9 @@ CROWDS = (1, 2, 4, 8, 16, 32, 64)
 LIMIT_BATCH = 8
 """Crops per batch when the network is compared with the machine's matrix product."""
 
+LIMIT_SIDE = 4096
+"""Rows and columns of that product."""
+
 
 class NaiveBaseline:
     """How many programs find poses, simple-HRNet among them, to compare with.
@@ -168,7 +171,7 @@ def network_operations(model: PoseModel) -> int:
 
 def over_limit(pair: Pair, pipeline: Pipeline, model: PoseModel, rounds: int) -> Figure:
     """The time of the network over that of a matrix product with as many operations."""
-    fast, size = pipeline.pose_model, 4096
+    fast, size = pipeline.pose_model, LIMIT_SIDE
     images = blank_input(fast, fast.input_size, LIMIT_BATCH)
     matrix = torch.rand(size, size).to(placement(fast)[1])
     timings = interleaved({"network": lambda: fast(images), "product": lambda: matrix @ matrix}, 2 * rounds)

@@ -46,7 +46,7 @@ def test_the_naive_way_finds_the_same_people(compare: ModuleType) -> None:
     np.testing.assert_allclose(keypoints[..., :2], TWO_PEOPLE, atol=5)
 
 
-def test_what_is_outside_the_networks(compare: ModuleType) -> None:
+def test_what_is_outside_the_networks(compare: ModuleType, shallow: None) -> None:
     detector = create_detector("yolov3_tiny", weights=None, input_size=64)
     pipeline = Pipeline(create_pose_model("hrnet_w2", input_size=(64, 64)), detector, device="cpu")
     networks = [pipeline.pose_model, pipeline.detector.network]  # type: ignore[union-attr]  # it is a Yolov3
@@ -64,8 +64,11 @@ def test_operations_are_two_a_multiply_add(compare: ModuleType) -> None:
     assert compare.network_operations(model) == pytest.approx(2 * 0.28e9, rel=0.2)
 
 
-def test_a_pair_is_compared(compare: ModuleType, tmp_path: Path) -> None:
-    compare.CROWDS = (1, 2)
+def test_a_pair_is_compared(
+    compare: ModuleType, shallow: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "CROWDS", (1, 2))
+    monkeypatch.setattr(compare, "LIMIT_SIDE", 512)
     arguments = ["--backbone", "hrnet_w2", "--input-size", "64", "64", "--detector", "synthetic", "--rounds", "1"]
     result = CliRunner().invoke(compare.main, [*arguments, "--skip-others", "--plot", str(tmp_path / "cost.png")])
     assert result.exit_code == 0, result.output

@@ -29,7 +29,7 @@ from hrkit.testing import check_plugin, check_weights, describe, examine_plugin
 from hrkit.weights.catalogue import WeightsEntry
 
 OWN = (
-    *("hrnet_w8", "pose_resnet_18", "timm/resnet10t", "synthetic", "yolov3_tiny"),
+    *("hrnet_w2", "pose_resnet_18", "timm/resnet10t", "synthetic", "yolov3_tiny"),
     *("heatmap", "deconv", "fpn", "msra", "dark", "udp", "demo", "plugins", "hrnet_w32-coco-256x192"),
     *("onnx", "openvino", "local"),
 )
@@ -43,7 +43,7 @@ def _one_thread(one_thread: None) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", OWN)
-def test_hrkits_own_parts_keep_the_contract(part: str) -> None:
+def test_hrkits_own_parts_keep_the_contract(shallow: None, part: str) -> None:
     findings = list(examine_plugin("hrkit", [part]))
     if findings[0].problem.startswith("it cannot be built here: not installed"):
         pytest.skip(findings[0].problem)

@@ -4,7 +4,7 @@ from hrkit.testing import describe, examine_plugin
 from hrkit.weights import catalogue
 
 
-def test_it_keeps_the_contract() -> None:
+def test_it_keeps_the_contract(shallow: None) -> None:
     weights = [entry.name for width in (32, 48) for entry in catalogue.entries(f"higher_hrnet_w{width}", "pose")]
     findings = list(examine_plugin("higherhrnet", ["higher_hrnet_w4", "higher", *weights]))
     wrong = [finding for finding in findings if finding.verdict == "wrong"]

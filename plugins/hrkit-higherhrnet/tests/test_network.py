@@ -15,7 +15,7 @@ from hrkit import create_pose_model
 from hrkit.errors import HrkitError
 from hrkit.weights import catalogue
 from hrkit.weights.checkpoints import read_checkpoint
-from seeded import seeded_state
+from seeded import seeded_state, seeded_tensor
 
 REFERENCE = "higher_hrnet_w32_256"
 
@@ -103,3 +103,23 @@ def test_a_trunk_of_another_stride_is_refused() -> None:
 def test_sizes_are_multiples_of_64() -> None:
     with pytest.raises(HrkitError, match="must be a multiple of 64"):
         create_pose_model("higher_hrnet_w4", input_size=(96, 96))
+
+
+@pytest.mark.slow
+@pytest.mark.needs_shared
+def test_the_official_maps_of_both_passes(shared: Path) -> None:
+    names = json.loads((shared / "reference" / "higher_hrnet_w32_256.keys.json").read_text())
+    model = create_pose_model("higher_hrnet_w32", input_size=(256, 256))
+    parts = {name: ("head." if name.startswith(("final", "deconv")) else "backbone.") + name for name in names}
+    model.load_state_dict({parts[name]: seeded_tensor(name, tuple(shape)) for name, shape in names.items()})
+    image = torch.from_numpy(np.random.RandomState(7).randn(1, 3, 256, 256).astype(np.float32))
+    with torch.inference_mode():
+        heatmaps, tags = model.passes(image, flip_test=True)
+    found = [torch.nn.functional.interpolate(maps, size=(256, 256), mode="bilinear") for maps in (heatmaps, *tags)]
+    reference = np.load(shared / "reference" / "higher_hrnet_w32_256.npz")
+    for own, wanted in (
+        (found[0], reference["flip_heatmaps_half"]),
+        (torch.stack(found[1:], dim=-1), reference["flip_tags_half"]),
+    ):
+        halved = own[:, :, ::2, ::2].numpy()
+        assert np.linalg.norm(halved - wanted) <= 1e-4 * np.linalg.norm(wanted)

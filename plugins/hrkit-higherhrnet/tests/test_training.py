@@ -14,6 +14,8 @@ from hrkit.training.config import TrainConfig
 from hrkit.training.run import train
 from tiny_runs import last_weights, read_log, same_weights, tiny_config
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 
 def config(data: Path, output: Path, **changes):
     settings = {"backbone": "higher_hrnet_w2", "input_size": (64, 128), "batch_size": 2, "flip_test": False}
@@ -22,14 +24,14 @@ def config(data: Path, output: Path, **changes):
 
 @pytest.mark.slow
 def test_it_learns_and_resumes_to_the_bit(painted_coco: Path, tmp_path: Path) -> None:
-    whole = train(config(painted_coco, tmp_path / "whole", epochs=3, validation=f"coco:{painted_coco}"))
-    assert whole.steps == 9
+    whole = train(config(painted_coco, tmp_path / "whole", epochs=2, validation=f"coco:{painted_coco}"))
+    assert whole.steps == 6
     log = read_log(tmp_path / "whole")
     losses = [line["loss"] for line in log if "loss" in line]
     assert losses[-1] < losses[0]
     assert any("AP" in line for line in log)
-    train(config(painted_coco, tmp_path / "parts", epochs=3, max_steps=4))
-    train(config(painted_coco, tmp_path / "parts", epochs=3, resume=True))
+    train(config(painted_coco, tmp_path / "parts", epochs=2, max_steps=4))
+    train(config(painted_coco, tmp_path / "parts", epochs=2, resume=True))
     assert same_weights(last_weights(tmp_path / "whole"), last_weights(tmp_path / "parts"))
     exported = create_pose_model("higher_hrnet_w2", weights=tmp_path / "whole" / "best.safetensors", input_size=None)
     assert exported.input_size == (64, 128)
