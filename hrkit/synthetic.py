@@ -104,8 +104,9 @@ class SyntheticHead(nn.Module):
         distance = (features[0][:, None] - self.colors[None, :, :, None, None]).square().sum(2)
         response = torch.exp(-distance / (2 * 0.1**2)) * (distance < 0.03)  # neighbouring hues are 0.07 apart
         maps = response.flatten(0, 1)[:, None]
-        maps = F.conv2d(maps, self.taps.view(1, 1, 1, -1), padding=(0, len(self.taps) // 2))
-        maps = F.conv2d(maps, self.taps.view(1, 1, -1, 1), padding=(len(self.taps) // 2, 0))
-        maps = maps.view_as(response)[:, :, ::4, ::4]  # heatmap px i lies at crop px 4 i
+        around = len(self.taps) // 2
+        maps = F.conv2d(maps, self.taps.view(1, 1, 1, -1), stride=(1, 4), padding=(0, around))
+        maps = F.conv2d(maps, self.taps.view(1, 1, -1, 1), stride=(4, 1), padding=(around, 0))
+        maps = maps.unflatten(0, response.shape[:2])[:, :, 0]  # heatmap px i lies at crop px 4 i
         peak = maps.amax((2, 3), keepdim=True)
         return torch.where(peak > 1, maps / peak.clamp(min=1e-6), 0.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,10 +68,7 @@ class OpenvinoNetwork(nn.Module):
 
     def __init__(self, model: str | os.PathLike[str] | openvino.Model | bytes, precision: str = "auto") -> None:
         super().__init__()
-        require("openvino")
-        import openvino
-
-        core = openvino.Core()
+        core = _core()
         config: dict[str, object] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -83,6 +81,8 @@ class OpenvinoNetwork(nn.Module):
             if capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
                 raise HrkitError(f"this CPU does not compute in {precision}; leave precision at auto")
         if isinstance(model, str | os.PathLike):  # in no other of the formats that OpenVINO would guess
+            import openvino
+
             reader = openvino.frontend.FrontEndManager().load_by_framework("ir")
             model = reader.convert(reader.load(os.fspath(model)))
         if isinstance(model, bytes):
@@ -107,6 +107,19 @@ class OpenvinoNetwork(nn.Module):
         other = copy.copy(self)
         other._request = self._compiled.create_infer_request()
         return other
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """OpenVINO, kept for the life of the process.
+
+    Each gives the thread a stack for signals, and what was there before when it goes. If two do not go in the reverse
+    order, the thread is left with a stack whose memory is freed, and Ctrl-C crashes the process.
+    """
+    require("openvino")
+    import openvino
+
+    return openvino.Core()
 
 
 def _outputs(arrays: Sequence[NDArray[np.float32]]) -> Outputs:

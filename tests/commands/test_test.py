@@ -221,7 +221,7 @@ def test_an_error_of_one_process_ends_all_with_one_line(tmp_path: Path) -> None:
     made = make_coco(tmp_path / "data", pictures=10, people=1)
     (made.parent / "images/009.png").write_bytes(b"no picture")  # which only the second gets to see
     options = ("--dataset", f"coco:{made}", "--boxes", "synthetic", "--output", tmp_path / "out")
-    done = _torchrun("-m", "hrkit", *_command(*options))
+    done = _torchrun("-m", "hrkit", *_command(*options, "--input-size", 64, 64))
     assert done.returncode != 0
     assert done.stdout == ""
     (line,) = [line for line in done.stderr.splitlines() if "error: " in line]

@@ -38,7 +38,7 @@ def desk(tmp_path: Path, painted_coco: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in "abc":
         shutil.copy(PHOTO, tmp_path / "photos" / f"{name}.jpg")
     frame = read_image(PHOTO)[:480, :640]
-    pictures = [np.ascontiguousarray(np.roll(frame, 3 * number, axis=1)) for number in range(4)]
+    pictures = [np.ascontiguousarray(np.roll(frame, 3 * number, axis=1)) for number in range(2)]
     for name in ("street.mp4", "monday.mp4", "tuesday.mp4", "my_video.mp4"):
         make_video(tmp_path / name, images=pictures)
     (tmp_path / "notes.txt").write_text("no picture")

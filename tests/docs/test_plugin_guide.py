@@ -140,9 +140,11 @@ def test_the_generated_detector_keeps_the_contract(folder):
 
 @pytest.mark.slow
 def test_use_and_the_command_line(folder):
-    assert python(folder, "use.py").startswith("2 people\n")
     (line,) = re.findall(r"^hrkit (demo .*)$", GUIDE, re.MULTILINE)
-    assert "people.png: 2 people" in python(folder, "-c", PROGRAM, *line.split())
+    both = f"import runpy; runpy.run_path('use.py', run_name='__main__'); {PROGRAM}"
+    said = python(folder, "-c", both, *line.split())
+    assert said.startswith("2 people\n")
+    assert "people.png: 2 people" in said
 
 
 @pytest.mark.slow
