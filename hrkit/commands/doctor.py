@@ -61,13 +61,13 @@ def _start(advice: list[str]) -> Iterator[tuple[str, str]]:
     marks = "".join(f"{step}\nmarks.append(time.perf_counter())\n" for step in _STEPS.values())
     script = f"import time\nmarks = [time.perf_counter()]\n{marks}print(*marks)"
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", errors="replace")
     whole = time.perf_counter() - begun
     if done.returncode:
         advice.append(f"the start cannot be timed: {shown(done.stderr.strip().splitlines()[-1])}")
         return
     seconds = [after - before for before, after in itertools.pairwise(map(float, done.stdout.split()))]
-    yield "start of Python", f"{whole - sum(seconds):.2f} s"
+    yield "Python itself", f"{whole - sum(seconds):.2f} s"
     for name, took in zip(_STEPS, seconds, strict=True):
         yield name, f"{took:.2f} s"
 

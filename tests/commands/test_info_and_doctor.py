@@ -80,7 +80,7 @@ def test_doctor_times_the_start() -> None:
     lines = _run("doctor", "--time").splitlines()
     steps = lines[1 : lines.index("packages")]
     names = [line[:18].strip() for line in steps]
-    assert names == ["start of Python", "import torch", "import hrkit", "build networks", "first photo", "next photo"]
+    assert names == ["Python itself", "import torch", "import hrkit", "build networks", "first photo", "next photo"]
     assert all(float(line.split()[-2]) > 0 for line in steps)
 
 
