@@ -45,7 +45,7 @@ class OnnxNetwork(nn.Module):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 4  # its errors are raised too
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave cores to others
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads free their cores
         source = model if isinstance(model, bytes) else os.fspath(model)
         providers = ["CPUExecutionProvider"]
         self._session = onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
