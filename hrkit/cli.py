@@ -69,7 +69,7 @@ class Program(click.Group):
             sys.exit(2)
         except (KeyboardInterrupt, click.Abort) as stop:
             sys.exit(_stopped(stop.__cause__ or stop))
-        except (HrkitError, OSError) as error:
+        except (HrkitError, OSError, MemoryError) as error:
             if os.environ.get("HRKIT_DEBUG"):
                 raise
             click.echo(f"error: {one_line(error)}", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +18,7 @@ from hrkit.errors import BoxError, HrkitError, PluginError, WeightsError
 from hrkit.files import FilePath
 from hrkit.heads.codecs import Codec, create_codec
 from hrkit.ops.tensors import Outputs, of_each
-from hrkit.pose_spec import PoseSpec
+from hrkit.pose_spec import PoseSpec, checked_size
 from hrkit.profiling import section
 from hrkit.runtimes import prepare
 from hrkit.skeletons import check_named, find_skeleton, same_joints, skeleton_of
@@ -440,11 +440,3 @@ def _check_backbone(trunk: Any, name: str) -> None:
     if missing or not isinstance(trunk, nn.Module):
         lacks = f"has no attribute {missing[0]!r}" if missing else "is no torch.nn.Module"
         raise PluginError(f"backbone {name!r} breaks the contract: {type(trunk).__name__} {lacks}")
-
-
-def checked_size(size: Any) -> Size:
-    """(height, width) from two positive whole numbers or the side of a square; raises `HrkitError` for others."""
-    given = list(size) if isinstance(size, Iterable) and not isinstance(size, str) else [size, size]
-    if len(given) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in given):
-        raise HrkitError(f"a size is (height, width) in whole px, as (256, 192); got {size!r}")
-    return int(given[0]), int(given[1])

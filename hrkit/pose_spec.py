@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import attrs
 from attrs import field, frozen
 
 from hrkit.errors import HrkitError
+from hrkit.settings import SIDE, SIGMA
 from hrkit.skeletons import coco17, find_skeleton
 from hrkit.structures import Size, Skeleton
 
@@ -24,6 +26,14 @@ def as_size(values: Iterable[int] | None) -> Size | None:
     return None if values is None else tuple(int(value) for value in values)  # type: ignore[return-value]  # checked
 
 
+def checked_size(size: Any) -> Size:
+    """(height, width) from two positive whole numbers or the side of a square; raises `HrkitError` for others."""
+    given = list(size) if isinstance(size, Iterable) and not isinstance(size, str) else [size, size]
+    if len(given) != 2 or not all(isinstance(side, numbers.Integral) and int(side) in SIDE for side in given):
+        raise HrkitError(f"a size is (height, width) in whole px {SIDE}, as (256, 192); got {size!r}")
+    return int(given[0]), int(given[1])
+
+
 def _floats(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
@@ -33,7 +43,7 @@ def _sigma(given: float | Iterable[float]) -> float | tuple[float, ...]:
 
 
 def _deviates(sigma: float | tuple[float, ...]) -> bool:
-    return len(sigma) == 2 and min(sigma) > 0 if isinstance(sigma, tuple) else sigma > 0
+    return len(sigma) == 2 and all(one in SIGMA for one in sigma) if isinstance(sigma, tuple) else sigma in SIGMA
 
 
 @frozen(kw_only=True)
@@ -71,13 +81,13 @@ class PoseSpec:
     def problems(self) -> list[str]:
         """What is wrong with the values, as sentences for a message; empty if they make sense."""
         size = self.input_size
-        sound = size is None or (len(size) == 2 and min(size) > 0)
+        sound = size is None or (len(size) == 2 and all(side in SIDE for side in size))
         scaled = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
         checks = {
             "codec is empty": self.codec,
-            f"sigma must be above 0, or two such numbers for x and y, not {self.sigma}": _deviates(self.sigma),
+            f"sigma must be {SIGMA}, or two such numbers for x and y, not {self.sigma}": _deviates(self.sigma),
             f"margin must be above 0 and at most 10, not {self.margin}": 0 < self.margin <= 10,
-            f"input_size must be (height, width), each above 0, not {size}": sound,
+            f"input_size must be (height, width), each {SIDE}, not {size}": sound,
             "mean and std need three values each, and std must be above 0": scaled,
             f"channel_order must be rgb or bgr, not {self.channel_order!r}": self.channel_order in ("rgb", "bgr"),
         }

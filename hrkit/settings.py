@@ -45,6 +45,13 @@ class Range:
             raise HrkitError(f"{attribute.name} is {value!r}; it must be {self}")
 
 
+SIDE = Range(1, 8192)
+"""Sides of a network's input, px. Larger ones fit into no memory."""
+
+SIGMA = Range(1e-3, 1e3)
+"""Deviations of training targets, in cells of the network's output."""
+
+
 def setting(default: Any, text: str, within: Range | None = None) -> Any:  # Any, as attrs' own `field`
     """A config field with its default value, or a class that creates it, its help text, and the range of its values."""
     metadata = {"help": text, "range": within}

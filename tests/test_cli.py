@@ -45,6 +45,7 @@ class _Brings:
     [
         (ImageError("x.jpg: no such file"), 2, "error: x.jpg: no such file\n"),
         (OSError(errno.ENOSPC, "No space left on device", "out.jpg"), 2, "No space left on device: 'out.jpg'"),
+        (MemoryError("Unable to allocate 384 GiB"), 2, "error: Unable to allocate 384 GiB\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (click.UsageError("no"), 2, "error: no (see `"),
         (click.ClickException("one\n\ttwo"), 2, "error: one two\n"),

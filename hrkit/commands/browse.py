@@ -18,7 +18,7 @@ from hrkit.heads.base import Codec
 from hrkit.heads.codecs import HeatmapCodec, create_codec
 from hrkit.images import WRITABLE, write_image
 from hrkit.pose_model import default_sigma
-from hrkit.settings import Range
+from hrkit.settings import SIGMA, Range
 from hrkit.structures import Frame
 from hrkit.training.config import TrainConfig, build_config, read_config
 
@@ -37,7 +37,7 @@ Examples:
 @click.option("--input-size", type=SIZE, metavar="HEIGHT WIDTH", help="[default: from the config, or 256 192]")
 @click.option("--codec", help="Targets: msra, dark, udp.  [default: from the config, or msra]")
 @number_option(
-    "--sigma", float, Range(0, above=True), "Width of the targets, heatmap px.  [default: from the config, or by size]"
+    "--sigma", float, SIGMA, "Width of the targets, heatmap px.  [default: from the config, or by size]"
 )
 @number_option("--seed", int, Range(0), "Selects the people and how they vary.", default=0)
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("browse.jpg"))

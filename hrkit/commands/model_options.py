@@ -12,7 +12,7 @@ from hrkit import registry
 from hrkit.commands.numbers import SIZE, number_option
 from hrkit.errors import UnknownNameError
 from hrkit.pipeline import Pipeline
-from hrkit.settings import Range
+from hrkit.settings import SIDE, Range
 
 Command = Callable[..., Any]  # whatever options it takes
 Decorator = Callable[[Command], Command]
@@ -45,7 +45,7 @@ _MODEL = {
     "skeleton": skeleton_option,
     "detector_weights": click.option("--detector-weights", default="auto", help="The same for the detector."),
     **detector_options,
-    "detector_size": number_option("--detector-size", int, Range(1), "Side of the detector's input in px."),
+    "detector_size": number_option("--detector-size", int, SIDE, "Side of the detector's input in px."),
     "classes": click.option("--classes", metavar="A,B,...", help="Classes that the detector finds.  [default: person]"),
     "decoder": click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]"),
     "threshold": number_option(

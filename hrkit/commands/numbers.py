@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hrkit.settings import Range
+from hrkit.settings import SIDE, Range
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]  # generic since click 8.4
@@ -42,5 +42,5 @@ def number_option(name: str, kind: type, within: Range, help: str = "", **more: 
     return click.option(name, type=Number(kind, within), help=shown, **more)
 
 
-SIZE = (Number(int, Range(1)), Number(int, Range(1)))
+SIZE = (Number(int, SIDE), Number(int, SIDE))
 """The type of an option for height and width, px."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hrkit.errors import HrkitError
 from hrkit.ops.tensors import ArrayOrTensor
+from hrkit.settings import SIGMA
 from hrkit.structures import Size
 
 Outputs: TypeAlias = Any  # which it is depends on the codec
@@ -20,7 +21,7 @@ class Codec(abc.ABC):
     """Encodes keypoints as training targets and decodes network outputs to keypoints.
 
     `input_size` and `heatmap_size` are (height, width) of the crop and of the network's grid; `sigma` is the spread of
-    the targets in cells of that grid. Raises `HrkitError` if `sigma` is not one number above 0.
+    the targets in cells of that grid. Raises `HrkitError` if `sigma` is not one number of `hrkit.settings.SIGMA`.
     """
 
     udp = False
@@ -30,8 +31,8 @@ class Codec(abc.ABC):
         if isinstance(sigma, tuple):
             name = type(self).__name__
             raise HrkitError(f"{name} takes one sigma, not {sigma}; keep the codec that the network was made for")
-        if not sigma > 0:
-            raise HrkitError(f"sigma must be above 0, not {sigma}")
+        if sigma not in SIGMA:
+            raise HrkitError(f"sigma must be {SIGMA}, not {sigma}")
         self.input_size: Size = (int(input_size[0]), int(input_size[1]))
         self.heatmap_size: Size = (int(heatmap_size[0]), int(heatmap_size[1]))
         self.sigma = sigma

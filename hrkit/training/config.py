@@ -16,7 +16,7 @@ from attrs import field, frozen
 from hrkit.datasets.augmentation import Augmentation
 from hrkit.errors import HrkitError
 from hrkit.files import read_json, read_toml, read_yaml, write_text
-from hrkit.settings import Range, setting
+from hrkit.settings import SIDE, SIGMA, Range, setting
 
 Config = TypeVar("Config")
 
@@ -45,7 +45,7 @@ class TrainConfig:
         'or "none" (random)',
     )
     input_size: tuple[int, int] | None = setting(
-        None, "height and width of the crops in px; by default those of the weights or the backbone", Range(1)
+        None, "height and width of the crops in px; by default those of the weights or the backbone", SIDE
     )
     codec: str | None = setting(
         None, "name of the codec: msra, dark or udp for heatmaps; by default that of the weights or the head, or msra"
@@ -53,7 +53,7 @@ class TrainConfig:
     sigma: float | None = setting(
         None,
         "deviation of the target heatmaps in heatmap px; by default 2, or 3 for crops over 256 px high",
-        Range(0, above=True),
+        SIGMA,
     )
     loss: str | None = setting(
         None, "mse (the default), ohkm, or bce (for heads with logits) of heatmaps; other networks have their own"

@@ -56,7 +56,7 @@ class Camera:
 
     def __init__(self, number: int) -> None:
         self._name = f"camera {number}"
-        if number < 0:  # crashes OpenCV
+        if not 0 <= number < 2**31:  # crashes OpenCV
             raise VideoError(f"{self._name} cannot be opened; cameras are counted from 0")
         before = cv2.utils.logging.getLogLevel()
         cv2.utils.logging.setLogLevel(0)  # OpenCV prints pages about missing cameras

@@ -162,8 +162,9 @@ def test_joints_that_are_nowhere_and_coco_visibility(name: str) -> None:
 def test_heatmaps_of_another_size_are_refused(name: str) -> None:
     with pytest.raises(HrkitError, match="wanted"):
         _codec(name).decode(np.zeros((1, 17, 32, 24), np.float32))
-    with pytest.raises(HrkitError, match="sigma must be above 0"):
-        _codec(name, sigma=0)
+    for sigma in (0, 1e-300, 1e300):
+        with pytest.raises(HrkitError, match="sigma must be from 0.001 to 1000"):
+            _codec(name, sigma=sigma)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,13 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from campaign import Kind, attack
+from campaign import NATIVE, Kind, attack
 from hrkit.errors import HrkitError
 from kinds import KINDS
 
-COUNT, SEED = 200, 0
-NATIVE = ("onnx", "openvino")
-"""Kinds that others' native code reads. What it does to its process must not reach other tests."""
+COUNT, SEED = 300, 0
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in NATIVE])

@@ -365,8 +365,9 @@ class FakeCamera(NoCamera):
 
 
 def test_cameras_are_counted_from_0() -> None:
-    with pytest.raises(VideoError, match="camera -1 cannot be opened; cameras are counted from 0"):
-        open_source(-1)
+    for number in (-1, 2**31, 10**20):
+        with pytest.raises(VideoError, match=f"camera {number} cannot be opened; cameras are counted from 0"):
+            open_source(number)
 
 
 @pytest.mark.parametrize("number", [7, "7"])
