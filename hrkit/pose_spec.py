@@ -27,7 +27,7 @@ def as_size(values: Iterable[int] | None) -> Size | None:
 
 
 def checked_size(size: Any) -> Size:
-    """(height, width) from two positive whole numbers or the side of a square; raises `HrkitError` for others."""
+    """(height, width) from two whole numbers of `SIDE` or the side of a square; raises `HrkitError` for others."""
     given = list(size) if isinstance(size, Iterable) and not isinstance(size, str) else [size, size]
     if len(given) != 2 or not all(isinstance(side, numbers.Integral) and int(side) in SIDE for side in given):
         raise HrkitError(f"a size is (height, width) in whole px {SIDE}, as (256, 192); got {size!r}")

@@ -20,7 +20,7 @@ from hrkit.registry import plugins
 def test_one_deviation_or_two() -> None:
     assert PoseSpec(sigma=[4.9, 5.66]).sigma == (4.9, 5.66)
     for wrong in (0, 1e-300, 1e300, (1.0,), (1.0, 0.0), (1.0, 2.0, 3.0)):
-        with pytest.raises(HrkitError, match="sigma must be from 0.001 to 1000"):
+        with pytest.raises(HrkitError, match=r"sigma must be from 0\.001 to 1000"):
             PoseSpec(sigma=wrong)
 
 

@@ -163,7 +163,7 @@ def test_heatmaps_of_another_size_are_refused(name: str) -> None:
     with pytest.raises(HrkitError, match="wanted"):
         _codec(name).decode(np.zeros((1, 17, 32, 24), np.float32))
     for sigma in (0, 1e-300, 1e300):
-        with pytest.raises(HrkitError, match="sigma must be from 0.001 to 1000"):
+        with pytest.raises(HrkitError, match=r"sigma must be from 0\.001 to 1000"):
             _codec(name, sigma=sigma)
 
 

@@ -100,5 +100,5 @@ def test_other_outputs_are_refused(outputs: object) -> None:
 
 
 def test_wrong_deviations() -> None:
-    with pytest.raises(HrkitError, match="sigma must be from 0.001 to 1000"):
+    with pytest.raises(HrkitError, match=r"sigma must be from 0\.001 to 1000"):
         create_codec("simcc", input_size=(256, 192), heatmap_size=(64, 48), sigma=(4.9, 0.0))
