@@ -60,7 +60,7 @@ def reason_of(error: Exception) -> str:
 def read_common(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     """What all files of a folder have in common, as an earlier run wrote it; None if there is nothing."""
     path = Path(folder, META)
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
         return dict(json.loads(path.read_text(encoding="utf-8")))
     return None
 
@@ -152,14 +152,15 @@ class Manifest:
             return  # the run was killed at its start
         try:
             before = json.loads(header)["settings"]
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise HrkitError(f"{path} is no manifest; remove it, or pass --overwrite") from None
         end, made = len(header), False
         for line in lines:
             if not line.endswith(b"\n"):
                 break  # the run was killed while it wrote this line
             end += len(line)
-            with contextlib.suppress(ValueError, LookupError, TypeError):  # after a damaged line its input is redone
+            # after a damaged line its input is redone
+            with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
                 record = json.loads(line)
                 name, reason = record["input"], record["reason"]
                 if not isinstance(name, str) or not isinstance(reason, str):

@@ -184,7 +184,7 @@ class Mp4Sink(Sink):
 class WindowSink(Sink):
     """A window that shows the newest frame. Raises `VideoError` if there can be no window."""
 
-    closed = False
+    closed: bool = False
     """Whether the window is gone, also if the user closed it. Frames written later are not shown."""
 
     def __init__(self, title: str) -> None:
@@ -225,7 +225,7 @@ class WindowSink(Sink):
         if self._shown and not self.closed:
             cv2.destroyWindow(self._title)
             cv2.waitKey(1)  # the window stays until its events are handled
-        self.closed: bool = True
+        self.closed = True
 
 
 def open_sink(path: FilePath | None, *, fps: float | None = None, audio_from: FilePath | None = None) -> Sink:

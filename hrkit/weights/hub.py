@@ -203,7 +203,7 @@ def _errors_in_words(address: Address, wish: str = "read it") -> Iterator[None]:
             problem = f"you may not {wish}; {_LOGIN} as somebody who may"
         else:
             kind, problem = _OutOfReachError, f"the Hub answered with an error ({one_line(error)[:200]})"
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         problem = f"the Hub's answer makes no sense ({one_line(error)[:200]})"
     except Exception as error:  # the library's HTTP client has errors of its own
         reason = one_line(error.__cause__ or error)[:200]

@@ -75,7 +75,7 @@ def _read_safetensors(file: Path) -> tuple[Content, Mapping[str, Any]]:
         with safetensors.safe_open(file, "pt") as reader:
             state = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118  (no mapping)
             metadata = json.loads((reader.metadata() or {}).get("hrkit", "{}"))
-    except (safetensors.SafetensorError, json.JSONDecodeError, RecursionError, OSError) as error:
+    except (safetensors.SafetensorError, ValueError, RecursionError, OSError) as error:
         raise WeightsError(f"{file}: damaged, or no safetensors file ({error}); fetch it again") from None
     if not isinstance(metadata, dict):
         raise WeightsError(f"{file}: its metadata is {type(metadata).__name__}, not names and values; save it again")

@@ -262,6 +262,19 @@ def test_a_retry_that_stops_early_keeps_the_failures_that_it_did_not_come_to(
     assert set(failures(output)) == {"0/x1.png", "1/x0.jpg"}
 
 
+def test_lines_that_are_nested_too_deeply(tmp_path: Path) -> None:
+    folder, deep = tmp_path / "out", "[" * 100_000 + "\n"
+    with held(folder), Manifest(folder, {}) as manifest:
+        manifest.add(Result("a", frames=1))
+    path = manifest_path(folder)
+    path.write_text(path.read_text() + deep)
+    with held(folder), Manifest(folder, {}) as manifest:
+        assert set(manifest.done) == {"a"}
+    path.write_text(deep)
+    with pytest.raises(HrkitError, match="is no manifest"), held(folder), Manifest(folder, {}):
+        pass
+
+
 def test_the_list_of_failures_is_made_from_the_manifest(tmp_path: Path) -> None:
     tmp_path = tmp_path / "out"
     strange = os.fsdecode(b"\xff,.jpg")

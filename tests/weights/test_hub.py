@@ -27,7 +27,7 @@ from hrkit.synthetic import paint_people
 from hrkit.training.config import TrainConfig, save_config
 from hrkit.training.publishing import FILES, publish
 from hrkit.weights import checkpoints
-from hrkit.weights.hub import Address, _speaks_xet, cached, fetch
+from hrkit.weights.hub import Address, _errors_in_words, _speaks_xet, cached, fetch
 from hub_stub import Hub
 
 NETWORK = "timm/test_resnet"
@@ -425,3 +425,9 @@ def test_commands(hub: Hub, run: Path, tmp_path: Path) -> None:
     refused = invoke(main, ["publish", str(run), "--to", "hf-hub:owner/name"])
     assert refused.exit_code == 2
     assert refused.stderr.splitlines()[-1].startswith("error: hf-hub:owner/name: you may not write to it; log in")
+
+
+def test_an_answer_that_is_nested_too_deeply() -> None:
+    says = "makes no sense"
+    with pytest.raises(DownloadError, match=says), _errors_in_words(Address.parse("hf-hub:someone/pose")):
+        json.loads("[" * 100_000)
