@@ -102,7 +102,8 @@ def _run(recipe: Path | None, config_file: Path | None, data_root: str | None, *
             validation=config.validation and _with_root(config.validation, data_root),
         )
     result = train(config)
-    best = "" if result.best is None else f", best AP {result.best:.4f}"
+    how = " (with flip test)" if config.flip_test else ""
+    best = "" if result.best is None else f", best AP {result.best:.4f}{how}"
     click.echo(f"{result.steps} steps, {result.epochs} epochs{best}; in {result.folder}")
 
 
