@@ -41,7 +41,7 @@ $(VENV)/pyvenv.cfg:
 
 $(VENV)/.installed: $(VENV)/pyvenv.cfg $(PROJECTS)
 	$(PIP) 'setuptools>=77'
-	$(PIP) --no-build-isolation -e . -e plugins/hrkit-lite
+	$(PIP) --no-build-isolation -e '.[cpu]' -e plugins/hrkit-lite
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/pyvenv.cfg $(PROJECTS)

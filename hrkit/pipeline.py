@@ -95,6 +95,8 @@ class Pipeline:
         precision: str = "auto",
         runtime: str = "auto",
     ) -> None:
+        if isinstance(pose_model, str):
+            raise HrkitError(f"a Pipeline takes networks; for names there is Pipeline.from_names({pose_model!r}, ...)")
         if detector is not None:
             _check_needs_detector(pose_model)
         devices = parse_devices(device)

@@ -381,6 +381,11 @@ def test_precisions(precision: str) -> None:
     np.testing.assert_allclose(poses.keypoints, TWO_PEOPLE, atol=4 if precision == "bfloat16" else TOLERANCE)
 
 
+def test_names_in_the_place_of_networks() -> None:
+    with pytest.raises(HrkitError, match=r"for names there is Pipeline\.from_names\('lite', \.\.\.\)"):
+        Pipeline("lite", "lite_person")  # type: ignore[arg-type]
+
+
 def test_devices_by_object() -> None:
     assert repr(pipeline(device=torch.device("cpu"))).endswith("on cpu)")
 

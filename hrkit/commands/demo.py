@@ -49,7 +49,7 @@ Examples:
     help="A folder, or FILE.jpg for a picture, FILE.mp4 for a video.  [default: demo-output; cameras are not recorded]",
 )
 @click.option("--recursive", is_flag=True, help="Take what lies in folders below too.")
-@click.option("--show/--no-show", default=None, help="Show a window.  [default: for cameras]")
+@click.option("--show/--no-show", default=None, help="Show videos in a window.  [default: for cameras]")
 @click.option("--json", "write_json", is_flag=True, help="Also write the keypoints of each picture.")
 @click.option("--heatmaps", is_flag=True, help="Draw the heatmaps of the network.")
 @click.option("--boxes/--no-boxes", default=True, help="Draw boxes and labels.")

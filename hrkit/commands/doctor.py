@@ -142,7 +142,8 @@ def _cache(advice: list[str]) -> Iterator[tuple[str, str]]:
 
 def _runtimes(advice: list[str]) -> Iterator[tuple[str, str]]:
     known = choice.rivals()
-    yield "auto", f"fused, or the fastest of {', '.join(['fused', *known])} (HRKIT_MEASURE=0 turns measuring off)"
+    fastest = f", or the fastest of fused, {', '.join(known)} (HRKIT_MEASURE=0 turns measuring off)" if known else ""
+    yield "auto", f"fused{fastest}"
     for chosen in choice.remembered().values():
         yield chosen.network, str(chosen)
     if not known and os.environ.get("HRKIT_MEASURE") != "0":
