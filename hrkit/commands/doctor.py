@@ -27,10 +27,10 @@ _OPTIONAL = ["pandas", "pyarrow", "supervision", "onnxruntime", "openvino"]
 
 _STEPS = {
     "import torch": "import torch",
-    "import hrkit": "import hrkit.pipeline",
+    "import hrkit": "import hrkit.pipeline, hrkit.testing.scenes",
     "build networks": "pipeline = hrkit.pipeline.Pipeline.from_names('lite')",
-    "first photo": "photo = hrkit.pipeline.__file__.replace('pipeline.py', 'assets/oath.jpg'); pipeline.predict(photo)",
-    "next photo": "pipeline.predict(photo)",
+    "first photo": "pipeline.predict(hrkit.testing.scenes.PHOTO)",
+    "next photo": "pipeline.predict(hrkit.testing.scenes.PHOTO)",
 }
 """What a command does before its first result, as Python."""
 
@@ -64,7 +64,8 @@ def _start(advice: list[str]) -> Iterator[tuple[str, str]]:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", errors="replace")
     whole = time.perf_counter() - begun
     if done.returncode:
-        advice.append(f"the start cannot be timed: {shown(done.stderr.strip().splitlines()[-1])}")
+        why = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        advice.append(f"the start cannot be timed: {shown(why[-1])}")
         return
     seconds = [after - before for before, after in itertools.pairwise(map(float, done.stdout.split()))]
     yield "Python itself", f"{whole - sum(seconds):.2f} s"
