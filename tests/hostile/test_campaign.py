@@ -27,8 +27,11 @@ def test_hostile_input_is_refused_or_read(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_hostile_input_of_native_code() -> None:
-    script = [sys.executable, str(Path(__file__).with_name("campaign.py")), *NATIVE]
+@pytest.mark.parametrize("name", NATIVE)
+def test_hostile_input_of_native_code(name: str) -> None:
+    if name not in KINDS:
+        pytest.skip(f"the packages of {name} are not installed")
+    script = [sys.executable, str(Path(__file__).with_name("campaign.py")), name]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     options = ["--count", str(COUNT), "--seed", str(SEED)]
     done = subprocess.run([*script, *options], capture_output=True, text=True, env=environment)
