@@ -20,7 +20,7 @@ from attrs import asdict, frozen
 from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
 from hrkit.extraction.part_file import Meta, as_json, difference
-from hrkit.files import atomic_path, reserved
+from hrkit.files import atomic_path, read_json, reserved
 
 FAILURES = "failures.csv"
 _HEADER = ("input", "reason")
@@ -59,9 +59,8 @@ def reason_of(error: Exception) -> str:
 
 def read_common(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     """What all files of a folder have in common, as an earlier run wrote it; None if there is nothing."""
-    path = Path(folder, META)
-    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+    with contextlib.suppress(HrkitError, ValueError, TypeError):
+        return dict(read_json(Path(folder, META)))
     return None
 
 
