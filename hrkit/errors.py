@@ -6,10 +6,12 @@ can catch them. The command line prints the message and exits with status 2.
 """
 
 import difflib
+import importlib
 import math
 import numbers
 import re
 from collections.abc import Iterable
+from typing import Any
 
 LONGEST_WORD = 150
 """Of a longer word in a message, its first and its last letters are shown, this many each."""
@@ -117,6 +119,14 @@ def check_number(name: str, value: object, most: float = math.inf) -> float:
         wanted = "a number of at least 0" if most == math.inf else f"from 0 to {most:g}"
         raise HrkitError(f"{name} must be {wanted}, not {value!r}")
     return number
+
+
+def installed(package: str, what: str, install: str | None = None) -> Any:  # Any: a module
+    """A package that hrkit does without. Raises `HrkitError` that `what` needs it, and how to `install` it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise HrkitError(f"{what} needs {package}: pip install '{install or package}'") from None
 
 
 def plugin_hint(distribution: str) -> str:

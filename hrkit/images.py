@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import mimetypes
 import os
 import threading
 from collections.abc import Iterator
@@ -161,11 +162,14 @@ def _picture_errors(name: str) -> Iterator[None]:
     except ImageError:
         raise
     except FileNotFoundError:
-        raise ImageError(f"{name}: no such file") from None
+        hint = "; find_images lists the pictures that match" if "*" in name else ""
+        raise ImageError(f"{name}: no such file{hint}") from None
     except IsADirectoryError:
-        raise ImageError(f"{name}: is a folder, not a picture") from None
+        raise ImageError(f"{name}: is a folder, not a picture; find_images lists its pictures") from None
     except PIL.UnidentifiedImageError:
-        raise ImageError(f"{name}: is no picture, or of a kind that cannot be read") from None
+        is_video = (mimetypes.guess_type(name)[0] or "").startswith("video/")
+        hint = "; Pipeline.video reads videos" if is_video else ""
+        raise ImageError(f"{name}: is no picture, or of a kind that cannot be read{hint}") from None
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(f"{name}: is too large ({error}); make it smaller first") from None
     except Exception as error:  # decoders raise errors of any kind for damaged files

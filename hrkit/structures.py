@@ -16,7 +16,7 @@ from attrs import asdict, evolve, field, frozen
 from attrs.converters import optional
 from numpy.typing import ArrayLike, NDArray
 
-from hrkit.errors import BoxError, HrkitError, UnknownNameError, counted
+from hrkit.errors import BoxError, HrkitError, UnknownNameError, counted, installed
 
 if TYPE_CHECKING:
     import pandas
@@ -188,16 +188,14 @@ class Detections:
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per box: `score`, `class_id`, `x1`, `y1`, `x2`, `y2`. Needs pandas."""
-        import pandas
-
         sides = dict(zip(_SIDES, self.xyxy.T, strict=True))
-        return pandas.DataFrame({"score": self.scores, "class_id": self.class_ids, **sides})
+        return _table({"score": self.scores, "class_id": self.class_ids, **sides})
 
     def to_supervision(self) -> supervision.Detections:
         """The same boxes for the `supervision` package. Needs that package."""
-        import supervision
-
-        return supervision.Detections(xyxy=self.xyxy, confidence=self.scores, class_id=self.class_ids)
+        given = {"xyxy": self.xyxy, "confidence": self.scores, "class_id": self.class_ids}
+        found: supervision.Detections = installed("supervision", "to_supervision").Detections(**given)
+        return found
 
 
 @frozen(eq=False, repr=False)
@@ -398,16 +396,14 @@ class Poses:
         Before these are `image`, if the picture has a name, and `frame` and `time` of a video. Ids are whole numbers
         (`Int64`), and `pandas.NA` for a person without one. Needs pandas.
         """
-        import pandas
-
         names = (*_SIDES, *(f"{name}_{part}" for name in self.skeleton.keypoint_names for part in ("x", "y", "score")))
         values = np.concatenate([self.detections.xyxy, *self._triples().swapaxes(0, 1)], axis=1)
         found = np.full(len(self), -1) if self.track_ids is None else self.track_ids
-        ids = pandas.Series(found, dtype="Int64").mask(found < 0)
+        ids = installed("pandas", "to_dataframe").Series(found, dtype="Int64").mask(found < 0)
         name = str(self.image) if isinstance(self.image, (str, os.PathLike)) else None
         known = {"image": name, "frame": self.frame_index, "time": self.time}
         origin = {column: [value] * len(self) for column, value in known.items() if value is not None}
-        return pandas.DataFrame({**origin, "id": ids, "score": self.scores, **dict(zip(names, values.T, strict=True))})
+        return _table({**origin, "id": ids, "score": self.scores, **dict(zip(names, values.T, strict=True))})
 
     def to_supervision(self) -> supervision.KeyPoints:
         """The same people for the `supervision` package, version 0.29 or newer.
@@ -415,11 +411,9 @@ class Poses:
         The scores of the boxes are its `detection_confidence`. `data` has `xyxy`, the boxes, and `tracker_id`, the ids,
         if there are any. Joints that are missing are at 0, 0 and not `visible`. Needs that package.
         """
-        import supervision
-
         seen: NDArray[np.bool_] = np.asarray(np.isfinite(self.keypoints).all(2))
         ids = {} if self.track_ids is None else {"tracker_id": self.track_ids}
-        return supervision.KeyPoints(
+        people: supervision.KeyPoints = installed("supervision", "to_supervision").KeyPoints(
             xy=np.where(seen[..., None], self.keypoints, 0),
             class_id=self.detections.class_ids,
             keypoint_confidence=self.keypoint_scores,
@@ -427,6 +421,7 @@ class Poses:
             visible=seen,
             data={"xyxy": self.detections.xyxy, **ids},
         )
+        return people
 
     def _triples(self) -> NDArray[np.float32]:
         """(N,K,3) x, y, score."""
@@ -442,6 +437,11 @@ def best(found: Found, most: int | None) -> Found:
 def _drawing(name: str) -> Callable[..., Any]:  # Any: what the function gives
     """A function of the room `drawing`; named by a string, since that room is built on this module."""
     return pkgutil.resolve_name(f"hrkit.drawing.{name}")
+
+
+def _table(columns: Row) -> pandas.DataFrame:
+    table: pandas.DataFrame = installed("pandas", "to_dataframe").DataFrame(columns)
+    return table
 
 
 def _short(scores: NDArray[np.float32]) -> str:

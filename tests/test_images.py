@@ -273,6 +273,17 @@ def test_damaged_files_raise_nothing_else(tmp_path: Path) -> None:
     assert refused
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("clip.mp4", "Pipeline.video reads videos"), ("folder", "find_images lists its"), ("*", "find_images lists the")],
+)
+def test_what_is_no_picture_names_what_reads_it(name: str, hint: str, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"no picture")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ImageError, match=f"; {hint}"):
+        read_image(tmp_path / name)
+
+
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"missing\.jpg: no such file"):
         read_image(tmp_path / "missing.jpg")

@@ -65,7 +65,7 @@ def test_readmes_and_urls_have_the_address_of_the_repository(tmp_path: Path) -> 
 
 def test_the_citation_and_the_changelog_name_the_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert citation["version"] == hrkit.__version__
+    assert {citation["version"], *(project(folder)["version"] for folder in FOLDERS[1:])} == {hrkit.__version__}
     assert citation["license"] == project(ROOT)["license"]
     assert citation["authors"] == project(ROOT)["authors"]
     headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)

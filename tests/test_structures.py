@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -378,6 +379,15 @@ def test_a_dataframe_keeps_ids_whole() -> None:
     assert str(frame.id.dtype) == "Int64"
     assert [None if one is pandas.NA else one for one in frame.id] == [4, None, 6]
     assert str(poses().to_dataframe().id.dtype) == "Int64"
+
+
+@pytest.mark.parametrize("call", ["to_dataframe", "to_supervision"])
+def test_a_package_that_is_not_installed_is_named(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pandas", "supervision"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for found in (poses(), poses().detections):
+        with pytest.raises(HrkitError, match=rf"{call} needs (pandas|supervision): pip install"):
+            getattr(found, call)()
 
 
 def test_to_supervision() -> None:

@@ -148,7 +148,7 @@ def _runtimes(advice: list[str]) -> Iterator[tuple[str, str]]:
     for chosen in choice.remembered().values():
         yield chosen.network, str(chosen)
     if not known and os.environ.get("HRKIT_MEASURE") != "0":
-        advice.append("networks may run twice as fast on this CPU with OpenVINO: pip install 'hrkit-pose[cpu]'")
+        advice.append("networks may run twice as fast on this CPU with OpenVINO: pip install openvino")
 
 
 def _plugins(advice: list[str]) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from hrkit.errors import HrkitError
+from hrkit.errors import installed
 from hrkit.extraction.part_file import FrameRows, Meta, plain
 
 Frames = Iterable[FrameRows]
@@ -239,8 +239,4 @@ def _arrays(batch: Sequence[FrameRows], joints: int) -> dict[str, NDArray[Any]]:
 
 def arrow_package() -> Any:  # pyarrow has no types
     """The package. Raises `HrkitError` that says how to install it."""
-    try:
-        import pyarrow
-    except ImportError:
-        raise HrkitError("parquet files need pyarrow: pip install 'hrkit-pose[parquet]'") from None
-    return pyarrow
+    return installed("pyarrow", "a parquet file", "hrkit-pose[parquet]")

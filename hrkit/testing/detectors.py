@@ -205,7 +205,7 @@ def _expected(trial: _Trial) -> None:
         for person in missed:
             raise Wrong(f"{name}: nobody is found at {_numbers(person)}; {said}")
         return
-    expect(trial.trained, "not known to be trained, and no people were named", NotJudged)
+    expect(trial.trained, "not known to be trained; name people by frame= and expected= of check_detector", NotJudged)
     expect(len(boxes), "it finds nobody in the photo", NotJudged)
     expect(len(missed) < len(people), f"in the photo people are at {people.tolist()}; {said}")
 
