@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from hrkit import __version__, registry
-from hrkit.errors import HrkitError, UnknownNameError, one_line, shown
+from hrkit.errors import TORCHVISION_MISFIT, HrkitError, UnknownNameError, one_line, shown
 from hrkit.runtimes.allocator import keep_freed_memory
 
 _HELP_ERRORS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # newer versions of click raise the help
@@ -73,6 +73,11 @@ class Program(click.Group):
             if os.environ.get("HRKIT_DEBUG"):
                 raise
             click.echo(f"error: {one_line(error)}", err=True)
+            sys.exit(2)
+        except RuntimeError as error:
+            if "torchvision::" not in str(error):  # an operator that it registers
+                raise
+            click.echo(f"error: {TORCHVISION_MISFIT}", err=True)
             sys.exit(2)
 
     def invoke(self, ctx: click.Context) -> None:

@@ -24,6 +24,9 @@ MOST_CHOICES, CLOSEST = 60, 20
 """How many names a message lists at most, and how many of the closest if there are more."""
 
 
+TORCHVISION_MISFIT = "torchvision does not fit torch; install both anew, together: pip install -U torch torchvision"
+
+
 class HrkitError(ValueError):
     """Base of all errors of hrkit."""
 

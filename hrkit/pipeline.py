@@ -146,13 +146,13 @@ class Pipeline:
 
         `detector` "auto" is `lite_person` if the network needs a detector. A network of Darknet's of your own is
         `detector_cfg`, `detector_weights` and `detector_names`, a file of names or names. `weights` is "auto"
-        (published weights, fetched once), a weights entry, a file, `hf-hub:owner/name[@revision]`, or None; the address
-        in the place of `backbone` stands for both. `input_size` and `detector_size`, the input of the detector, are
-        (height, width) or the side of a square. `classes` are names or numbers of the detector's classes, by default
-        people. `skeleton`, a known name or a TOML file, names the joints of weights that do not. `detection_threshold`
-        is the least score of a detection, in the detector or in a network that finds people by itself; None, as for
-        `nms_threshold`, is their own default. Raises `UnknownNameError`, `WeightsError`, `DownloadError` or
-        `HrkitError`, each with a message that says what to do.
+        (published weights, fetched once), a weights entry, a file, a run's folder, `hf-hub:owner/name[@revision]`, or
+        None; a file, folder or address in the place of `backbone` stands for both. `input_size` and `detector_size`,
+        the input of the detector, are (height, width) or the side of a square. `classes` are names or numbers of the
+        detector's classes, by default people. `skeleton`, a known name or a TOML file, names the joints of weights that
+        do not. `detection_threshold` is the least score of a detection, in the detector or in a network that finds
+        people by itself; None, as for `nms_threshold`, is their own default. Raises `UnknownNameError`, `WeightsError`,
+        `DownloadError` or `HrkitError`, each with a message that says what to do.
         """
         parse_devices(device)  # before anything is fetched
         check_precision(precision)

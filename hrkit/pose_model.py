@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -272,25 +273,27 @@ def create_pose_model(
     """A pose network by the name of its backbone, in evaluation mode.
 
     `weights`: None leaves it as initialised; "auto" takes the published weights that fit the other arguments; else the
-    name of a weights entry, a file, or `hf-hub:owner/name[@revision]`, which `hrkit publish` writes. Such an address in
-    the place of `backbone` stands for network and weights. Each of `head`, `codec`, `sigma`, `skeleton`,
-    `channel_order`, `num_joints` and `input_size` that is None comes from the weights, else from the backbone or the
-    head; for your own weights, leave `num_joints` and `input_size` at None. `skeleton` may be a name or a TOML file,
-    and gives the number of joints. `input_size` is (height, width). `backbone_weights` ("auto", a name or a file; for
-    timm "pretrained") starts the backbone alone from ImageNet. With `other_joints`, weights may be of other joints than
-    `skeleton`, as a start of training: of the head's last layer the rows of joints with the same names are taken.
+    name of a weights entry, a file, a run's folder, or `hf-hub:owner/name[@revision]`, which `hrkit publish` writes. A
+    file, folder or address in the place of `backbone` stands for network and weights. Each of `head`, `codec`, `sigma`,
+    `skeleton`, `channel_order`, `num_joints` and `input_size` that is None comes from the weights, else from the
+    backbone or the head; for your own weights, leave `num_joints` and `input_size` at None. `skeleton` may be a name or
+    a TOML file, and gives the number of joints. `input_size` is (height, width). `backbone_weights` ("auto", a name or
+    a file; for timm "pretrained") starts the backbone alone from ImageNet. With `other_joints`, weights may be of other
+    joints than `skeleton`, as a start of training: of the head's last layer the rows of joints with the same names are
+    taken.
 
     Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
     fetched, `HrkitError` for sizes and joints that make no sense, `PluginError` if a plugin builds something else than
     a backbone.
     """
-    backbone, weights = split_hub_address(backbone, weights)
+    backbone, weights = recorded_network(backbone, weights)
     if num_joints is not None and (not isinstance(num_joints, int) or num_joints < 1):
         raise HrkitError(f"num_joints must be a positive number, not {num_joints!r}")
     input_size = None if input_size is None else checked_size(input_size)
     if skeleton is not None:
         skeleton = find_skeleton(skeleton)
         num_joints = len(skeleton)
+    registry.backbones.find(backbone)
     selected = None if weights == "auto" else catalogue.select(backbone, weights)
     checkpoint = _read(selected)
     options = {**_recorded_options(checkpoint), **(backbone_options or {})}
@@ -413,21 +416,21 @@ def _recorded_options(checkpoint: checkpoints.Checkpoint | None) -> dict[str, An
     return {name: value for name, value in options.items() if name != "pretrained"}
 
 
-def split_hub_address(backbone: str, weights: FilePath | None) -> tuple[str, FilePath | None]:
-    """Backbone and weights; an address of the Hub in the place of the backbone stands for both.
+def recorded_network(backbone: str, weights: FilePath | None) -> tuple[str, FilePath | None]:
+    """Backbone and weights; an address of the Hub, a file or a run's folder in place of the backbone stands for both.
 
     Raises `WeightsError` if the file there does not record its network, or if other weights are named beside it, and
-    as `hub.fetch`.
+    as `catalogue.select`.
     """
-    if not hub.is_address(backbone):
+    if not hub.is_address(backbone) and (backbone in registry.backbones or not os.path.exists(backbone)):
         return backbone, weights
     if weights not in (None, "auto"):
         raise WeightsError(f"{backbone} has weights of its own; name a backbone, or leave weights={weights!s} out")
-    path = hub.fetch(backbone)
-    name = checkpoints.read_checkpoint(path).metadata.get("backbone")
-    if not isinstance(name, str) or not name:
-        raise WeightsError(f"{backbone} does not record its network; name a backbone, and pass the address as weights")
-    return name, path
+    checkpoint = _read(catalogue.select(backbone, backbone))
+    name = checkpoint and checkpoint.metadata.get("backbone")
+    if not checkpoint or not isinstance(name, str) or not name:
+        raise WeightsError(f"{backbone} does not record its network; name a backbone, and pass this as weights")
+    return name, checkpoint.path
 
 
 def _read(selected: catalogue.WeightsEntry | Path | None) -> checkpoints.Checkpoint | None:

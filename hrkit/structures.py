@@ -250,9 +250,8 @@ class Skeleton:
             raise ValueError(f"skeleton {self.name!r} has a keypoint name twice")
         if not ((self.sigmas > 0) & np.isfinite(self.sigmas)).all():
             raise ValueError(f"skeleton {self.name!r} has sigmas that are not above 0: {self.sigmas.tolist()}")
-        unknown = {name for pair in self.edges + self.flip_pairs for name in pair} - set(self.keypoint_names)
-        if unknown:
-            raise ValueError(f"skeleton {self.name!r} has no keypoint {sorted(unknown)[0]!r}")
+        for name in (name for pair in self.edges + self.flip_pairs for name in pair):
+            self.index(name)
 
     def __len__(self) -> int:
         return len(self.keypoint_names)

@@ -50,6 +50,7 @@ class _Brings:
         (click.UsageError("no"), 2, "error: no (see `"),
         (click.ClickException("one\n\ttwo"), 2, "error: one two\n"),
         (PluginError("one\n two"), 2, "error: one two\n"),
+        (RuntimeError("operator torchvision::nms does not exist"), 2, "error: torchvision does not fit torch;"),
         (Stopped(signal.SIGTERM), 143, "interrupted\n"),
         (click.Abort(), 130, "interrupted\n"),
         (TrainingStopped(signal.SIGINT), 130, "stopped by signal 2; go on with --resume\n"),

@@ -187,8 +187,8 @@ def test_crops_are_checked() -> None:
     ("fields", "message"),
     [
         ({"keypoint_names": ("a", "a")}, "a keypoint name twice"),
-        ({"edges": [("a", "c")]}, "no keypoint 'c'"),
-        ({"flip_pairs": [("d", "b")]}, "no keypoint 'd'"),
+        ({"edges": [("a", "c")]}, "unknown keypoint 'c'"),
+        ({"flip_pairs": [("d", "b")]}, "unknown keypoint 'd'"),
         ({"sigmas": [0.1]}, r"sigmas has shape \(1,\), wanted \(2\)"),
         ({"sigmas": [0.1, 10**400]}, "a number is too large"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import itertools
@@ -18,7 +19,7 @@ import click
 import torch
 
 from hrkit import __version__, registry
-from hrkit.errors import PluginError, one_line, plugin_hint, shown
+from hrkit.errors import TORCHVISION_MISFIT, PluginError, one_line, plugin_hint, shown
 from hrkit.files import cache_dir
 from hrkit.runtimes import choice
 from hrkit.video.sinks import display_available
@@ -83,6 +84,10 @@ def _packages(advice: list[str]) -> Iterator[tuple[str, str]]:
             advice.append(f"{package} is missing: pip install {package}")
     for package in _OPTIONAL:
         yield package, _version(package) or "not installed (optional)"
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError):  # of operators that torch does not know
+        advice.append(TORCHVISION_MISFIT)
     other = _version("hrkit")
     if other:
         advice.append(

@@ -36,7 +36,7 @@ detector_options: dict[str, Decorator] = {
 }
 
 _MODEL = {
-    "backbone": click.option("--backbone", default="lite", help="Pose network, as in `hrkit models`."),
+    "backbone": click.option("--backbone", default="lite", help="Pose network of `hrkit models`, or a run's folder."),
     "detector": click.option(
         "--detector",
         help='Person detector; with "none" the whole picture is one person.  [default: lite_person if one is needed]',

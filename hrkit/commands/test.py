@@ -30,7 +30,7 @@ from hrkit.evaluation.ensemble import ensemble
 from hrkit.evaluation.report import FILES, Subject, check_folder, outcome_shares, write_report
 from hrkit.files import check_outputs
 from hrkit.pipeline import create_detector, darknet_options
-from hrkit.pose_model import PoseModel, create_pose_model, split_hub_address
+from hrkit.pose_model import PoseModel, create_pose_model, recorded_network
 from hrkit.runtimes.devices import parse_devices
 from hrkit.runtimes.distributed import World, current_world, joined_world
 from hrkit.runtimes.prepare import check_precision
@@ -207,7 +207,7 @@ def _model(
 ) -> tuple[PoseModel, str, KeypointDataset]:
     """The network, the name or path of its weights, and the people with its joints, matched by name."""
     named = backbone if is_address(backbone) else weights
-    backbone, found = split_hub_address(backbone, weights)
+    backbone, found = recorded_network(backbone, weights)
     own = annotated.skeleton
     torch.manual_seed(0)  # all ranks have the same network, also without weights
     if weights == "none":

@@ -104,6 +104,7 @@ def _run(recipe: Path | None, config_file: Path | None, data_root: str | None, *
     result = train(config)
     how = " (with flip test)" if config.flip_test else ""
     best = "" if result.best is None else f", best AP {result.best:.4f}{how}"
+    best += " (too low: see 'When it does not work' in docs/training.md)" if (result.best or 1) < 0.01 else ""
     click.echo(f"{result.steps} steps, {result.epochs} epochs{best}; in {result.folder}")
 
 

@@ -16,10 +16,13 @@ from hrkit.datasets.layouts import check_found, find_annotations, find_pictures
 from hrkit.datasets.records import Annotation, Category, Faults, Floats, Picture, read_records, shown
 from hrkit.errors import DatasetError, HrkitError, UnknownNameError
 from hrkit.files import read_json
-from hrkit.skeletons import DEFAULT_SIGMA, known_skeleton, told_pairs
+from hrkit.skeletons import DEFAULT_SIGMA, known_skeleton, same_joints, told_pairs
 from hrkit.structures import Skeleton
 
 logger: logging.Logger = logging.getLogger("hrkit")
+
+MANY = 0.1
+"""Share of people with odd places from which a warning is due."""
 
 
 def coco(
@@ -51,7 +54,7 @@ def coco(
     wanted = (category,) if isinstance(category, str) else category
     categories, rows = _categories(content, wanted, file)
     named = categories[0].keypoints
-    by_name = skeleton is not None and set(skeleton.keypoint_names) <= set(named) and skeleton.keypoint_names != named
+    by_name = skeleton is not None and _named_there(skeleton.keypoint_names, named, file)
     own = _skeleton_of(categories[0], file) if skeleton is None or by_name else skeleton
     pictures = _pictures(content["images"], file, split, images, skip_bad)
     everyone = _annotations(rows, categories, pictures, len(own), Faults(file, "annotations", len(rows)), skip_bad)
@@ -75,6 +78,24 @@ def coco(
         ignored=_ignored(everyone, row_of),
     )
     return dataset.with_skeleton(skeleton) if skeleton is not None and by_name else dataset
+
+
+def _named_there(joints: Sequence[str], named: Sequence[str], file: Path) -> bool:
+    """Whether the joints are those of the same names in a file, rather than those at the same places.
+
+    Raises `DatasetError` if some joints have the same names and others have not, unless their places agree.
+    """
+    places = same_joints(joints, named)
+    if tuple(joints) == tuple(named) or (places < 0).all():
+        return False
+    missing = [joint for joint, place in zip(joints, places.tolist(), strict=True) if place < 0]
+    if not missing:
+        return True
+    if len(joints) != len(named) or any(place not in (-1, own) for own, place in enumerate(places.tolist())):
+        raise DatasetError(f"{file}: no joint {missing[0]!r}; its joints are {', '.join(named)}")
+    taken = {named[place]: joints[place] for place in np.flatnonzero(places < 0).tolist()}
+    logger.warning("%s: joints with other names are taken by their places: %s", file, taken)
+    return False
 
 
 def _ignored(everyone: Sequence[Annotation], row_of: Mapping[str, int]) -> list[Ignored]:
@@ -198,7 +219,25 @@ def _with_boxes(people: list[Annotation], pictures: Mapping[str, tuple[Picture, 
     if len(kept) < len(people):
         logger.warning("%s: %d people with a box without area are left out", file, len(people) - len(kept))
     warn_of_areas(kept, str(file))
+    _warn_of_places(kept, pictures, file)
     return kept
+
+
+def _warn_of_places(people: Sequence[Annotation], pictures: Mapping[str, tuple[Picture, str]], file: Path) -> None:
+    """Logs boxes that reach far beyond their pictures, and joints that are far from their boxes, if they are many."""
+    xywh = np.array([one.bbox for one in people], np.float64)
+    sizes = np.array([(of.width, of.height) for of, _ in (pictures[str(one.image_id)] for one in people)])
+    triples = np.array([one.keypoints for one in people], np.float64)
+    beyond = (xywh[:, :2] + xywh[:, 2:] > 1.1 * sizes).any(1)
+    far = np.abs(triples[..., :2] - (xywh[:, :2] + xywh[:, 2:] / 2)[:, None]) > xywh[:, None, 2:]
+    labelled = triples[..., 2] > 0
+    strayed = (far.any(2) & labelled).sum(1) > labelled.sum(1) / 2
+    for wrong, what in (
+        (beyond, "boxes reach beyond their pictures; a box is left, top, width, height in px"),
+        (strayed, "people have most joints outside their boxes; joints and boxes are in px of the picture"),
+    ):
+        if wrong.mean() > MANY:
+            logger.warning("%s: %d of %d %s", file, wrong.sum(), len(people), what)
 
 
 def warn_of_areas(people: Sequence[Annotation], file: str) -> None:

@@ -28,6 +28,10 @@ def find_annotations(path: Path, split: str) -> Path:
     several.
     """
     official = path / "annotations" / f"person_keypoints_{split}.json"
+    if path.suffix == ".json" and not os.path.exists(path):
+        raise DatasetError(f"{path}: no such file")
+    if path.suffix in (".yaml", ".yml") or os.path.exists(path / "data.yaml"):
+        raise DatasetError(f"{path}: labels of YOLO are not read; export them as COCO json, see docs/training.md")
     for file in (path, official):
         if os.path.isfile(file):  # False for names that no file can have
             return file

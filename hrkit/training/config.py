@@ -20,6 +20,8 @@ from hrkit.settings import SIDE, SIGMA, Range, setting
 
 Config = TypeVar("Config")
 
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a table"}
+
 
 @frozen(kw_only=True)
 class TrainConfig:
@@ -56,7 +58,7 @@ class TrainConfig:
         SIGMA,
     )
     loss: str | None = setting(
-        None, "mse (the default), ohkm, or bce (for heads with logits) of heatmaps; other networks have their own"
+        None, "mse, ohkm or bce of heatmaps; by default bce for heads with logits, else mse; others have their own"
     )
     joint_weights: tuple[float, ...] | None = setting(None, "one factor per joint on its loss", Range(0))
     teacher: str | None = setting(None, "backbone of a trained network whose heatmaps are mixed into the targets")
@@ -216,5 +218,5 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
     if kind is str and value == "":
         raise HrkitError(f"{where} is empty")
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise HrkitError(f"{where} must be {kind.__name__}, not {value!r}")
+        raise HrkitError(f"{where} must be {_KINDS.get(kind, kind.__name__)}, not {value!r}")
     return value

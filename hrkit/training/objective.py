@@ -69,7 +69,7 @@ class HeatmapObjective:
     """
 
     def __init__(self, config: TrainConfig, model: PoseModel, teacher: PoseModel | None = None) -> None:
-        self.loss_name: str = config.loss or "mse"
+        self.loss_name: str = config.loss or ("bce" if hasattr(model.head, "logits") else "mse")
         if self.loss_name not in LOSSES:
             raise UnknownNameError("loss", self.loss_name, LOSSES)
         joints = len(model.skeleton)

@@ -130,7 +130,7 @@ def _train(config: TrainConfig, world: World, device: torch.device, callbacks: S
     samples_per_step = config.batch_size * world.size * config.accumulate
     steps_per_epoch = sum(round(weight * size) for weight, size in zip(weights, sizes, strict=True)) // samples_per_step
     if steps_per_epoch == 0:
-        raise HrkitError(f"{len(samples)} {samples.unit} do not fill a step of {samples_per_step}")
+        raise HrkitError(f"{len(samples)} {samples.unit} do not fill a step of {samples_per_step}; lower batch_size")
     batches_per_epoch = steps_per_epoch * config.accumulate
     total_steps = int(min(config.epochs * steps_per_epoch, config.max_steps or math.inf))
 
@@ -202,7 +202,8 @@ def _train(config: TrainConfig, world: World, device: torch.device, callbacks: S
                 step_loss = torch.stack(losses).mean().item()
                 if any_rank(not math.isfinite(step_loss)):
                     what = samples.describe(batch["rows"].tolist())
-                    raise NonFiniteLossError(f"the loss is {step_loss} at step {state.step}; {what}")
+                    advice = "lower learning_rate or add warmup_steps, and name another output"
+                    raise NonFiniteLossError(f"the loss is {step_loss} at step {state.step}; {advice}; {what}")
                 state.step += 1
                 state.batch_of_epoch += config.accumulate
                 bar.update()
@@ -281,7 +282,9 @@ def build_model(config: TrainConfig, people: KeypointDataset) -> PoseModel:
     if backbone_weights == "auto":
         published = bool(catalogue.entries(config.backbone, "backbone"))
         if not published and config.weights is None and not config.backbone_options:
-            logger.warning("no weights are published for %s; training starts from random weights", config.backbone)
+            trained = [f"--weights {entry.name}" for entry in catalogue.entries(config.backbone, "pose")]
+            hint = f" ({' or '.join(trained[:2])} starts from a trained network)" if trained else ""
+            logger.warning("training of %s starts from random weights%s", config.backbone, hint)
         backbone_weights = "auto" if published and config.weights is None else None
     model = create_pose_model(
         config.backbone,

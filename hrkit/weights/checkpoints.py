@@ -267,9 +267,10 @@ def _load(network: nn.Module, state: State, checkpoint: Checkpoint, expected: st
         *(f"{name} is not part of it" for name in state if name not in own),
     ]
     if differences:
+        hint = "; it may stand in the place of the backbone's name" if checkpoint.metadata.get("backbone") else ""
         raise WeightsError(
             f"{checkpoint.path} holds {checkpoint.describe()}, which does not fit {expected}: "
-            f"{differences[0]} ({len(differences)} of {len(own)} names differ)"
+            f"{differences[0]} ({len(differences)} of {len(own)} names differ){hint}"
         )
     check_finite(state, str(checkpoint.path))
     try:

@@ -272,6 +272,54 @@ def test_one_file_is_not_two_pictures(made: Path, tmp_path: Path) -> None:
         coco(write_json(tmp_path / "people.json", content))
 
 
+@pytest.mark.parametrize(
+    ("names", "outcome"),
+    [
+        (["bottom", "left_side", "right_side", "top"], "by name"),
+        (["BOTTOM", "sideL", "sideR", "TOP"], "by name"),
+        (["top", "left_side", "right_side", "foot"], "by place, with a warning"),
+        (["head", "l", "r", "feet"], "by place"),
+        (["foot", "left_side", "right_side", "top"], "refused"),
+        (["top", "bottom", "foot"], "refused"),
+    ],
+)
+def test_joints_of_other_names_are_not_guessed(
+    made: Path, names: list[str], outcome: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = Skeleton("mine", names, [], [], [0.05] * len(names))
+    plain = coco(made).keypoints
+    if outcome == "refused":
+        with pytest.raises(DatasetError, match="no joint 'foot'; its joints are top, left_side, right_side, bottom"):
+            coco(made, skeleton=mine)
+        return
+    found = coco(made, skeleton=mine)
+    assert found.skeleton.keypoint_names == tuple(names)
+    np.testing.assert_array_equal(found.keypoints, plain[:, [3, 1, 2, 0]] if outcome == "by name" else plain)
+    assert ("'bottom': 'foot'" in caplog.text) == ("warning" in outcome)
+
+
+def test_corners_for_sizes_and_shares_for_px_are_told(made: Path, caplog: pytest.LogCaptureFixture) -> None:
+    coco(made)
+    assert not caplog.text
+    content = _content(made)
+    for row in content["annotations"]:
+        x, y, width, height = row["bbox"]
+        row["bbox"] = [x, y, x + width, y + height]
+        row["keypoints"] = [value / 340 if place % 3 < 2 else value for place, value in enumerate(row["keypoints"])]
+    coco(write_json(made.with_name("changed.json"), content))
+    assert "boxes reach beyond their pictures; a box is left, top, width, height in px" in caplog.text
+    assert "people have most joints outside their boxes" in caplog.text
+
+
+def test_what_is_no_json_in_this_format_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"missing\.json: no such file$"):
+        coco(tmp_path / "missing.json")
+    (tmp_path / "data.yaml").write_text("kpt_shape: [17, 3]")
+    for path in (tmp_path, tmp_path / "data.yaml"):
+        with pytest.raises(DatasetError, match="labels of YOLO are not read; export them as COCO json"):
+            coco(path)
+
+
 def test_pictures_of_a_custom_dataset_elsewhere(made: Path, tmp_path: Path) -> None:
     toml = tmp_path / "mine.toml"
     toml.write_text(

@@ -196,7 +196,7 @@ def test_custom_joints(tmp_path: Path) -> None:
     assert len(dataset) == 8
     for damage, says in (
         ('keypoints = "thumb"', "keypoints must be a list of names"),
-        ('keypoints = ["a"]\nedges = [["a", "b"]]', "no keypoint 'b'"),
+        ('keypoints = ["a"]\nedges = [["a", "b"]]', "unknown keypoint 'b'"),
         ('keypoints = ["a"]\ncolour = 3', "unknown key 'colour'"),
         ('keypoints = ["a"]', r"no table \[train\]"),
         ("keypoints = [", "is no TOML"),

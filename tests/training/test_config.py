@@ -49,8 +49,8 @@ def test_toml_and_overrides(tmp_path: Path) -> None:
     [
         ({"output": "x", "learning_rat": 1}, "unknown key 'learning_rat'; did you mean 'learning_rate'"),
         ({}, "'output' is missing"),
-        ({"output": "x", "epochs": "many"}, "epochs must be int, not 'many'"),
-        ({"output": "x", "epochs": True}, "epochs must be int, not True"),
+        ({"output": "x", "epochs": "many"}, "epochs must be a whole number, not 'many'"),
+        ({"output": "x", "epochs": True}, "epochs must be a whole number, not True"),
         ({"output": "x", "optimizer": "adagrad"}, "optimizer is 'adagrad'; choices: 'adam', 'adamw', 'sgd'"),
         ({"output": "x", "input_size": [256]}, "input_size must have 2 values, not 1"),
         ({"output": "x", "milestones": 5}, "milestones must be a list"),
@@ -155,5 +155,5 @@ def test_none_and_numbers_that_are_too_large(tmp_path: Path) -> None:
             build_config(TrainConfig, {"output": "run", name: 10**400})
     with pytest.raises(HrkitError, match="output is empty"):
         build_config(TrainConfig, {"output": ""})
-    with pytest.raises(HrkitError, match="epochs must be int, not 'none'"):
+    with pytest.raises(HrkitError, match="epochs must be a whole number, not 'none'"):
         build_config(TrainConfig, {"output": "run", "epochs": "none"})

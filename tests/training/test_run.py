@@ -59,7 +59,7 @@ def test_it_learns(painted_coco: Path, tmp_path: Path) -> None:
 def test_it_says_when_it_begins_from_chance(
     painted_coco: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    chance = "no weights are published for hrnet_w2; training starts from random weights"
+    chance = "training of hrnet_w2 starts from random weights"
     people = coco(painted_coco)
     for weights, told in (("auto", [chance]), (None, [])):
         caplog.clear()
@@ -113,12 +113,13 @@ def test_two_processes_learn_as_well_with_batch_norm(painted_coco: Path, by_two:
     train(tiny_config(painted_coco, tmp_path / "one", batch_size=4, **LEARNS))
     one, two = ([line["loss"] for line in read_log(folder)] for folder in (tmp_path / "one", by_two / "learns"))
     assert len(one) == len(two) == 60
-    assert sum(two[-6:]) < 0.75 * sum(two[:6])
+    assert sum(two[-6:]) < 0.75 * 6 * two[0]
     assert sum(two[-6:]) == pytest.approx(sum(one[-6:]), rel=0.1)
 
 
 def test_a_loss_that_is_no_number_names_the_people(painted_coco: Path, tmp_path: Path) -> None:
-    with pytest.raises(NonFiniteLossError, match=r"the loss is nan at step \d+; annotations of the batch: \[\d+"):
+    says = r"the loss is nan at step \d+; lower learning_rate .*; annotations of the batch: \[\d+"
+    with pytest.raises(NonFiniteLossError, match=says):
         train(tiny_config(painted_coco, tmp_path / "run", learning_rate=1e30, optimizer="sgd", epochs=9))
 
 

@@ -96,6 +96,10 @@ def test_published_weights_know_their_network(hub: Hub, run: Path) -> None:
         assert (model.spec.codec, model.spec.sigma, model.name) == ("dark", 1.5, NETWORK)
         state = checkpoints.read_checkpoint(run / "best.safetensors").state
         assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    for source in (str(run), str(run / "best.safetensors")):
+        assert create_pose_model(source, num_joints=None).name == NETWORK
+    with pytest.raises(WeightsError, match="has weights of its own"):
+        create_pose_model(str(run), weights="other.safetensors")
     pipeline = Pipeline.from_names("hf-hub:owner/name", "synthetic", device="cpu")
     frame = paint_people((120, 160), [[[30 + k, 40 + 3 * k] for k in range(16)]])
     assert pipeline(frame).keypoints.shape == (1, 16, 2)

@@ -16,6 +16,7 @@ from hrkit.errors import HrkitError
 from hrkit.evaluation.coco import evaluate
 from hrkit.pose_model import create_pose_model
 from hrkit.training.config import TrainConfig, load_config
+from hrkit.training.objective import HeatmapObjective
 from hrkit.weights import catalogue
 
 
@@ -134,6 +135,13 @@ def test_heatmaps_are_the_sigmoid_of_the_logits() -> None:
     features = network.backbone(torch.rand(1, 3, 64, 64))
     torch.testing.assert_close(network.head(features), network.head.logits(features).sigmoid())
     assert network.head(features).shape == (1, 5, 16, 16)
+
+
+def test_it_is_trained_on_logits_unless_another_loss_is_named(registered: ModuleType) -> None:
+    model = create_pose_model("lite", weights=None)
+    for named, loss in ((None, "bce"), ("mse", "mse")):
+        config = TrainConfig(output="run", datasets=("coco:data",), backbone="lite", loss=named)
+        assert HeatmapObjective(config, model).loss_name == loss
 
 
 @pytest.mark.slow
