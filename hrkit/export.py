@@ -22,7 +22,7 @@ from hrkit.detectors.base import Detector
 from hrkit.errors import HrkitError, UnknownNameError, one_line
 from hrkit.ops.tensors import Outputs, parts_of
 from hrkit.pose_model import PoseModel
-from hrkit.runtimes.conversion import INPUT, folded_if_possible, quantise, require, to_onnx, to_openvino, to_program
+from hrkit.runtimes.conversion import INPUT, require, to_int8, to_onnx, to_program, to_sized_openvino
 from hrkit.runtimes.exported import OnnxNetwork, OpenvinoNetwork
 from hrkit.structures import Size
 
@@ -216,13 +216,11 @@ def _write_onnx(subject: Exportable, path: Path) -> None:
 
 def _write_openvino(subject: Exportable, path: Path, calibration: Sequence[Tensor] | None = None) -> None:
     import openvino
-    from openvino._offline_transformations import apply_moc_transformations  # as OpenVINO's own converter does
 
-    model = to_openvino(folded_if_possible(subject.network), subject.example, outputs=subject.names)
-    model.reshape([-1, 3, *subject.input_size])
-    apply_moc_transformations(model, cf=False)  # finds the sizes of the outputs
-    if calibration is not None:
-        model = quantise(model, calibration)
+    if calibration is None:
+        model = to_sized_openvino(subject.network, subject.example, outputs=subject.names)
+    else:
+        model = to_int8(subject.network, subject.example, calibration, outputs=subject.names)
     for name, text in subject.texts.items():
         model.set_rt_info(text, ["hrkit", name])
     openvino.save_model(model, path, compress_to_fp16=False)

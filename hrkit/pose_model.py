@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +22,7 @@ from hrkit.ops.tensors import Outputs, of_each
 from hrkit.pose_spec import PoseSpec, checked_size
 from hrkit.profiling import section
 from hrkit.runtimes import prepare
+from hrkit.runtimes.calibration import WHOLE_PICTURE, varied_crops
 from hrkit.skeletons import check_named, find_skeleton, same_joints, skeleton_of
 from hrkit.structures import Crops, Detections, Frame, Poses, Size, Skeleton
 from hrkit.weights import catalogue, checkpoints, hub
@@ -106,8 +107,13 @@ class PoseModel(nn.Module):
         example = torch.zeros(1, 3, *self.input_size, device=self.device, dtype=self.dtype)
         fast = copy.copy(self)
         fast._modules = {}
-        fast._fast = prepare.prepare(self, example, torch.device(device), precision, runtime)
+        fast._fast = prepare.prepare(self, example, torch.device(device), precision, runtime, self._calibration)
         return fast.eval()
+
+    def _calibration(self) -> Iterator[Tensor]:
+        """Inputs (1,3,H,W) to fit int8 to."""
+        crops = varied_crops(self.input_size, self.spec.margin if self.needs_boxes else WHOLE_PICTURE)
+        return (self.normalise(torch.from_numpy(crop)[None]) for crop in crops)
 
     def create_codec(self, name: str | None = None) -> Codec:
         """The network's own codec, or another by name."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Hashable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from hrkit.detectors.base import check_counts, check_frame
 from hrkit.geometry import clip_boxes, resized_size
 from hrkit.runtimes import prepare
+from hrkit.runtimes.calibration import WHOLE_PICTURE, varied_crops
 from hrkit.structures import Detections, Frame, Size
 
 Owner = TypeVar("Owner", bound="NetworkDetector")
@@ -67,9 +69,22 @@ def prepared_detector(detector: Owner, size: Size, device: torch.device, precisi
     The detector itself stays as it is.
     """
     fast, example = copy.copy(detector), torch.zeros(1, 3, *size)
-    fast._modules = {"network": prepare.prepare(detector.network, example, device, precision, runtime)}
+    inputs = functools.partial(_calibration, detector, size)
+    fast._modules = {"network": prepare.prepare(detector.network, example, device, precision, runtime, inputs)}
     fast._buffers = {name: None if buffer is None else buffer.to(device) for name, buffer in detector._buffers.items()}
     return fast
+
+
+def _calibration(detector: NetworkDetector, size: Size) -> list[Tensor]:
+    """Inputs (1,3,H,W) to fit int8 to, recorded as the detector makes them."""
+    inputs: list[Tensor] = []
+    hook = detector.network.register_forward_pre_hook(lambda network, given: inputs.append(given[0].clone()))
+    try:
+        for frame in varied_crops(size, WHOLE_PICTURE):
+            detector.detect([frame])
+    finally:
+        hook.remove()
+    return inputs
 
 
 def in_frame(boxes: NDArray[Any], scores: NDArray[Any], class_ids: NDArray[Any], frame_size: Size) -> Detections:

@@ -108,6 +108,18 @@ def to_openvino(network: nn.Module, example: Tensor, *, outputs: Sequence[str] |
     return model
 
 
+def to_sized_openvino(
+    network: nn.Module, example: Tensor, *, outputs: Sequence[str] | None = None
+) -> openvino.Model:
+    """As `to_openvino`, for the height and width of the example alone, with batch norms folded."""
+    model = to_openvino(folded_if_possible(network), example, outputs=outputs)
+    from openvino._offline_transformations import apply_moc_transformations  # as OpenVINO's own converter does
+
+    model.reshape([-1, 3, *example.shape[2:]])
+    apply_moc_transformations(model, cf=False)  # finds the sizes of the outputs
+    return model
+
+
 def to_traced_onnx(network: nn.Module, example: Tensor) -> bytes:
     """An ONNX model for any N, H and W, made from TorchScript: in a tenth of the time of `to_onnx`, and less tidy.
 
@@ -134,22 +146,30 @@ def _traced(network: nn.Module, example: Tensor) -> torch.jit.ScriptModule:
         return torch.jit.trace(network, example, check_trace=False)
 
 
-def quantise(model: openvino.Model, inputs: Sequence[Tensor]) -> openvino.Model:
-    """The model in int8, calibrated with `inputs` of (1,3,H,W) by NNCF (https://github.com/openvinotoolkit/nncf).
+def to_int8(
+    network: nn.Module, example: Tensor, inputs: Sequence[Tensor], *, outputs: Sequence[str] | None = None
+) -> openvino.Model:
+    """An OpenVINO model in int8, fitted to `inputs` of (1,3,H,W) by NNCF (https://github.com/openvinotoolkit/nncf).
 
-    Raises as `require`.
+    The first and the last three convolutions and those with groups stay as they are. That halves the error, and takes a
+    tenth more time. Raises as `to_openvino`.
     """
     require("int8")
     import nncf
 
-    nncf.set_log_level(logging.WARNING)
+    model = to_sized_openvino(network, example, outputs=outputs)
+    kinds = {part.get_friendly_name(): part.get_type_name() for part in model.get_ordered_ops()}
+    layers = [name for name, kind in kinds.items() if kind in ("Convolution", "GroupConvolution")]
+    exact = {*layers[:3], *layers[-3:], *(name for name in layers if kinds[name] == "GroupConvolution")}
+    nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(sys.stderr):  # for the progress bars
         return nncf.quantize(
             model,
             nncf.Dataset(inputs, lambda images: images.numpy()),
             subset_size=len(inputs),
-            preset=nncf.QuantizationPreset.MIXED,
+            preset=nncf.QuantizationPreset.PERFORMANCE,
             fast_bias_correction=False,  # the fast way costs `lite` two points of AP, this one less than half a point
+            ignored_scope=nncf.IgnoredScope(names=sorted(exact)),
         )
 
 

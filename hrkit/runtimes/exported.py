@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,13 +23,19 @@ from torch import Tensor, nn
 from hrkit.errors import HrkitError, one_line
 from hrkit.ops.tensors import Outputs, of_each, parts_of
 from hrkit.runtimes import converted
-from hrkit.runtimes.conversion import require, to_openvino, to_traced_onnx
+from hrkit.runtimes.calibration import FITTED
+from hrkit.runtimes.conversion import require, to_int8, to_openvino, to_traced_onnx
 from hrkit.runtimes.prepare import choose_precision
 
 if TYPE_CHECKING:
     import openvino
 
+logger: logging.Logger = logging.getLogger("hrkit")
+
 Runtime = TypeVar("Runtime", bound=nn.Module)
+
+INT8_ERROR = 0.16
+"""How far outputs in int8 may be from float32 on average, as a share of their root mean square."""
 
 _HINTS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}
 """OpenVINO's INFERENCE_PRECISION_HINT and OPTIMIZATION_CAPABILITIES by precision."""
@@ -150,12 +157,20 @@ def build_onnx(file: str | None = None, *, network: nn.Module, example: Tensor, 
 
 
 def build_openvino(
-    file: str | None = None, *, network: nn.Module, example: Tensor, precision: str = "auto"
+    file: str | None = None,
+    *,
+    network: nn.Module,
+    example: Tensor,
+    precision: str = "auto",
+    calibration: Callable[[], Iterable[Tensor]] | None = None,
 ) -> OpenvinoNetwork:
     """The runtime `openvino` for the network, or for an exported file; "auto" is resolved by `choose_precision`.
 
-    Raises `HrkitError` as `OpenvinoNetwork`, and for a file that does not fit the network.
+    With `calibration`, which gives inputs like `example`, it is in int8. Raises `HrkitError` as `OpenvinoNetwork`, and
+    for a file that does not fit the network.
     """
+    if calibration is not None:
+        return _in_int8(network, example, calibration)
     precision = str(choose_precision(network, torch.device("cpu"), precision)).removeprefix("torch.")
     if file is not None:
         return _load_fitting(lambda path: OpenvinoNetwork(path, precision), file, network, example)
@@ -168,6 +183,37 @@ def build_openvino(
             return OpenvinoNetwork(kept, precision)
     made = OpenvinoNetwork(to_openvino(network, example), precision)
     converted.check_same(made, network, example, precision)
+    converted.keep(name, made.compiled())
+    return made
+
+
+def _in_int8(network: nn.Module, example: Tensor, calibration: Callable[[], Iterable[Tensor]]) -> OpenvinoNetwork:
+    """The network in int8, fitted to the first `FITTED` inputs and checked with the others.
+
+    Raises `HrkitError` if int8 changes the outputs by more than `INT8_ERROR`.
+    """
+    require("int8")
+    facts = (tuple(example.shape), converted.processor(), *map(converted.version, ("openvino", "nncf")), FITTED)
+    name = f"{converted.fingerprint(network, *facts, 'int8')}.openvino"
+    kept = converted.read(name)
+    if kept is not None:
+        with contextlib.suppress(RuntimeError):
+            return OpenvinoNetwork(kept)
+    logger.info("fitting %s to int8, once on this machine; it takes up to a minute", type(network).__name__)
+    inputs = list(calibration())
+    model = to_int8(network, example, inputs[:FITTED])
+    with contextlib.suppress(RuntimeError):  # of a network for one size
+        model.reshape([-1, 3, -1, -1])
+    made = OpenvinoNetwork(model)
+    others = torch.cat(inputs[FITTED:])
+    with torch.inference_mode():
+        pairs = zip(parts_of(made(others)), parts_of(network(others)), strict=True)
+        error = max(float((ours - wanted).norm() / wanted.norm()) for ours, wanted in pairs)
+    if not error <= INT8_ERROR:
+        raise HrkitError(
+            f"int8 changes what this network gives by {error:.0%}, more than {INT8_ERROR:.0%}; take another precision, "
+            "or fit it to your own people: hrkit export --int8 DATASET"
+        )
     converted.keep(name, made.compiled())
     return made
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -23,21 +23,34 @@ Part = TypeVar("Part")
 
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
+INT8 = "int8"
+"""The precision that is not a dtype of torch: networks are converted and fitted for it."""
+
 OWN = ("auto", "fused", "eager")
 """Runtimes that compute with torch, or choose among others; all others are registered."""
 
 
 def prepare(
-    network: nn.Module, example: Tensor, device: torch.device, precision: str = "auto", runtime: str = "auto"
+    network: nn.Module,
+    example: Tensor,
+    device: torch.device,
+    precision: str = "auto",
+    runtime: str = "auto",
+    calibration: Callable[[], Iterable[Tensor]] | None = None,
 ) -> nn.Module:
     """A copy of the network made fast for `device`: (N,3,H,W) -> what the network gives, for any N.
 
-    `example` is an input of (1,3,H,W). `choose_precision` resolves `precision`. The runtime "fused" folds batch norms,
+    `example` is an input of (1,3,H,W). `choose_precision` resolves `precision`, and "int8" is fitted to inputs like it,
+    which `calibration` gives. The runtime "fused" folds batch norms,
     then fuses and packs convolutions on CPUs and replays graphs on CUDA devices; "auto" is the same, or on CPUs the
     fastest of that and the installed runtimes (`choice.fastest`); "eager" keeps the layers; other names are registered.
     Raises `UnknownNameError` for an unknown name, and `HrkitError` for what a runtime cannot do.
     """
     check_runtime(runtime)
+    if precision == INT8:
+        if device.type != "cpu" or runtime not in ("auto", "openvino") or calibration is None:
+            raise HrkitError("int8 is for networks of hrkit on CPUs, computed by OpenVINO; leave runtime at auto")
+        return _registered("openvino", network, example, precision, calibration=calibration)
     if runtime not in OWN:
         return _registered(runtime, network, example, precision)
     dtype = choose_precision(network, device, precision)
@@ -52,9 +65,9 @@ def prepare(
     return choice.fastest(network, example, exact, ways)
 
 
-def _registered(runtime: str, network: nn.Module, example: Tensor, precision: str) -> nn.Module:
+def _registered(runtime: str, network: nn.Module, example: Tensor, precision: str, **options: Any) -> nn.Module:
     network = copy.deepcopy(network).float().eval()
-    return registry.runtimes.build(runtime, network=network, example=example.float(), precision=precision)
+    return registry.runtimes.build(runtime, network=network, example=example.float(), precision=precision, **options)
 
 
 def _fused(network: nn.Module, example: Tensor, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -90,9 +103,9 @@ def check_runtime(name: str) -> None:
 
 
 def check_precision(precision: str) -> None:
-    """Raises `HrkitError` for a name that is neither "auto" nor one of `PRECISIONS`."""
-    if precision != "auto" and precision not in PRECISIONS:
-        raise HrkitError(f"unknown precision {precision!r}; choices: auto, {', '.join(PRECISIONS)}")
+    """Raises `HrkitError` for a name that is neither "auto", "int8" nor one of `PRECISIONS`."""
+    if precision not in ("auto", INT8, *PRECISIONS):
+        raise HrkitError(f"unknown precision {precision!r}; choices: auto, {', '.join((*PRECISIONS, INT8))}")
 
 
 def choose_precision(network: nn.Module, device: torch.device, precision: str = "auto") -> torch.dtype:
@@ -103,6 +116,8 @@ def choose_precision(network: nn.Module, device: torch.device, precision: str = 
     depthwise, without a sum over channels that averages the rounding of the weights. Raises as `check_precision`.
     """
     check_precision(precision)
+    if precision == INT8:
+        raise HrkitError("int8 is for networks on CPUs, as a Pipeline computes them")
     if precision != "auto":
         return PRECISIONS[precision]
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
