@@ -24,6 +24,21 @@ from hrkit import __version__, registry
 from hrkit.errors import TORCHVISION_MISFIT, HrkitError, UnknownNameError, one_line, shown
 from hrkit.runtimes.allocator import keep_freed_memory
 
+COMMANDS = {"predict": "demo", "track": "demo", "val": "test", "evaluate": "test", "benchmark": "bench"}
+"""What other programs call a command."""
+
+OPTIONS = {
+    "conf": "boxes have --threshold and people --min-score",
+    "imgsz": "the detector has --detector-size",
+    "iou": "`hrkit test` has --nms-threshold; in Python there is nms_threshold",
+    "source": "name the source by itself, as in `hrkit demo photo.jpg`",
+    "model": "the pose network is --backbone, and --detector finds people",
+    "half": "there is --precision float16",
+    "save": "results are always saved, to the folder or file of --output",
+    "save-txt": "`hrkit extract` writes keypoints",
+}
+"""What is here in place of an option of other programs."""
+
 _HELP_ERRORS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # newer versions of click raise the help
 
 
@@ -51,7 +66,7 @@ class Program(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError:
-            hint = registry.where_else(args[0])
+            hint = f"`hrkit {COMMANDS[args[0]]}` does that" if args[0] in COMMANDS else registry.where_else(args[0])
             raise UnknownNameError("command", args[0], self.list_commands(ctx), hint=hint) from None
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -161,11 +176,16 @@ def _stopped(stop: BaseException) -> int:
 def _with_help(error: click.ClickException) -> str:
     """The message of a usage error in one line, with the command that prints the help."""
     message = shown(" ".join(error.format_message().split()))
+    if isinstance(error, click.NoSuchOption) and error.option_name.lstrip("-") in OPTIONS:
+        message = f"no option {error.option_name}; {OPTIONS[error.option_name.lstrip('-')]}"
     context = getattr(error, "ctx", None)
     return message if context is None else f"{message.rstrip('.')} (see `{context.command_path} --help`)"
 
 
-@click.command(cls=Program, context_settings={"max_content_width": 100, "show_default": True})
+_SETTINGS = {"max_content_width": 100, "show_default": True, "help_option_names": ["-h", "--help"]}
+
+
+@click.command(cls=Program, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="hrkit")
 def main() -> None:
     """People and their keypoints in pictures and videos.

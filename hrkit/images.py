@@ -60,7 +60,7 @@ def as_frame(image: ImageSource) -> Frame:
     uint16 (the high byte is kept) or floats from 0 to 1. Raises `ImageError` for anything else, and if a file cannot be
     read.
     """
-    if hasattr(image, "detach"):  # a tensor; torch is not imported for the check
+    if hasattr(image, "detach") and hasattr(image, "cpu"):  # a tensor; torch is not imported for the check
         try:
             image = image.detach().cpu().numpy()
         except (TypeError, RuntimeError) as error:  # of a type that NumPy does not have, or sparse
@@ -73,7 +73,13 @@ def as_frame(image: ImageSource) -> Frame:
             return _from_pil(image, name)
     if isinstance(image, (str, os.PathLike)):
         return read_image(image)
-    raise ImageError(f"a picture must be a path, an array (H,W,3) BGR or a PIL image, not {type(image).__name__}")
+    wrong = "None, which cv2.imread gives for what it cannot read" if image is None else type(image).__name__
+    hint = "; Pipeline.video reads cameras, Pipeline.stream any number of pictures" if _may_be_many(image) else ""
+    raise ImageError(f"a picture must be a path, an array (H,W,3) BGR or a PIL image, not {wrong}{hint}")
+
+
+def _may_be_many(source: object) -> bool:
+    return isinstance(source, (int, Iterator))
 
 
 def read_image(path: str | os.PathLike[str]) -> Frame:
@@ -162,10 +168,10 @@ def _picture_errors(name: str) -> Iterator[None]:
     except ImageError:
         raise
     except FileNotFoundError:
-        hint = "; find_images lists the pictures that match" if "*" in name else ""
+        hint = "; hrkit.images.find_images lists the pictures that match" if "*" in name else ""
         raise ImageError(f"{name}: no such file{hint}") from None
     except IsADirectoryError:
-        raise ImageError(f"{name}: is a folder, not a picture; find_images lists its pictures") from None
+        raise ImageError(f"{name}: is a folder, not a picture; hrkit.images.find_images lists its pictures") from None
     except PIL.UnidentifiedImageError:
         is_video = (mimetypes.guess_type(name)[0] or "").startswith("video/")
         hint = "; Pipeline.video reads videos" if is_video else ""
@@ -272,7 +278,9 @@ def _from_array(array: NDArray[Any]) -> Frame:  # Any: numbers of several kinds
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        raise ImageError(f"an array of shape {array.shape} is no picture; wanted (H,W), (H,W,3) BGR or (H,W,4) BGRA")
+        hint = "; transpose(1, 2, 0) brings channels to the end" if array.ndim == 3 and array.shape[0] in (1, 3) else ""
+        wanted = "(H,W), (H,W,3) BGR or (H,W,4) BGRA"
+        raise ImageError(f"an array of shape {array.shape} is no picture; wanted {wanted}{hint}")
     if 0 in array.shape:
         raise ImageError(f"an array of shape {array.shape} has no pixels")
     array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]

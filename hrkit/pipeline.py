@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,10 +76,10 @@ class Pipeline:
     above `doubles`, only the better one stays; None keeps both. `person_threshold` is the least of `Poses.scores` of
     the people in results, unless their boxes are given. `decoder` names a codec, by default the network's own. `device`
     is "auto", "cpu", "mps", "cuda:0" or several, as "cuda:0,1". Calls from several threads take turns on each device.
-    `precision` is "float32", "bfloat16", "float16", or "auto" for the fastest precision that keeps keypoints within the
-    documented bounds. `runtime` "auto" is the way that was measured to be the fastest on this CPU: "fused" (torch with
-    fused layers), or "openvino" or "onnx" if those libraries are installed; "eager" leaves the layers as they are.
-    "onnx:FILE" or "openvino:FILE" runs a pose network written by `hrkit export`.
+    `precision` is "float32", "bfloat16", "float16", "int8" (on CPUs), or "auto" for the fastest of the others that
+    keeps keypoints within the documented bounds. `runtime` "auto" is the way that was measured to be the fastest on
+    this CPU: "fused" (torch with fused layers), or "openvino" or "onnx" if those libraries are installed; "eager"
+    leaves the layers as they are. "onnx:FILE" or "openvino:FILE" runs a pose network written by `hrkit export`.
     """
 
     def __init__(
@@ -252,7 +253,7 @@ class Pipeline:
         `settings` are those of `using`, for this call.
         """
         if settings:
-            return self.using(**settings)(source)
+            return self._set(settings)(source)
         if isinstance(source, (list, tuple)) or getattr(source, "ndim", 0) == 4:
             found = self.predict_batch(source)  # type: ignore[arg-type]
             return [poses.replace(image=image) for poses, image in zip(found, source, strict=True)]  # type: ignore[arg-type]
@@ -315,25 +316,27 @@ class Pipeline:
         self,
         source: FilePath | int,
         track: bool = True,
-        smooth: bool | float = True,
+        smooth: bool | float | None = None,
         detect_every: int = 1,
         max_people: int | None = None,
+        **settings: Any,
     ) -> Iterator[tuple[Frame, Poses]]:
         """(H,W,3) BGR frame and people of every frame of a video, camera, stream or folder of pictures.
 
-        The people know the `time` and the `frame_index` of their frame.
-        `source` is as `video.open_source` takes it, the rest as `tracking.Follower`; `smooth` may be the strength. Of a
-        camera or stream the newest frame comes next, of a file every one. Raises `VideoError` for what cannot be read,
-        `ImageError` for a folder without pictures, `HrkitError` for smoothing without ids.
+        The people know the `time` and the `frame_index` of their frame. `source` is as `video.open_source` takes it,
+        the rest as `tracking.Follower`; `smooth` may be the strength, and None smooths if people are tracked.
+        `settings` are those of `using`. Of a camera or stream the newest frame comes next, of a file every one. Raises
+        `VideoError` for what cannot be read, `ImageError` for a folder without pictures, `HrkitError` for smoothing
+        without ids.
         """
         # PyAV and scipy load slowly
         from hrkit.tracking.follower import Follower, followed_frames
         from hrkit.video.cameras import open_source
 
         follower = Follower(
-            self,
+            self._set(settings),
             track=track,
-            smoothing=check_number("smooth", smooth),
+            smoothing=check_number("smooth", track if smooth is None else smooth),
             detect_every=detect_every,
             max_people=max_people,
             doubles=self.doubles,
@@ -346,6 +349,14 @@ class Pipeline:
                     yield from ((frame.image, poses) for frame, poses in step)
 
         return frames()
+
+    def _set(self, settings: dict[str, Any]) -> Pipeline:
+        """This pipeline with settings given by a caller."""
+        known = inspect.signature(self.using).parameters
+        for name in settings.keys() - known.keys():
+            hint = "; Pipeline.predict takes boxes" if name == "boxes" else ""
+            raise HrkitError(f"no setting {name!r} for one call; there are {', '.join(known)}{hint}")
+        return self.using(**settings) if settings else self
 
     def _find_people(self, frames: list[Frame]) -> list[Detections]:
         if self._detect is None:

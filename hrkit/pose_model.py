@@ -285,8 +285,7 @@ def create_pose_model(
     backbone or the head; for your own weights, leave `num_joints` and `input_size` at None. `skeleton` may be a name or
     a TOML file, and gives the number of joints. `input_size` is (height, width). `backbone_weights` ("auto", a name or
     a file; for timm "pretrained") starts the backbone alone from ImageNet. With `other_joints`, weights may be of other
-    joints than `skeleton`, as a start of training: of the head's last layer the rows of joints with the same names are
-    taken.
+    joints than `skeleton`, to start training: the head's last layer takes the rows of joints with the same names.
 
     Raises `UnknownNameError` for names, `WeightsError` for weights that do not fit, `DownloadError` if they cannot be
     fetched, `HrkitError` for sizes and joints that make no sense, `PluginError` if a plugin builds something else than

@@ -259,7 +259,7 @@ class Skeleton:
     def index(self, name: str) -> int:
         """The index of a keypoint. Raises `UnknownNameError` with the closest names."""
         if name not in self.keypoint_names:
-            raise UnknownNameError("keypoint", name, self.keypoint_names)
+            raise UnknownNameError("keypoint", str(name), self.keypoint_names)
         return self.keypoint_names.index(name)
 
     @property

@@ -125,6 +125,19 @@ def test_interrupted_while_plugins_are_loaded(monkeypatch: pytest.MonkeyPatch) -
     assert len(loads) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["val"], "unknown command 'val'; `hrkit test` does that;"),
+        (["demo", "a.jpg", "--conf", "0.5"], "no option --conf; boxes have --threshold and people --min-score (see"),
+        (["demo", "--source", "a.jpg"], "no option --source; name the source by itself"),
+    ],
+)
+def test_words_of_other_programs(words: list[str], says: str) -> None:
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, result.stderr.startswith(f"error: {says}")) == (2, True), result.stderr
+
+
 def test_an_unknown_command() -> None:
     result = CliRunner().invoke(main, ["downlod", "yolov3"])
     assert result.exit_code == 2

@@ -275,7 +275,7 @@ def test_damaged_files_raise_nothing_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("clip.mp4", "Pipeline.video reads videos"), ("folder", "find_images lists its"), ("*", "find_images lists the")],
+    [("clip.mp4", "Pipeline.video reads"), ("folder", "hrkit.images.find_images"), ("*", "hrkit.images.find_images")],
 )
 def test_what_is_no_picture_names_what_reads_it(name: str, hint: str, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"no picture")

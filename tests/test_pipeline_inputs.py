@@ -271,6 +271,27 @@ def test_what_is_no_picture(people: Pipeline, picture: Any) -> None:
         people([nobody(), picture])
 
 
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (None, "not None, which cv2.imread gives for what it cannot read"),
+        (0, "not int; Pipeline.video reads cameras"),
+        (iter(["a.jpg"]), "Pipeline.stream any number of pictures"),
+        (np.zeros((3, 40, 60), np.uint8), r"transpose\(1, 2, 0\) brings channels to the end"),
+    ],
+)
+def test_what_is_no_picture_has_a_way(people: Pipeline, source: Any, says: str) -> None:
+    with pytest.raises(ImageError, match=says):
+        people(source)
+
+
+def test_settings_that_one_call_does_not_have(people: Pipeline) -> None:
+    with pytest.raises(HrkitError, match="no setting 'conf' for one call; there are flip_test, detection_threshold, "):
+        people(nobody(), conf=0.5)
+    with pytest.raises(HrkitError, match=r"'boxes' .*; Pipeline\.predict takes boxes"):
+        people(nobody(), boxes=[])
+
+
 @pytest.mark.parametrize("batch", [nobody(), nobody()[..., 0], "picture.jpg", PIL.Image.new("RGB", (9, 9)), None])
 def test_one_picture_is_no_batch(people: Pipeline, batch: Any) -> None:
     """Rows of a picture must not be taken for grey pictures, nor letters for paths."""
@@ -581,8 +602,6 @@ def test_settings_of_one_call(people: Pipeline) -> None:
         both(frame, detection_threshold=0.1)
     with pytest.raises(HrkitError, match="person_threshold=2"):
         both(frame, person_threshold=2)
-    with pytest.raises(TypeError):
-        both(frame, conf=0.5)
 
 
 def test_settings_of_the_detector(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--people", default="1,4,16", help="Numbers of people in a frame, one column each.")
 @click.option("--photos", help="Folder of pictures for end to end.  [default: a bundled one]")
 @number_option("--rounds", int, Range(1), "How often each part is timed.", default=5)
-@click.option("--precision", default="auto", help="float32, bfloat16 or float16.")
+@click.option("--precision", default="auto", help="float32, bfloat16, float16 or int8.")
 @click.option("--runtime", default="auto", help="As for `hrkit demo`.")
 @number_option("--batch-size", int, Range(1), "Samples per training step.", default=8)
 @number_option("--steps", int, Range(1), "Training steps to time.", default=5)

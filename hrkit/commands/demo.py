@@ -86,6 +86,8 @@ def command(
     videos = [source for source in (camera, video) if source]
     if sources:
         pictures, videos = _sorted(with_lists(sources), recursive)
+    if videos and write_json:
+        raise click.UsageError("--json is for pictures; `hrkit extract` writes the keypoints of videos")
     if pictures and show:
         raise click.UsageError("--show is for cameras and videos; pictures are written to files")
     count = len(pictures) + len(videos)
@@ -189,7 +191,8 @@ def _say(source: str, drawn: Path | None, played: Played) -> None:
     if drawn is not None:
         click.echo(f"drawn: {click.format_filename(drawn)}")
     lost = f", {played.dropped} dropped" if played.dropped else ""
-    frames, people = counted(played.frames, "frame", "frames"), counted(played.ids, "person", "people")
+    frames, people = counted(played.frames, "frame", "frames"), counted(played.people, "pose", "poses")
+    people += f" of {counted(played.ids, 'person', 'people')}" if played.ids else ""
     rate = played.frames / played.seconds if played.seconds else 0.0
     click.echo(f"{without_secrets(source)}: {frames}, {people}, {rate:.1f} frames/s{lost}")
 

@@ -162,7 +162,7 @@ def _extract(source: str, output: Path, model: Options, following: Options, **op
     if result.before:
         click.echo(f"done before: {output}")
     else:
-        frames, people = counted(result.frames, "frame", "frames"), counted(result.people, "person", "people")
+        frames, people = counted(result.frames, "frame", "frames"), counted(result.people, "pose", "poses")
         click.echo(f"{without_secrets(source)}: {frames}, {people}: {output}")
     if result.damage and not info.live:
         click.echo(result.damage, err=True)
@@ -204,7 +204,7 @@ def _extract_all(
         raise HrkitError(f"{output}: for several inputs the output is a folder, and --format says what is in it")
     streams = [source for source in sources if "://" in source]
     if streams:
-        raise HrkitError(f"{without_secrets(streams[0])}: streams are extracted one at a time, without --engine")
+        raise HrkitError(f"{without_secrets(streams[0])}: of several inputs none can be an address; download it first")
     inputs = find_inputs(sources)
     arguments = pipeline_arguments(model)
     for name in ("weights", "detector_weights"):

@@ -59,7 +59,7 @@ _MODEL = {
     ),
     "device": click.option("--device", default="auto", help="Where networks run: cpu, cpu,cpu, cuda:0, cuda:0,1, mps."),
     "precision": click.option(
-        "--precision", default="auto", help="Precision of the networks: float32, bfloat16, float16."
+        "--precision", default="auto", help="Precision of the networks: float32, bfloat16, float16, int8."
     ),
     "runtime": click.option(
         "--runtime", default="auto", help="auto (the fastest here), fused, eager (as built), onnx or openvino."

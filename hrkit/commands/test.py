@@ -33,7 +33,7 @@ from hrkit.pipeline import create_detector, darknet_options
 from hrkit.pose_model import PoseModel, create_pose_model, recorded_network
 from hrkit.runtimes.devices import parse_devices
 from hrkit.runtimes.distributed import World, current_world, joined_world
-from hrkit.runtimes.prepare import check_precision
+from hrkit.runtimes.prepare import INT8, check_precision
 from hrkit.settings import Range
 from hrkit.skeletons import check_flip_test, find_skeleton, mpii16, same_joints
 from hrkit.weights import catalogue, checkpoints
@@ -98,7 +98,7 @@ curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any othe
 @number_option("--batch-size", int, Range(1), "People per forward pass.", default=32)
 @number_option("--workers", int, Range(0), "Processes that load crops.", default=2)
 @click.option("--device", default="auto", help="cpu, cuda:0, mps.")
-@click.option("--precision", default="float32", help="float32, float16, bfloat16; auto: the fastest here.")
+@click.option("--precision", default="float32", help="float32, float16, bfloat16, int8; auto: the fastest here.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("test-output"))
 @click.option("--overwrite", is_flag=True, help="Replace a report that is in the folder.")
 def command(
@@ -158,7 +158,7 @@ def command(
             **how,
             "decoder": how["decoder"] or model.spec.codec,
             "device": _device_name(own_device, world),
-            "precision": str(fast.dtype).removeprefix("torch."),
+            "precision": precision if precision == INT8 else str(fast.dtype).removeprefix("torch."),
         }
         subject = Subject(
             model=model,

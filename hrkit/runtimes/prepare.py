@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hrkit import registry
-from hrkit.errors import HrkitError
+from hrkit.errors import HrkitError, UnknownNameError
 from hrkit.runtimes import choice, fused
 from hrkit.runtimes.cuda_graphs import CudaGraphs
 from hrkit.runtimes.folding import folded
@@ -98,8 +98,8 @@ def prepared(part: Part, device: torch.device, precision: str, runtime: str) -> 
 
 def check_runtime(name: str) -> None:
     """Raises `UnknownNameError` for a name that is neither in `OWN` nor registered."""
-    if name not in OWN:
-        registry.runtimes.find(name)
+    if name not in OWN and name not in registry.runtimes:
+        raise UnknownNameError("runtime", name, [*OWN, *registry.runtimes.entries()], hint=registry.where_else(name))
 
 
 def check_precision(precision: str) -> None:

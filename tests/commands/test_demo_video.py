@@ -50,7 +50,7 @@ def test_a_folder_of_pictures_becomes_a_video(folder: Path) -> None:
     result = demo("--video", walking(folder / "street"), "--color-by", "person", "--profile")
     assert result.exit_code == 0, result.output
     assert "drawn: demo-output/street_poses.mp4" in result.stdout
-    assert "6 frames, 2 people" in result.stdout
+    assert "6 frames, 12 poses of 2 people" in result.stdout
     assert "drawing" in result.stdout
     with VideoFile("demo-output/street_poses.mp4") as drawn:
         assert (drawn.info.width, drawn.info.height, drawn.info.fps) == (480, 240, 25.0)

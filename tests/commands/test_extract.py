@@ -57,7 +57,7 @@ def film(*arguments: Any) -> Result:
 def test_a_table_of_everybody() -> None:
     result = film("street", "-o", "out/street.csv", "--smooth", "--detect-every", 2)
     assert result.exit_code == 0, result.output
-    assert result.stdout == "street: 4 frames, 8 people: out/street.csv\n"
+    assert result.stdout == "street: 4 frames, 8 poses: out/street.csv\n"
     table = pd.read_csv("out/street.csv")
     assert ",".join(table.columns[:11]) == "frame,time,id,score,x1,y1,x2,y2,nose_x,nose_y,nose_score"
     assert table.groupby("id").frame.apply(list).to_dict() == {1: [0, 1, 2, 3], 2: [0, 1, 2, 3]}
@@ -341,7 +341,7 @@ def test_a_frame_that_cannot_be_read_ends_nothing(shared: Path) -> None:
     write_image("street/frame99.png", np.zeros((9, 9, 3), np.uint8))
     Path("street/frame9.png").write_bytes(b"no picture")
     result = film("street", "-o", "street.csv")
-    assert (result.exit_code, result.stdout) == (1, "street: 4 frames, 6 people: street.csv\n")
+    assert (result.exit_code, result.stdout) == (1, "street: 4 frames, 6 poses: street.csv\n")
     assert result.stderr.splitlines()[-1] == "frames that could not be read and are left out: 1"
     damaged = shared / "cases" / "media" / "one_zeroed_packet_keyframes_0_30_60.mp4"
     for arguments, last in (
@@ -411,7 +411,7 @@ def test_passwords_of_streams_stay_out_of_everything(tmp_path: Path) -> None:
         (("street", "walk.mp4", "-o", "poses.csv"), "is a folder"),
         (("street", "-o", "poses.csv", "--smooth"), "are for videos"),
         (("street", "-o", "poses.csv", "--max-frames", 2), "are for videos"),
-        (("street", "rtsp://127.0.0.1/camera", "-o", "out"), "rtsp://127.0.0.1/camera: streams are extracted one at a"),
+        (("street", "rtsp://127.0.0.1/camera", "-o", "out"), "camera: of several inputs none can be an address"),
         (("missing.mp4", "-o", "poses.csv"), "missing.mp4: no such file"),
         (("7", "-o", "poses.csv"), "camera 7 cannot be opened"),
         (("street", "-o", "street/frame8.png/poses.csv"), "frame8.png"),

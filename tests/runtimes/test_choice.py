@@ -186,20 +186,21 @@ def test_auto_with_real_runtimes(
     monkeypatch.setattr(choice, "RIVALS", (name,))
     monkeypatch.setattr(choice, "_in_turns", lambda ways, images: (name, dict.fromkeys(ways, 1.0)))
     network, example, images = Scaled(2.0).eval(), torch.zeros(1, 3, 64, 64), torch.rand(3, 3, 32, 96)
-    first = prepare.prepare(network, example, CPU)
+    first = prepare.prepare(network, example, CPU, "float32")
     assert not list(first.parameters())
     (kept,) = (path for path in converted.folder().iterdir() if path.suffix == f".{name}")
     made = kept.read_bytes()
-    second = prepare.prepare(network, example, CPU)
+    second = prepare.prepare(network, example, CPU, "float32")
     assert torch.equal(first(images), second(images))
     torch.testing.assert_close(first(images), network(images), rtol=1e-4, atol=1e-5)
     assert kept.read_bytes() == made
-    fused = prepare.prepare(network, example, CPU, runtime="fused")
+    fused = prepare.prepare(network, example, CPU, "float32", runtime="fused")
     assert list(fused.buffers())
     network.factor = 3.0
-    torch.testing.assert_close(prepare.prepare(network, example, CPU)(images), network(images), rtol=1e-4, atol=1e-5)
+    other = prepare.prepare(network, example, CPU, "float32")
+    torch.testing.assert_close(other(images), network(images), rtol=1e-4, atol=1e-5)
     monkeypatch.setitem(sys.modules, {"onnx": "onnxruntime"}.get(name, name), None)
-    assert list(prepare.prepare(network, example, CPU).buffers())
+    assert list(prepare.prepare(network, example, CPU, "float32").buffers())
     assert len(caplog.messages) == 1
     assert caplog.messages[0].endswith("networks run fused")
 

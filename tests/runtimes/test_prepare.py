@@ -219,6 +219,14 @@ def test_whatever_the_cpu_can_do_float16_runs() -> None:
 
 @needs_onednn
 @torch.inference_mode()
+def test_int8_is_for_networks_of_hrkit_by_openvino() -> None:
+    model = create_pose_model("timm/test_resnet", input_size=(64, 64))
+    with pytest.raises(HrkitError, match="computed by OpenVINO; leave runtime at auto"):
+        model.prepared(precision="int8", runtime="onnx")
+    with pytest.raises(HrkitError, match="int8 is for networks of hrkit"):
+        prepare.prepare(nn.Conv2d(3, 3, 1), torch.zeros(1, 3, 8, 8), CPU, "int8")
+
+
 def test_a_prepared_model_knows_what_it_knew(tmp_path: Path) -> None:
     model = create_pose_model("hrnet_w4", input_size=(96, 64), num_joints=5)
     fast = model.prepared(precision="bfloat16")
