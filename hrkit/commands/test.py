@@ -148,7 +148,7 @@ def command(
             boxed, in_words = annotated, "found by the network itself"
         else:
             boxed, in_words = _boxes(annotated, own_device, how)
-        _say(f"{annotated}, boxes: {in_words}")
+        _say(f"{annotated}, boxes: {in_words}; weights: {' + '.join(names)}")
         started = time.perf_counter()
         evaluation = _evaluate(fast, boxed, annotated, spec, split, how)
         settings = {

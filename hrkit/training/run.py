@@ -268,6 +268,9 @@ def load_people(config: TrainConfig) -> tuple[list[KeypointDataset], list[float]
     validation = None
     if config.validation is not None:
         validation = DatasetSpec.parse(config.validation).load("val", **options).with_skeleton(parts[0].skeleton)
+        both = set(validation.image_paths) & {path for part in parts for path in part.image_paths}
+        if both:
+            logger.warning("%d pictures are in both training and validation, so figures say little", len(both))
     return parts, [spec.weight for spec in specs], validation
 
 
