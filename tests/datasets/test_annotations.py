@@ -299,6 +299,7 @@ def test_joints_of_other_names_are_not_guessed(
 
 
 def test_corners_for_sizes_and_shares_for_px_are_told(made: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "hrkit")
     coco(made)
     assert not caplog.text
     content = _content(made)
