@@ -36,6 +36,7 @@ OPTIONS = {
     "half": "there is --precision float16",
     "save": "results are always saved, to the folder or file of --output",
     "save-txt": "`hrkit extract` writes keypoints",
+    "h": "help is --help",
 }
 """What is here in place of an option of other programs."""
 
@@ -182,10 +183,7 @@ def _with_help(error: click.ClickException) -> str:
     return message if context is None else f"{message.rstrip('.')} (see `{context.command_path} --help`)"
 
 
-_SETTINGS = {"max_content_width": 100, "show_default": True, "help_option_names": ["-h", "--help"]}
-
-
-@click.command(cls=Program, context_settings=_SETTINGS)
+@click.command(cls=Program, context_settings={"max_content_width": 100, "show_default": True})
 @click.version_option(__version__, prog_name="hrkit")
 def main() -> None:
     """People and their keypoints in pictures and videos.

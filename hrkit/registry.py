@@ -16,6 +16,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FunctionType, MethodType
 from typing import Any  # what builders take and give differs from kind to kind
 
 import pluggy
@@ -175,15 +176,19 @@ class PluginManager:
 
 
 def _add(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
-    """Registers a plugin. Raises `PluginError` if its name is taken or it implements a hook that does not exist."""
+    """Registers a plugin. Raises `PluginError` if its name is taken, or a hook does not exist or is not marked."""
     if manager.get_plugin(name) is not None:
         raise PluginError(f"two plugins call themselves {name!r}; uninstall one")
+    hooks = [f"register_{kind}" for kind in KINDS]
+    plain = [hook for hook in hooks if isinstance(getattr(plugin, hook, None), FunctionType | MethodType)]
+    unmarked = [hook for hook in plain if not hasattr(getattr(plugin, hook), f"{GROUP}_impl")]
+    if unmarked:
+        raise PluginError(f"plugin {name!r}: mark {', '.join(unmarked)} with @hrkit.hookimpl")
     try:
         manager.register(plugin, name)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         manager.unregister(name=name)
-        hooks = [f"register_{kind}" for kind in KINDS]
         marked = [attribute for attribute in dir(plugin) if hasattr(getattr(plugin, attribute, None), f"{GROUP}_impl")]
         unknown = [attribute for attribute in marked if attribute not in hooks]
         if not unknown:

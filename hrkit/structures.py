@@ -101,7 +101,7 @@ def check_boxes(xyxy: NDArray[np.floating], name: str = "boxes", area: bool = Fa
         raise BoxError(f"{name} must have shape (N, 4): x1, y1, x2, y2 in frame px; got {xyxy.shape}")
     for wrong, what in (
         (~np.isfinite(xyxy).all(1), "is not finite"),
-        ((xyxy[:, 2:] < xyxy[:, :2]).any(1), "is inverted (x2 < x1 or y2 < y1)"),
+        ((xyxy[:, 2:] < xyxy[:, :2]).any(1), "is inverted (x2 < x1 or y2 < y1); are these x, y, width, height?"),
         (area & (xyxy[:, 2:] <= xyxy[:, :2]).any(1), "has no area (x2 = x1 or y2 = y1)"),
     ):
         if wrong.any():

@@ -167,6 +167,14 @@ def test_a_misspelt_hook_suggests_the_right_one(manager):
     assert "mine" not in Registry("backbones", manager)
 
 
+def test_a_hook_without_its_mark_is_not_passed_over(manager):
+    mine = plugin(backbones={"mine": print})
+    mine.register_detectors = lambda: {"mine": print}
+    with pytest.raises(PluginError, match=r"plugin 'mine': mark register_detectors with @hrkit\.hookimpl"):
+        manager.register(mine, "mine")
+    assert "mine" not in Registry("backbones", manager)
+
+
 def test_a_hook_with_arguments_leaves_nothing_behind(manager):
     broken = plugin(backbones={"mine": print})
     broken.register_detectors = hookimpl(lambda config: {})

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from hrkit import registry
 from hrkit.errors import HrkitError, PluginError
-from hrkit.heads.base import Codec
+from hrkit.heads.base import Codec as Codec
 from hrkit.ops.tensors import ArrayOrTensor, as_tensor, like
 from hrkit.structures import Size
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal  # Any: a part may be of any type before it is checked
 
 from attrs import field, frozen
 
 from hrkit.errors import HrkitError, one_line
 from hrkit.testing.watch import Watch
+
+PACKAGE = Path(__file__).parents[1]
+"""The files of hrkit."""
 
 Verdict = Literal["ok", "wrong", "not judged"]
 Run = Callable[[Any], None]
@@ -155,5 +160,8 @@ def describe(findings: Sequence[Finding]) -> str:
 
 
 def raised(error: BaseException) -> str:
-    """Says that a part raised `error`."""
-    return f"raises {type(error).__name__}: {one_line(error)[:300]}"
+    """Says that a part raised `error`, and in which line outside hrkit."""
+    steps = traceback.extract_tb(error.__traceback__)
+    places = [step for step in steps if not Path(step.filename).is_relative_to(PACKAGE)]
+    place = f" ({Path(places[-1].filename).name}:{places[-1].lineno})" if places else ""
+    return f"raises {type(error).__name__}: {one_line(error)[:300]}{place}"

@@ -26,6 +26,7 @@ from hrkit.errors import UnknownNameError
 from hrkit.images import write_image
 from hrkit.synthetic import SyntheticDetector, paint_people
 from hrkit.testing import check_plugin, check_weights, describe, examine_plugin
+from hrkit.testing.report import raised
 from hrkit.weights.catalogue import WeightsEntry
 
 OWN = (
@@ -323,3 +324,9 @@ def test_a_distributions_name_stands_for_its_plugins(
 @pytest.mark.parametrize("name", ["hrkit", "hrkit-pose"])
 def test_hrkits_own_parts_have_the_names_of_the_package_and_of_the_distribution(name: str) -> None:
     assert next(examine_plugin(name, ["doctor"])).part == "command doctor"
+
+
+def test_an_error_of_a_part_says_where() -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        _ = 1 / 0
+    assert re.fullmatch(r"raises ZeroDivisionError: division by zero \(test_plugins\.py:\d+\)", raised(caught.value))

@@ -42,7 +42,8 @@ class ViTBackbone(nn.Module):
         built = VitPoseBackbone(config)
         self.embeddings, self.encoder, self.layernorm = built.embeddings, built.encoder, built.layernorm
         self.channels = (config.hidden_size,)
-        self.default_input_size: Size = tuple(config.image_size)  # type: ignore[arg-type, assignment]  # two numbers
+        height, width = config.image_size  # type: ignore[misc, unused-ignore]  # two numbers; transformers may be missing
+        self.default_input_size: Size = (height, width)
         self.num_experts, self.dataset_index = config.num_experts, dataset_index
 
     def forward(self, images: Tensor) -> list[Tensor]:
