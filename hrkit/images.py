@@ -74,12 +74,9 @@ def as_frame(image: ImageSource) -> Frame:
     if isinstance(image, (str, os.PathLike)):
         return read_image(image)
     wrong = "None, which cv2.imread gives for what it cannot read" if image is None else type(image).__name__
-    hint = "; Pipeline.video reads cameras, Pipeline.stream any number of pictures" if _may_be_many(image) else ""
+    is_many = isinstance(image, (int, Iterator))
+    hint = "; Pipeline.video reads cameras, Pipeline.stream any number of pictures" if is_many else ""
     raise ImageError(f"a picture must be a path, an array (H,W,3) BGR or a PIL image, not {wrong}{hint}")
-
-
-def _may_be_many(source: object) -> bool:
-    return isinstance(source, (int, Iterator))
 
 
 def read_image(path: str | os.PathLike[str]) -> Frame:

@@ -276,9 +276,11 @@ class Registry:
             text = text_of(pattern, name)
             if text is not None:
                 return entries[pattern], text
-        others = [other for other in KINDS if other != self.kind and name in self._manager.collect(other)]
-        hint = f"{name} is one of the {others[0]}" if others else where_else(name)
-        raise UnknownNameError(kind, name, entries, hint=hint)
+        for other in KINDS:
+            with contextlib.suppress(PluginError):
+                if other != self.kind and name in self._manager.collect(other):
+                    raise UnknownNameError(kind, name, entries, hint=f"{name} is one of the {other}")
+        raise UnknownNameError(kind, name, entries, hint=where_else(name))
 
     def builder(self, name: str) -> Callable[..., Any]:
         """The builder for `name`, to be called with keyword arguments."""

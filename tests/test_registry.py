@@ -98,6 +98,11 @@ def test_unknown_name_says_the_closest_and_all():
     assert "hrnet" not in Registry("backbones")
 
 
+def test_a_name_of_another_kind_says_which():
+    with pytest.raises(UnknownNameError, match="yolov3 is one of the detectors"):
+        Registry("backbones").find("yolov3")
+
+
 def test_patterns(manager):
     def build(text=None, **options):
         return text, options
