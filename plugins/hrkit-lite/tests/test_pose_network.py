@@ -62,11 +62,11 @@ def test_the_weights_in_the_package_fit(registered: ModuleType, name: str, megab
     assert heatmaps.max() <= 1
 
 
-@pytest.mark.parametrize("name", ["lite", "lite_plus"])
-def test_the_recipes_can_be_read(registered: ModuleType, name: str) -> None:
-    config = load_config(Path(__file__).parents[1] / "training" / f"{name}.toml", TrainConfig)
-    assert config.backbone == name
-    assert config.codec == catalogue.choose(name).codec
+@pytest.mark.parametrize("run", ["lite", "lite_2", "lite_3", "lite_plus", "lite_plus_2", "lite_plus_3"])
+def test_the_recipes_can_be_read(registered: ModuleType, run: str) -> None:
+    config = load_config(Path(__file__).parents[1] / "training" / f"{run}.toml", TrainConfig)
+    assert config.backbone == run.rstrip("_23")
+    assert config.codec == catalogue.choose(config.backbone).codec
 
 
 @pytest.mark.slow
