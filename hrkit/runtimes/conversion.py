@@ -161,7 +161,7 @@ def to_int8(
     kinds = {part.get_friendly_name(): part.get_type_name() for part in model.get_ordered_ops()}
     layers = [name for name, kind in kinds.items() if kind in ("Convolution", "GroupConvolution")]
     exact = {*layers[:3], *layers[-3:], *(name for name in layers if kinds[name] == "GroupConvolution")}
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function would quieten the program's handlers too
     with contextlib.redirect_stdout(sys.stderr):  # for the progress bars
         return nncf.quantize(
             model,
