@@ -67,7 +67,7 @@ def _frozen_boxes(values: ArrayLike) -> NDArray[np.float32]:
 def _float32(given: Any, wanted: str) -> NDArray[np.float32]:  # Any: an ArrayLike, a tensor or an iterator
     """An array of numbers. Raises `BoxError` that says what is `wanted`."""
     try:
-        given = given.detach().cpu() if hasattr(given, "detach") else given  # torch is not imported for the check
+        given = given.detach().cpu() if hasattr(given, "detach") and hasattr(given, "cpu") else given  # a tensor
         if isinstance(given, Iterable) and not isinstance(given, Sequence) and not hasattr(given, "__array__"):
             given = list(given)
         with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which is refused

@@ -204,7 +204,7 @@ def _extract_all(
         raise HrkitError(f"{output}: for several inputs the output is a folder, and --format says what is in it")
     streams = [source for source in sources if "://" in source]
     if streams:
-        raise HrkitError(f"{without_secrets(streams[0])}: of several inputs none can be an address; download it first")
+        raise HrkitError(f"{without_secrets(streams[0])}: addresses are extracted one at a time, without --engine")
     inputs = find_inputs(sources)
     arguments = pipeline_arguments(model)
     for name in ("weights", "detector_weights"):

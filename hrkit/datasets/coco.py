@@ -225,8 +225,7 @@ def _with_boxes(people: list[Annotation], pictures: Mapping[str, tuple[Picture, 
 
 def _warn_of_places(people: Sequence[Annotation], pictures: Mapping[str, tuple[Picture, str]], file: Path) -> None:
     """Logs boxes that reach far beyond their pictures, and joints that are far from their boxes, if they are many."""
-    xywh = np.array([one.bbox for one in people], np.float64)
-    sizes = np.array([(of.width, of.height) for of, _ in (pictures[str(one.image_id)] for one in people)])
+    xywh, sizes = _boxes_and_sizes(people, pictures)
     triples = np.array([one.keypoints for one in people], np.float64)
     beyond = (xywh[:, :2] + xywh[:, 2:] > 1.1 * sizes).any(1)
     far = np.abs(triples[..., :2] - (xywh[:, :2] + xywh[:, 2:] / 2)[:, None]) > xywh[:, None, 2:]
@@ -249,9 +248,17 @@ def warn_of_areas(people: Sequence[Annotation], file: str) -> None:
 
 def _clipped_boxes(people: Sequence[Annotation], pictures: Mapping[str, tuple[Picture, str]]) -> Floats:
     """(N,4) boxes as xyxy in their pictures. Official COCO pixels end at w - 1."""
-    xywh = np.array([one.bbox for one in people], np.float64).reshape(-1, 4)
-    of_person = (pictures[str(one.image_id)][0] for one in people)
-    sizes = np.array([(picture.width, picture.height) for picture in of_person]).reshape(-1, 2)
+    xywh, sizes = _boxes_and_sizes(people, pictures)
     first = np.maximum(0, xywh[:, :2])
     last = np.minimum(sizes - 1, first + np.maximum(0, xywh[:, 2:] - 1))
     return np.concatenate([first, last], axis=1)
+
+
+def _boxes_and_sizes(
+    people: Sequence[Annotation], pictures: Mapping[str, tuple[Picture, str]]
+) -> tuple[Floats, Floats]:
+    """(N,4) boxes as they are annotated, xywh, and (N,2) the width and height of each person's picture."""
+    xywh = np.array([one.bbox for one in people], np.float64).reshape(-1, 4)
+    of_person = (pictures[str(one.image_id)][0] for one in people)
+    sizes = np.array([(picture.width, picture.height) for picture in of_person], np.float64).reshape(-1, 2)
+    return xywh, sizes

@@ -169,38 +169,43 @@ def build_openvino(
     With `calibration`, which gives inputs like `example`, it is in int8. Raises `HrkitError` as `OpenvinoNetwork`, and
     for a file that does not fit the network.
     """
-    if calibration is not None:
-        return _in_int8(network, example, calibration)
-    precision = str(choose_precision(network, torch.device("cpu"), precision)).removeprefix("torch.")
+    if calibration is None:
+        precision = str(choose_precision(network, torch.device("cpu"), precision)).removeprefix("torch.")
     if file is not None:
         return _load_fitting(lambda path: OpenvinoNetwork(path, precision), file, network, example)
-    require("openvino")
     facts = (tuple(example.shape), precision, converted.processor(), converted.version("openvino"))
-    name = f"{converted.fingerprint(network, *facts)}.openvino"
-    kept = converted.read(name)
-    if kept is not None:
+    if calibration is None:
+        require("openvino")
+        name = converted.fingerprint(network, *facts)
+        return _kept(name, precision, lambda: _converted(network, example, precision))
+    require("int8")
+    name = converted.fingerprint(network, *facts, converted.version("nncf"), FITTED)
+    return _kept(name, "auto", lambda: _in_int8(network, example, list(calibration())))
+
+
+def _kept(name: str, precision: str, make: Callable[[], OpenvinoNetwork]) -> OpenvinoNetwork:
+    """The compiled model of this name in the cache, or else what `make` gives, which is kept."""
+    content = converted.read(f"{name}.openvino")
+    if content is not None:
         with contextlib.suppress(RuntimeError):  # of another build of OpenVINO: it is made again
-            return OpenvinoNetwork(kept, precision)
-    made = OpenvinoNetwork(to_openvino(network, example), precision)
-    converted.check_same(made, network, example, precision)
-    converted.keep(name, made.compiled())
+            return OpenvinoNetwork(content, precision)
+    made = make()
+    converted.keep(f"{name}.openvino", made.compiled())
     return made
 
 
-def _in_int8(network: nn.Module, example: Tensor, calibration: Callable[[], Iterable[Tensor]]) -> OpenvinoNetwork:
+def _converted(network: nn.Module, example: Tensor, precision: str) -> OpenvinoNetwork:
+    made = OpenvinoNetwork(to_openvino(network, example), precision)
+    converted.check_same(made, network, example, precision)
+    return made
+
+
+def _in_int8(network: nn.Module, example: Tensor, inputs: list[Tensor]) -> OpenvinoNetwork:
     """The network in int8, fitted to the first `FITTED` inputs and checked with the others.
 
     Raises `HrkitError` if int8 changes the outputs by more than `INT8_ERROR`.
     """
-    require("int8")
-    facts = (tuple(example.shape), converted.processor(), *map(converted.version, ("openvino", "nncf")), FITTED)
-    name = f"{converted.fingerprint(network, *facts, 'int8')}.openvino"
-    kept = converted.read(name)
-    if kept is not None:
-        with contextlib.suppress(RuntimeError):
-            return OpenvinoNetwork(kept)
     logger.info("fitting %s to int8, once on this machine; it takes up to a minute", type(network).__name__)
-    inputs = list(calibration())
     model = to_int8(network, example, inputs[:FITTED])
     with contextlib.suppress(RuntimeError):  # of a network for one size
         model.reshape([-1, 3, -1, -1])
@@ -208,14 +213,13 @@ def _in_int8(network: nn.Module, example: Tensor, calibration: Callable[[], Iter
     others = torch.cat(inputs[FITTED:])
     with torch.inference_mode():
         pairs = zip(parts_of(made(others)), parts_of(network(others)), strict=True)
-        error = max(float((ours - wanted).norm() / wanted.norm()) for ours, wanted in pairs)
+        error = float(np.max([float((ours - wanted).norm() / wanted.norm()) for ours, wanted in pairs]))  # or NaN
     logger.info("int8 changes what it gives by %.1f %%", 100 * error)
     if not error <= INT8_ERROR:
         raise HrkitError(
             f"int8 changes what this network gives by {error:.0%}, more than {INT8_ERROR:.0%}; take another precision, "
             "or fit it to your own people: hrkit export --int8 DATASET"
         )
-    converted.keep(name, made.compiled())
     return made
 
 

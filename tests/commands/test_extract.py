@@ -411,7 +411,7 @@ def test_passwords_of_streams_stay_out_of_everything(tmp_path: Path) -> None:
         (("street", "walk.mp4", "-o", "poses.csv"), "is a folder"),
         (("street", "-o", "poses.csv", "--smooth"), "are for videos"),
         (("street", "-o", "poses.csv", "--max-frames", 2), "are for videos"),
-        (("street", "rtsp://127.0.0.1/camera", "-o", "out"), "camera: of several inputs none can be an address"),
+        (("street", "rtsp://127.0.0.1/camera", "-o", "out"), "camera: addresses are extracted one at a time, without"),
         (("missing.mp4", "-o", "poses.csv"), "missing.mp4: no such file"),
         (("7", "-o", "poses.csv"), "camera 7 cannot be opened"),
         (("street", "-o", "street/frame8.png/poses.csv"), "frame8.png"),
