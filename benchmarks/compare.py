@@ -136,7 +136,7 @@ def compare(pair: Pair, photos: Sequence[Frame], rounds: int) -> tuple[list[Figu
     """
     pair, model, detector, scenes = built(pair, photos)
     pipeline = Pipeline(model, detector)
-    seconds = outside_networks(pipeline, 10 * rounds)
+    seconds = sum(outside_networks(pipeline, 10 * rounds))
     figures = [Figure(str(pair), "outside both networks, 4 people in 1280x720", 1e3 * seconds, "ms per frame")]
     naive = NaiveBaseline(model, naive_detector(pair, detector))
     for scene in scenes if not pipeline.bottom_up else ():
@@ -147,21 +147,24 @@ def compare(pair: Pair, photos: Sequence[Frame], rounds: int) -> tuple[list[Figu
     return [*figures, over_limit(pair, pipeline, model, rounds)], per_person(pipeline)
 
 
-def outside_networks(pipeline: Pipeline, rounds: int) -> float:
-    """Median seconds per frame spent outside the two networks, including drawing, over consecutive frames."""
+def outside_networks(pipeline: Pipeline, rounds: int) -> tuple[float, float]:
+    """Median seconds per frame spent outside the two networks without drawing, and for drawing, frame after frame."""
     scene = crowd(4)
     both = (pipeline.pose_model, getattr(pipeline.detector, "network", None))
     networks = [network for network in both if isinstance(network, nn.Module)]
     frame, people = scene[0]
-    poses, drawing, seconds = standing(people, pipeline.skeleton), Drawing(), []
+    poses, drawing = standing(people, pipeline.skeleton), Drawing()
+    seconds: list[tuple[float, float]] = []
     with network_seconds(*networks) as inside:
         for _ in range(rounds):
             inside.clear()
             started = time.perf_counter()
             whole(pipeline, scene)
+            found = time.perf_counter()
             drawing(frame, poses)
-            seconds.append(time.perf_counter() - started - sum(inside))
-    return float(np.median(seconds))
+            seconds.append((found - started - sum(inside), time.perf_counter() - found))
+    around, drawn = np.median(seconds, axis=0)
+    return float(around), float(drawn)
 
 
 def network_operations(model: PoseModel) -> int:
@@ -169,15 +172,15 @@ def network_operations(model: PoseModel) -> int:
     return 2 * sum(group.multiply_adds for group in layer_groups(model, torch.zeros(1, 3, *model.input_size)))
 
 
-def over_limit(pair: Pair, pipeline: Pipeline, model: PoseModel, rounds: int) -> Figure:
+def over_limit(pair: Pair, pipeline: Pipeline, model: PoseModel, rounds: int, batch: int = LIMIT_BATCH) -> Figure:
     """The time of the network over that of a matrix product with as many operations."""
     fast, size = pipeline.pose_model, LIMIT_SIDE
-    images = blank_input(fast, fast.input_size, LIMIT_BATCH)
+    images = blank_input(fast, fast.input_size, batch)
     matrix = torch.rand(size, size).to(placement(fast)[1])
     timings = interleaved({"network": lambda: fast(images), "product": lambda: matrix @ matrix}, 2 * rounds)
-    ideal = LIMIT_BATCH * network_operations(model) / (2 * size**3) * timings["product"].low
+    ideal = batch * network_operations(model) / (2 * size**3) * timings["product"].low
     kind = str(fast.dtype).removeprefix("torch.")
-    what = f"network over the {kind} matrix product, batch {LIMIT_BATCH}"
+    what = f"network over the {kind} matrix product, batch {batch}"
     return Figure(str(pair), what, timings["network"].low / ideal, "times the limit")
 
 

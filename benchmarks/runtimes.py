@@ -8,6 +8,7 @@ shared. Runtimes that are not installed are left out.
 
 from __future__ import annotations
 
+import copy
 import resource
 import statistics
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 import torch
+import torch._inductor.config as inductor
 from torch import nn
 
 from hrkit.benchmark.inference import blank_input, machine, randomise_weights
@@ -56,6 +58,19 @@ def ways_of(network: nn.Module, size: Size, precision: str) -> Iterator[tuple[st
             yield runtime, prepare(network, torch.zeros(1, 3, *size), CPU, precision, runtime)
         except HrkitError as error:
             click.echo(f"{runtime} is left out: {one_line(error)}", err=True)
+
+
+def compiled(network: nn.Module) -> nn.Module:
+    """The network by `torch.compile`, its weights frozen, in float32 and channels-last."""
+    inductor.freezing = True
+    ready = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)
+    return torch.compile(ready, dynamic=False)  # type: ignore[return-value]  # called like a module
+
+
+def matrix_unit() -> str:
+    """Whether the processor has AMX, in words."""
+    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # new in torch 2.6
+    return "AMX" if any(value for name, value in known.items() if name.startswith("amx")) else "no AMX"
 
 
 @torch.inference_mode()
@@ -100,10 +115,10 @@ def main(networks: str, batches: str, rounds: int, threads: int | None, precisio
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # new in torch 2.6
-    matrix = "AMX" if any(value for name, value in known.items() if name.startswith("amx")) else "no AMX"
     rate = product_rate(rounds)
-    click.echo(f"On {machine()}; {matrix}; float32 product {rate / 1e9:.0f} GFLOP per second of processor time.\n")
+    click.echo(
+        f"On {machine()}; {matrix_unit()}; float32 product {rate / 1e9:.0f} GFLOP per second of processor time.\n"
+    )
     for name in networks.split(","):
         network, size = network_of(name)
         operations = 2 * sum(group.multiply_adds for group in layer_groups(network, torch.zeros(1, 3, *size)))

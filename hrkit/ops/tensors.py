@@ -39,6 +39,13 @@ def of_each(function: Callable[..., torch.Tensor], *outputs: Outputs) -> Outputs
     return function(*outputs)
 
 
+def in_chunks(function: Callable[[torch.Tensor], Outputs], images: torch.Tensor, most: int) -> Outputs:
+    """`function` of (N,...) images, which is called with at most `most` of them at a time."""
+    if len(images) <= most:
+        return function(images)
+    return of_each(lambda *parts: torch.cat(parts), *map(function, images.split(most)))
+
+
 def parts_of(outputs: Outputs) -> tuple[torch.Tensor, ...]:
     """The tensors of a network's outputs."""
     return outputs if isinstance(outputs, tuple) else (outputs,)

@@ -26,7 +26,7 @@ logger: logging.Logger = logging.getLogger("hrkit")
 RIVALS = ("openvino", "onnx")
 """Runtimes that are measured against hrkit's own way, where they are installed."""
 
-GAIN = 1.1
+GAIN = 1.04
 """How many times as fast another way must be, or the first one stays."""
 
 SECONDS = 3.0
@@ -34,6 +34,9 @@ SECONDS = 3.0
 
 SEVERAL = 8
 """The largest batch that is measured, beside a batch of one."""
+
+LARGE = 128 << 20
+"""Bytes of weights above which a second rival is not tried: converting takes four times as much, for a few per cent."""
 
 _FILE = "choices.json"
 
@@ -144,61 +147,65 @@ def measured(
     ways: Mapping[str, Callable[[], nn.Module]],
     built: dict[str, nn.Module],
 ) -> Choice:
-    """Builds each way into `built` and times them in turns, with one input and with several."""
-    left_out = {}
-    for name, way in ways.items():
+    """Builds each way after the first into `built` and lets it take turns with the fastest so far.
+
+    One input and several are timed apart. What is too slow leaves `built` before the next way is built, as large
+    networks would fill the memory.
+    """
+    of = getattr(network, "name", "") or type(network).__name__
+    logger.info("measuring how %s runs fastest on this machine, once", of)
+    usual = single = several = next(iter(ways))
+    built[usual] = ways[usual]()
+    left_out: dict[str, str] = {}
+    milliseconds: dict[str, dict[str, float]] = {}
+    limit = SECONDS / (2 * max(1, len(ways) - 1))  # for one comparison
+    large = sum(weight.nbytes for weight in network.parameters()) > LARGE
+    count = 0
+    for name in list(ways)[1:]:
+        if large and milliseconds:
+            left_out[name] = "not tried for a large network"
+            continue
         try:
-            built[name] = way()
+            built[name] = ways[name]()
         except Exception as error:
-            if not built:
-                raise
             left_out[name] = one_line(error)[:200]
             if isinstance(error, PluginError):  # the package is broken, rather than the network too new for it
-                _warn(name, next(iter(ways)), left_out[name])
-    of = getattr(network, "name", "") or type(network).__name__
-    size = (int(example.shape[2]), int(example.shape[3]))
-    single = several = next(iter(ways))
-    milliseconds: dict[str, dict[str, float]] = {}
-    if len(built) > 1:
-        logger.info("measuring how %s runs fastest on this machine, once", of)
-        single, seconds = _in_turns(built, example)
-        affordable = SECONDS / (4 * sum(seconds.values()))  # inputs per batch, in time for four rounds
-        count = SEVERAL if affordable > SEVERAL else int(affordable)
-        several = single
-        milliseconds["1"] = {name: 1e3 * took for name, took in seconds.items()}
+                _warn(name, usual, left_out[name])
+            continue
+        single, seconds = _faster(built, single, name, example, limit)
+        milliseconds.setdefault("1", {}).update({way: 1e3 * took for way, took in seconds.items()})
+        affordable = int(limit / (2 * sum(seconds.values())))  # inputs per batch, in time for four rounds
+        count = count or min(SEVERAL, max(1, affordable))
         if count > 1:
-            several, seconds = _in_turns(built, example.expand(count, *example.shape[1:]))
-            milliseconds[str(count)] = {name: 1e3 * took / count for name, took in seconds.items()}
+            several, seconds = _faster(built, several, name, example.expand(count, *example.shape[1:]), limit)
+            milliseconds.setdefault(str(count), {}).update({way: 1e3 * took / count for way, took in seconds.items()})
+        else:
+            several = single
+        for slow in set(built) - {single, several}:
+            del built[slow]
+    size = (int(example.shape[2]), int(example.shape[3]))
     return Choice(of, size, torch.get_num_threads(), precision, single, several, milliseconds, left_out)
 
 
-def _in_turns(ways: Mapping[str, nn.Module], images: Tensor) -> tuple[str, dict[str, float]]:
-    """The fastest way, or the first if none is `GAIN` times as fast, and the median seconds of each.
+def _faster(
+    ways: Mapping[str, nn.Module], known: str, rival: str, images: Tensor, limit: float
+) -> tuple[str, dict[str, float]]:
+    """The rival if it is `GAIN` times as fast as the known way, else that, and the median seconds of both.
 
-    The ways take turns. Both the median ratio within a turn and the ratio of the shortest times must show the gain, so
-    a slow moment of the machine decides nothing.
+    They take turns. Both the median ratio within a turn and the ratio of the shortest times must show the gain, so a
+    slow moment of the machine decides nothing.
     """
     images = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
-    rounds: list[dict[str, float]] = []
+    took: dict[str, list[float]] = {known: [], rival: []}
     started = time.perf_counter()
     with torch.inference_mode():
-        for way in ways.values():
-            way(images)  # the first call allocates and compiles
-        while len(rounds) < 3 or (len(rounds) < 15 and time.perf_counter() - started < SECONDS / 2):
-            took = {}
-            for name, way in ways.items():
+        for name in took:
+            ways[name](images)  # the first call allocates and compiles
+        while len(took[rival]) < 3 or (len(took[rival]) < 15 and time.perf_counter() - started < limit):
+            for name, seconds in took.items():
                 before = time.perf_counter()
-                way(images)
-                took[name] = time.perf_counter() - before
-            rounds.append(took)
-    usual = next(iter(ways))
-    gains = {
-        name: min(
-            statistics.median(took[usual] / took[name] for took in rounds),
-            min(took[usual] for took in rounds) / min(took[name] for took in rounds),
-        )
-        for name in ways
-    }
-    best = max(gains, key=lambda name: gains[name])
-    seconds = {name: statistics.median(took[name] for took in rounds) for name in ways}
-    return (best if gains[best] > GAIN else usual), seconds
+                ways[name](images)
+                seconds.append(time.perf_counter() - before)
+    gains = [slow / fast for slow, fast in zip(took[known], took[rival], strict=True)]
+    gain = min(statistics.median(gains), min(took[known]) / min(took[rival]))
+    return (rival if gain > GAIN else known), {name: statistics.median(seconds) for name, seconds in took.items()}

@@ -112,8 +112,9 @@ def read(name: str) -> bytes | None:
 def keep(name: str, content: bytes) -> None:
     """Writes a file that `read` gives back, and makes room. A folder that cannot be written keeps nothing."""
     try:
-        with atomic_path(folder() / name) as temporary:
-            temporary.write_bytes(_seal(content) + content)
+        with atomic_path(folder() / name) as temporary, temporary.open("wb") as file:
+            file.write(_seal(content))
+            file.write(content)
         for path in _surplus():
             path.unlink(missing_ok=True)
     except OSError as error:

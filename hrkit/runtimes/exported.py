@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hrkit.errors import HrkitError, one_line
-from hrkit.ops.tensors import Outputs, of_each, parts_of
+from hrkit.ops.tensors import Outputs, in_chunks, of_each, parts_of
 from hrkit.runtimes import converted
+from hrkit.runtimes.batches import AT_ONCE
 from hrkit.runtimes.calibration import FITTED
 from hrkit.runtimes.conversion import require, to_int8, to_openvino, to_traced_onnx
 from hrkit.runtimes.prepare import choose_precision
@@ -60,6 +61,9 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """(N,3,H,W) -> (N,...), or several of them."""
+        return in_chunks(self._compute, images, AT_ONCE)
+
+    def _compute(self, images: Tensor) -> Outputs:
         array = images.detach().to("cpu", torch.float32).contiguous().numpy()
         return _outputs(self._session.run(None, {self._input: array}))
 
@@ -103,6 +107,9 @@ class OpenvinoNetwork(nn.Module):
         """(N,3,H,W) -> (N,...), or several of them."""
         if not len(images):  # OpenVINO accepts no empty batch
             return of_each(lambda one: one[:0], self(images.new_zeros(1, *images.shape[1:])))
+        return in_chunks(self._compute, images, AT_ONCE)
+
+    def _compute(self, images: Tensor) -> Outputs:
         array = images.detach().to("cpu", torch.float32).contiguous().numpy()
         return _outputs(list(self._request.infer({0: array}, share_inputs=True).values()))
 

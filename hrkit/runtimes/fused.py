@@ -14,18 +14,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, fx, nn
 
-from hrkit.ops.tensors import of_each
+from hrkit.ops.tensors import in_chunks
+from hrkit.runtimes.batches import AT_ONCE
 from hrkit.runtimes.folding import Node, folded, modules, put, steps, tidy
 
 _Activation = tuple[str, list[float], str]
 """oneDNN's name, parameters and formula."""
 
 _NONE: _Activation = ("none", [], "")
-
-AT_ONCE = 8
-"""The most inputs per call. Larger batches gain at most 6 % and need more memory, and oneDNN has kernels with AMX that
-take 20 times as long for 12 inputs as for 10."""
-
 
 def available(dtype: torch.dtype = torch.float32) -> bool:
     """Whether this torch has oneDNN's fused convolutions, and this CPU can run them in `dtype`."""
@@ -52,8 +48,9 @@ class Fused(nn.Module):
 
     def forward(self, images: Tensor) -> Any:  # Any: a tensor or several, as the network gives
         """(N,3,H,W), in any floating type and memory format -> what the network gives."""
-        if len(images) > AT_ONCE:
-            return of_each(lambda *parts: torch.cat(parts), *map(self, images.split(AT_ONCE)))
+        return in_chunks(self._compute, images, AT_ONCE)
+
+    def _compute(self, images: Tensor) -> Any:  # Any: as in forward
         return self.graph(images.to(self.dtype, memory_format=torch.channels_last))
 
 

@@ -82,7 +82,7 @@ def test_names() -> None:
     assert {"onnx", "openvino"} <= set(list_names("runtimes"))
 
 
-@pytest.mark.parametrize("size", [3, 1, 8])
+@pytest.mark.parametrize("size", [3, 1, 19])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @torch.inference_mode()
 def test_the_same_as_pytorch(
