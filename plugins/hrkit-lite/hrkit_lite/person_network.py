@@ -8,6 +8,8 @@ distance to each side of the box. Batch norm is part of the convolutions.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -94,6 +96,8 @@ class PersonNetwork(nn.Module):
         return [out(self.activation(head(x))) for head, out, x in zip(self.head, self.out, necks, strict=True)]
 
 
+@functools.lru_cache(64)
+@torch.inference_mode(False)  # a tensor cached from inference mode could not be used in training
 def cell_centers(size: tuple[int, int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Centres (A,2) as x, y in input px, and strides (A,), of the cells for an input of `size` (height, width)."""
     centers, strides = [], []

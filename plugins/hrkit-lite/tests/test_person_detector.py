@@ -18,6 +18,7 @@ from hrkit_lite.person_detector import (
     load_weights,
     normalise,
     padded_size,
+    resize_into,
     resized_size,
 )
 from hrkit_lite.person_network import (
@@ -157,6 +158,21 @@ def test_a_network_gone_astray_finds_nothing() -> None:
 def test_settings_that_make_no_sense(options: dict[str, float], message: str) -> None:
     with pytest.raises(HrkitError, match=message):
         lite_person(**options)
+
+
+@pytest.mark.parametrize("size", [(2048, 1536), (1280, 720), (1282, 721), (640, 480), (200, 100)])
+def test_large_frames_are_averaged(size: tuple[int, int]) -> None:
+    """To the rounding of the steps in between."""
+    frame = cv2.resize(photo(), size, interpolation=cv2.INTER_CUBIC)
+    out = np.zeros((416, 416, 3), np.uint8)
+    resize_into(frame, out, 416)
+    height, width = resized_size(frame.shape[:2], 416)
+    how = cv2.INTER_AREA if size[0] > 416 else cv2.INTER_LINEAR
+    expected = cv2.resize(frame, (width, height), interpolation=how)
+    difference = np.abs(out[:height, :width].astype(int) - expected)
+    assert difference.max() <= 16
+    assert difference.mean() < 0.5
+    assert not out[height:].any()
 
 
 def test_what_is_not_a_frame() -> None:
