@@ -171,7 +171,7 @@ def test_large_frames_are_averaged(size: tuple[int, int]) -> None:
     expected = cv2.resize(frame, (width, height), interpolation=how)
     difference = np.abs(out[:height, :width].astype(int) - expected)
     assert difference.max() <= 16
-    assert difference.mean() < 0.5
+    assert difference.mean() < 0.7
     assert not out[height:].any()
 
 
