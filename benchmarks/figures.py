@@ -186,8 +186,11 @@ def main(
         "video": lambda: video(rounds, video_path) if video_path is not None else iter(()),
         "memory": lambda: memory(rounds),
     }
+    wanted = only.split(",")
+    if unknown := set(wanted) - set(parts):
+        raise click.BadParameter(f"{', '.join(sorted(unknown))}; choices: {', '.join(parts)}", param_hint="--only")
     rows = []
-    for name in only.split(","):
+    for name in wanted:
         for figure in parts[name]():
             rows.append([figure.of, figure.what, f"{figure.value:.2f}", figure.unit])
             click.echo(" ".join(rows[-1]), err=True)
