@@ -105,14 +105,14 @@ def fastest(network: nn.Module, example: Tensor, precision: str, ways: Mapping[s
         except Exception as error:
             if name == usual:
                 raise
-            _warn(name, usual, one_line(error))
+            _warn(name, one_line(error), f"networks run {usual}")
             return built.get(usual) or ways[usual]()
     return built[single] if single == several else BySize(built[single], built[several])
 
 
 @functools.cache
-def _warn(name: str, usual: str, why: str) -> None:
-    logger.warning("%s does not work (%s); networks run %s", name, why, usual)
+def _warn(name: str, why: str, instead: str) -> None:
+    logger.warning("%s does not work (%s); %s", name, why, instead)
 
 
 def remembered() -> dict[str, Choice]:
@@ -170,7 +170,7 @@ def measured(
         except Exception as error:
             left_out[name] = one_line(error)[:200]
             if isinstance(error, PluginError):  # the package is broken, rather than the network too new for it
-                _warn(name, usual, left_out[name])
+                _warn(name, left_out[name], "it is left out")
             continue
         single, seconds = _faster(built, single, name, example, limit)
         milliseconds.setdefault("1", {}).update({way: 1e3 * took for way, took in seconds.items()})

@@ -122,7 +122,7 @@ def test_measuring_ends(clock: Clock) -> None:
 def test_what_does_not_work_is_left_out(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     found, _ = choose(clock, fused=(1.0, 1.0), onnx=HrkitError("too new"), openvino=PluginError("broken here"))
     assert isinstance(found, Takes)
-    assert [record.message for record in caplog.records] == ["openvino does not work (broken here); networks run fused"]
+    assert [record.message for record in caplog.records] == ["openvino does not work (broken here); it is left out"]
     (chosen,) = choice.remembered().values()
     assert chosen.left_out == {"onnx": "too new", "openvino": "broken here"}
     assert "onnx left out: too new" in str(chosen)
