@@ -19,6 +19,7 @@ DEMO = f"demo {SYNTHETIC} --detector synthetic"
 TEST = f"test {SYNTHETIC} --workers 0 --overwrite --dataset coco:data"
 PREDICTIONS = "report/predictions.json"
 
+needs_onnx = pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="needs onnxruntime")
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
 
 
@@ -45,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (f"{DEMO} --video frames --output frames/1.png", "frames/1.png", "frames/1.png"),
         (f"{DEMO} --video linked --output ./frames/0.png", "frames/0.png", "linked/0.png"),
         (f"{DEMO} --video twin.png --output link.png", "link.png", "twin.png"),
-        ("export lite --weights mine.onnx -o ./mine.onnx", "mine.onnx", "mine.onnx"),
+        pytest.param("export lite --weights mine.onnx -o ./mine.onnx", "mine.onnx", "mine.onnx", marks=needs_onnx),
         pytest.param("export lite --weights mine.bin -o mine.xml", "mine.bin", "mine.bin", marks=needs_openvino),
         ("browse --dataset coco:data --output data/images/002.png", "data/images/002.png", "data/images/002.png"),
         ("browse --dataset coco:data --output twin.png", "twin.png", "data/images/001.png"),
