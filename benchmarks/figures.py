@@ -1,8 +1,9 @@
 """The figures by which the speed of hrkit is judged, in one table: ratios within one run, in turns.
 
-    python benchmarks/figures.py --video street.mp4 --photos photos/ [--threads 2] [--compile] [--only networks,video]
+    python benchmarks/figures.py --video street.mp4 --photos photos/ --detector-weights yolov3-tiny.weights
+        [--threads 2] [--compile] [--only networks,video]
 
-Takes an hour with everything, most of it for HRNet-W48. Runtimes that are not installed are left out.
+Takes half an hour, most of it for HRNet-W48. Runtimes that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import re
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import attrs
 import click
 import compare
 import runtimes
@@ -55,7 +56,7 @@ def networks(rounds: int, compiled: bool) -> Iterator[Figure]:
     """What `auto` takes over the best of other runtimes, and one person over the matrix product."""
     for name, batches in BATCHES.items():
         network, size = runtimes.network_of(name)
-        ways = {way: made for way, made in runtimes.ways_of(network, size, "auto") if way not in ("eager", "fused")}
+        ways = dict(runtimes.ways_of(network, size, "auto", own=("auto",)))
         if compiled:
             ways["torch.compile"] = runtimes.compiled(network)
         for people in batches:
@@ -71,29 +72,21 @@ def networks(rounds: int, compiled: bool) -> Iterator[Figure]:
         yield compare.over_limit(pair, Pipeline(model), model, 3 * rounds, batch=1)
 
 
-def naive(rounds: int, photos: Sequence[Frame]) -> Iterator[Figure]:
+def naive(rounds: int, photos: Sequence[Frame], detector_weights: str | None) -> Iterator[Figure]:
     """Photos one by one against the way of many programs, as `compare.NaiveBaseline` has it."""
-    for pair in (W32, W48):
-        pair, model, detector, scenes = built(pair, photos)
-        pipeline, other = (
-            Pipeline(model, detector),
-            compare.NaiveBaseline(model, compare.naive_detector(pair, detector)),
-        )
+    for wanted in (W32, W48):
+        pair, model, detector, scenes = built(attrs.evolve(wanted, detector_weights=detector_weights), photos)
+        pipeline = Pipeline(model, detector)
+        other = compare.NaiveBaseline(model, compare.naive_detector(pair, detector))
         for scene in scenes:
-            work = {"hrkit": one_by_one(pipeline, scene), "naive": one_by_one(other, scene)}
-            timings = interleaved(work, rounds)
-            ratio = timings["naive"].median / timings["hrkit"].median
-            yield Figure(str(pair), f"end to end over the naive way, {in_words(scene)}", ratio, "times as fast")
+            ours, theirs = functools.partial(one_by_one, pipeline, scene), functools.partial(other.whole, scene)
+            yield compare.over_naive(pair, scene, ours, theirs, rounds)
 
 
-def one_by_one(pipeline: Pipeline | compare.NaiveBaseline, scene: Scene) -> Callable[[], object]:
-    """The work of finding the poses of a scene's frames, each in a call of its own."""
-
-    def work() -> None:
-        for photo in scene:
-            whole(pipeline, [photo]) if isinstance(pipeline, Pipeline) else pipeline.whole([photo])
-
-    return work
+def one_by_one(pipeline: Pipeline, scene: Scene) -> None:
+    """Finds the poses of a scene's frames, each in a call of its own."""
+    for photo in scene:
+        whole(pipeline, [photo])
 
 
 def small(rounds: int) -> Iterator[Figure]:
@@ -161,27 +154,36 @@ def largest_memory(pair: Pair, count: int, rounds: int, threads: int) -> float:
     ((frame, found),) = crowd(count)
     for _ in range(rounds):
         pipeline.predict(frame, found)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
+    return runtimes.peak_memory()
 
 
 @click.command()
 @click.option("--only", default="networks,naive,small,video,memory", show_default=True, help="Parts to measure.")
-@click.option("--photos", help="Folder of pictures for the naive way.  [default: a bundled one]")
+@click.option("--photos", help="Folder of pictures for the naive way; needs --detector-weights.")
+@click.option("--detector-weights", help="File of weights for yolov3_tiny.  [default: random]")
 @click.option("--video", "video_path", type=click.Path(path_type=Path), help="For the part `video`.  [default: none]")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each is timed.")
 @click.option("--threads", type=click.IntRange(1), help="[default: torch's]")
 @click.option("--compile", "with_compile", is_flag=True, help="Time torch.compile too; it needs a C++ compiler.")
 def main(
-    only: str, photos: str | None, video_path: Path | None, rounds: int, threads: int | None, with_compile: bool
+    only: str,
+    photos: str | None,
+    detector_weights: str | None,
+    video_path: Path | None,
+    rounds: int,
+    threads: int | None,
+    with_compile: bool,
 ) -> None:
     """Prints the figures by which the speed of hrkit is judged."""
+    if photos and not detector_weights:
+        raise click.UsageError("--photos needs --detector-weights: a random detector finds nobody in them")
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     pictures = [read_image(path) for path in find_images(photos)[:8]] if photos else []
     parts = {
         "networks": lambda: networks(rounds, with_compile),
-        "naive": lambda: naive(rounds, pictures),
+        "naive": lambda: naive(rounds, pictures, detector_weights),
         "small": lambda: small(rounds),
         "video": lambda: video(rounds, video_path) if video_path is not None else iter(()),
         "memory": lambda: memory(rounds),

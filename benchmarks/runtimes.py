@@ -13,7 +13,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
 import torch
@@ -51,9 +51,11 @@ def network_of(name: str) -> tuple[nn.Module, Size]:
     return randomise_weights(network), size or own
 
 
-def ways_of(network: nn.Module, size: Size, precision: str) -> Iterator[tuple[str, nn.Module]]:
-    """The network in each runtime that works here; "auto" may be the same as another."""
-    for runtime in ("eager", "fused", *choice.rivals(), "auto"):
+def ways_of(
+    network: nn.Module, size: Size, precision: str, own: Sequence[str] = ("eager", "fused", "auto")
+) -> Iterator[tuple[str, nn.Module]]:
+    """The network in hrkit's `own` ways and each other runtime that works here; "auto" may be the same as another."""
+    for runtime in (*own, *choice.rivals()):
         try:
             yield runtime, prepare(network, torch.zeros(1, 3, *size), CPU, precision, runtime)
         except HrkitError as error:
@@ -71,6 +73,11 @@ def matrix_unit() -> str:
     """Whether the processor has AMX, in words."""
     known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # new in torch 2.6
     return "AMX" if any(value for name, value in known.items() if name.startswith("amx")) else "no AMX"
+
+
+def peak_memory() -> float:
+    """The largest memory of this process so far, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
 
 
 @torch.inference_mode()
@@ -130,8 +137,7 @@ def main(networks: str, batches: str, rounds: int, threads: int | None, precisio
         click.echo(f"### {name}\n\nMilliseconds of processor time per input, on the clock in brackets, by batch.")
         click.echo(f"At the rate of the product it would be {1e3 * operations / rate:.1f} ms.\n")
         click.echo(markdown_table(["batch", *ways], rows) + "\n")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
-    click.echo(f"Largest memory of the process: {peak:.1f} GiB.")
+    click.echo(f"Largest memory of the process: {peak_memory():.1f} GiB.")
 
 
 if __name__ == "__main__":

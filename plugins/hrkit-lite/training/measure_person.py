@@ -32,18 +32,19 @@ def main() -> None:
     parser.add_argument("detector", help="registered name")
     parser.add_argument("--weights", default="auto")
     parser.add_argument("--nms-threshold", type=float, help="by default the detector's own")
-    parser.add_argument("--input-size", type=int, default=416, help="longest side, a multiple of 32")
+    parser.add_argument("--input-size", type=int, help="longest side; by default the detector's own")
     parser.add_argument("--threshold", type=float, help="of the last figures; by default the detector's own")
     arguments = parser.parse_args()
     photos = read_photos(arguments.photos)
     usual = create_detector(arguments.detector, weights=arguments.weights).threshold  # type: ignore[attr-defined]
     threshold = usual if arguments.threshold is None else arguments.threshold
+    sized = {} if arguments.input_size is None else {"input_size": arguments.input_size}
     detector = create_detector(
         arguments.detector,
         weights=arguments.weights,
         threshold=0.0001,
         nms_threshold=arguments.nms_threshold,
-        input_size=arguments.input_size,
+        **sized,
     )
     judged = judge(detector.prepared(torch.device("cpu"), "float32").detect, photos)  # type: ignore[attr-defined]
     precisions = judged.average_precision()
