@@ -26,7 +26,6 @@ from hrkit_web.services import Services, services_of
 router = APIRouter()
 
 
-
 @router.post(
     "/v1/poses",
     response_model=PosesOut,
