@@ -9,7 +9,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.ops import box_iou
 from tqdm import tqdm
 
 from hrkit.datasets.base import KeypointDataset, read_frame
@@ -18,6 +17,7 @@ from hrkit.detectors.base import Detector
 from hrkit.errors import DatasetError, PluginError
 from hrkit.files import read_json
 from hrkit.geometry import xywh_to_xyxy
+from hrkit.ops.suppression import box_iou
 from hrkit.runtimes.distributed import current_world, gather_lists
 from hrkit.structures import Detections, Frame
 

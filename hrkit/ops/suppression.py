@@ -149,7 +149,7 @@ def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
         return rows[torchvision.ops.nms(boxes[rows], scores[rows], iou_threshold)]
     rows = rows[scores[rows].argsort(descending=True, stable=True)]
-    alive = _alive(_iou(boxes[rows], boxes[rows]).double().cpu().numpy() > iou_threshold)
+    alive = _alive(box_iou(boxes[rows], boxes[rows]).double().cpu().numpy() > iou_threshold)
     return rows[torch.from_numpy(alive).to(rows.device)]
 
 
@@ -166,7 +166,7 @@ def _soft_nms(
     boxes: Tensor, scores: Tensor, iou_threshold: float, sigma: float, score_threshold: float, method: str
 ) -> tuple[Tensor, Tensor]:
     def factors(best: int, others: Rows) -> NDArray[np.float64]:
-        overlap = _iou(boxes[best][None], boxes[others])[0].double().nan_to_num(0).cpu().numpy()
+        overlap = box_iou(boxes[best][None], boxes[others])[0].double().nan_to_num(0).cpu().numpy()
         return 1 - overlap * (overlap > iou_threshold) if method == "linear" else np.exp(-(overlap**2) / sigma)
 
     rows, left = _picked_softly(scores, factors, score_threshold, len(scores))
@@ -196,7 +196,7 @@ def _alive(similar: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return alive
 
 
-def _iou(ours: Tensor, theirs: Tensor) -> Tensor:
+def box_iou(ours: Tensor, theirs: Tensor) -> Tensor:
     """(N,M) IoU of boxes (N,4) and (M,4); NaN for two boxes without area."""
     corner, end = (pick(ours[:, None, part], theirs[None, :, part]) for pick, part in _CORNERS)
     shared = (end - corner).clamp(min=0).prod(-1)

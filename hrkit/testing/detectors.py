@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
-from torchvision.ops import box_iou
 
 from hrkit.detectors.base import Detector, check_frame
+from hrkit.ops.suppression import box_iou
 from hrkit.ops.tensors import as_tensor
 from hrkit.structures import Detections, Frame
 from hrkit.testing.conventions import changes, other_convention, strong

@@ -13,7 +13,9 @@ import torch
 from hrkit_lite.person_detector import (
     NMS_THRESHOLD,
     THRESHOLD,
+    VOTE_IOU,
     PersonDetector,
+    averaged,
     lite_person,
     load_weights,
     normalise,
@@ -28,6 +30,9 @@ from hrkit_lite.person_network import (
     cell_centers,
     decode_boxes,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import box_iou
@@ -134,6 +139,30 @@ def test_boxes_below_the_threshold_and_doubles_go() -> None:
     one = PersonDetector(network, threshold=0.1, nms_threshold=1.0, max_detections=1).detect([grey(312, 416)] * 2)
     assert [len(found) for found in one] == [1, 1]
     np.testing.assert_allclose([found.scores[0] for found in one], 0.95257, atol=1e-4)
+
+
+@pytest.mark.parametrize(("logit", "counts"), [(2.0, True), (-1.0, True), (-3.0, False)])
+def test_a_box_is_averaged_with_those_around_it(logit: float, counts: bool) -> None:
+    alone = PersonDetector(Scripted((1, 9, 12, 3.0, 4))).detect([grey(312, 416)])[0]
+    neighbour = (1, 9, 13, logit, 4)  # 16 px to the right: an IoU of 0.78
+    far = (1, 9, 15, 2.0, 4)  # 48 px: an IoU of 0.45
+    found = PersonDetector(Scripted((1, 9, 12, 3.0, 4), neighbour, far)).detect([grey(312, 416)])[0]
+    weights = torch.tensor([3.0, logit]).sigmoid()
+    shift = 16 * float(weights[1] / weights.sum()) * counts
+    np.testing.assert_allclose(found.xyxy[0], alone.xyxy[0] + [shift, 0, shift, 0], atol=1e-3)
+    np.testing.assert_allclose(found.scores[0], alone.scores[0])
+
+
+@given(arrays(np.float32, (12, 4), elements=st.floats(0, 300, width=32)), st.integers(0, 11))
+def test_averages_stay_between_the_boxes_and_within_the_frame(corners: NDArray[np.float32], place: int) -> None:
+    boxes = torch.from_numpy(np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], 1))
+    frames = torch.arange(12) % 2
+    mean = averaged(boxes, torch.linspace(0.1, 0.9, 12), frames, torch.tensor([place]))[0]
+    alike = boxes[frames == place % 2][(box_iou(boxes[[place]], boxes[frames == place % 2])[0] >= VOTE_IOU)]
+    around = torch.cat([alike, boxes[[place]]])
+    assert (mean >= around.amin(0) - 1e-3).all()
+    assert (mean <= around.amax(0) + 1e-3).all()
+    assert float(box_iou(mean[None], boxes[[place]])) >= 0.5 or not alike.numel()
 
 
 def test_a_network_gone_astray_finds_nothing() -> None:
