@@ -132,6 +132,14 @@ def test_every_command_has_an_example_and_a_description(generate: ModuleType) ->
             assert parameter.name
 
 
+def test_the_files_in_the_table_of_changes_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| to change \|.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    files = re.findall(r"`([\w/]+\.(?:py|tsv))`", table)
+    assert len(files) > 20
+    assert [file for file in files if not (ROOT / "hrkit" / file).is_file()] == []
+
+
 def test_make_targets_of_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
