@@ -25,7 +25,7 @@ from hrkit.errors import TORCHVISION_MISFIT, HrkitError, UnknownNameError, one_l
 from hrkit.runtimes.allocator import keep_freed_memory
 
 COMMANDS = {"predict": "demo", "track": "demo", "val": "test", "evaluate": "test", "benchmark": "bench"}
-"""What other programs call a command."""
+"""hrkit's command for each command of other programs."""
 
 OPTIONS = {
     "conf": "boxes have --threshold and people --min-score",
@@ -38,7 +38,7 @@ OPTIONS = {
     "save-txt": "`hrkit extract` writes keypoints",
     "h": "help is --help",
 }
-"""What is here in place of an option of other programs."""
+"""What to use in hrkit instead of an option of other programs."""
 
 _HELP_ERRORS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # newer versions of click raise the help
 
@@ -79,22 +79,19 @@ class Program(click.Group):
             sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
         except _HELP_ERRORS as error:
             error.show()
-            sys.exit(2)
         except click.ClickException as error:
             click.echo(f"error: {_with_help(error)}", err=True)
-            sys.exit(2)
         except (KeyboardInterrupt, click.Abort) as stop:
             sys.exit(_stopped(stop.__cause__ or stop))
         except (HrkitError, OSError, MemoryError) as error:
             if os.environ.get("HRKIT_DEBUG"):
                 raise
             click.echo(f"error: {one_line(error)}", err=True)
-            sys.exit(2)
         except RuntimeError as error:
             if "torchvision::" not in str(error):  # an operator that it registers
                 raise
             click.echo(f"error: {TORCHVISION_MISFIT}", err=True)
-            sys.exit(2)
+        sys.exit(2)
 
     def invoke(self, ctx: click.Context) -> None:
         """Runs the command and drops its result, which `main` would take for an exit code."""
@@ -118,9 +115,9 @@ def _stop_on_signals() -> None:
         raise Stopped(number)
 
     if threading.current_thread() is threading.main_thread():
-        numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        for number in numbers:  # Windows has no SIGHUP
-            if signal.getsignal(number) == signal.SIG_DFL:
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
                 signal.signal(number, stop)
 
 
