@@ -65,5 +65,7 @@ def register_commands() -> Sequence[click.Command]:
     """hrkit's own commands."""
     from hrkit.commands import plugins  # a group, whose commands click wants to know; it imports little
 
-    lazy = (LazyCommand(name, short_help=help_text) for name, help_text in NAMES.items())
-    return [plugins.command if command.name == "plugins" else command for command in lazy]
+    return [
+        plugins.command if name == "plugins" else LazyCommand(name, short_help=help_text)
+        for name, help_text in NAMES.items()
+    ]

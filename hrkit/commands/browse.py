@@ -8,7 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
-from hrkit.commands.numbers import SIZE, number_option
+from hrkit.commands.numbers import PATH, SIZE, number_option
 from hrkit.datasets.augmentation import PersonCrops
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.drawing.contact_sheet import captioned, contact_sheet, draw_joints, heatmap_overlay
@@ -31,7 +31,7 @@ Examples:
   hrkit browse --config lite.toml --count 8 --seed 1""",
 )
 @click.option("--dataset", help="NAME[:PATH], as for `hrkit train`.  [default: from the config, or coco]")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Config of `hrkit train`.")
+@click.option("--config", "config_file", type=PATH, help="Config of `hrkit train`.")
 @click.option("--split", default="train", help="Part of the dataset.")
 @number_option("--count", int, Range(1), "Number of people.", default=24)
 @click.option("--input-size", type=SIZE, metavar="HEIGHT WIDTH", help="[default: from the config, or 256 192]")
@@ -40,7 +40,7 @@ Examples:
     "--sigma", float, SIGMA, "Width of the targets, heatmap px.  [default: from the config, or by size]"
 )
 @number_option("--seed", int, Range(0), "Selects the people and how they vary.", default=0)
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("browse.jpg"))
+@click.option("-o", "--output", type=PATH, default=Path("browse.jpg"))
 def command(
     dataset: str | None, config_file: Path | None, split: str, count: int, seed: int, output: Path, **given: Any
 ) -> None:

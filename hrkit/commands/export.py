@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hrkit.commands.model_options import head_option, input_size_option, is_detector, skeleton_option, weights_option
-from hrkit.commands.numbers import number_option
+from hrkit.commands.numbers import PATH, number_option
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.export import (
     BATCHES,
@@ -34,7 +34,7 @@ Examples:
   hrkit export yolov3_tiny --input-size 320 320 -o yolov3_tiny.onnx""",
 )
 @click.argument("name")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="FILE.onnx, FILE.xml or FILE.pt2.")
+@click.option("-o", "--output", required=True, type=PATH, help="FILE.onnx, FILE.xml or FILE.pt2.")
 @click.option("--format", "kind", help="onnx, openvino or torch-export.  [default: that of the ending]")
 @weights_option
 @head_option

@@ -19,9 +19,7 @@ Decorator = Callable[[Command], Command]
 Options = dict[str, Any]  # values of options by name
 
 weights_option: Decorator = click.option(
-    "--weights",
-    default="auto",
-    help="auto, an entry, a file, hf-hub:owner/name, none.",
+    "--weights", default="auto", help="auto, an entry, a file, hf-hub:owner/name, none."
 )
 head_option: Decorator = click.option("--head", help="Head of a pose network.  [default: that of the weights]")
 input_size_option: Decorator = click.option(
@@ -95,7 +93,7 @@ def following_options(command: Command) -> Command:
 
 def _with_options(
     command: Command,
-    options: Mapping[str, Callable[[Command], Command]],
+    options: dict[str, Decorator],
     name: str,
     convert: Callable[[Options], Options],
 ) -> Command:
@@ -105,7 +103,7 @@ def _with_options(
         return command(**given, **{name: convert(chosen)})
 
     extended: Command = with_options
-    for option in reversed(list(options.values())):
+    for option in reversed(options.values()):
         extended = option(extended)
     return extended
 

@@ -1,21 +1,20 @@
-"""Options that take a number in a range. The range is shown in the help, and NaN and infinity are in none."""
+"""Types of options: paths, and numbers in a range, which the help shows. NaN and infinity are in no range."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
 from hrkit.settings import SIDE, Range
 
-if TYPE_CHECKING:
-    _ParamType = click.ParamType[Any]  # generic since click 8.4
-else:
-    _ParamType = click.ParamType
+PATH = click.Path(path_type=Path)
+"""The type of a file or folder, given as a `Path`."""
 
 
-class Number(_ParamType):
-    """The type of such an option: an int or float in a range. If it is `optional`, "none" stays as it is."""
+class Number(click.ParamType):
+    """The type of an int or float in a range. If it is `optional`, "none" stays as it is."""
 
     def __init__(self, kind: type, within: Range, *, optional: bool = False) -> None:
         self.kind: type = kind
@@ -43,4 +42,4 @@ def number_option(name: str, kind: type, within: Range, help: str = "", **more: 
 
 
 SIZE = (Number(int, SIDE), Number(int, SIDE))
-"""The type of an option for height and width, px."""
+"""The type of height and width, px."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from hrkit import registry
+from hrkit.commands.numbers import PATH
 from hrkit.errors import HrkitError, PluginError, counted, one_line
 
 KINDS = ("detector", "backbone", "head", "decoder", "dataset", "command")
@@ -37,7 +38,7 @@ def command(context: click.Context) -> None:
 @command.command("new", epilog="Example: hrkit plugins new hrkit-backdrop --kind detector")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="What the plugin brings.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Parent of the folder.")
+@click.option("-o", "--output", type=PATH, default=Path(), help="Parent of the folder.")
 def new(name: str, kind: str, output: Path) -> None:
     """Writes a working plugin with a test.
 
@@ -103,9 +104,9 @@ def _checked_here(name: str, parts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _checked_apart(name: str, parts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The same of checks in another process, and before that part and check alone, when a check begins.
+    """The same from another process, and only part and check whenever a check begins.
 
-    A part that ends the process is wrong, and another process goes on with the next part.
+    A part that ends the process is wrong, and a new process goes on with the next part.
     """
     first, ended = 0, False
     while not ended:

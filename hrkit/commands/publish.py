@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from hrkit.commands.numbers import PATH
 from hrkit.weights import hub
 
 
@@ -17,11 +18,11 @@ Examples:
   hrkit publish runs/first --to hf-hub:owner/name --licence apache-2.0
   hrkit publish runs/first --to first-published""",
 )
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option("--to", "target", required=True, help="hf-hub:owner/name[@branch], or a new or empty folder.")
 @click.option(
     "--report",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder of `hrkit test --output`, for the model card.  [default: RUN/report if it exists]",
 )
 @click.option("--licence", help="Licence of the weights, as the Hub writes it: apache-2.0, cc-by-4.0.")
@@ -36,6 +37,8 @@ def command(run: Path, target: str, report: Path | None, licence: str | None, pr
     from hrkit.weights.checkpoints import read_checkpoint
 
     click.echo(f"published: {publish(run, target, report=report, licence=licence, private=private)}")
-    name = target if hub.is_address(target) else read_checkpoint(Path(target) / hub.FILE).metadata["backbone"]
-    weights = "" if hub.is_address(target) else f" --weights {shlex.quote(click.format_filename(target))}"
-    click.echo(f"use it: hrkit demo photo.jpg --backbone {name}{weights}")
+    network = target
+    if not hub.is_address(target):
+        backbone = read_checkpoint(Path(target) / hub.FILE).metadata["backbone"]
+        network = f"{backbone} --weights {shlex.quote(click.format_filename(target))}"
+    click.echo(f"use it: hrkit demo photo.jpg --backbone {network}")

@@ -10,13 +10,11 @@ import click
 ALL = "hrkit.help_all"
 """Key of `click.Context.meta`: whether help shows all options."""
 
-RARE = frozenset(
-    (
-        *("skeleton", "detector_weights", "detector_cfg", "detector_names", "detector_size", "classes", "decoder"),
-        *("flip_test", "precision", "runtime", "head", "smoothing", "max_people", "profile", "heatmaps"),
-        *("engine", "workers", "address", "inputs", "max_frames", "category", "skip_bad", "box_threshold", "nms"),
-        *("nms_threshold", "score_threshold", "threshold", "detect_every", "camera", "video", "images"),
-    )
+RARE = (
+    *("skeleton", "detector_weights", "detector_cfg", "detector_names", "detector_size", "classes", "decoder"),
+    *("flip_test", "precision", "runtime", "head", "smoothing", "max_people", "profile", "heatmaps"),
+    *("engine", "workers", "address", "inputs", "max_frames", "category", "skip_bad", "box_threshold", "nms"),
+    *("nms_threshold", "score_threshold", "threshold", "detect_every", "camera", "video", "images"),
 )
 """Names of options that the commands `demo`, `extract` and `test` show with `--help-all` only."""
 
@@ -27,8 +25,10 @@ class ShortHelp(click.Command):
     def __init__(self, *arguments: Any, rare: Callable[[str], bool] = RARE.__contains__, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.rare = rare
-        words: dict[str, Any] = {"is_flag": True, "is_eager": True, "expose_value": False, "callback": _show}
-        self.params.append(click.Option(["--help-all"], help="Show all options and exit.", **words))
+        text = "Show all options and exit."
+        self.params.append(
+            click.Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=_show, help=text)
+        )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]

@@ -12,13 +12,8 @@ import torch
 from attrs import evolve
 
 from hrkit import registry
-from hrkit.commands.model_options import (
-    detector_options,
-    head_option,
-    input_size_option,
-    skeleton_option,
-)
-from hrkit.commands.numbers import number_option
+from hrkit.commands.model_options import detector_options, head_option, input_size_option, skeleton_option
+from hrkit.commands.numbers import PATH, number_option
 from hrkit.commands.short_help import ShortHelp
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import DatasetSpec
@@ -99,7 +94,7 @@ curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any othe
 @number_option("--workers", int, Range(0), "Processes that load crops.", default=2)
 @click.option("--device", default="auto", help="cpu, cuda:0, mps.")
 @click.option("--precision", default="float32", help="float32, float16, bfloat16, int8; auto: the fastest here.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("test-output"))
+@click.option("-o", "--output", type=PATH, default=Path("test-output"))
 @click.option("--overwrite", is_flag=True, help="Replace a report that is in the folder.")
 def command(
     backbone: str,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import attrs
 import click
 
-from hrkit.commands.numbers import SIZE, Number
+from hrkit.commands.numbers import PATH, SIZE, Number
 from hrkit.commands.short_help import ShortHelp
 from hrkit.settings import Range
 from hrkit.training.config import (
@@ -119,10 +119,10 @@ command: ShortHelp = ShortHelp(
     rare=lambda name: name not in COMMON,
     callback=_run,
     params=[
-        click.Argument(["recipe"], required=False, metavar="[CONFIG]", type=click.Path(path_type=Path)),
+        click.Argument(["recipe"], required=False, metavar="[CONFIG]", type=PATH),
         click.Option(
             ["--config", "config_file"],
-            type=click.Path(path_type=Path),
+            type=PATH,
             help="TOML, YAML or JSON file with these settings; options override it. CONFIG is the same.",
         ),
         click.Option(["--data-root"], help="Path of the datasets that name none."),
