@@ -11,6 +11,7 @@ import click
 
 from hrkit.commands.demo_pictures import draw_pictures, free_name
 from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options
+from hrkit.commands.numbers import PATH
 from hrkit.commands.player import Played, play
 from hrkit.commands.short_help import ShortHelp
 from hrkit.drawing.annotators import ColorBy, Drawing
@@ -22,7 +23,6 @@ from hrkit.pipeline import Pipeline
 from hrkit.profiling import profiled
 from hrkit.tracking.follower import Follower
 from hrkit.video.cameras import is_device, open_source
-from hrkit.video.files import FrameSource
 from hrkit.video.sinks import WindowSink, display_available, open_sink
 
 FOLDER = Path("demo-output")
@@ -45,7 +45,7 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A folder, or FILE.jpg for a picture, FILE.mp4 for a video.  [default: demo-output; cameras are not recorded]",
 )
 @click.option("--recursive", is_flag=True, help="Take what lies in folders below too.")
@@ -82,10 +82,9 @@ def command(
     """
     if sum(map(bool, (sources, camera, video, images))) != 1:
         raise click.UsageError("one of SOURCES, --camera, --video and --image is needed, as in: hrkit demo photo.jpg")
-    pictures = [str(path) for pattern in images for path in find_images(pattern, deep=recursive)]
-    videos = [source for source in (camera, video) if source]
-    if sources:
-        pictures, videos = _sorted(with_lists(sources), recursive)
+    pictures, videos = _sorted(with_lists(sources), recursive)
+    pictures += [str(path) for pattern in images for path in find_images(pattern, deep=recursive)]
+    videos += [source for source in (camera, video) if source]
     if videos and write_json:
         raise click.UsageError("--json is for pictures; `hrkit extract` writes the keypoints of videos")
     if pictures and show:
@@ -95,31 +94,21 @@ def command(
     folder = FOLDER if output is None or file else output
     drawing = Drawing(color_by=color_by, boxes=boxes, heatmaps=heatmaps)
     pipeline = functools.cache(lambda: create_pipeline(model))  # after what can fail before
+    weights = [model["weights"], model["detector_weights"]]
+    how: Options = {"live": bool(camera), "show": show, "record": output is not None, "profile": profile}
     failed = 0
     taken: set[str] = set()
     for source in videos:
         target = file or free_name(folder, f"{_stem(source)}_poses", ".mp4", taken)
         try:
-            with open_source(source) as opened:
-                live = bool(camera) or opened.info.live
-                window = _window(live if show is None else show)
-                kept = target if output is not None or not (live and window) else None
-                with profiled(profile) as times:
-                    files = (source, model["weights"], model["detector_weights"])
-                    played = _play(opened, files, kept, folder if window else None, drawing, pipeline, following)
+            _draw_video(source, target, folder, weights, drawing, pipeline, following, **how)
         except HrkitError as error:
             if count == 1:
                 raise
             click.echo(f"error: {one_line(error)}", err=True)
             failed += 1
-            continue
-        _say(source, kept, played)
-        if times is not None:
-            click.echo(times.table(played.frames))
     if pictures:
-        failed += draw_pictures(
-            pipeline(), pictures, folder, file, drawing, write_json, following["max_people"]
-        )
+        failed += draw_pictures(pipeline(), pictures, folder, file, drawing, write_json, following["max_people"])
     if failed and count > 1:
         click.echo(f"{failed} of {count} {'sources' if videos else 'pictures'} failed", err=True)
     if failed:
@@ -160,31 +149,40 @@ def _window(wanted: bool) -> bool:
     return wanted and reason is None
 
 
-def _play(
-    opened: FrameSource,
-    files: Sequence[str],
-    target: Path | None,
-    snapshots: Path | None,
+def _draw_video(
+    source: str,
+    target: Path,
+    snapshots: Path,
+    weights: Sequence[str],
     drawing: Drawing,
     pipeline: Callable[[], Pipeline],
     following: Options,
-) -> Played:
-    """Records a source to `target`, and shows it in a window whose pictures are saved in `snapshots`; None: neither.
+    *,
+    live: bool,
+    show: bool | None,
+    record: bool,
+    profile: bool,
+) -> None:
+    """Draws a video, a camera or a stream: to the file `target`, in a window, or both.
 
-    `files` are its name and those of the weights.
+    `show` None opens a window for what is live. What is live and shown is recorded only with `record`. The window saves
+    pictures in the folder `snapshots`.
     """
-    with contextlib.ExitStack() as stack:
-        source, info = files[0], opened.info
-        frames = find_files(source, ENDINGS)[1]  # of a folder of pictures
-        check_outputs([path for path in (target, snapshots) if path is not None], [*files, *frames])
+    with open_source(source) as opened, profiled(profile) as times, contextlib.ExitStack() as stack:
+        live, info = live or opened.info.live, opened.info
+        shown = _window(live if show is None else show)
+        recorded = target if record or not (live and shown) else None
+        outputs = [path for path in (recorded, snapshots if shown else None) if path is not None]
+        check_outputs(outputs, [source, *weights, *find_files(source, ENDINGS)[1]])  # the files of a folder too
         fps = None if info.live else info.fps
-        sink = stack.enter_context(open_sink(target, fps=fps, audio_from=info.audio_from))  # fails before networks load
+        sink = stack.enter_context(open_sink(recorded, fps=fps, audio_from=info.audio_from))  # before networks load
         drawing.udp, drawing.margin = pipeline().codec.udp, pipeline().pose_model.spec.margin
         follower = Follower(pipeline(), **following)
-        if snapshots is None:
-            return play(opened, follower, drawing, sink)
-        window = stack.enter_context(WindowSink(f"hrkit: {without_secrets(source)}"))
-        return play(opened, follower, drawing, sink, window=window, snapshots=snapshots)
+        window = stack.enter_context(WindowSink(f"hrkit: {without_secrets(source)}")) if shown else None
+        played = play(opened, follower, drawing, sink, window=window, snapshots=snapshots)
+    _say(source, recorded, played)
+    if times is not None:
+        click.echo(times.table(played.frames))
 
 
 def _say(source: str, drawn: Path | None, played: Played) -> None:

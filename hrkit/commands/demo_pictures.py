@@ -26,9 +26,9 @@ def draw_pictures(
     write_json: bool,
     max_people: int | None,
 ) -> int:
-    """Draws the people of each picture, a file or an address, and writes it to `folder`, or the only one to `file`.
+    """Draws people on each picture, a file or an address, and writes it to `folder`, or the only picture to `file`.
 
-    Of each picture at most the `max_people` best people are taken. Returns how many pictures failed.
+    Only the `max_people` best people of a picture are drawn. Returns how many pictures failed.
     """
     if file is not None:
         check_outputs([file, file.with_suffix(".json")], pictures)
@@ -84,8 +84,11 @@ def _place(path: Path) -> str:
 
 
 def free_name(output: Path, stem: str, ending: str, taken: set[str]) -> Path:
-    """`STEM` with the ending in the folder, numbered if its place is in `taken`. The place is added to `taken`."""
-    names = (f"{stem}{number}" for number in ("", *range(2, len(taken) + 3)))
-    target = next(output / (name + ending) for name in names if _place(output / (name + ending)) not in taken)
+    """The path of `STEM` with its ending in the folder, numbered if it is in `taken`, to which it is added."""
+    target = output / f"{stem}{ending}"
+    number = 1
+    while _place(target) in taken:
+        number += 1
+        target = output / f"{stem}{number}{ending}"
     taken.add(_place(target))
     return target
