@@ -38,7 +38,7 @@ class TrainRates:
     @property
     def network_share(self) -> float:
         """The fraction of a step that forward, backward and optimizer take."""
-        return self.network_seconds / (self.network_seconds + self.prepare_seconds + self.metrics_seconds)
+        return self.network_seconds * self.step_rate / self.batch_size
 
 
 def measure_training(config: TrainConfig, people: KeypointDataset, steps: int = 5) -> TrainRates:

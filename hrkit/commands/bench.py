@@ -5,15 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from typing import TYPE_CHECKING
 
+import attrs
 import click
 
 from hrkit.commands.numbers import SIZE, number_option
 from hrkit.settings import Range
-
-if TYPE_CHECKING:
-    from hrkit.structures import Size
 
 
 @click.command(
@@ -40,7 +37,7 @@ def command(
     backbone: str | None,
     detector: str | None,
     detector_weights: str | None,
-    input_size: Size | None,
+    input_size: tuple[int, int] | None,
     people: str,
     photos: str | None,
     rounds: int,
@@ -54,17 +51,13 @@ def command(
     if of_training:
         _training(backbone or "hrnet_w32", input_size, batch_size, steps, as_json)
         return
-    import attrs
-
     from hrkit.benchmark.inference import STANDARD, Pair, measure, page
     from hrkit.images import find_images, read_image
 
-    pairs: tuple[Pair, ...] = STANDARD if backbone is None else (Pair(backbone, input_size, detector or "yolov3_tiny"),)
-    if detector_weights is not None:
-        pairs = tuple(
-            attrs.evolve(pair, detector_weights=detector_weights) if pair.detector != "lite_person" else pair
-            for pair in pairs
-        )
+    pairs = list(STANDARD) if backbone is None else [Pair(backbone, input_size, detector or "yolov3_tiny")]
+    for place, pair in enumerate(pairs):
+        if detector_weights is not None and pair.detector != "lite_person":
+            pairs[place] = attrs.evolve(pair, detector_weights=detector_weights)
     speed = measure(
         pairs,
         people=_numbers(people),
@@ -87,9 +80,9 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _training(backbone: str, input_size: Size | None, batch_size: int, steps: int, as_json: bool) -> None:
-    import attrs
-
+def _training(
+    backbone: str, input_size: tuple[int, int] | None, batch_size: int, steps: int, as_json: bool
+) -> None:
     from hrkit.benchmark.training import measure_training, people_of_a_photo
     from hrkit.training.config import TrainConfig
 
@@ -98,7 +91,7 @@ def _training(backbone: str, input_size: Size | None, batch_size: int, steps: in
     if as_json:
         click.echo(json.dumps({**attrs.asdict(rates), "network_share": rates.network_share}))
         return
-    step = rates.network_seconds + rates.prepare_seconds + rates.metrics_seconds
+    step = batch_size / rates.step_rate
     click.echo(f"loader   {rates.loader_rate:8.1f} samples/s per core, from 640x480 JPEGs")
     click.echo(f"step     {rates.step_rate:8.1f} samples/s, batches of {batch_size}")
     for name, seconds in (
