@@ -54,10 +54,12 @@ def command(
     from hrkit.benchmark.inference import STANDARD, Pair, measure, page
     from hrkit.images import find_images, read_image
 
-    pairs = list(STANDARD) if backbone is None else [Pair(backbone, input_size, detector or "yolov3_tiny")]
-    for place, pair in enumerate(pairs):
-        if detector_weights is not None and pair.detector != "lite_person":
-            pairs[place] = attrs.evolve(pair, detector_weights=detector_weights)
+    pairs = [
+        attrs.evolve(pair, detector_weights=detector_weights) if pair.detector == "yolov3_tiny" else pair
+        for pair in STANDARD
+    ]
+    if backbone is not None:
+        pairs = [Pair(backbone, input_size, detector or "yolov3_tiny", detector_weights)]
     speed = measure(
         pairs,
         people=_numbers(people),

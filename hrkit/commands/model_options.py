@@ -124,7 +124,7 @@ def create_pipeline(model: Mapping[str, Any]) -> Pipeline:
 
 
 def is_detector(name: str) -> bool:
-    """Whether a network is a registered detector or a registered backbone. Raises `UnknownNameError` for any other."""
+    """Whether `name` is a registered detector, not a backbone. Raises `UnknownNameError` if it is neither."""
     if name in registry.backbones:
         return False
     if name in registry.detectors:

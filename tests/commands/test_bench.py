@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from hrkit.benchmark import inference
+from hrkit.benchmark.inference import Pair, Speed
 from hrkit.cli import main
 
 ARGUMENTS = ["bench", "--train", "--backbone", "timm/test_resnet", "--input-size", "64", "64", "--batch-size", "2"]
@@ -37,6 +41,22 @@ def test_a_pair_is_measured() -> None:
     median, low, high = speed["parts"][0]["seconds"]["crops"]
     assert 0 < low <= median <= high
     assert set(speed["per_person"]) == {"hrnet_w2 64x64 + synthetic"}
+
+
+def test_weights_of_the_detector_are_those_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Pair] = []
+
+    def note(pairs: Sequence[Pair], **settings: Any) -> Speed:
+        measured.extend(pairs)
+        return Speed("a machine", [], [], {})
+
+    monkeypatch.setattr(inference, "measure", note)
+    for chosen in (["--backbone", "lite", "--detector", "lite_person"], []):
+        result = CliRunner().invoke(main, ["bench", *chosen, "--detector-weights", "mine.pt"])
+        assert result.exit_code == 0, result.output
+    own, *standard = measured
+    assert own == Pair("lite", None, "lite_person", "mine.pt")
+    assert [pair.detector_weights for pair in standard] == ["mine.pt", "mine.pt", None]
 
 
 def test_people_are_numbers() -> None:
