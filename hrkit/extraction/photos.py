@@ -1,12 +1,12 @@
-"""Extraction of photos that have nothing to do with each other to one table, and the steps that every picture takes."""
+"""Extraction of unrelated photos to one table; how pictures are read and their people found, for other modules too."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hrkit.extraction.inputs import Inputs
 from hrkit.extraction.manifest import reason_of
@@ -22,9 +22,6 @@ from hrkit.structures import Frame, Poses
 from hrkit.tracking.follower import FRAMES_AT_ONCE, Follower
 from hrkit.video.files import SourceInfo, VideoFrame
 from hrkit.video.prefetch import prefetched
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 STATE_PHOTOS = 64
 """About how many photos are lost if the process is killed."""
@@ -77,12 +74,13 @@ def _write_rows(rows: PartFile, follower: Follower, photos: Inputs, report: Prog
     report(done, 0)
     for names, frames in pictures(photos.root, photos.names[done:]):
         seen = 0
-        found = poses_of(follower, frames)
+        results = with_poses(follower, frames)
         with section("rows"):
-            for name, frame, poses in zip(names, frames, found, strict=True):
-                if isinstance(poses, Exception):
-                    rows.write_problem(done, name, reason_of(poses))
-                elif not isinstance(frame, Exception):  # whose poses are the same error
+            for name, result in zip(names, results, strict=True):
+                if isinstance(result, Exception):
+                    rows.write_problem(done, name, reason_of(result))
+                else:
+                    frame, poses = result
                     rows.write_frame(done, 0.0, poses, size=(frame.shape[1], frame.shape[0]), file=name)
                     seen += len(poses)
                 done += 1
@@ -103,29 +101,32 @@ def pictures(root: str, names: Sequence[str]) -> Iterator[tuple[Sequence[str], l
 
 def read_pictures(root: str, names: Sequence[str]) -> list[Frame | Exception]:
     """The pictures, or the errors of reading them."""
-    return [_outcome(read_image, os.path.join(root, name)) for name in names]
+    frames: list[Frame | Exception] = []
+    for name in names:
+        try:
+            frames.append(read_image(os.path.join(root, name)))
+        except Exception as error:
+            frames.append(error)
+    return frames
 
 
-def poses_of(follower: Follower, frames: Sequence[Frame | Exception]) -> list[Poses | Exception]:
-    """The people of each picture, and the errors as they are.
+def with_poses(follower: Follower, frames: Sequence[Frame | Exception]) -> list[tuple[Frame, Poses] | Exception]:
+    """Each picture with its people, or the error of reading it or of finding them.
 
     If several pictures fail together, for lack of memory say, they are tried one by one.
     """
     good = [frame for frame in frames if not isinstance(frame, Exception)]
-    found = iter(_poses(follower, good))
+    found = iter(_with_poses(follower, good))
     return [frame if isinstance(frame, Exception) else next(found) for frame in frames]
 
 
-def _poses(follower: Follower, frames: list[Frame]) -> list[Poses | Exception]:
-    poses = _outcome(follower.step, [VideoFrame(0, 0.0, frame) for frame in frames]) if frames else []
-    if not isinstance(poses, Exception):
-        return list(poses)
-    return [poses] if len(frames) == 1 else [one for frame in frames for one in _poses(follower, [frame])]
-
-
-def _outcome(function: Callable[[Given], Made], argument: Given) -> Made | Exception:
-    """What the function returns, or the error that it raises."""
+def _with_poses(follower: Follower, frames: list[Frame]) -> list[tuple[Frame, Poses] | Exception]:
+    if not frames:
+        return []
     try:
-        return function(argument)
+        poses = follower.step([VideoFrame(0, 0.0, frame) for frame in frames])
     except Exception as error:
-        return error
+        if len(frames) == 1:
+            return [error]
+        return [result for frame in frames for result in _with_poses(follower, [frame])]
+    return list(zip(frames, poses, strict=True))

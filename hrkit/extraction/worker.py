@@ -19,7 +19,7 @@ from hrkit.extraction.inputs import in_batches, is_picture
 from hrkit.extraction.manifest import META, Result, read_common, reason_of, unfinished_path
 from hrkit.extraction.one_video import extract
 from hrkit.extraction.part_file import as_json, changed, difference, frame_rows, part_path, read_part
-from hrkit.extraction.photos import poses_of, read_pictures
+from hrkit.extraction.photos import read_pictures, with_poses
 from hrkit.extraction.provenance import file_record, keypoint_meta, mark
 from hrkit.pipeline import Pipeline
 from hrkit.structures import Frame, Poses
@@ -114,17 +114,15 @@ class Extractor:
 
     def _picture_results(self, names: list[str], frames: list[Frame | Exception]) -> Iterator[Result]:
         started = time.perf_counter()
-        poses = poses_of(self._pictures, frames)
-        results = [self._picture_result(*given) for given in zip(names, frames, poses, strict=True)]
+        found = with_poses(self._pictures, frames)
+        results = [self._picture_result(name, one) for name, one in zip(names, found, strict=True)]
         seconds = round((time.perf_counter() - started) / len(names), 3)
         yield from (evolve(result, seconds=seconds) for result in results)
 
-    def _picture_result(self, name: str, frame: Frame | Exception, poses: Poses | Exception) -> Result:
-        for one in (frame, poses):
-            if isinstance(one, Exception):
-                return Result(name, reason_of(one))
-        assert not isinstance(frame, Exception)
-        assert not isinstance(poses, Exception)
+    def _picture_result(self, name: str, found: tuple[Frame, Poses] | Exception) -> Result:
+        if isinstance(found, Exception):
+            return Result(name, reason_of(found))
+        frame, poses = found
         height, width = frame.shape[:2]
         attempt, source = self._attempt(self._unfinished), self._job.source(name)
         try:
@@ -138,8 +136,9 @@ class Extractor:
         return Result(name, frames=1, people=len(poses), mark=mark(source))
 
     def _video_result(self, name: str) -> Result:
-        started, done, people, reason = time.perf_counter(), 0, 0, ""
-        known = ""
+        started = time.perf_counter()
+        done = people = 0
+        reason = known = ""
 
         def progress(frames: int, seen: int) -> None:
             nonlocal done, people
