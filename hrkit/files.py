@@ -18,7 +18,7 @@ from typing import Any
 
 import platformdirs
 
-from hrkit.errors import HrkitError, one_line
+from hrkit.errors import HrkitError, counted, one_line
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,17 +35,12 @@ LONGEST_NAME = 255
 _MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}
 
 
-def _umask() -> int:
-    umask = os.umask(0)  # the only way to read it
-    os.umask(umask)
-    return umask
-
-
-_UMASK = _umask()  # once at import, because files that other threads make meanwhile are open to everyone
+_UMASK = os.umask(0)  # the only way to read it; at import, since files made meanwhile are open to everyone
+os.umask(_UMASK)
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: FilePath) -> Iterator[Path]:
     """A temporary path beside `path` with the same ending. It is moved to `path` if the block succeeds.
 
     If the block raises, the temporary file is removed and `path` is left untouched. The folder is created if it is
@@ -70,7 +65,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: FilePath, text: str) -> None:
     """Writes text in UTF-8, whole or not at all. Raises as `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -159,10 +154,7 @@ def without_secrets(source: FilePath) -> str:
 
 
 def leads_out(folder: FilePath, name: str) -> bool:
-    """Whether a name that comes from outside leads out of a folder, as `../x` does, and `/etc/x` for most folders.
-
-    Links in the folder are whoever's folder it is, and do not count.
-    """
+    """Whether a name from outside leads out of a folder, as `../x` and mostly `/etc/x` do. Links are not resolved."""
     root = os.path.abspath(folder)
     return "\0" in name or not os.path.abspath(os.path.join(root, name)).startswith(os.path.join(root, ""))
 
@@ -197,7 +189,7 @@ def find_files(source: str, endings: Sequence[str], *, deep: bool = False) -> tu
 
     root, found = _find(source, counts, deep)
     parts = [f"{others.total()} files of other kinds are left out ({', '.join(sorted(others))})"] if others else []
-    parts += [f"{folders} {'folder in it is' if folders == 1 else 'folders in it are'} not searched"] if folders else []
+    parts += [f"{counted(folders, 'folder in it is', 'folders in it are')} not searched"] if folders else []
     if parts and (found or folders):
         _say(f"{source}: {'; '.join(parts)}")
     return root, found
@@ -246,7 +238,7 @@ def _below(folder: str, counts: Callable[[str], bool], deep: bool) -> Iterator[s
             yield from (os.path.join(parent, name) for name in sorted(files) if counts(name))
 
 
-def plain_stem(name: str | os.PathLike[str]) -> str:
+def plain_stem(name: FilePath) -> str:
     """The name without folder and ending. Anything but letters, digits, dots and dashes becomes `_`."""
     return re.sub(r"[^\w.-]+", "_", Path(name).stem)
 
@@ -268,7 +260,7 @@ def json_text(value: Any, indent: int | None = None) -> str:  # Any: what json.d
     return json.dumps(plain, indent=indent)
 
 
-def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> Any:  # Any: any value
+def read_json(path: FilePath, error: type[HrkitError] = HrkitError) -> Any:  # Any: any value
     """The content of a JSON file. Raises `error` in one line: the file, and the line and column of the damage."""
     try:
         text = decoded(Path(path).read_bytes())
@@ -282,17 +274,13 @@ def read_json(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError
         raise error(f"{path}: cannot be read ({damage})") from None
 
 
-def read_toml(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> dict[str, Any]:  # Any: any value
+def read_toml(path: FilePath, error: type[HrkitError] = HrkitError) -> dict[str, Any]:  # Any: any value
     """The content of a TOML file. Raises `error` in one line: the file, and where it is damaged."""
-    try:
+    with _parse_errors(path, "TOML", error):
         return tomllib.loads(decoded(Path(path).read_bytes()))
-    except OSError as problem:
-        raise error(f"{path}: cannot be read ({problem})") from None
-    except (ValueError, RecursionError) as problem:  # damaged TOML, not UTF-8, or nested too deeply
-        raise error(f"{path}: is no TOML ({problem})") from None
 
 
-def read_yaml(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError) -> Any:  # Any: any value
+def read_yaml(path: FilePath, error: type[HrkitError] = HrkitError) -> Any:  # Any: any value
     """The plain values of a YAML file; nothing in it is executed. Raises `error` in one line.
 
     Unlike in YAML 1.1, `1e-3` is a number.
@@ -304,9 +292,18 @@ def read_yaml(path: str | os.PathLike[str], error: type[HrkitError] = HrkitError
 
     number = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
-    try:
+    with _parse_errors(path, "YAML", error, yaml.YAMLError):
         return yaml.load(decoded(Path(path).read_bytes()), Loader)
+
+
+@contextlib.contextmanager
+def _parse_errors(
+    path: FilePath, kind: str, error: type[HrkitError], damage: type[Exception] = ValueError
+) -> Iterator[None]:
+    """Raises `error` if the file cannot be read, is damaged, is not UTF-8 or is nested too deeply."""
+    try:
+        yield
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:  # damaged, not UTF-8, or nested too deeply
-        raise error(f"{path}: is no YAML ({one_line(problem)})") from None
+    except (damage, ValueError, RecursionError) as problem:
+        raise error(f"{path}: is no {kind} ({one_line(problem)})") from None

@@ -20,7 +20,7 @@ import PIL.ImageOps
 from numpy.typing import NDArray
 
 from hrkit.errors import HrkitError, ImageError, one_line
-from hrkit.files import atomic_path, find_files, is_address, without_secrets
+from hrkit.files import FilePath, atomic_path, find_files, is_address, without_secrets
 from hrkit.structures import Frame
 
 logger: logging.Logger = logging.getLogger("hrkit")
@@ -46,7 +46,7 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 STILL = ("MPO", "PSD")  # formats whose further frames are previews or layers
 DARK = 4096  # 16-bit pictures without a larger value are nearly black
 
-ImageSource = str | os.PathLike[str] | NDArray[Any] | PIL.Image.Image  # Any: numbers of several kinds
+ImageSource = FilePath | NDArray[Any] | PIL.Image.Image  # Any: numbers of several kinds
 
 _limit_lock = threading.Lock()
 
@@ -79,7 +79,7 @@ def as_frame(image: ImageSource) -> Frame:
     raise ImageError(f"a picture must be a path, an array (H,W,3) BGR or a PIL image, not {wrong}{hint}")
 
 
-def read_image(path: str | os.PathLike[str]) -> Frame:
+def read_image(path: FilePath) -> Frame:
     """The picture in a file or at an address, upright (EXIF orientation applied), as (H,W,3) uint8 BGR.
 
     Of an animation, or of several pages, the first is taken, and that is logged. An ICC profile is not applied, as by
@@ -94,7 +94,7 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
         return _from_pil(picture, name)
 
 
-def read_frames(path: str | os.PathLike[str]) -> Iterator[Frame]:
+def read_frames(path: FilePath) -> Iterator[Frame]:
     """Every frame of an animation, or page of a file, as `read_image` gives them.
 
     Raises `ImageError` as `read_image`, after the last frame that can be read.
@@ -106,7 +106,7 @@ def read_frames(path: str | os.PathLike[str]) -> Iterator[Frame]:
             yield _from_pil(picture, name)
 
 
-def frame_seconds(path: str | os.PathLike[str]) -> Iterator[float | None]:
+def frame_seconds(path: FilePath) -> Iterator[float | None]:
     """How long each frame of an animation is shown, seconds; None for a picture or page. Raises as `read_frames`."""
     with _opened(os.fspath(path)) as picture:
         for number in _frame_numbers(picture):
@@ -116,7 +116,7 @@ def frame_seconds(path: str | os.PathLike[str]) -> Iterator[float | None]:
             yield picture.info.get("duration", 0) / 1000 or None
 
 
-def write_image(path: str | os.PathLike[str], frame: Frame) -> None:
+def write_image(path: FilePath, frame: Frame) -> None:
     """Writes a (H,W,3) BGR frame in the format of the ending. The file appears whole or not at all.
 
     Raises `ImageError` for an ending that is not in `WRITABLE`, for an array that is no such frame, and for a frame
@@ -135,7 +135,7 @@ def write_image(path: str | os.PathLike[str], frame: Frame) -> None:
         temporary.write_bytes(encoded.getbuffer())
 
 
-def check_frame(name: str | os.PathLike[str], frame: Frame, error: type[HrkitError] = ImageError) -> None:
+def check_frame(name: FilePath, frame: Frame, error: type[HrkitError] = ImageError) -> None:
     """Raises `error` for an array that is no frame. The message begins with `name`."""
     if not isinstance(frame, np.ndarray):
         raise error(f"{name}: a frame is an array (H,W,3) uint8 BGR, not {type(frame).__name__}")
@@ -143,7 +143,7 @@ def check_frame(name: str | os.PathLike[str], frame: Frame, error: type[HrkitErr
         raise error(f"{name}: a frame is (H,W,3) uint8 BGR, not {frame.dtype} of shape {frame.shape}")
 
 
-def find_images(pattern: str | os.PathLike[str], *, deep: bool = False) -> list[Path]:
+def find_images(pattern: FilePath, *, deep: bool = False) -> list[Path]:
     """The pictures that a path, folder or glob stands for, sorted by name.
 
     A path that exists is taken as it is, also with `*` in its name. Hidden files, and files with other endings in a
