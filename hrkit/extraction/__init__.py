@@ -26,15 +26,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "Inputs",
-    "Job",
-    "Progress",
-    "Result",
-    "extract",
-    "extract_all",
-    "extract_photos",
-    "find_inputs",
-    "write_keypoints",
+    "Inputs", "Job", "Progress", "Result", "extract", "extract_all", "extract_photos", "find_inputs", "write_keypoints",
 ]
 
 

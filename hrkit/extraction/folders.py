@@ -105,9 +105,8 @@ def _named(frames: Frames, meta: Meta) -> Iterator[tuple[str, FrameRows]]:
 
 
 def _file(folder: Path, name: str) -> Path:
-    path = folder / name
-    if len(path.parents) - len(folder.parents) > 1:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path = folder / name  # which may name folders too
+    path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 

@@ -27,7 +27,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,9 @@ from hrkit import __version__
 from hrkit.errors import HrkitError, UnknownNameError
 from hrkit.extraction import folders, tables
 from hrkit.extraction.part_file import FrameRows, Meta, read_part
-from hrkit.files import atomic_path, beside, write_text
+from hrkit.extraction.tables import Frames
+from hrkit.files import FilePath, atomic_path, beside, write_text
 from hrkit.structures import Frame
-
-Frames = Iterable[FrameRows]
 
 _WRITERS: dict[str, Callable[[Frames, Meta, Path], None]] = {
     "csv": tables.write_csv,
@@ -62,7 +61,7 @@ FOLDERS = ("openpose", "txt", "crops")
 """Formats that are folders."""
 
 
-def check_format(target: str | os.PathLike[str], format: str | None = None) -> str:
+def check_format(target: FilePath, format: str | None = None) -> str:
     """The named format, or that of the target's ending if None. Call it before the work to find mistakes early.
 
     Raises `HrkitError` for an unknown format or ending, if the format's library is missing, for a folder in place of a
@@ -91,10 +90,7 @@ def check_format(target: str | os.PathLike[str], format: str | None = None) -> s
 
 
 def write_keypoints(
-    part: str | os.PathLike[str],
-    target: str | os.PathLike[str],
-    format: str | None = None,
-    image_of: Callable[[FrameRows], Frame] | None = None,
+    part: FilePath, target: FilePath, format: str | None = None, image_of: Callable[[FrameRows], Frame] | None = None
 ) -> dict[str, str]:
     """Writes the content of a part file to `target`, frame by frame, completely or not at all. Replaces a file there.
 
@@ -118,7 +114,7 @@ def write_keypoints(
 
 
 def write_frames(
-    frames: Frames, meta: Meta, target: str | os.PathLike[str], format: str | None = None, *, meta_beside: bool = True
+    frames: Frames, meta: Meta, target: FilePath, format: str | None = None, *, meta_beside: bool = True
 ) -> None:
     """Writes frames in memory as `write_keypoints` does. `meta` has `keypoint_names` and what else readers should know.
 
@@ -132,7 +128,7 @@ def write_frames(
             write_meta(meta_path(path), meta)
 
 
-def meta_path(target: str | os.PathLike[str]) -> Path:
+def meta_path(target: FilePath) -> Path:
     """The path of the meta beside a file: `FILE.meta.json`."""
     return beside(target, ".meta.json")
 
@@ -147,13 +143,14 @@ def read_meta(target: Path, format: str) -> dict[str, Any] | None:
     with contextlib.suppress(Exception):  # each library has its own errors for damaged files
         if format == "npz":
             with np.load(target, allow_pickle=False) as arrays:
-                return dict(json.loads(arrays["meta"].item()))
-        if format == "parquet":
-            tables.arrow_package()
+                text = arrays["meta"].item()
+        elif format == "parquet":
             import pyarrow.parquet
 
-            return dict(json.loads(pyarrow.parquet.read_schema(target).metadata[b"hrkit"]))
-        return dict(json.loads(meta_path(target).read_text(encoding="utf-8")))
+            text = pyarrow.parquet.read_schema(target).metadata[b"hrkit"]
+        else:
+            text = meta_path(target).read_text(encoding="utf-8")
+        return dict(json.loads(text))
     return None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from attrs import frozen
 
 from hrkit.errors import HrkitError, one_line
-from hrkit.files import decoded, find_files
+from hrkit.files import FilePath, decoded, find_files
 from hrkit.images import ENDINGS as PICTURES
 
 VIDEOS = (
@@ -65,7 +65,7 @@ def in_batches(names: Iterable[str], size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def find_inputs(sources: Iterable[str | os.PathLike[str]], *, photos: bool = False, deep: bool = True) -> Inputs:
+def find_inputs(sources: Iterable[FilePath], *, photos: bool = False, deep: bool = True) -> Inputs:
     """The pictures and videos, or only the `photos`, that files, folders and globs stand for.
 
     With `deep` folders include everything below them. Files with other endings and hidden files are left out of folders
@@ -99,7 +99,7 @@ def find_inputs(sources: Iterable[str | os.PathLike[str]], *, photos: bool = Fal
     return Inputs(root, [path[start:].replace(os.sep, "/") for path in paths])
 
 
-def read_list(path: str | os.PathLike[str]) -> list[str]:
+def read_list(path: FilePath) -> list[str]:
     """The lines of a text file, in UTF-8 or UTF-16, without empty ones; of a `.csv` file the names in it, each once.
 
     They are in the column with one of the names in `COLUMNS`, else in the first. Raises `HrkitError` if the file cannot

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +19,7 @@ from attrs import asdict, frozen
 from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
 from hrkit.extraction.part_file import Meta, as_json, difference
-from hrkit.files import atomic_path, read_json, reserved
+from hrkit.files import FilePath, atomic_path, read_json, reserved
 
 FAILURES = "failures.csv"
 _HEADER = ("input", "reason")
@@ -57,14 +56,14 @@ def reason_of(error: Exception) -> str:
     return one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
 
 
-def read_common(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+def read_common(folder: FilePath) -> dict[str, Any] | None:
     """What all files of a folder have in common, as an earlier run wrote it; None if there is nothing."""
     with contextlib.suppress(HrkitError, ValueError, TypeError):
         return dict(read_json(Path(folder, META)))
     return None
 
 
-def manifest_path(folder: str | os.PathLike[str]) -> Path:
+def manifest_path(folder: FilePath) -> Path:
     """The path of a folder's manifest."""
     return Path(folder, ".hrkit", "manifest.jsonl")
 
@@ -74,7 +73,7 @@ def unfinished_path(output: str) -> Path:
     return Path(output, ".hrkit", "unfinished")
 
 
-def held(folder: str | os.PathLike[str]) -> contextlib.AbstractContextManager[None]:
+def held(folder: FilePath) -> contextlib.AbstractContextManager[None]:
     """Reserves an output folder for one run, until the block ends or the process dies. A missing folder is made.
 
     Raises `HrkitError` if another run has it, and if nothing can be written there.

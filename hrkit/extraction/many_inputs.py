@@ -20,8 +20,6 @@ from hrkit.extraction.worker import Job
 from hrkit.files import check_outputs
 from hrkit.registry import engines
 
-__all__ = ["Job", "Progress", "extract_all"]
-
 
 @frozen
 class Progress:

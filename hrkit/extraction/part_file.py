@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from hrkit import __version__
 from hrkit.errors import HrkitError, one_line
-from hrkit.files import beside
+from hrkit.files import FilePath, beside
 from hrkit.structures import Frame, Poses
 
 logger: logging.Logger = logging.getLogger("hrkit")
@@ -133,7 +133,7 @@ class PartFile:
                 raise
 
     @classmethod
-    def begin(cls, path: str | os.PathLike[str], meta: Meta) -> PartFile:
+    def begin(cls, path: FilePath, meta: Meta) -> PartFile:
         """Makes a new part file, and its folder if that is missing.
 
         Raises `HrkitError` if the file exists, if it cannot be written, and for meta without `keypoint_names`.
@@ -151,7 +151,7 @@ class PartFile:
         return cls(target, file, meta, (0, None), _Chain())
 
     @classmethod
-    def resume(cls, path: str | os.PathLike[str], meta: Meta) -> PartFile:
+    def resume(cls, path: FilePath, meta: Meta) -> PartFile:
         """Opens a part file to go on after its last good state, or from the start without one. Later lines are dropped.
 
         A damaged line is logged. Raises `HrkitError` for a file begun with another `meta` and for one that is no part
@@ -219,12 +219,12 @@ class PartFile:
             ) from None
 
 
-def part_path(target: str | os.PathLike[str]) -> Path:
+def part_path(target: FilePath) -> Path:
     """The part file of `target`: `FILE.part.jsonl` beside it."""
     return beside(target, ".part.jsonl")
 
 
-def read_part(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Iterator[FrameRows]]:
+def read_part(path: FilePath) -> tuple[dict[str, Any], Iterator[FrameRows]]:
     """The `meta` of a part file and its frames in order, read lazily. An incomplete last line is ignored.
 
     Raises `HrkitError` for a file that is no part file and, while frames are read, for a damaged line.
@@ -284,12 +284,13 @@ def _records(path: Path, joints: int) -> Iterator[tuple[int, FrameRows | State |
         for line in lines:
             end += len(line)
             record = chain.record(line)
-            if chain.number != 1 or record is None:
-                content = None if record is None else _read(record, joints)
-                if content is not None or line.endswith(b"\n"):
-                    yield end, content, chain
-                if content is None:
-                    return
+            if record is not None and chain.number == 1:
+                continue  # the header
+            content = None if record is None else _read(record, joints)
+            if content is not None or line.endswith(b"\n"):
+                yield end, content, chain
+            if content is None:
+                return
 
 
 def _frames(path: Path, joints: int) -> Iterator[FrameRows]:

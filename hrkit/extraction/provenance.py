@@ -16,6 +16,7 @@ import torch
 
 from hrkit import __version__
 from hrkit.extraction.inputs import Inputs, is_picture
+from hrkit.files import FilePath
 from hrkit.pipeline import Pipeline
 from hrkit.video.files import SourceInfo
 from hrkit.weights.downloads import digest
@@ -74,9 +75,8 @@ def networks_record(pipeline: Pipeline, settings: Mapping[str, Any]) -> dict[str
     }
 
 
-def file_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Size, time and digest of the beginning of a file, which tell it from another of the same name; None if it is
-    no file."""
+def file_record(path: FilePath) -> dict[str, Any] | None:
+    """Size, time and digest of the beginning of a file, to tell it from another of the same name; None without one."""
     if not os.path.isfile(path):
         return None
     found = os.stat(path)
@@ -97,7 +97,7 @@ def files_record(inputs: Inputs) -> dict[str, Any]:
     return {"files": len(inputs.names), "sha256_of_names_sizes_and_times": listed.hexdigest()}
 
 
-def mark(path: str | os.PathLike[str]) -> str:
+def mark(path: FilePath) -> str:
     """A short digest by which a file is known again. It covers size and time and, of a video, the beginning too."""
     if is_picture(os.fspath(path)):  # of which there may be millions
         try:
@@ -117,5 +117,5 @@ def versions() -> dict[str, str]:
     return {"hrkit": __version__, "python": platform.python_version(), **found}
 
 
-def _sha256(path: str | os.PathLike[str] | None) -> str | None:
+def _sha256(path: FilePath | None) -> str | None:
     return digest(Path(path), "sha256") if path and os.path.isfile(path) else None

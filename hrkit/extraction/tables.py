@@ -25,7 +25,7 @@ SEEN_THRESHOLD = 0.2
 
 
 def of_photos(meta: Meta) -> bool:
-    """Whether the rows are of photos that have nothing to do with each other, rather than of a video."""
+    """Whether the rows are of unrelated photos, rather than of a video."""
     return meta.get("kind") == "photos"
 
 
