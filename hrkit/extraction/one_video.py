@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,12 @@ from attrs import frozen
 from hrkit.errors import HrkitError, VideoError
 from hrkit.extraction.formats import check_format
 from hrkit.extraction.output import check_free, finish, is_done, open_rows
-from hrkit.extraction.part_file import FrameRows, PartFile
-from hrkit.extraction.provenance import keypoint_meta
+from hrkit.extraction.part_file import PartFile
 from hrkit.files import reserved
 from hrkit.profiling import section
 from hrkit.structures import Frame
 from hrkit.tracking.follower import Follower, followed_frames
 from hrkit.video.files import FrameSource
-
-__all__ = ["Extracted", "Progress", "extract", "keypoint_meta"]
 
 STATE_FRAMES = 64
 """About how many frames are lost if the process is killed: a state is saved this often."""
@@ -85,7 +82,8 @@ def extract(
         with open_rows(output, meta, resume=resume, overwrite=overwrite) as rows:
             done, people, stopped = _write_rows(rows, follower, source, max_frames, progress or (lambda *_: None))
         if stopped is None or (done > 0 and (source.info.live or isinstance(stopped, VideoError))):
-            finish(output, format, _again(reopen))
+            images = None if reopen is None else _images(reopen)
+            finish(output, format, None if images is None else lambda rows: next(images))
     if stopped is not None:
         raise stopped
     return Extracted(done, people, broken=source.broken, repaired=source.repaired)
@@ -121,9 +119,8 @@ def _write_rows(
     return done, people, None
 
 
-def _again(reopen: Callable[[], FrameSource] | None) -> Callable[[FrameRows], Frame] | None:
-    """A function that gives the frame of each row in turn, from the source opened again."""
-    if reopen is None:
-        return None
-    frames = (frame.image for source in [reopen()] for frame in source)
-    return lambda rows: next(frames)
+def _images(reopen: Callable[[], FrameSource]) -> Iterator[Frame]:
+    """The frames of the source, which is opened again when the first is asked for."""
+    with reopen() as source:
+        for frame in source:
+            yield frame.image

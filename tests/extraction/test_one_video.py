@@ -141,3 +141,18 @@ def test_as_many_frames_as_asked_for(pipeline: Pipeline, tmp_path: Path) -> None
     images, _ = walk(9)
     assert run(pipeline, images, tmp_path / "walk.jsonl", max_frames=4).frames == 4
     assert len((tmp_path / "walk.jsonl").read_text().splitlines()) == 4
+
+
+def test_the_source_is_opened_again_for_crops_alone(pipeline: Pipeline, tmp_path: Path) -> None:
+    images, _ = walk(2)
+    opened: list[Frames] = []
+
+    def reopen() -> Frames:
+        opened.append(Frames(images))
+        return opened[-1]
+
+    run(pipeline, images, tmp_path / "walk.csv", reopen=reopen)
+    assert opened == []
+    run(pipeline, images, tmp_path / "walk.crops", reopen=reopen)
+    assert len(opened) == 1
+    assert len(list((tmp_path / "walk.crops").iterdir())) == 4
