@@ -89,7 +89,7 @@ def find_inputs(sources: Iterable[FilePath], *, photos: bool = False, deep: bool
             root, found = os.path.dirname(source), [source]  # the run goes on without it, and says so
         roots.add(os.path.abspath(root))
         paths.update(dict.fromkeys(map(os.path.abspath, found)))
-    if len(nothing) == len(paths):
+    if paths.keys() == set(map(os.path.abspath, nothing)):
         raise HrkitError(f"{nothing[0]}: no {what} there" if nothing else "there are no inputs")
     try:
         root = os.path.commonpath(roots)

@@ -58,7 +58,9 @@ def test_a_name_stays_when_there_are_more_files(folder: Path) -> None:
     assert set(before.names) < set(after.names)
 
 
-@pytest.mark.parametrize("sources", [["*.mp4"], ["a/deep/*.mp4"], [], ["empty"], ["empty", "*.mp4"]])
+@pytest.mark.parametrize(
+    "sources", [["*.mp4"], ["a/deep/*.mp4"], [], ["empty"], ["empty", "*.mp4"], ["*.mp4", "*.mp4"]]
+)
 def test_nothing_is_an_error(folder: Path, sources: Sequence[str]) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(HrkitError, match=r"no pictures or videos there|there are no inputs"):
@@ -68,6 +70,7 @@ def test_nothing_is_an_error(folder: Path, sources: Sequence[str]) -> None:
 def test_one_source_that_stands_for_nothing_is_an_input_that_fails(folder: Path) -> None:
     (folder / "empty").mkdir()
     assert find_inputs(["b", "none*.mp4", "empty"]).names == ["b/x.mp4", "none*.mp4", "empty"]
+    assert find_inputs(["b", "none*.mp4", "none*.mp4"]).names == ["b/x.mp4", "none*.mp4"]
 
 
 def test_photos_alone_and_of_one_folder(folder: Path) -> None:
