@@ -217,7 +217,7 @@ def _find(source: str, counts: Callable[[str], bool], deep: bool) -> tuple[str, 
             found += _below(path, counts, deep) if deep else ()
         elif not source.endswith("*") or counts(os.path.basename(path)):
             found.append(path)
-    return root, found
+    return root, list(dict.fromkeys(found))  # `**` matches a folder and what is below it
 
 
 def _below(folder: str, counts: Callable[[str], bool], deep: bool) -> Iterator[str]:

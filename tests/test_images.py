@@ -523,6 +523,11 @@ def test_find(folder: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, names
     assert find_images(base / pattern) == [base / name for name in names]
 
 
+def test_what_a_glob_and_a_folder_in_it_stand_for_is_found_once(folder: Path) -> None:
+    found = find_images(folder / "**", deep=True)
+    assert len(set(found)) == len(found) > 1
+
+
 @pytest.mark.parametrize("pattern", ["*.bmp", "folder.jpg", "empty", "empty/**.jpg"])
 def test_nothing_found(folder: Path, pattern: str) -> None:
     (folder / "empty").mkdir()
