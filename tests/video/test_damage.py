@@ -41,6 +41,8 @@ def decoded(path: Path) -> int:
     frames = 0
     with contextlib.suppress(av.FFmpegError, IndexError), av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.video[0]
+        if stream.codec_context is None:  # the damage hit the codec's name
+            return 0
         stream.codec_context.thread_count = 1
         for packet in container.demux(stream):
             with contextlib.suppress(av.FFmpegError):
