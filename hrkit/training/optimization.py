@@ -1,4 +1,4 @@
-"""The parts of an optimizer step: optimizer, learning rate, precision, gradient exchange and averaged weights."""
+"""The parts of an optimizer step: optimizer, learning rate, forward pass, gradient exchange and averaged weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hrkit.errors import HrkitError
+from hrkit.ops.tensors import Outputs, of_each
 from hrkit.runtimes.distributed import World
 from hrkit.training.config import TrainConfig
 
@@ -61,11 +62,13 @@ def training_mode(config: TrainConfig, model: nn.Module) -> None:
             module.eval()
 
 
-def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
-    """Runs the forward pass in bfloat16 or float16 if `config.precision` says so."""
-    if config.precision not in ("bfloat16", "float16"):
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, getattr(torch, config.precision))
+def forward(config: TrainConfig, network: nn.Module, images: torch.Tensor) -> Outputs:
+    """The outputs for (N,3,H,W) images, in their type. The layers run in the precision of `config`."""
+    if config.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    lower = config.precision in ("bfloat16", "float16")
+    with torch.autocast(images.device.type, getattr(torch, config.precision)) if lower else contextlib.nullcontext():
+        return of_each(lambda output: output.to(images.dtype), network(images))
 
 
 def distributed(network: nn.Module, world: World, device: torch.device) -> nn.Module:

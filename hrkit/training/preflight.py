@@ -1,4 +1,4 @@
-"""What can be known of a run before its first step: a batch is trained on, a picture is evaluated, nothing is kept."""
+"""What is tried before the first step of a run: training on a batch, evaluating a picture. Nothing of it is kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hrkit.ops.tensors import of_each
 from hrkit.pose_model import PoseModel
 from hrkit.training.config import TrainConfig
 from hrkit.training.objective import Objective
-from hrkit.training.optimization import autocast, training_mode
+from hrkit.training.optimization import forward, training_mode
 
 
 def check_training(
@@ -28,8 +28,7 @@ def check_training(
         try:
             training_mode(config, model)
             images, targets = objective.prepare(batch)
-            with autocast(config, images.device):
-                outputs = of_each(lambda one: one.to(images.dtype), objective.network(images))
+            outputs = forward(config, objective.network, images)
             maps, wanted = objective.heatmaps(of_each(lambda one: one.detach().float(), outputs), targets)
             if maps.shape != wanted.shape:
                 given, needed = ("x".join(map(str, one.shape[1:])) for one in (maps, wanted))
@@ -42,7 +41,7 @@ def check_training(
 
 
 def check_evaluation(config: TrainConfig, model: PoseModel, validation: KeypointDataset) -> None:
-    """Measures nobody on the whole set, and the network on one picture. Raises `HrkitError` if this fails."""
+    """Measures no results on the whole set, and the network on one picture. Raises `HrkitError` if this fails."""
     labelled = validation.visible.any(1)
     if not labelled.any():
         raise HrkitError(

@@ -15,7 +15,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -38,9 +37,9 @@ from hrkit.training.config import TrainConfig, config_to_dict, save_config
 from hrkit.training.loggers import Callback, check_loggers, open_loggers
 from hrkit.training.objective import objective_for, samples_for
 from hrkit.training.optimization import (
-    autocast,
     build_optimizer,
     distributed,
+    forward,
     gradient_exchange,
     learning_rate_factor,
     training_mode,
@@ -181,11 +180,8 @@ def _train(config: TrainConfig, world: World, device: torch.device, callbacks: S
                 for part in range(config.accumulate):
                     batch = next(loader)
                     images, targets = objective.prepare(batch)
-                    if config.channels_last:
-                        images = images.contiguous(memory_format=torch.channels_last)
                     with gradient_exchange(network, enabled=part == config.accumulate - 1):
-                        with autocast(config, device):
-                            outputs = of_each(partial(torch.Tensor.to, dtype=images.dtype), network(images))
+                        outputs = forward(config, network, images)
                         loss = objective.loss(outputs, targets)
                         scaler.scale(loss / config.accumulate).backward()
                     losses.append(loss.detach())

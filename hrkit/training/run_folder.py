@@ -19,7 +19,7 @@ from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.errors import HrkitError, WeightsError, one_line
 from hrkit.files import atomic_path, json_text, reserved
-from hrkit.training.config import TrainConfig, build_config, config_to_dict, load_config
+from hrkit.training.config import TrainConfig, config_to_dict, load_config
 from hrkit.training.loggers import Callback
 from hrkit.weights.checkpoints import check_finite
 
@@ -131,8 +131,7 @@ def saved_config(output: str | Path, **changes: Any) -> TrainConfig:
     path = Path(output) / CONFIG
     if not path.is_file():
         raise HrkitError(f"{output}: no run to resume there (no {CONFIG})")
-    saved = config_to_dict(load_config(path, TrainConfig))
-    return build_config(TrainConfig, {**saved, **changes, "output": str(output), "resume": True}, str(path))
+    return load_config(path, TrainConfig, **{**changes, "output": str(output), "resume": True})
 
 
 def dataset_names(config: TrainConfig) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from hrkit.errors import HrkitError, UnknownNameError
 
 NAMES = ("mlflow", "tensorboard", "wandb")
-"""The loggers that a config can name; each is a module here, with a function `logger`."""
+"""The loggers that a config can name; each is a module here, with a class `Logger`."""
 
 
 class Callback(Protocol):
@@ -31,6 +31,9 @@ def check_loggers(names: Iterable[str]) -> None:
 
 
 def open_loggers(names: Sequence[str], folder: Path, settings: Mapping[str, Any], step: int) -> list[Callback]:
-    """The loggers of a run in `folder`, which goes on from `step`. `settings` are plain values. They are checked."""
+    """The loggers of a run in `folder` that goes on from `step`; `check_loggers` has checked their names.
+
+    `settings` are plain values.
+    """
     modules = [importlib.import_module(f"{__name__}.{name}") for name in dict.fromkeys(names)]
-    return [module.logger(folder, settings, step) for module in modules]
+    return [module.Logger(folder, settings, step) for module in modules]

@@ -1,4 +1,4 @@
-"""MLflow: one run there for a run here, also after it was resumed. MLFLOW_TRACKING_URI says where."""
+"""MLflow: one run there per training run, resumed or not. MLFLOW_TRACKING_URI says where."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from hrkit.files import write_text
 
 ID = "mlflow-id.txt"
-"""The file with the id of the run there."""
+"""The file with MLflow's id of the run."""
 LONGEST = 500
 """Letters of a value that every version of MLflow takes."""
 
 
-class Run:
+class Logger:
     """Sends settings and figures to a run of MLflow."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], step: int) -> None:
         import mlflow
 
         self._mlflow: Any = mlflow
@@ -32,10 +32,5 @@ class Run:
         self._mlflow.log_metrics({f"{group}/{name}": value for name, value in values.items()}, step=step)
 
     def close(self) -> None:
-        """Ends the run there."""
+        """Ends MLflow's run."""
         self._mlflow.end_run()
-
-
-def logger(folder: Path, settings: Mapping[str, Any], step: int) -> Run:
-    """The logger of a run."""
-    return Run(folder, settings)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 
-class Board:
+class Logger:
     """Writes TensorBoard's files. What an interrupted run wrote after `step` does not count."""
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: Any = SummaryWriter(folder / "tensorboard", purge_step=step)  # without types
@@ -22,8 +22,3 @@ class Board:
     def close(self) -> None:
         """Writes what is left."""
         self._writer.close()
-
-
-def logger(folder: Path, settings: Mapping[str, Any], step: int) -> Board:
-    """The logger of a run."""
-    return Board(folder, step)

@@ -1,4 +1,4 @@
-"""Weights & Biases: one run there for a run here, also after it was resumed. Its name is that of the folder."""
+"""Weights & Biases: one run there per training run, resumed or not, with the name of the folder."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from hrkit.files import write_text
 
 ID = "wandb-id.txt"
-"""The file with the id of the run there."""
+"""The file with W&B's id of the run."""
 
 
-class Run:
+class Logger:
     """Sends figures to a run of W&B."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], step: int) -> None:
         import wandb
 
         known = (folder / ID).read_text(encoding="utf-8") if (folder / ID).is_file() else None
@@ -27,10 +27,5 @@ class Run:
         self._run.log({f"{group}/{name}": value for name, value in values.items()}, step=step)
 
     def close(self) -> None:
-        """Ends the run there."""
+        """Ends W&B's run."""
         self._run.finish()
-
-
-def logger(folder: Path, settings: Mapping[str, Any], step: int) -> Run:
-    """The logger of a run."""
-    return Run(folder, settings)
