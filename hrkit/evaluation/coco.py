@@ -23,6 +23,7 @@ from hrkit.datasets.mpii import MpiiTruth
 from hrkit.datasets.records import Id
 from hrkit.errors import HrkitError
 from hrkit.evaluation.coco_rows import as_coco, checked_people, checked_results, content_of, numbered_ids
+from hrkit.evaluation.detected_boxes import PICTURES_AT_ONCE
 from hrkit.evaluation.pck import pckh
 from hrkit.evaluation.predictions import Predictions, crop_areas, find_in_dataset, predict_dataset
 from hrkit.geometry import xyxy_to_xywh
@@ -37,9 +38,6 @@ Row = Mapping[str, Any]
 StrPath = str | os.PathLike[str]
 Suppression = Literal["oks", "soft-oks"] | None
 Floats = NDArray[np.float64]
-
-PICTURES_AT_ONCE = 8
-"""Largest number of whole pictures in a batch."""
 
 FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 """The figures of `coco_ap`, in pycocotools' order."""
@@ -117,13 +115,9 @@ def _results_and_rows(
 def _result_rows(
     ids: NDArray[Any], poses: Floats, scores: NDArray[np.floating[Any]], category_ids: NDArray[Any]
 ) -> list[dict[str, Any]]:
-    triples = poses.reshape(len(poses), 3 * poses.shape[1])
-    return [
-        {"image_id": image_id, "category_id": category_id, "keypoints": keypoints, "score": score}
-        for image_id, category_id, keypoints, score in zip(
-            ids.tolist(), category_ids.tolist(), triples.tolist(), scores.tolist(), strict=True
-        )
-    ]
+    columns = (ids, category_ids, poses.reshape(len(poses), 3 * poses.shape[1]), scores)
+    names = ("image_id", "category_id", "keypoints", "score")
+    return [dict(zip(names, row, strict=True)) for row in zip(*(one.tolist() for one in columns), strict=True)]
 
 
 def rescore(box_scores: ArrayLike, keypoint_scores: ArrayLike, threshold: float = 0.2) -> Floats:
@@ -177,10 +171,8 @@ def coco_measures(
     from pycocotools.cocoeval import COCOeval
 
     content, where = content_of(annotations)
-    images, categories = (
-        numbered_ids(content["images"], where, "images"),
-        numbered_ids(content["categories"], where, "categories"),
-    )
+    images = numbered_ids(content["images"], where, "images")
+    categories = numbered_ids(content["categories"], where, "categories")
     people = checked_people(content, where, images, categories)
     spread = _spreads(sigmas, max((len(person.keypoints) for person in people), default=0))
     rows = checked_results(results, len(spread), images, categories)
@@ -349,9 +341,7 @@ def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:
 
 def _mean_known(values: Floats) -> Floats:
     """The mean over the last axis of the values that are not -1; -1 if there are none."""
-    known = values > -1
-    mean = np.where(known, values, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
-    return np.where(known.any(-1), mean, -1.0)
+    return np.ma.filled(np.ma.masked_equal(values, -1).mean(-1), -1.0)
 
 
 def _check_predictions(ids: NDArray[Any], poses: Floats, boxes: Floats, areas: Floats) -> None:

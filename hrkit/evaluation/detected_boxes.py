@@ -24,7 +24,7 @@ from hrkit.structures import Detections, Frame
 Result = TypeVar("Result")
 
 PICTURES_AT_ONCE = 8
-"""The number of pictures per call of a detector."""
+"""The largest number of whole pictures per call of a detector or network."""
 
 
 def read_detections(

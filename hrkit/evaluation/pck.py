@@ -68,7 +68,7 @@ def pck_heatmaps(heatmaps: ArrayOrTensor, targets: ArrayOrTensor, threshold: flo
     unit = np.array(ours.shape[2:]) / 10
     counted = (aim > 1).all(-1)
     near = np.linalg.norm(found / unit - aim / unit, axis=-1) < threshold
-    return _pck((near & counted).sum(0), counted.sum(0))
+    return _pck(near, counted)
 
 
 def pck(
@@ -86,7 +86,7 @@ def pck(
     """
     distance, counted = _distances(predictions, ground_truth, visible)
     normed, counted = _by_scale(distance, counted, scale)
-    return _pck(((normed <= threshold) & counted).sum(0), counted.sum(0))
+    return _pck(normed <= threshold, counted)
 
 
 def torso_scale(ground_truth: ArrayLike, visible: ArrayLike, skeleton: Skeleton) -> Floats:
@@ -125,15 +125,13 @@ def pckh(
     _expect("joint_names", np.asarray(joint_names), (distance.shape[1],))
     heads = HEAD_SHARE * np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=1)
     normed, counted = _by_scale(distance, counted, heads)
-    per_joint = _share(((normed <= threshold) & counted).sum(0), counted.sum(0))
+    per_joint = _share(normed <= threshold, counted)
     rows = {name: _indices(joints, joint_names) for name, joints in PCKH_GROUPS.items()}
     limbs = ~np.isin(joint_names, ("pelvis", "thorax"))
-    means = {
-        name: _share(((normed <= limit) & counted)[:, limbs].sum(), counted[:, limbs].sum())
-        for name, limit in (("Mean", threshold), ("Mean@0.1", 0.11))
-    }
-    figures = {name: _mean_of_known(per_joint[joints]) for name, joints in rows.items()} | means
-    return {name: float(100 * value if value >= 0 else value) for name, value in figures.items()}
+    figures = {name: _mean_of_known(per_joint[joints]) for name, joints in rows.items()}
+    for name, limit in (("Mean", threshold), ("Mean@0.1", 0.11)):
+        figures[name] = float(_share(normed[:, limbs] <= limit, counted[:, limbs], axis=None))
+    return {name: 100 * value if value >= 0 else value for name, value in figures.items()}
 
 
 def person_oks(
@@ -184,9 +182,10 @@ def _expect(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
         raise HrkitError(f"{name} has shape {array.shape}, wanted {shape}")
 
 
-def _share(correct: Any, counted: Any) -> Floats:
-    """`correct` divided by `counted`; -1 if nothing was counted."""
-    return np.where(np.asarray(counted) > 0, correct / np.maximum(counted, 1), -1.0)
+def _share(correct: Booleans, counted: Booleans, axis: int | None = 0) -> Floats:
+    """The share of the counted labels (N,K) that are correct, along an axis or of all; -1 if none is counted."""
+    total = counted.sum(axis)
+    return np.where(total > 0, (correct & counted).sum(axis) / np.maximum(total, 1), -1.0)
 
 
 def _mean_of_known(shares: Floats) -> float:
@@ -194,7 +193,7 @@ def _mean_of_known(shares: Floats) -> float:
     return float(known.mean()) if len(known) else -1.0
 
 
-def _pck(correct: NDArray[Any], counted: NDArray[Any]) -> PCK:
+def _pck(correct: Booleans, counted: Booleans) -> PCK:
     per_joint = _share(correct, counted)
     count = int((per_joint >= 0).sum())
     return PCK(per_joint, _mean_of_known(per_joint) if count else 0.0, count)

@@ -16,7 +16,6 @@ from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import batches_in_order, load_batches
 from hrkit.evaluation.detected_boxes import map_pictures, with_detections
 from hrkit.pose_model import PoseModel
-from hrkit.pose_spec import MARGIN
 from hrkit.profiling import network_seconds
 from hrkit.runtimes.distributed import current_world, gather_lists
 from hrkit.structures import Frame, Poses
@@ -85,9 +84,9 @@ def find_in_dataset(
     model: PoseModel,
     dataset: KeypointDataset,
     *,
-    flip_test: bool = True,
-    batch_size: int = 8,
-    progress: bool = True,
+    flip_test: bool,
+    batch_size: int,
+    progress: bool,
 ) -> tuple[KeypointDataset, Predictions]:
     """Runs a network that finds people by itself on all pictures, also those without people.
 
@@ -116,9 +115,7 @@ def find_in_dataset(
     return boxed, Predictions(keypoints, seconds, time.perf_counter() - started)
 
 
-def crop_areas(
-    dataset: KeypointDataset, input_size: tuple[int, int], margin: float = MARGIN
-) -> NDArray[np.float64]:
+def crop_areas(dataset: KeypointDataset, input_size: tuple[int, int], margin: float) -> NDArray[np.float64]:
     """(N,) areas of the crops, margin and aspect included, in frame px squared; OKS-NMS scales with them."""
     height, width = input_size
     xywh = geometry.xyxy_to_xywh(dataset.boxes)

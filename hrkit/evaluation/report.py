@@ -208,62 +208,86 @@ def draw_people(
 
 def report_page(content: Content) -> str:
     """The Markdown page of a `report.json`."""
-    annotated_boxes, shares = content["boxes"] == "gt", content["pck"]
-    parts = [f"# {content['model']} on {content['dataset']}", f"**Boxes: {content['boxes_in_words']}.**"]
-    size, millions = "x".join(map(str, content["input_size"])), content["parameters"] / 1e6
-    heads = ["Arch", "Input size", "#Params", "GFLOPs"]
-    network = [content["model"], size, f"{millions:.1f}M", f"{content['gflops']:.1f}"]
-    if "AP" in content:
-        matched = f"{content['people_matched']} of {content['people']} annotated people"
-        parts[-1] += (
-            " With annotated boxes AP is about 2 points higher than with a detector's; do not compare the two."
-            if annotated_boxes
-            else f" {matched} have a box with IoU of 0.5 or more; PCK and OKS are theirs."
-        )
-        parts += [
-            markdown_table([*heads, *_OFFICIAL_HEADS], [[*network, *(_shown(content[n]) for n in FIGURE_NAMES)]]),
-            *([] if annotated_boxes else _outcomes(content)),
-            "## AP by the size of people",
-            markdown_table(
-                ["Area, px", "People", "AP"],
-                [
-                    [f"{name} ({limits})", content["people_by_size"][name], _shown(content["AP_by_size"][name])]
-                    for name, limits in _SIZE_LIMITS.items()
-                ],
-            ),
-        ]
-    else:
-        figures = content["PCKh"]
-        parts += [
-            markdown_table([*heads, *figures], [[*network, *(_shown(value, 1) for value in figures.values())]]),
-            "PCKh in percent: within half of 0.6 of the head box's diagonal; Mean@0.1 as the official code.",
-        ]
-    unit = "torso (left shoulder to right hip)" if shares["scale"] == "torso" else "diagonal of the annotated box"
-    needed = ["a box"] * (not annotated_boxes) + ["a labelled torso"] * (shares["scale"] == "torso")
-    condition = f" with {' and '.join(needed)}" if needed else ""
-    per_joint = [[name, _shown(share, 1, 100)] for name, share in shares["per_joint"].items()]
-    parts += [
-        f"## PCK@{shares['threshold']:g} by joint",
-        f"Percent of the labelled joints within {shares['threshold']:g} of the {unit}, over {shares['people']} people"
-        f"{condition}.",
-        markdown_table(["Joint", "PCK"], [*per_joint, ["**mean**", f"**{_shown(shares['mean'], 1, 100)}**"]]),
+    parts = [
+        f"# {content['model']} on {content['dataset']}",
+        *(_ap_section(content) if "AP" in content else _pckh_section(content)),
+        *_joint_section(content),
     ]
     if "AP" in content:
         text = "AP at each OKS threshold, and precision over recall."
         parts += ["## Curves", f"![{text}]({CURVES})"]
     if content["worst"]:
-        rows = [
-            [one["id"], f"`{Path(one['image']).name}`", one["labelled"], _shown(one["oks"])] for one in content["worst"]
-        ]
-        parts += [
-            "## The worst people",
-            f"The lowest OKS{'' if annotated_boxes else ' of those with a box'}: ground truth in white, predictions in "
-            "colour (left blue, right orange).",
-            f"![the people with the lowest OKS]({WORST})",
-            markdown_table(["Annotation", "Picture", "Labelled joints", "OKS"], rows),
-        ]
+        parts += _worst_section(content)
     parts += ["## How it was tested", markdown_table(["Setting", "Value"], _settings(content))]
     return "\n\n".join(parts) + "\n"
+
+
+def _ap_section(content: Content) -> list[str]:
+    """The boxes, the ten figures of AP, what was found, and AP by the size of people."""
+    annotated_boxes = content["boxes"] == "gt"
+    note = (
+        "With annotated boxes AP is about 2 points higher than with a detector's; do not compare the two."
+        if annotated_boxes
+        else f"{content['people_matched']} of {content['people']} annotated people have a box with IoU of 0.5 or more; "
+        "PCK and OKS are theirs."
+    )
+    by_size = [
+        [f"{name} ({limits})", content["people_by_size"][name], _shown(content["AP_by_size"][name])]
+        for name, limits in _SIZE_LIMITS.items()
+    ]
+    return [
+        f"**Boxes: {content['boxes_in_words']}.** {note}",
+        _network_table(content, _OFFICIAL_HEADS, [_shown(content[name]) for name in FIGURE_NAMES]),
+        *([] if annotated_boxes else _outcomes(content)),
+        "## AP by the size of people",
+        markdown_table(["Area, px", "People", "AP"], by_size),
+    ]
+
+
+def _pckh_section(content: Content) -> list[str]:
+    """The boxes and the figures of PCKh."""
+    return [
+        f"**Boxes: {content['boxes_in_words']}.**",
+        _network_table(content, list(content["PCKh"]), [_shown(value, 1) for value in content["PCKh"].values()]),
+        "PCKh in percent: within half of 0.6 of the head box's diagonal; Mean@0.1 as the official code.",
+    ]
+
+
+def _network_table(content: Content, names: Sequence[str], figures: Sequence[str]) -> str:
+    """One row: the network and its figures."""
+    size, millions = "x".join(map(str, content["input_size"])), content["parameters"] / 1e6
+    network = [content["model"], size, f"{millions:.1f}M", f"{content['gflops']:.1f}"]
+    return markdown_table(["Arch", "Input size", "#Params", "GFLOPs", *names], [[*network, *figures]])
+
+
+def _joint_section(content: Content) -> list[str]:
+    """PCK by joint, and of whom."""
+    shares = content["pck"]
+    by_torso = shares["scale"] == "torso"
+    unit = "torso (left shoulder to right hip)" if by_torso else "diagonal of the annotated box"
+    needed = ["a box"] * (content["boxes"] != "gt") + ["a labelled torso"] * by_torso
+    condition = f" with {' and '.join(needed)}" if needed else ""
+    rows = [[name, _shown(share, 1, 100)] for name, share in shares["per_joint"].items()]
+    return [
+        f"## PCK@{shares['threshold']:g} by joint",
+        f"Percent of the labelled joints within {shares['threshold']:g} of the {unit}, over {shares['people']} people"
+        f"{condition}.",
+        markdown_table(["Joint", "PCK"], [*rows, ["**mean**", f"**{_shown(shares['mean'], 1, 100)}**"]]),
+    ]
+
+
+def _worst_section(content: Content) -> list[str]:
+    """The people of the lowest OKS, drawn and listed."""
+    rows = [
+        [one["id"], f"`{Path(one['image']).name}`", one["labelled"], _shown(one["oks"])] for one in content["worst"]
+    ]
+    return [
+        "## The worst people",
+        f"The lowest OKS{'' if content['boxes'] == 'gt' else ' of those with a box'}: ground truth in white, "
+        "predictions in colour (left blue, right orange).",
+        f"![the people with the lowest OKS]({WORST})",
+        markdown_table(["Annotation", "Picture", "Labelled joints", "OKS"], rows),
+    ]
 
 
 def outcome_shares(content: Content) -> dict[str, str]:
