@@ -36,14 +36,14 @@ def coco(
 ) -> KeypointDataset:
     """The people of a COCO keypoint json that have a box and at least one labelled joint.
 
-    Crowds and people without labels are left out and become `ignored`. An area that is missing or 0 is that of the box.
+    Crowds and people without labels become `ignored`. A missing area is that of the box. Boxes are clipped to the
+    picture as in the official HRNet code (lib/dataset/coco.py).
 
-    `path` is a json or a folder. A folder holds `annotations/person_keypoints_<split>.json` (official), or one json as
-    annotation tools write it. `split` is "train" or "val" (those of 2017), or an official name such as "val2014".
-    `images` is a folder or a zip; by default it is looked for beside the json. `category` are names or ids; by default
-    all categories with the joints of the first that has any. `skeleton` is by default that of the category; if the
-    category has all its joints, they are matched by name, else by their places. Boxes are clipped to the picture as in
-    the official HRNet code (lib/dataset/coco.py).
+    `path` is a json, or a folder with `annotations/person_keypoints_<split>.json` or one json of an annotation tool.
+    `split` is "train" or "val" (those of 2017), or an official name such as "val2014". `images` is a folder or a zip;
+    by default it is looked for beside the json. `category` are names or ids; by default all categories with the joints
+    of the first that has any. `skeleton` is by default that of the category; if the category has all its joints, they
+    are matched by name, else by their places.
 
     Raises `DatasetError`, with file, id, field and count, for missing or inconsistent data. With `skip_bad`, faulty
     annotations and missing pictures are left out with a warning.
@@ -53,23 +53,22 @@ def coco(
     content = check_lists(read_json(file, DatasetError), file)
     wanted = (category,) if isinstance(category, str) else category
     categories, rows = _categories(content, wanted, file)
-    named = categories[0].keypoints
-    by_name = skeleton is not None and _named_there(skeleton.keypoint_names, named, file)
+    by_name = skeleton is not None and _named_there(skeleton.keypoint_names, categories[0].keypoints, file)
     own = _skeleton_of(categories[0], file) if skeleton is None or by_name else skeleton
     pictures = _pictures(content["images"], file, split, images, skip_bad)
     everyone = _annotations(rows, categories, pictures, len(own), Faults(file, "annotations", len(rows)), skip_bad)
     people = _with_boxes([one for one in everyone if one.labelled], pictures, file)
     row_of = {key: row for row, key in enumerate(pictures)}
-    triples = np.array([one.keypoints for one in people])
+    joints = np.array([one.keypoints for one in people])
     dataset = KeypointDataset(
         name=file.stem,
         skeleton=own,
-        image_paths=[path for _, path in pictures.values()],
-        image_ids=[picture.id for picture, _ in pictures.values()],
+        image_paths=[picture.path for picture in pictures.values()],
+        image_ids=[picture.id for picture in pictures.values()],
         image_index=[row_of[str(one.image_id)] for one in people],
         boxes=_clipped_boxes(people, pictures),
-        keypoints=triples[..., :2],
-        visible=triples[..., 2] > 0,
+        keypoints=joints[..., :2],
+        visible=joints[..., 2] > 0,
         areas=[one.filled_area for one in people],
         scores=np.ones(len(people)),
         ids=[one.id for one in people],
@@ -160,7 +159,7 @@ def _skeleton_of(category: Category, file: Path) -> Skeleton:
 
 def _pictures(
     rows: Sequence[Any], file: Path, split: str, images: str | Path | None, skip_bad: bool
-) -> dict[str, tuple[Picture, str]]:
+) -> dict[str, Picture]:
     """The pictures with their sizes and paths, by id."""
     faults = Faults(file, "images", len(rows))
     listed = list(read_records(Picture, rows, faults).values())
@@ -172,22 +171,19 @@ def _pictures(
             faults.note(f"id {shown(one.id)}", "file_name", f"{one.file_name!r} is not in {place}")
     faults.settle(skip_bad)
     logger.info("%s: %d pictures in %s", file, len(paths), place)
-    return {
-        str(one.id): (one if one.width and one.height else _measured(one, path), path)
-        for one in listed
-        if (path := paths.get(one.file_name)) is not None
-    }
+    found = [evolve(one, path=paths[one.file_name]) for one in listed if one.file_name in paths]
+    return {str(one.id): one if one.width and one.height else _measured(one) for one in found}
 
 
-def _measured(picture: Picture, path: str) -> Picture:
-    width, height = picture_size(path)
+def _measured(picture: Picture) -> Picture:
+    width, height = picture_size(picture.path)
     return evolve(picture, width=width, height=height)
 
 
 def _annotations(
     rows: Sequence[Any],
     categories: Sequence[Category],
-    pictures: Mapping[str, tuple[Picture, str]],
+    pictures: Mapping[str, Picture],
     joints: int,
     faults: Faults,
     skip_bad: bool,
@@ -198,7 +194,7 @@ def _annotations(
     def problem(one: Annotation) -> tuple[str, str] | None:
         wrong = one.problem(joints, pictures.keys(), ids.keys())
         if wrong is None and one.labelled and one.bbox is not None:
-            (x, y, width, height), (picture, _) = one.bbox, pictures[str(one.image_id)]
+            (x, y, width, height), picture = one.bbox, pictures[str(one.image_id)]
             if x >= picture.width or y >= picture.height or x + width < 0 or y + height < 0:
                 wrong = ("bbox", f"{one.bbox.tolist()} is wholly outside its picture")
         return wrong
@@ -209,7 +205,7 @@ def _annotations(
     return [evolve(one, category_id=ids.get(str(one.category_id), only)) for one in found]
 
 
-def _with_boxes(people: list[Annotation], pictures: Mapping[str, tuple[Picture, str]], file: Path) -> list[Annotation]:
+def _with_boxes(people: list[Annotation], pictures: Mapping[str, Picture], file: Path) -> list[Annotation]:
     """The people whose boxes have an area in their pictures. Says how many have none."""
     boxes = _clipped_boxes(people, pictures)
     usable = np.all(boxes[:, 2:] > boxes[:, :2], axis=1).tolist()
@@ -223,7 +219,7 @@ def _with_boxes(people: list[Annotation], pictures: Mapping[str, tuple[Picture, 
     return kept
 
 
-def _warn_of_places(people: Sequence[Annotation], pictures: Mapping[str, tuple[Picture, str]], file: Path) -> None:
+def _warn_of_places(people: Sequence[Annotation], pictures: Mapping[str, Picture], file: Path) -> None:
     """Logs boxes that reach far beyond their pictures, and joints that are far from their boxes, if they are many."""
     xywh, sizes = _boxes_and_sizes(people, pictures)
     triples = np.array([one.keypoints for one in people], np.float64)
@@ -246,7 +242,7 @@ def warn_of_areas(people: Sequence[Annotation], file: str) -> None:
         logger.warning("%s: %d of %d people have no area; those of their boxes are taken", file, filled, len(people))
 
 
-def _clipped_boxes(people: Sequence[Annotation], pictures: Mapping[str, tuple[Picture, str]]) -> Floats:
+def _clipped_boxes(people: Sequence[Annotation], pictures: Mapping[str, Picture]) -> Floats:
     """(N,4) boxes as xyxy in their pictures. Official COCO pixels end at w - 1."""
     xywh, sizes = _boxes_and_sizes(people, pictures)
     first = np.maximum(0, xywh[:, :2])
@@ -255,10 +251,10 @@ def _clipped_boxes(people: Sequence[Annotation], pictures: Mapping[str, tuple[Pi
 
 
 def _boxes_and_sizes(
-    people: Sequence[Annotation], pictures: Mapping[str, tuple[Picture, str]]
+    people: Sequence[Annotation], pictures: Mapping[str, Picture]
 ) -> tuple[Floats, Floats]:
     """(N,4) boxes as they are annotated, xywh, and (N,2) the width and height of each person's picture."""
     xywh = np.array([one.bbox for one in people], np.float64).reshape(-1, 4)
-    of_person = (pictures[str(one.image_id)][0] for one in people)
+    of_person = (pictures[str(one.image_id)] for one in people)
     sizes = np.array([(picture.width, picture.height) for picture in of_person], np.float64).reshape(-1, 2)
     return xywh, sizes

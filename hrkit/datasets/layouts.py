@@ -15,9 +15,6 @@ from hrkit.datasets.records import shown
 from hrkit.errors import DatasetError
 from hrkit.files import leads_out
 
-SPLITS: dict[str, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid", "validation")}
-"""How folders and files call the parts of a dataset."""
-
 _SAMPLE = 20  # pictures that are looked for in each folder before one is chosen
 
 
@@ -51,8 +48,9 @@ def find_annotations(path: Path, split: str) -> Path:
 
 
 def _words(split: str) -> set[str]:
-    """The split and what folders call it: "val2017" is also "val", "valid" and "validation"."""
-    return {split, *SPLITS.get(split.rstrip("0123456789"), (split.rstrip("0123456789"),))}
+    """A split and what folders call it: "val2017" is also "val", "valid" and "validation"."""
+    part = split.rstrip("0123456789")
+    return {split, part, "valid", "validation"} if part == "val" else {split, part}
 
 
 def _parts(path: Path) -> set[str]:
@@ -173,9 +171,9 @@ def _in_folder(listing: Callable[[Path], Mapping[str, str]], place: Path, name: 
 
 
 def _by_lower_case(folder: Path) -> dict[str, str]:
-    return (
-        {entry.name.lower(): entry.name for entry in os.scandir(folder) if entry.is_file()} if folder.is_dir() else {}
-    )
+    if not folder.is_dir():
+        return {}
+    return {entry.name.lower(): entry.name for entry in os.scandir(folder) if entry.is_file()}
 
 
 def _in_zip(place: Path, members: Mapping[str, str], name: str) -> str | None:

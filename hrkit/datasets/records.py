@@ -73,7 +73,8 @@ def read_records(
 
     `judge` gives the field and the problem of a record that contradicts something else.
     """
-    columns = [(one.name, one.metadata["check"], one.default) for one in attrs.fields(kind)]  # type: ignore[arg-type]
+    fields = attrs.fields(kind)  # type: ignore[arg-type]
+    columns = [(one.name, one.metadata["check"], one.default) for one in fields if "check" in one.metadata]
     has_ids = columns[0][0] == "id"
     found: dict[str, Record] = {}
     for place, row in enumerate(rows):
@@ -261,6 +262,8 @@ class Picture:
     width: float = column(number(Range(1, 1e6)), 0.0)
     height: float = column(number(Range(1, 1e6)), 0.0)
     """0 if it is not given."""
+    path: str = ""
+    """The file, once it is found; no column of the json."""
 
 
 @frozen
