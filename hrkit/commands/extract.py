@@ -13,7 +13,7 @@ import click
 from tqdm import tqdm
 
 from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options, pipeline_arguments
-from hrkit.commands.numbers import number_option
+from hrkit.commands.numbers import PATH, number_option
 from hrkit.commands.short_help import ShortHelp
 from hrkit.errors import HrkitError, counted
 from hrkit.extraction import Job, Progress, extract, extract_all, extract_photos, find_inputs
@@ -42,7 +42,7 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="A file: .csv, .jsonl, .json (COCO), .parquet, .npz. A folder: .openpose, .txt (YOLO), .crops (pictures of "
     "people), or one for a file per input.",
@@ -57,7 +57,7 @@ Examples:
 @number_option("--max-frames", int, Range(1), "Stop each video after this many frames.")
 @click.option("--profile", is_flag=True, help="Print where the time goes.")
 @click.option("--engine", help="Write a file per picture and video, with the engine local or one of a plugin, as ray.")
-@click.option("--inputs", type=click.Path(path_type=Path), help="Text file with more SOURCES, one per line.")
+@click.option("--inputs", type=PATH, help="Text file with more SOURCES, one per line.")
 @number_option("--workers", int, Range(1), "Number of processes of the engine.")
 @click.option("--address", help="Cluster of the engine.  [default: this machine]")
 @following_options
@@ -155,15 +155,13 @@ def _extract(source: str, output: Path, model: Options, following: Options, **op
                 opened,
                 output,
                 meta,
-                progress=lambda done, people: show(done, people=people),
+                progress=show,
                 reopen=None if info.live else lambda: open_source(source),
                 **options,
             )
-    if result.before:
-        click.echo(f"done before: {output}")
-    else:
-        frames, people = counted(result.frames, "frame", "frames"), counted(result.people, "pose", "poses")
-        click.echo(f"{without_secrets(source)}: {frames}, {people}: {output}")
+    frames, people = counted(result.frames, "frame", "frames"), counted(result.people, "pose", "poses")
+    said = "done before" if result.before else f"{without_secrets(source)}: {frames}, {people}"
+    click.echo(f"{said}: {output}")
     if result.damage and not info.live:
         click.echo(result.damage, err=True)
         raise SystemExit(1)
@@ -180,16 +178,14 @@ def _extract_photos(photos: Inputs, output: Path, model: Options, following: Opt
             output,
             max_people=following["max_people"],
             settings=model,
-            progress=lambda done, people: show(done, people=people),
+            progress=show,
             **options,
         )
     for name, reason in result.failed.items():
         click.echo(f"{name}: {reason}", err=True)
-    if result.before:
-        click.echo(f"done before: {output}")
-    else:
-        photos_read, people = counted(result.frames, "photo", "photos"), counted(result.people, "person", "people")
-        click.echo(f"{photos_read}, {people}: {output}")
+    read, people = counted(result.frames, "photo", "photos"), counted(result.people, "person", "people")
+    said = "done before" if result.before else f"{read}, {people}"
+    click.echo(f"{said}: {output}")
     if result.failed:
         click.echo(f"{len(result.failed)} of {len(photos.names)} photos failed", err=True)
         raise SystemExit(1)
@@ -214,7 +210,7 @@ def _extract_all(
     with _bar(len(inputs.names), "input") as show:
 
         def progress(now: Progress) -> None:
-            show(now.before + now.done + now.failed, failed=now.failed, people=now.people)
+            show(now.before + now.done + now.failed, now.people, failed=now.failed)
 
         result = extract_all(inputs, job, progress=progress, **options)
     before = f", {result.before} before" if result.before else ""
@@ -226,13 +222,13 @@ def _extract_all(
 
 @contextmanager
 def _bar(total: int | None, unit: str, name: str | None = None) -> Iterator[Callable[..., None]]:
-    """A progress bar, and the function that moves it to so many and shows counts."""
+    """A progress bar, and the function that moves it to a number of units and shows counts."""
     with tqdm(total=total, unit=unit, desc=name, dynamic_ncols=True, disable=None) as bar:
 
-        def show(done: int, **counts: int) -> None:
+        def show(done: int, people: int, **counts: int) -> None:
             if bar.n == 0:
                 bar.initial = bar.n = done  # frames of earlier runs do not count for the speed
             bar.update(done - bar.n)
-            bar.set_postfix(counts, refresh=False)
+            bar.set_postfix({**counts, "people": people}, refresh=False)
 
         yield show
