@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrkit.errors import HrkitError, ImageError, UnknownNameError
+from hrkit.errors import HrkitError, UnknownNameError
 from hrkit.structures import Detections, Size
 
 PERSON = ("person",)
@@ -31,15 +31,6 @@ class Detector(Protocol):
         Boxes are in frame px and inside the frame, best score first. Frames may differ in size; none is modified.
         """
         ...
-
-
-def check_frame(image: Any) -> None:
-    """Raises `ImageError` unless `image` is an (H,W,3) uint8 BGR frame with at least one pixel."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"a frame is an (H, W, 3) uint8 BGR array; got {got}")
-    if not image.size:
-        raise ImageError(f"the frame is empty: {image.shape}")
 
 
 def check_fraction(name: str, value: float) -> float:

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hrkit.detectors.base import check_counts, check_frame
+from hrkit.detectors.base import check_counts
 from hrkit.geometry import clip_boxes, resized_size
+from hrkit.images import check_frame
 from hrkit.runtimes import prepare
 from hrkit.runtimes.calibration import WHOLE_PICTURE, varied_crops
 from hrkit.structures import Detections, Frame, Size
@@ -51,7 +52,7 @@ class NetworkDetector(nn.Module):
         """
         alike: dict[Hashable, list[int]] = {}
         for place, image in enumerate(images):
-            check_frame(image)
+            check_frame(f"picture {place}", image)
             alike.setdefault(self.batch_key(image), []).append(place)
         if self.network.training:
             self.network.eval()

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from hrkit.detectors.base import Detector, check_frame
+from hrkit.detectors.base import Detector
+from hrkit.images import check_frame
 from hrkit.ops.suppression import box_iou
 from hrkit.ops.tensors import as_tensor
 from hrkit.structures import Detections, Frame
@@ -40,7 +41,7 @@ class _Trial:
         self.expected = None if expected is None else Detections.from_boxes(expected).xyxy
         self.scenes = {"a photo": photo(), "half of the photo": player(), "a painted person": painted()}
         if frame is not None:
-            check_frame(frame)
+            check_frame("the given frame", frame)
             self.scenes = {"the given frame": frame, **self.scenes}
         self.frames = {**self.scenes, **nobody(), **awkward()}
         self.seen: dict[str, Detections] = {}
