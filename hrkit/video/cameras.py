@@ -19,7 +19,7 @@ import numpy as np
 import av  # after cv2, whose windows hang with the X11 libraries of PyAV
 
 from hrkit.errors import VideoError
-from hrkit.files import is_address, without_secrets
+from hrkit.files import FilePath, is_address, without_secrets
 from hrkit.images import ENDINGS
 from hrkit.structures import Frame
 from hrkit.video.decoding import open_container, reason, shown, video_stream
@@ -236,7 +236,7 @@ def is_device(source: str) -> bool:
     return re.fullmatch(r"\d+|screen(:\d+)?", source) is not None and not os.path.exists(source)
 
 
-def open_source(source: str | os.PathLike[str] | int, *, picture_fps: float = 25.0) -> FrameSource:
+def open_source(source: FilePath | int, *, picture_fps: float = 25.0) -> FrameSource:
     """Opens a camera, the screen, a stream, a video or a folder of pictures.
 
     A number is a camera, `screen` the first screen and `screen:2` the second. An address (`rtsp://...`, `http://...`)

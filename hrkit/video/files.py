@@ -17,7 +17,7 @@ from attrs import frozen
 from av.container import InputContainer
 
 from hrkit.errors import VideoError
-from hrkit.files import is_address, without_secrets
+from hrkit.files import FilePath, is_address, without_secrets
 from hrkit.structures import Frame
 from hrkit.video.decoding import Decoder, open_container, reason, shown, video_stream
 
@@ -95,11 +95,7 @@ class VideoFile(FrameSource):
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        container: InputContainer | None = None,
-        max_pixels: int | None = None,
+        self, path: FilePath, *, container: InputContainer | None = None, max_pixels: int | None = None
     ) -> None:
         self._path, self._name, self._max_pixels = os.fspath(path), without_secrets(path), max_pixels
         self._container = container or open_container(self._path)

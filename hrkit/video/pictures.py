@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hrkit.errors import ImageError, VideoError
+from hrkit.files import FilePath
 from hrkit.images import find_images, frame_seconds, read_frames, read_image
 from hrkit.video.files import FrameSource, SourceInfo, VideoFrame
 
@@ -23,7 +24,7 @@ class PictureFolder(FrameSource):
     pictures.
     """
 
-    def __init__(self, pattern: str | os.PathLike[str], fps: float = 25.0) -> None:
+    def __init__(self, pattern: FilePath, fps: float = 25.0) -> None:
         self._paths = sorted(find_images(pattern), key=natural_key)
         self._fps = fps
         self.broken: int = 0
@@ -49,7 +50,7 @@ class PictureFile(FrameSource):
     Raises `ImageError` if the file cannot be read.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fps: float = 25.0) -> None:
+    def __init__(self, path: FilePath, fps: float = 25.0) -> None:
         self._path = Path(path)
         self._seconds: list[float] = []
         try:

@@ -24,11 +24,10 @@ from av.video.stream import VideoStream
 
 from hrkit import geometry
 from hrkit.errors import VideoError, one_line
-from hrkit.files import atomic_path
+from hrkit.files import FilePath, atomic_path
 from hrkit.images import check_frame
 from hrkit.structures import Frame
 
-FilePath = str | os.PathLike[str]
 AnySink = TypeVar("AnySink", bound="Sink")
 
 # x264's options. B-frames would save a fifth of the size and make the length inexact if the rate is uneven.
