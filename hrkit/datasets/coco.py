@@ -13,7 +13,7 @@ from attrs import evolve
 
 from hrkit.datasets.base import Ignored, KeypointDataset, picture_size
 from hrkit.datasets.layouts import check_found, find_annotations, find_pictures
-from hrkit.datasets.records import Annotation, Category, Faults, Floats, Picture, read_records, shown
+from hrkit.datasets.records import Annotation, Category, Floats, Picture, read_records
 from hrkit.errors import DatasetError, HrkitError, UnknownNameError
 from hrkit.files import read_json
 from hrkit.skeletons import DEFAULT_SIGMA, known_skeleton, same_joints, told_pairs
@@ -22,7 +22,7 @@ from hrkit.structures import Skeleton
 logger: logging.Logger = logging.getLogger("hrkit")
 
 MANY = 0.1
-"""Share of people with odd places from which a warning is due."""
+"""A warning is due if more than this share of people have odd places."""
 
 
 def coco(
@@ -56,7 +56,7 @@ def coco(
     by_name = skeleton is not None and _named_there(skeleton.keypoint_names, categories[0].keypoints, file)
     own = _skeleton_of(categories[0], file) if skeleton is None or by_name else skeleton
     pictures = _pictures(content["images"], file, split, images, skip_bad)
-    everyone = _annotations(rows, categories, pictures, len(own), Faults(file, "annotations", len(rows)), skip_bad)
+    everyone = _annotations(rows, categories, pictures, len(own), file, skip_bad)
     people = _with_boxes([one for one in everyone if one.labelled], pictures, file)
     row_of = {key: row for row, key in enumerate(pictures)}
     joints = np.array([one.keypoints for one in people])
@@ -120,9 +120,7 @@ def _categories(
     content: Mapping[str, list[Any]], wanted: Collection[str], file: Path
 ) -> tuple[list[Category], list[Any]]:
     """The categories to take, which have the same joints, and the annotations of them. Says what is left out."""
-    faults = Faults(file, "categories", len(content["categories"]))
-    known = list(read_records(Category, content["categories"], faults).values())
-    faults.settle()
+    known = list(read_records(Category, content["categories"], file, "categories").values())
     posed = [one for one in known if one.keypoints]
     if not posed:
         names = ", ".join(one.name for one in known) or "none"
@@ -161,18 +159,19 @@ def _pictures(
     rows: Sequence[Any], file: Path, split: str, images: str | Path | None, skip_bad: bool
 ) -> dict[str, Picture]:
     """The pictures with their sizes and paths, by id."""
-    faults = Faults(file, "images", len(rows))
-    listed = list(read_records(Picture, rows, faults).values())
-    place, paths = find_pictures([one.file_name for one in listed], file, split, images)
+    listed = (row.get("file_name") for row in rows if isinstance(row, Mapping))
+    names = [name for name in listed if isinstance(name, str) and name]
+    place, paths = find_pictures(names, file, split, images)
     if not skip_bad:
-        check_found([one.file_name for one in listed], paths, place, file)
-    for one in listed:
-        if one.file_name not in paths:
-            faults.note(f"id {shown(one.id)}", "file_name", f"{one.file_name!r} is not in {place}")
-    faults.settle(skip_bad)
-    logger.info("%s: %d pictures in %s", file, len(paths), place)
-    found = [evolve(one, path=paths[one.file_name]) for one in listed if one.file_name in paths]
-    return {str(one.id): one if one.width and one.height else _measured(one) for one in found}
+        check_found(names, paths, place, file)
+
+    def problem(one: Picture) -> tuple[str, str] | None:
+        return None if one.file_name in paths else ("file_name", f"{one.file_name!r} is not in {place}")
+
+    found = read_records(Picture, rows, file, "images", problem, skip_bad=skip_bad).values()
+    logger.info("%s: %d pictures in %s", file, len(found), place)
+    there = [evolve(one, path=paths[one.file_name]) for one in found]
+    return {str(one.id): one if one.width and one.height else _measured(one) for one in there}
 
 
 def _measured(picture: Picture) -> Picture:
@@ -185,7 +184,7 @@ def _annotations(
     categories: Sequence[Category],
     pictures: Mapping[str, Picture],
     joints: int,
-    faults: Faults,
+    file: Path,
     skip_bad: bool,
 ) -> list[Annotation]:
     """The annotations without faults. Without a category they are of the only one."""
@@ -199,10 +198,9 @@ def _annotations(
                 wrong = ("bbox", f"{one.bbox.tolist()} is wholly outside its picture")
         return wrong
 
-    found = read_records(Annotation, rows, faults, problem).values()
-    faults.settle(skip_bad)
+    found = read_records(Annotation, rows, file, "annotations", problem, skip_bad=skip_bad)
     only = categories[0].id
-    return [evolve(one, category_id=ids.get(str(one.category_id), only)) for one in found]
+    return [evolve(one, category_id=ids.get(str(one.category_id), only)) for one in found.values()]
 
 
 def _with_boxes(people: list[Annotation], pictures: Mapping[str, Picture], file: Path) -> list[Annotation]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.layouts import check_found, find_pictures
-from hrkit.datasets.records import Faults, MpiiPerson, read_records
+from hrkit.datasets.records import MpiiPerson, read_records
 from hrkit.errors import DatasetError
 from hrkit.files import read_json
 from hrkit.skeletons import mpii16
@@ -34,10 +34,8 @@ def mpii(
     rows = read_json(json_path, DatasetError)
     if not isinstance(rows, list) or not rows:
         raise DatasetError(f"{json_path}: must be a list of at least one person")
-    faults = Faults(json_path, "people", len(rows))
-    by_label = read_records(MpiiPerson, rows, faults, MpiiPerson.problem)
+    by_label = read_records(MpiiPerson, rows, json_path, "people", MpiiPerson.problem, skip_bad=skip_bad)
     people = list(by_label.values())
-    faults.settle(skip_bad)
     names = list(dict.fromkeys(person.image for person in people))
     folder, paths = find_pictures(names, json_path, split, folder)
     check_found(names, paths, folder, json_path)

@@ -1,7 +1,7 @@
 """Rows of files that people bring: which fields they have, and what each may hold.
 
-A row class lists the fields of a row with a check for each. `read_records` makes its instances from plain rows and
-counts the faulty ones in `Faults`, by file, id and field. null, NaN and a missing field are the same.
+A row class lists the fields of a row with a check for each. `read_records` makes its instances from plain rows, and
+says which rows are faulty by file, id and field. null, NaN and a missing field are the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import attrs
 import numpy as np
-from attrs import define, field, frozen
+from attrs import field, frozen
 from numpy.typing import NDArray
 
 from hrkit.errors import DatasetError, HrkitError
@@ -35,48 +35,27 @@ NAMED = 3
 """The number of faults that a message names."""
 
 
-@define
-class Faults:
-    """The faulty rows of a list: how many, and the first of them."""
-
-    file: str | Path
-    what: str
-    """The plural of what a row is, such as "annotations"."""
-    rows: int
-    count: int = 0
-    first: list[str] = field(factory=list)
-
-    def note(self, label: str, name: str, problem: str) -> None:
-        """Counts a row: its label, such as "id 7", its field and what is wrong with it."""
-        self.count += 1
-        if self.count <= NAMED:
-            self.first.append(f"{label}, {name}: {problem}")
-
-    def settle(self, skip_bad: bool | None = None, error: type[HrkitError] = DatasetError) -> None:
-        """Raises `error` if there are faults. With `skip_bad` it warns; None means that this cannot be asked for."""
-        if not self.count:
-            return
-        more = f"; and {self.count - NAMED} more" if self.count > NAMED else ""
-        text = f"{self.file}: {self.count} of {self.rows} {self.what} are faulty: {'; '.join(self.first)}{more}"
-        if not skip_bad:
-            raise error(text if skip_bad is None else f"{text}. Correct them, or leave them out with --skip-bad")
-        logger.warning("%s. They are left out", text)
-
-
 def read_records(
     kind: type[Record],
     rows: Sequence[Any],
-    faults: Faults,
+    file: str | Path,
+    what: str,
     judge: Callable[[Record], tuple[str, str] | None] = lambda record: None,
+    *,
+    skip_bad: bool | None = None,
+    error: type[HrkitError] = DatasetError,
 ) -> dict[str, Record]:
     """The rows without faults, by label: "id 7" if `kind` has ids, which must be unique, else "row 7".
 
-    `judge` gives the field and the problem of a record that contradicts something else.
+    `judge` gives the field and the problem of a record that contradicts something else. Raises `error` with the first
+    faults and the number of faulty rows, of which `what` is the plural. With `skip_bad` they are left out with a
+    warning; None means that no user can ask for that.
     """
     fields = attrs.fields(kind)  # type: ignore[arg-type]
     columns = [(one.name, one.metadata["check"], one.default) for one in fields if "check" in one.metadata]
     has_ids = columns[0][0] == "id"
     found: dict[str, Record] = {}
+    faults: list[str] = []
     for place, row in enumerate(rows):
         label = f"id {shown(row['id'])}" if has_ids and isinstance(row, Mapping) and row.get("id") is not None else ""
         label, name = label or f"row {place}", "fields"
@@ -99,7 +78,13 @@ def read_records(
                 raise ValueError(problem)
             found[key] = record
         except ValueError as problem:
-            faults.note(label, name, str(problem))
+            faults.append(f"{label}, {name}: {problem}")
+    if faults:
+        more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+        text = f"{file}: {len(faults)} of {len(rows)} {what} are faulty: {'; '.join(faults[:NAMED])}{more}"
+        if not skip_bad:
+            raise error(text if skip_bad is None else f"{text}. Correct them, or leave them out with --skip-bad")
+        logger.warning("%s. They are left out", text)
     return found
 
 

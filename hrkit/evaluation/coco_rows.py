@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hrkit.datasets.coco import check_lists, warn_of_areas
-from hrkit.datasets.records import Annotation, Faults, Listed, Result, read_records
+from hrkit.datasets.records import Annotation, Listed, Result, read_records
 from hrkit.errors import HrkitError
 from hrkit.files import read_json
 
@@ -28,16 +28,17 @@ def content_of(annotations: Any) -> tuple[Mapping[str, list[Any]], str]:
 
 def numbered_ids(rows: Sequence[Any], where: str, what: str) -> dict[str, int]:
     """The ids of rows as texts, numbered from 1 in their order, as pycocotools sorts them."""
-    faults = Faults(where, what, len(rows))
-    ids = [one.id for one in read_records(Listed, rows, faults).values()]
-    faults.settle(error=HrkitError)
+    ids = [one.id for one in read_records(Listed, rows, where, what, error=HrkitError).values()]
     return {str(one): number for number, one in enumerate(np.unique(np.array(ids)).tolist(), 1)}
 
 
 def checked_people(
     content: Mapping[str, list[Any]], where: str, images: Mapping[str, int], categories: Mapping[str, int]
 ) -> list[Annotation]:
-    """The annotations, checked: known pictures and categories, and the joints of a category or else of most people."""
+    """The annotations, checked for known pictures and categories, and for one number of joints.
+
+    That number is the one of a category, or else of most people.
+    """
     rows = content["annotations"]
     joints, of_people = (
         [len(row["keypoints"]) for row in part if isinstance(row, Mapping) and isinstance(row.get("keypoints"), list)]
@@ -45,9 +46,9 @@ def checked_people(
     )
     joints += [length // 3 for length, _ in Counter(filter(None, of_people)).most_common(1)]
     count = next(filter(None, joints), 0)
-    faults = Faults(where, "annotations", len(rows))
-    people = read_records(Annotation, rows, faults, lambda one: one.problem(count, images, categories))
-    faults.settle(error=HrkitError)
+    people = read_records(
+        Annotation, rows, where, "annotations", lambda one: one.problem(count, images, categories), error=HrkitError
+    )
     warn_of_areas([one for one in people.values() if one.labelled], where)
     return list(people.values())
 
@@ -55,13 +56,13 @@ def checked_people(
 def checked_results(
     results: Any, joints: int, images: Mapping[str, int], categories: Mapping[str, int]
 ) -> list[Result]:
-    """The result rows, checked: known pictures and categories, and this number of joints."""
+    """The result rows, checked for known pictures and categories, and for this number of joints."""
     rows = read_json(results) if isinstance(results, str | os.PathLike) else results
     if isinstance(rows, str | Mapping) or not isinstance(rows, Sequence):
         raise HrkitError("results must be a list of COCO result rows")
-    faults = Faults("results", "rows", len(rows))
-    found = read_records(Result, rows, faults, lambda one: one.problem(joints, images, categories))
-    faults.settle(error=HrkitError)
+    found = read_records(
+        Result, rows, "results", "rows", lambda one: one.problem(joints, images, categories), error=HrkitError
+    )
     return list(found.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hrkit.datasets.base import KeypointDataset, read_frame
-from hrkit.datasets.records import Detection, Faults, read_records
+from hrkit.datasets.records import Detection, read_records
 from hrkit.detectors.base import Detector
 from hrkit.errors import DatasetError, PluginError
 from hrkit.files import read_json
@@ -43,15 +43,13 @@ def read_detections(
     rows = read_json(file, DatasetError)
     if not isinstance(rows, list):
         raise DatasetError(f"{file}: wanted a list of image_id, category_id, bbox and score, as COCO's detections")
-    faults = Faults(file, "detections", len(rows))
     known = {str(image_id) for image_id in dataset.image_ids.tolist()}
     own = {str(category_id): category_id for category_id in np.unique(dataset.category_ids).tolist()}
 
     def problem(row: Detection) -> tuple[str, str] | None:
         return None if str(row.image_id) in known else ("image_id", f"{row.image_id!r} is the id of no picture")
 
-    found = list(read_records(Detection, rows, faults, problem).values())
-    faults.settle(skip_bad)
+    found = read_records(Detection, rows, file, "detections", problem, skip_bad=skip_bad).values()
     of_kind = [row for row in found if str(row.category_id) in own]
     if not of_kind:
         there = ", ".join(sorted({str(row.category_id) for row in found})) or "none"
@@ -124,11 +122,7 @@ def match_boxes(
     the free person of its picture with the highest IoU, if that is at least `iou_threshold`.
     """
     pairs = []
-    by_score = np.argsort(-found.scores, kind="stable")
-    for picture in np.unique(annotated.image_index):
-        people = np.flatnonzero(annotated.image_index == picture)
-        boxes = by_score[found.image_index[by_score] == picture]
-        overlap = box_iou(torch.tensor(found.boxes[boxes]), torch.tensor(annotated.boxes[people])).numpy()
+    for people, boxes, overlap in _overlaps(annotated, found):
         for box, shares in zip(boxes, overlap, strict=True):
             best = int(shares.argmax())
             if shares[best] >= iou_threshold:
@@ -147,9 +141,8 @@ def count_boxes(annotated: KeypointDataset, found: KeypointDataset) -> dict[str,
     right = np.zeros(len(found), bool)
     right[match_boxes(annotated, found)[1]] = True
     overlap = np.zeros(len(found))
-    for picture in np.unique(annotated.image_index):
-        people, boxes = (np.flatnonzero(one.image_index == picture) for one in (annotated, found))
-        overlap[boxes] = box_iou(torch.tensor(found.boxes[boxes]), torch.tensor(annotated.boxes[people])).amax(1)
+    for _, boxes, shares in _overlaps(annotated, found):
+        overlap[boxes] = shares.max(1)
     twice, invented = ~right & (overlap >= 0.5), overlap < 0.1
     return {
         "found": int(right.sum()),
@@ -158,3 +151,14 @@ def count_boxes(annotated: KeypointDataset, found: KeypointDataset) -> dict[str,
         "invented": int(invented.sum()),
         "inexact": int((~right & ~twice & ~invented).sum()),
     }
+
+
+def _overlaps(
+    annotated: KeypointDataset, found: KeypointDataset
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    """Rows of people, rows of boxes by falling score, and their IoU (boxes, people), of each picture with people."""
+    by_score = np.argsort(-found.scores, kind="stable")
+    for picture in np.unique(annotated.image_index):
+        people = np.flatnonzero(annotated.image_index == picture)
+        boxes = by_score[found.image_index[by_score] == picture]
+        yield people, boxes, box_iou(torch.tensor(found.boxes[boxes]), torch.tensor(annotated.boxes[people])).numpy()
