@@ -123,9 +123,10 @@ def averaged(boxes: Tensor, scores: Tensor, frame: Tensor, keep: Tensor) -> Tens
     (Gidaris and Komodakis, Object detection via a multi-region CNN, ICCV 2015).
     """
     alike = (box_iou(boxes[keep], boxes) >= VOTE_IOU) & (frame[keep, None] == frame)
-    weights = alike * scores
+    exact = boxes.dtype if boxes.device.type == "mps" else torch.float64  # so a mean does not depend on other frames
+    weights = alike * scores.to(exact)
     total = weights.sum(1, keepdim=True)
-    return torch.where(total > 0, weights @ boxes / total, boxes[keep])
+    return torch.where(total > 0, (weights @ boxes.to(exact) / total).to(boxes.dtype), boxes[keep])
 
 
 def padded_size(size: Size) -> Size:

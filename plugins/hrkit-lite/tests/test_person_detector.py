@@ -165,6 +165,15 @@ def test_averages_stay_between_the_boxes_and_within_the_frame(corners: NDArray[n
     assert float(box_iou(mean[None], boxes[[place]])) >= 0.5 or not alike.numel()
 
 
+def test_averages_do_not_depend_on_other_frames_of_the_batch() -> None:
+    draw = torch.Generator().manual_seed(0)
+    corner, grown = (torch.rand(100, 2, generator=draw) * 3 + start for start in (100, 150))
+    boxes, scores, frames = torch.cat([corner, grown], 1), torch.rand(100, generator=draw), torch.arange(100) % 2
+    together = averaged(boxes, scores, frames, torch.arange(6))
+    alone = averaged(boxes[::2], scores[::2], frames[::2], torch.arange(3))
+    assert torch.equal(together[::2], alone)
+
+
 def test_a_network_gone_astray_finds_nothing() -> None:
     class Astray(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
