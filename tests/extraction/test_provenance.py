@@ -65,7 +65,7 @@ def test_meta_says_what_really_ran() -> None:
     for network, part in ((pose, pipeline.pose_model), (detector, pipeline.detector)):
         assert network["sha256"] == hashlib.sha256(Path(part.weights_file).read_bytes()).hexdigest()  # type: ignore[union-attr]
     assert (pose["name"], pose["codec"], pose["input_size"]) == ("lite", "dark", [256, 192])
-    assert (detector["name"], detector["nms_threshold"]) == ("lite_person", 0.5)
+    assert (detector["name"], detector["nms_threshold"]) == ("lite_person", 0.55)
     assert detector["threshold"] == pipeline.detector.threshold  # type: ignore[union-attr]
     assert meta["ran_on"] == {"device": "cpu", "precision": "float32"}
     assert {"hrkit", "python", "torch", "av"} <= set(meta["versions"])
