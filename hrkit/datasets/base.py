@@ -123,7 +123,7 @@ class KeypointDataset:
         return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
     def picture_of(self, row: int) -> KeypointDataset:
-        """The picture of a person, alone with its people."""
+        """The picture of a person and its people, as a dataset of their own."""
         picture = int(self.image_index[row])
         people = self.select(np.flatnonzero(self.image_index == picture))
         return evolve(

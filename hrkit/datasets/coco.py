@@ -57,7 +57,7 @@ def coco(
     own = _skeleton_of(categories[0], file) if skeleton is None or by_name else skeleton
     pictures = _pictures(content["images"], file, split, images, skip_bad)
     everyone = _annotations(rows, categories, pictures, len(own), file, skip_bad)
-    people = _with_boxes([one for one in everyone if one.labelled], pictures, file)
+    people, boxes = _with_boxes([one for one in everyone if one.labelled], pictures, file)
     row_of = {key: row for row, key in enumerate(pictures)}
     joints = np.array([one.keypoints for one in people])
     dataset = KeypointDataset(
@@ -66,7 +66,7 @@ def coco(
         image_paths=[picture.path for picture in pictures.values()],
         image_ids=[picture.id for picture in pictures.values()],
         image_index=[row_of[str(one.image_id)] for one in people],
-        boxes=_clipped_boxes(people, pictures),
+        boxes=boxes,
         keypoints=joints[..., :2],
         visible=joints[..., 2] > 0,
         areas=[one.filled_area for one in people],
@@ -203,18 +203,20 @@ def _annotations(
     return [evolve(one, category_id=ids.get(str(one.category_id), only)) for one in found.values()]
 
 
-def _with_boxes(people: list[Annotation], pictures: Mapping[str, Picture], file: Path) -> list[Annotation]:
-    """The people whose boxes have an area in their pictures. Says how many have none."""
+def _with_boxes(
+    people: list[Annotation], pictures: Mapping[str, Picture], file: Path
+) -> tuple[list[Annotation], Floats]:
+    """The people whose boxes have an area in their pictures, and these boxes. Says how many have none."""
     boxes = _clipped_boxes(people, pictures)
-    usable = np.all(boxes[:, 2:] > boxes[:, :2], axis=1).tolist()
-    kept = [one for one, use in zip(people, usable, strict=True) if use]
+    usable = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    kept = [people[row] for row in np.flatnonzero(usable).tolist()]
     if not kept:
         raise DatasetError(f"{file}: nobody in it has a box and a labelled joint")
     if len(kept) < len(people):
         logger.warning("%s: %d people with a box without area are left out", file, len(people) - len(kept))
     warn_of_areas(kept, str(file))
     _warn_of_places(kept, pictures, file)
-    return kept
+    return kept, boxes[usable]
 
 
 def _warn_of_places(people: Sequence[Annotation], pictures: Mapping[str, Picture], file: Path) -> None:

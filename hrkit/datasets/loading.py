@@ -114,8 +114,6 @@ def batches_in_order(count: int, batch_size: int, rank: int, world: int) -> list
 
 def load_batches(samples: Samples, batches: list[list[Key]], workers: int, pin: bool) -> Iterator[Batch]:
     """The batches in order, read ahead by `workers` processes."""
-    if not batches:
-        return
     loader: DataLoader[Any] = DataLoader(
         samples,  # type: ignore[arg-type]  # torch's own base class adds nothing
         batch_sampler=batches,

@@ -136,11 +136,10 @@ def settings_of(config: type) -> dict[str, Setting]:
     hints = typing.get_type_hints(config)
     found = {}
     for attribute in attrs.fields(config):
-        kind, optional = hints[attribute.name], False
+        name, metadata = attribute.name, attribute.metadata
+        kind, optional = hints[name], False
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
             (kind,), optional = (one for one in typing.get_args(kind) if one is not type(None)), True
-        name = attribute.name
-        metadata = attribute.metadata
         found[name] = Setting(name, kind, optional, attribute.default, metadata["help"], metadata.get("range"))
     return found
 

@@ -32,7 +32,7 @@ CHANGEABLE = {
     *("output", "resume", "epochs", "max_steps", "workers", "device", "evaluate_every", "save_every", "log_every"),
     *("tensorboard", "loggers", "images"),
 }
-"""Settings that a resumed run may change, as it may the paths of its data. All others determine its numbers."""
+"""Settings that a resumed run may change, apart from the paths of its data. All others determine its numbers."""
 
 
 @contextlib.contextmanager
@@ -93,7 +93,7 @@ def _check_recipe(config: TrainConfig, folder: Path) -> None:
 
 
 def _recipe(config: TrainConfig) -> dict[str, Any]:
-    """The settings that must not change; of datasets, the names and weights."""
+    """The settings that must not change; for datasets, their names and weights."""
     recipe = {name: value for name, value in config_to_dict(config).items() if name not in CHANGEABLE}
     for name in ("datasets", "validation"):
         texts = [recipe[name]] if isinstance(recipe[name], str) else recipe[name] or ()
@@ -102,21 +102,21 @@ def _recipe(config: TrainConfig) -> dict[str, Any]:
 
 
 def _restore_newest(folder: Path) -> None:
-    """Lets `last.pt` be the newest checkpoint that is whole. A damaged one is kept under another name."""
+    """Makes the newest checkpoint that is whole `last.pt`. A damaged one is kept under another name."""
     for stale in filter(_is_stale, folder.iterdir()):
         stale.unlink()
     damage = []
     for name in (LAST, PREVIOUS, BEST):
+        if not (folder / name).exists():
+            continue
         try:
-            content = read_checkpoint(folder / name) if (folder / name).exists() else None
+            step = read_checkpoint(folder / name)["step"]
         except WeightsError as error:
             damage.append(str(error))
             continue
-        if content is None:
-            continue
         if name != LAST:
             told = "; ".join(damage) or f"{folder / LAST} is missing"
-            logger.warning("%s; going on from %s, step %d", told, name, content["step"])
+            logger.warning("%s; going on from %s, step %d", told, name, step)
             if (folder / LAST).exists():
                 os.replace(folder / LAST, folder / DAMAGED)
             shutil.copyfile(folder / name, folder / LAST)
