@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hrkit.commands.model_options import head_option, input_size_option, is_detector, skeleton_option, weights_option
+from hrkit.commands.model_options import NETWORKS, head_option, input_size_option, is_detector
 from hrkit.commands.numbers import PATH, number_option
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.export import (
@@ -36,11 +36,11 @@ Examples:
 @click.argument("name")
 @click.option("-o", "--output", required=True, type=PATH, help="FILE.onnx, FILE.xml or FILE.pt2.")
 @click.option("--format", "kind", help="onnx, openvino or torch-export.  [default: that of the ending]")
-@weights_option
+@NETWORKS["weights"]
 @head_option
 @input_size_option
 @number_option("--num-joints", int, Range(1), "Joints of a pose network.  [default: those of the weights]")
-@skeleton_option
+@NETWORKS["skeleton"]
 @click.option("--int8", metavar="DATASET", help="Write OpenVINO in int8, calibrated with people of NAME:PATH.")
 def command(
     name: str,

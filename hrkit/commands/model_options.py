@@ -18,31 +18,24 @@ Command = Callable[..., Any]  # whatever options it takes
 Decorator = Callable[[Command], Command]
 Options = dict[str, Any]  # values of options by name
 
-weights_option: Decorator = click.option(
-    "--weights", default="auto", help="auto, an entry, a file, hf-hub:owner/name, none."
-)
 head_option: Decorator = click.option("--head", help="Head of a pose network.  [default: that of the weights]")
 input_size_option: Decorator = click.option(
     "--input-size", type=SIZE, metavar="HEIGHT WIDTH", help="[default: that of the weights]"
 )
-skeleton_option: Decorator = click.option(
-    "--skeleton", metavar="NAME|FILE.toml", help="Joints of weights that do not name theirs, such as crowdpose."
-)
-detector_options: dict[str, Decorator] = {
-    "detector_cfg": click.option("--detector-cfg", help="Cfg of a Darknet network of your own, in place of yolov3's."),
-    "detector_names": click.option("--detector-names", help="File with the names of its classes, one per line."),
-}
 
-_MODEL = {
+NETWORKS: dict[str, Decorator] = {
     "backbone": click.option("--backbone", default="lite", help="Pose network of `hrkit models`, or a run's folder."),
     "detector": click.option(
         "--detector",
         help='Person detector; with "none" the whole picture is one person.  [default: lite_person if one is needed]',
     ),
-    "weights": weights_option,
-    "skeleton": skeleton_option,
+    "weights": click.option("--weights", default="auto", help="auto, an entry, a file, hf-hub:owner/name, none."),
+    "skeleton": click.option(
+        "--skeleton", metavar="NAME|FILE.toml", help="Joints of weights that do not name theirs, such as crowdpose."
+    ),
     "detector_weights": click.option("--detector-weights", default="auto", help="The same for the detector."),
-    **detector_options,
+    "detector_cfg": click.option("--detector-cfg", help="Cfg of a Darknet network of your own, in place of yolov3's."),
+    "detector_names": click.option("--detector-names", help="File with the names of its classes, one per line."),
     "detector_size": number_option("--detector-size", int, SIDE, "Side of the detector's input in px."),
     "classes": click.option("--classes", metavar="A,B,...", help="Classes that the detector finds.  [default: person]"),
     "decoder": click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]"),
@@ -63,7 +56,9 @@ _MODEL = {
         "--runtime", default="auto", help="auto (the fastest here), fused, eager (as built), onnx or openvino."
     ),
 }
-_FOLLOWING = {
+"""The options of the detector and the pose network, by the names of their values."""
+
+_FOLLOWING: dict[str, Decorator] = {
     "detect_every": number_option(
         "--detect-every", int, Range(1), "Run the detector on every Nth frame.", default=1
     ),
@@ -78,7 +73,7 @@ _FOLLOWING = {
 
 def model_options(command: Command) -> Command:
     """Adds the options of the networks. The command gets them as `model`, for `create_pipeline`."""
-    return _with_options(command, _MODEL, "model", lambda model: model)
+    return _with_options(command, NETWORKS, "model", lambda model: model)
 
 
 def following_options(command: Command) -> Command:

@@ -12,7 +12,7 @@ import torch
 from attrs import evolve
 
 from hrkit import registry
-from hrkit.commands.model_options import detector_options, head_option, input_size_option, skeleton_option
+from hrkit.commands.model_options import NETWORKS, head_option, input_size_option
 from hrkit.commands.numbers import PATH, number_option
 from hrkit.commands.short_help import ShortHelp
 from hrkit.datasets.base import KeypointDataset
@@ -59,7 +59,7 @@ curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any othe
 )
 @head_option
 @input_size_option
-@skeleton_option
+@NETWORKS["skeleton"]
 @click.option("--dataset", default="coco", help="NAME[:PATH]: coco, mpii, custom, or a plugin's.")
 @click.option("--split", default="val", help="Part of the dataset.")
 @click.option("--annotations", help="JSON file in COCO's format, in place of the dataset's PATH.")
@@ -75,10 +75,10 @@ curves.png and worst.jpg. The figure is PCKh for mpii and COCO's AP for any othe
     "--box-threshold", float, Range(), "Lowest score of a box.  [default: 0 for files, the detector's own]"
 )
 @click.option("--detector-weights", default="auto", help="auto, an entry, a file, none.")
-@detector_options["detector_cfg"]
-@detector_options["detector_names"]
+@NETWORKS["detector_cfg"]
+@NETWORKS["detector_names"]
 @click.option("--flip-test/--no-flip-test", help="Average with the mirrored crop: more accurate, twice the time.")
-@click.option("--decoder", help="msra, dark or udp.  [default: that of the weights]")
+@NETWORKS["decoder"]
 @click.option("--nms", type=click.Choice(["oks", "soft-oks", "none"]), default="oks")
 @number_option(
     "--nms-threshold", float, Range(0, 1), "OKS above which two poses count as the same person.", default=0.9
