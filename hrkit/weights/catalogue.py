@@ -104,8 +104,8 @@ def choose(
     A condition is the value of a field, such as `num_joints`, `input_size` (height, width) or `codec`; None is met by
     every entry. `head` is compared by name, so pass None for the backbone's default. Without `skeleton`, entries have
     the joints of the default for their number of joints, so no animal is taken for a person. Without `num_joints`,
-    entries with 17 joints come first, then those with 16. Raises `WeightsError` if nothing fits, or several entries
-    alike of which none is the default.
+    entries with 17 joints come first, then those with 16. Raises `WeightsError` if nothing fits, or if several
+    entries fit equally and none is the default.
     """
     candidates = entries(model, kind)
     if not candidates:
@@ -169,10 +169,11 @@ def select(
     path, name = Path(weights).expanduser(), os.fspath(weights)
     if path.is_file():
         return path
-    if path.is_dir() and name not in registry.weights.entries():
+    registered = name in registry.weights.entries()
+    if path.is_dir() and not registered:
         return _in_folder(path)
     path_like = not isinstance(weights, str) or os.path.basename(name) != name or name.lower().endswith(_SUFFIXES)
-    if path_like and name not in registry.weights.entries():
+    if path_like and not registered:
         raise WeightsError(f"there is no weights file {path}; check the path, or take a name that `hrkit models` lists")
     entry, more = find(name), f"`hrkit models {model}` lists more"
     if entry.model != model:

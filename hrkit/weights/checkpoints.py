@@ -86,7 +86,7 @@ class Checkpoint:
 
     @property
     def head(self) -> str | None:
-        """The head that the names tell, if it is not the backbone's own: that of a ResNet with two deconvolutions."""
+        """The head that the names show, if it is not the backbone's default: a ResNet with two deconvolutions."""
         deconvolutions = sum(name.startswith("head.deconv_layers.") and t.ndim == 4 for name, t in self.state.items())
         return "deconv_stride8" if deconvolutions == 2 and "backbone.layer4.0.conv1.weight" in self.state else None
 
@@ -109,17 +109,16 @@ def read_checkpoint(path: FilePath) -> Checkpoint:
     if metadata:
         state = content.get("average", content.get("model")) if "hrkit" in content else content
         return Checkpoint(file, _checked(state, file), "hrkit", metadata)
-    found = [(key, _checked(mapping, file)) for key, mapping in _networks(content, file)]
+    found = [(key, _checked(mapping, file)) for key, mapping in _networks(content)]
     skeleton = _mmpose_skeleton(content, file)
     first, *others = (Checkpoint(file, *_in_own_names(key, state), {}, skeleton, (), key) for key, state in found)
     return evolve(first, others=tuple(others))
 
 
 def fitting(checkpoint: Checkpoint, backbone: nn.Module) -> Checkpoint:
-    """Of the networks in a file the one that has most names of the backbone, in names that the backbone has.
+    """The network in a file that has most names of the backbone; of several, the first, with a warning.
 
-    If several fit as well, the first of them is taken, with a warning. A backbone that knows the names of other
-    projects has a method `renamed`.
+    A backbone that knows the names of other projects has a method `renamed`.
     """
     rename: Callable[[State], State] = getattr(backbone, "renamed", dict)
     wanted = {f"backbone.{name}" for name in backbone.state_dict()}
@@ -132,10 +131,10 @@ def fitting(checkpoint: Checkpoint, backbone: nn.Module) -> Checkpoint:
     return best
 
 
-def _networks(content: Content, file: Path) -> list[tuple[str, Mapping[Any, Any]]]:
+def _networks(content: Content) -> list[tuple[str, Content]]:
     """The nested mappings with at least half as many tensors as any other has, and the keys that lead to them."""
-    if not isinstance(content, Mapping) or not content:
-        raise WeightsError(f"{file}: holds {type(content).__name__}, not the named tensors of a network")
+    if not isinstance(content, Mapping):
+        return [("", content)]
     nested = list(_mappings(content))
     counts = [sum(map(torch.is_tensor, mapping.values())) for _, mapping in nested]
     if not any(counts):
@@ -204,8 +203,8 @@ def joints_of(checkpoint: Checkpoint, num_joints: int) -> Skeleton:
     if checkpoint.skeleton is not None and len(checkpoint.skeleton) == num_joints:
         return checkpoint.skeleton
     skeleton = skeleton_of(num_joints)
-    fitting = fitting_skeletons(num_joints)
-    others = [name for name in fitting if get_skeleton(name).keypoint_names != skeleton.keypoint_names]
+    known = fitting_skeletons(num_joints)
+    others = [name for name in known if get_skeleton(name).keypoint_names != skeleton.keypoint_names]
     taken = f"taken as {skeleton.name}'s" if skeleton.edges else "left without names"
     also = f"{', '.join(others)} have as many" if others else "no other known skeleton has as many"
     problem = f"{checkpoint.path} does not name its {num_joints} joints: {taken}; {also}"

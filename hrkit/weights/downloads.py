@@ -24,6 +24,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from tqdm import tqdm
 
 from hrkit.errors import DownloadError, one_line, plugin_hint
+from hrkit.files import beside
 
 TIMEOUT = 30.0
 """Seconds without an answer or a byte after which a server counts as unreachable."""
@@ -33,7 +34,7 @@ _OFFLINE = f"{plugin_hint('hrkit-lite')} works offline as Pipeline.from_names('l
 
 
 class DeniedError(DownloadError):
-    """A server wants to know who asks, or does not give a file to whom it knows."""
+    """A server asks for a login, or refuses the file to this user."""
 
 
 def download(
@@ -73,7 +74,7 @@ def download(
 
 
 def _locked(target: Path, title: str | None) -> AcquireReturnProxy:
-    lock = FileLock(_beside(target, "lock"))
+    lock = FileLock(beside(target, ".lock"))
     try:
         return lock.acquire(timeout=0)
     except Timeout:
@@ -85,7 +86,7 @@ def _locked(target: Path, title: str | None) -> AcquireReturnProxy:
 def _download(
     url: str, target: Path, checksum: str | None, size: int | None, title: str | None, headers: Mapping[str, str]
 ) -> None:
-    part = _beside(target, "part")
+    part = beside(target, ".part")
     while not (size and _length(part) == size):
         before = _length(part)
         if size and before > size:
@@ -140,7 +141,7 @@ def _transfer(
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Sends a token to no other server than that it is for."""
+    """Sends the token only to the server that it is for."""
 
     def redirect_request(self, req: urllib.request.Request, *answer: Any) -> urllib.request.Request | None:
         redirected = super().redirect_request(req, *answer)
@@ -150,7 +151,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Tags(urllib.request.BaseHandler):
-    """Refuses answers whose ETag is no digest: other programs make a path of it."""
+    """Refuses answers whose ETag holds a path: other programs name files by it."""
 
     def http_response(self, request: urllib.request.Request, response: Any) -> Any:
         """The response, one that leads elsewhere too."""
@@ -189,7 +190,7 @@ def _receive(
 
 def _problem_once(path: Path, target: Path, checksum: str | None, size: int | None) -> str | None:
     """`problem`, but a file that has not changed since it was found right is not read again."""
-    marker, stat = _beside(target, "ok"), path.stat()
+    marker, stat = beside(target, ".ok"), path.stat()
     state = f"{stat.st_size} {stat.st_mtime_ns} {checksum}\n"
     with contextlib.suppress(OSError):
         if marker.read_text() == state:
@@ -225,10 +226,6 @@ def digest(path: Path, algorithm: str) -> str:
         while chunk := file.read(_CHUNK):
             summed.update(chunk)
     return summed.hexdigest()
-
-
-def _beside(target: Path, ending: str) -> Path:
-    return target.with_name(f"{target.name}.{ending}")
 
 
 def _length(path: Path) -> int:

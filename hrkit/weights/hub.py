@@ -61,14 +61,14 @@ def is_address(weights: object) -> TypeGuard[str]:
     return isinstance(weights, str) and weights.startswith(_SCHEME)
 
 
-def cached(text: str) -> Path | None:
-    """The weights file of the repository at an address, if it is in the Hub's cache."""
+def cached(text: str, name: str = FILE) -> Path | None:
+    """A file of the repository at an address, if it is in the Hub's cache."""
     import huggingface_hub
 
     if "*" in text:
         return None
     address = Address.parse(text)
-    found = huggingface_hub.try_to_load_from_cache(address.repository, FILE, revision=address.revision)
+    found = huggingface_hub.try_to_load_from_cache(address.repository, name, revision=address.revision)
     return Path(found) if isinstance(found, str) else None
 
 
@@ -91,9 +91,9 @@ def fetch(text: str, name: str = FILE) -> Path:
             info = api.model_info(**wanted, files_metadata=True, timeout=_TIMEOUT)
             stated = _Stated.read(info, name)
     except _OutOfReachError as error:
-        kept = huggingface_hub.try_to_load_from_cache(**wanted, filename=name)
-        if isinstance(kept, str):
-            return Path(kept)
+        kept = cached(text, name)
+        if kept is not None:
+            return kept
         raise DownloadError(f"{error}; nothing of it is in the cache") from None
     if stated is None:
         files = sorted(str(file.rfilename) for file in info.siblings or ())

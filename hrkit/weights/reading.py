@@ -1,4 +1,4 @@
-"""Files of weights as plain data, read without executing anything in them; what is no such file is named."""
+"""Reads weights files as plain data, executes nothing in them, and says what other files are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Content = Any
 """Whatever somebody saved: mappings, lists, tensors and plain values."""
 
 _DATA = re.compile(r"(mmengine|mmcv|addict)\..*|argparse\.Namespace|pathlib\.\w+|getattr")
-"""Types beside the tensors of MMPose's and other checkpoints whose values are passed over."""
+"""Types in MMPose's and other checkpoints whose values are ignored."""
 _BEGINNINGS = {
     b"version https://git-lfs": "is a pointer of git-lfs, not the file that it stands for; run `git lfs pull`",
     b"\x89HDF": "is a file of Keras (HDF5), not of PyTorch; look for .pth or .safetensors",
@@ -83,7 +83,7 @@ def _read_safetensors(file: Path) -> tuple[Content, Mapping[str, Any]]:
 
 
 class _Data:
-    """Stands for an object of a type that is passed over. It keeps nothing and does nothing."""
+    """Stands for an object of an ignored type. It keeps nothing and does nothing."""
 
     def __init__(self, *values: object, **named: object) -> None:
         pass
@@ -99,21 +99,25 @@ def _read_torch(file: Path) -> Content:
             with torch.serialization.safe_globals(allowed):
                 return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # on damaged files torch raises errors of many kinds
-            text, reason = str(error), ""
-            unknown = re.search(r"Unsupported global: GLOBAL (\S+)", text)
-            if unknown and _DATA.fullmatch(unknown[1]):
-                name = f"builtins.{unknown[1]}" if "." not in unknown[1] else unknown[1]
-                allowed.append((dict if name.endswith("Dict") else _Data, name))
-                continue
-            if "TorchScript" in text:
-                way = f"torch.save(torch.jit.load({str(file)!r}).state_dict(), 'weights.pth')"
-                raise WeightsError(f"{file} is a program of TorchScript; save its tensors alone: {way}") from None
-            if not isinstance(error, pickle.UnpicklingError):
-                reason = f" ({(text.splitlines() or [type(error).__name__])[0]})"
-            elif any(word in text for word in ("Unsupported global", "Unsupported class", "GLOBAL")):
-                refused = "holds objects other than tensors and was refused (nothing in it was executed)"
-                raise WeightsError(f"{file} {refused}; save the state_dict alone") from None
-            raise WeightsError(f"{file}: damaged, or no weights file{reason}; fetch it again") from None
+            unknown = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+            if not unknown or not _DATA.fullmatch(unknown[1]):
+                raise WeightsError(f"{file}{_refusal(file, error)}") from None
+            name = f"builtins.{unknown[1]}" if "." not in unknown[1] else unknown[1]
+            allowed.append((dict if name.endswith("Dict") else _Data, name))
+
+
+def _refusal(file: Path, error: Exception) -> str:
+    """Why torch does not read a file, and what to do, worded to follow its name."""
+    text, reason = str(error), ""
+    if "TorchScript" in text:
+        way = f"torch.save(torch.jit.load({str(file)!r}).state_dict(), 'weights.pth')"
+        return f" is a program of TorchScript; save its tensors alone: {way}"
+    if not isinstance(error, pickle.UnpicklingError):
+        reason = f" ({(text.splitlines() or [type(error).__name__])[0]})"
+    elif any(word in text for word in ("Unsupported global", "Unsupported class", "GLOBAL")):
+        refused = "holds objects other than tensors and was refused (nothing in it was executed)"
+        return f" {refused}; save the state_dict alone"
+    return f": damaged, or no weights file{reason}; fetch it again"
 
 
 def _numpy_values() -> list[Any]:  # Any: functions and types, some with the name they have in pickles
