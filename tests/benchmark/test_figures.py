@@ -7,9 +7,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 from click.testing import CliRunner
 
+from hrkit import create_pose_model
 from hrkit.benchmark.inference import Pair
+from hrkit.runtimes.prepare import choose_precision
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -31,10 +34,11 @@ def test_networks_photos_and_what_is_around_them(figures: ModuleType, shallow: N
     result = CliRunner().invoke(figures.main, ["--only", "networks,naive,small", "--rounds", "1"])
     assert result.exit_code == 0, result.output
     rows = [line.split(" | ") for line in result.stdout.splitlines() if line.startswith("| hrnet_w2")]
+    kind = str(choose_precision(create_pose_model("hrnet_w2"), torch.device("cpu"))).removeprefix("torch.")
     assert [row[1].split(";")[0].split(",")[0].split(" (")[0] for row in rows] == [
         "auto",
         "auto",
-        *["network over the float32 matrix product"] * 2,
+        *[f"network over the {kind} matrix product"] * 2,
         *["end to end over the naive way"] * 2,
         "end to end",
         "outside both networks without drawing",

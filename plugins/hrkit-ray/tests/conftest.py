@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ def cluster() -> Iterator[str]:
     from hrkit_ray import keep_to_itself
 
     keep_to_itself(None)
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's own name; or workers wait for other tests
     import ray
 
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
