@@ -20,13 +20,12 @@ from hrkit.datasets.augmentation import PersonCrops
 from hrkit.datasets.base import KeypointDataset
 from hrkit.detectors.base import Detector
 from hrkit.errors import HrkitError, UnknownNameError, one_line
+from hrkit.files import FilePath
 from hrkit.ops.tensors import Outputs, parts_of
 from hrkit.pose_model import PoseModel
 from hrkit.runtimes.conversion import INPUT, require, to_int8, to_onnx, to_program, to_sized_openvino
 from hrkit.runtimes.exported import OnnxNetwork, OpenvinoNetwork
 from hrkit.structures import Size
-
-StrPath = str | os.PathLike[str]
 
 TOLERANCE = 1e-3
 """Largest accepted difference between an exported network and PyTorch."""
@@ -147,7 +146,7 @@ def calibration_crops(model: PoseModel, people: KeypointDataset) -> list[Tensor]
     return [model.normalise(torch.from_numpy(crops[0, 0, row].crop)[None]) for row in rows.tolist()]
 
 
-def checked_format(path: StrPath, name: str | None = None, *, int8: bool = False) -> str:
+def checked_format(path: FilePath, name: str | None = None, *, int8: bool = False) -> str:
     """The format `name`, or that of the ending of `path` if None.
 
     Raises `UnknownNameError` for an unknown format, and `HrkitError` for an ending that does not fit the format, for
@@ -169,7 +168,7 @@ def checked_format(path: StrPath, name: str | None = None, *, int8: bool = False
 
 
 def export(
-    subject: Exportable, path: StrPath, format: str | None = None, *, calibration: Sequence[Tensor] | None = None
+    subject: Exportable, path: FilePath, format: str | None = None, *, calibration: Sequence[Tensor] | None = None
 ) -> float:
     """Writes the file, runs it, and returns the largest difference to PyTorch, relative for values above 1.
 

@@ -21,7 +21,7 @@ PEOPLE = {
         *((840, 66, 1090, 556), (686, 82, 887, 553), (824, 95, 910, 559), (1048, 68, 1148, 343)),
     ),
 }
-"""The people in each photo: x1, y1, x2, y2 in px."""
+"""The people in each photo, measured by eye: x1, y1, x2, y2 in px."""
 
 WHOLE_PICTURE = 2.0
 """The margin of crops for networks that see whole pictures."""

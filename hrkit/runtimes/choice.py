@@ -87,7 +87,7 @@ def rivals() -> list[str]:
 
 
 def fastest(network: nn.Module, example: Tensor, precision: str, ways: Mapping[str, Callable[[], nn.Module]]) -> Any:
-    """The network computed in the fastest of the ways, the first of which always works and counts as the usual one.
+    """The network computed in the fastest of the ways. The first is the usual one and always works.
 
     What is measured is remembered for the processor, threads, versions, precision, architecture and input size. A way
     that stops working is replaced by the first, with a warning.

@@ -10,6 +10,11 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+DEPTH = 2
+"""The number of parts of a module's name that name its group."""
+
+_COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
 
 @frozen
 class LayerGroup:
@@ -24,8 +29,8 @@ class LayerGroup:
 
 
 @torch.no_grad()
-def layer_groups(network: nn.Module, image: Tensor, depth: int = 2) -> list[LayerGroup]:
-    """The cost per group, in the order in which they run; a group is the first `depth` parts of a module's name.
+def layer_groups(network: nn.Module, image: Tensor) -> list[LayerGroup]:
+    """The cost per group, in the order in which they run.
 
     `image` is an input, (1,3,H,W). The official tables divide `official` by 1024^3 and call it GFLOPs.
     """
@@ -50,17 +55,14 @@ def layer_groups(network: nn.Module, image: Tensor, depth: int = 2) -> list[Laye
     for path, operations in counter.get_flop_counts().items():
         name = path.partition(".")[2]  # without the class of the network
         if path != "Global" and isinstance(modules[name], _COUNTED):
-            group, multiply_adds = _group(name, depth), sum(operations.values()) // 2
+            group, multiply_adds = _group(name), sum(operations.values()) // 2
             costs[group] += multiply_adds
             official[group] += multiply_adds + surplus[modules[name]]
     sizes: dict[str, int] = defaultdict(int)
     for name, parameter in network.named_parameters():
-        sizes[_group(name.rpartition(".")[0], depth)] += parameter.numel()
+        sizes[_group(name.rpartition(".")[0])] += parameter.numel()
     return [LayerGroup(name, sizes[name], costs[name], official[name]) for name in {**costs, **sizes}]
 
 
-_COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-
-
-def _group(name: str, depth: int) -> str:
-    return ".".join(name.split(".")[:depth])
+def _group(name: str) -> str:
+    return ".".join(name.split(".")[:DEPTH])

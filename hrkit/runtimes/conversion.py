@@ -97,8 +97,9 @@ def to_openvino(network: nn.Module, example: Tensor, *, outputs: Sequence[str] |
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    with _one_line_errors(network):
-        decoder = TorchScriptPythonDecoder(_traced(network, example), example_input=example)
+    with _one_line_errors(network), torch.no_grad():
+        traced = torch.jit.trace(network, example, check_trace=False)
+        decoder = TorchScriptPythonDecoder(traced, example_input=example)
         frontend = FrontEndManager().load_by_framework("pytorch")
         model = frontend.convert(frontend.load(decoder))
         model.reshape([-1, 3, -1, -1])
@@ -139,11 +140,6 @@ def to_traced_onnx(network: nn.Module, example: Tensor) -> bytes:
             dynamic_axes=axes,
         )
     return content.getvalue()
-
-
-def _traced(network: nn.Module, example: Tensor) -> torch.jit.ScriptModule:
-    with torch.no_grad():
-        return torch.jit.trace(network, example, check_trace=False)
 
 
 def to_int8(

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import logging
 import platform
-from collections.abc import Iterator
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from hrkit.ops.tensors import parts_of
 logger: logging.Logger = logging.getLogger("hrkit")
 
 MOST_BYTES = 2 << 30
-"""Size of all kept files; of more, the ones that were not used for longest go."""
+"""Size of all kept files. Beyond it, the files that were not used for longest are removed."""
 
 TOLERANCES = {"float32": 2e-3, "bfloat16": 0.1, "float16": 0.1, "int8": 0.5}
 """By precision: the largest accepted difference to PyTorch's float32, as a share of the largest value."""
@@ -40,10 +40,14 @@ def version(package: str) -> str:
     return ""
 
 
+def capabilities() -> Mapping[str, Any]:  # Any: values of many types
+    """What torch knows of the processor, by name; nothing in older versions of torch."""
+    return getattr(torch.cpu, "get_capabilities", dict)()
+
+
 def processor() -> str:
     """The name of the processor, and what torch uses of it."""
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # Any: mixed values; new in torch 2.6
-    name = known.get("cpu_name") or platform.processor() or platform.machine()
+    name = capabilities().get("cpu_name") or platform.processor() or platform.machine()
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
@@ -115,20 +119,15 @@ def keep(name: str, content: bytes) -> None:
         with atomic_path(folder() / name) as temporary, temporary.open("wb") as file:
             file.write(_seal(content))
             file.write(content)
-        for path in _surplus():
-            path.unlink(missing_ok=True)
+        files = [path for path in folder().iterdir() if path.suffix in (".openvino", ".onnx")]
+        total = 0
+        for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+            total += path.stat().st_size
+            if total > MOST_BYTES:
+                path.unlink(missing_ok=True)
     except OSError as error:
         logger.debug("%s is not kept: %s", name, one_line(error))
 
 
 def _seal(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
-
-
-def _surplus() -> Iterator[Path]:
-    files = [path for path in folder().iterdir() if path.suffix in (".openvino", ".onnx")]
-    total = 0
-    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
-        total += path.stat().st_size
-        if total > MOST_BYTES:
-            yield path

@@ -65,12 +65,12 @@ def _checked(name: str) -> torch.device:
 
 
 _lost_threads: list[int] = []
-"""This process, if it was forked after torch's threads had worked."""
+"""The id of this process, if it was forked after torch's threads had worked."""
 
 
 @functools.cache
 def _watch_forks() -> None:
-    """Notes in processes that are forked from now on that torch's threads are not there."""
+    """Makes processes that are forked from now on know that they lack torch's threads."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: _lost_threads.append(os.getpid()))
 

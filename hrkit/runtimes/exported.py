@@ -128,8 +128,8 @@ class OpenvinoNetwork(nn.Module):
 def _core() -> openvino.Core:
     """OpenVINO, kept for the life of the process.
 
-    Each gives the thread a stack for signals, and what was there before when it goes. If two do not go in the reverse
-    order, the thread is left with a stack whose memory is freed, and Ctrl-C crashes the process.
+    Each core sets the thread's stack for signals, and restores the one before when it is freed. If two are not freed in
+    reverse order, the thread keeps a freed stack, and Ctrl-C crashes the process.
     """
     require("openvino")
     import openvino

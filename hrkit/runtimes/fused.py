@@ -23,6 +23,7 @@ _Activation = tuple[str, list[float], str]
 
 _NONE: _Activation = ("none", [], "")
 
+
 def available(dtype: torch.dtype = torch.float32) -> bool:
     """Whether this torch has oneDNN's fused convolutions, and this CPU can run them in `dtype`."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
@@ -40,9 +41,11 @@ class Fused(nn.Module):
     def __init__(self, network: nn.Module, example: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
         graph = folded(network)
-        shapes = _shapes(graph, example)
-        _fuse(graph, shapes)
-        _reuse_memory(graph, shapes)
+        seen = _Shapes(graph)
+        with torch.inference_mode():
+            seen.run(example)
+        _fuse(graph, seen.found)
+        _reuse_memory(graph, seen.found)
         self.graph: fx.GraphModule = graph.to(dtype).to(memory_format=torch.channels_last)
         self.dtype = dtype
 
@@ -91,7 +94,7 @@ class FusedConv2d(nn.Module):
 
 
 class _Shapes(fx.Interpreter):
-    """Runs a graph and notes the shape of each step's output. Without computing, torch would load for seconds."""
+    """Runs a graph and notes the shape of each step's output. It computes, as fake tensors load for seconds."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
@@ -102,14 +105,6 @@ class _Shapes(fx.Interpreter):
         if isinstance(result, Tensor):
             self.found[node] = result.shape
         return result
-
-
-@torch.inference_mode()
-def _shapes(graph: fx.GraphModule, example: Tensor) -> dict[Node, torch.Size]:
-    """The shape of each step's output."""
-    seen = _Shapes(graph)
-    seen.run(example)
-    return seen.found
 
 
 def _fuse(graph: fx.GraphModule, shapes: dict[Node, torch.Size]) -> None:

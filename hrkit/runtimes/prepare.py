@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hrkit import registry
 from hrkit.errors import HrkitError, UnknownNameError
-from hrkit.runtimes import choice, fused
+from hrkit.runtimes import choice, converted, fused
 from hrkit.runtimes.cuda_graphs import CudaGraphs
 from hrkit.runtimes.folding import folded
 
@@ -40,11 +40,11 @@ def prepare(
 ) -> nn.Module:
     """A copy of the network made fast for `device`: (N,3,H,W) -> what the network gives, for any N.
 
-    `example` is an input of (1,3,H,W). `choose_precision` resolves `precision`, and "int8" is fitted to inputs like it,
-    which `calibration` gives. The runtime "fused" folds batch norms,
-    then fuses and packs convolutions on CPUs and replays graphs on CUDA devices; "auto" is the same, or on CPUs the
-    fastest of that and the installed runtimes (`choice.fastest`); "eager" keeps the layers; other names are registered.
-    Raises `UnknownNameError` for an unknown name, and `HrkitError` for what a runtime cannot do.
+    `example` is an input of (1,3,H,W). `choose_precision` resolves `precision`; "int8" is fitted to the inputs that
+    `calibration` gives. The runtime "fused" folds batch norms, then fuses and packs convolutions on CPUs and replays
+    graphs on CUDA devices. "auto" is the same, or on CPUs the fastest of that and the installed runtimes
+    (`choice.fastest`); "eager" keeps the layers; other names are registered. Raises `UnknownNameError` for an unknown
+    name, and `HrkitError` for what a runtime cannot do.
     """
     check_runtime(runtime)
     if precision == INT8:
@@ -130,7 +130,7 @@ def choose_precision(network: nn.Module, device: torch.device, precision: str = 
 
 
 def _cpu_has_bfloat16() -> bool:
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # Any: mixed values; new in torch 2.6
+    known = converted.capabilities()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
