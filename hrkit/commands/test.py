@@ -139,7 +139,8 @@ def command(
         if world.is_first:
             output.mkdir(parents=True, exist_ok=True)  # fails before anything runs
         if not model.needs_boxes:
-            how |= {"boxes": _own_boxes(model, how["boxes"], spec.name), "nms": "none"}
+            _check_own_boxes(model, how["boxes"], spec.name)
+            how |= {"boxes": "own", "nms": "none"}
             boxed, in_words = annotated, "found by the network itself"
         else:
             boxed, in_words = _boxes(annotated, own_device, how)
@@ -241,13 +242,12 @@ def _check_boxes(boxes: str, dataset: str) -> None:
     raise UnknownNameError("boxes", boxes, ["gt", *registry.detectors.names()])
 
 
-def _own_boxes(model: PoseModel, boxes: str, dataset: str) -> str:
-    """How the report names the boxes of a network that takes none. Raises `HrkitError` if boxes are needed."""
+def _check_own_boxes(model: PoseModel, boxes: str, dataset: str) -> None:
+    """Raises `HrkitError` if boxes are asked for or needed, for a network that takes none."""
     if boxes != "gt":
         raise HrkitError(f"{model.describe()} finds people by itself; leave --boxes out")
     if dataset == "mpii":
         raise HrkitError(f"MPII's PCKh is for people with given boxes, which {model.describe()} does not take")
-    return "own"
 
 
 def _boxes(annotated: KeypointDataset, device: torch.device, how: dict[str, Any]) -> tuple[KeypointDataset, str]:
