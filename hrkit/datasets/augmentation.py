@@ -17,7 +17,7 @@ from hrkit import geometry
 from hrkit.datasets.base import KeypointDataset
 from hrkit.pose_spec import MARGIN
 from hrkit.settings import Range, setting
-from hrkit.structures import Size, Skeleton
+from hrkit.structures import Frame, Size, Skeleton
 
 SHARE = Range(0, 1)
 HALF_BODY_MARGIN = 1.5
@@ -53,7 +53,7 @@ class Augmentation:
 class Sample:
     """One person as the network sees it."""
 
-    crop: NDArray[np.uint8]
+    crop: Frame
     """(H,W,3) BGR."""
     keypoints: NDArray[np.float32]
     """(K,2) crop px."""
@@ -165,7 +165,7 @@ def jitter_box(box: NDArray[np.float64], deviation: float, random: np.random.Gen
     return np.concatenate([corner, size])
 
 
-def vary_colors(crop: NDArray[np.uint8], augmentation: Augmentation, random: np.random.Generator) -> NDArray[np.uint8]:
+def vary_colors(crop: Frame, augmentation: Augmentation, random: np.random.Generator) -> Frame:
     """Varies brightness, contrast and saturation and covers a rectangle of a (H,W,3) BGR crop, perhaps in place."""
     given = augmentation
     if given.brightness or given.contrast:

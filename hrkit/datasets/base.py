@@ -19,8 +19,9 @@ from attrs import evolve, field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from hrkit.errors import DatasetError
+from hrkit.files import FilePath
 from hrkit.skeletons import same_joints
-from hrkit.structures import Skeleton, check_boxes, frozen_float32, frozen_float64, frozen_int64
+from hrkit.structures import Frame, Skeleton, check_boxes, frozen_float32, frozen_float64, frozen_int64
 
 Region = Any
 """A region as COCO has it: polygons, run lengths, or a box x, y, width, height in frame px."""
@@ -29,7 +30,7 @@ PER_PERSON = ("image_index", "boxes", "keypoints", "visible", "areas", "scores",
 """The fields with one row per person."""
 
 
-def _paths(paths: Iterable[str | Path]) -> tuple[str, ...]:
+def _paths(paths: Iterable[FilePath]) -> tuple[str, ...]:
     return tuple(str(path) for path in paths)
 
 
@@ -111,7 +112,7 @@ class KeypointDataset:
     def __repr__(self) -> str:
         return f"KeypointDataset({self.name}: {len(self)} people, {len(self.image_paths)} pictures)"
 
-    def read_frame(self, row: int) -> NDArray[np.uint8]:
+    def read_frame(self, row: int) -> Frame:
         """The picture of a person, (H,W,3) uint8 BGR. Raises `DatasetError` with the file if it cannot be read."""
         return read_frame(self.image_paths[self.image_index[row]])
 
@@ -217,7 +218,7 @@ def concatenate(datasets: Sequence[KeypointDataset]) -> KeypointDataset:
     )
 
 
-def read_frame(path: str) -> NDArray[np.uint8]:
+def read_frame(path: str) -> Frame:
     """A (H,W,3) uint8 BGR picture from a file, or from `archive.zip@member`.
 
     Raises `DatasetError` with the file if it cannot be read. A truncated JPEG is refused rather than filled with grey.

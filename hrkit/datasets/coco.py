@@ -15,7 +15,7 @@ from hrkit.datasets.base import Ignored, KeypointDataset, picture_size
 from hrkit.datasets.layouts import check_found, find_annotations, find_pictures
 from hrkit.datasets.records import Annotation, Category, Floats, Picture, read_records
 from hrkit.errors import DatasetError, HrkitError, UnknownNameError
-from hrkit.files import read_json
+from hrkit.files import FilePath, read_json
 from hrkit.skeletons import DEFAULT_SIGMA, known_skeleton, same_joints, told_pairs
 from hrkit.structures import Skeleton
 
@@ -26,10 +26,10 @@ MANY = 0.1
 
 
 def coco(
-    path: str | Path = "data/coco",
+    path: FilePath = "data/coco",
     *,
     split: str = "train",
-    images: str | Path | None = None,
+    images: FilePath | None = None,
     skeleton: Skeleton | None = None,
     category: Collection[str] = (),
     skip_bad: bool = False,
@@ -106,7 +106,7 @@ def _ignored(everyone: Sequence[Annotation], row_of: Mapping[str, int]) -> list[
     ]
 
 
-def check_lists(content: Any, where: str | Path, error: type[HrkitError] = DatasetError) -> Mapping[str, list[Any]]:
+def check_lists(content: Any, where: FilePath, error: type[HrkitError] = DatasetError) -> Mapping[str, list[Any]]:
     """The content of a json in COCO's format. Raises `error` if one of its three lists is missing."""
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, Mapping) or not isinstance(content.get(key), list):
@@ -156,7 +156,7 @@ def _skeleton_of(category: Category, file: Path) -> Skeleton:
 
 
 def _pictures(
-    rows: Sequence[Any], file: Path, split: str, images: str | Path | None, skip_bad: bool
+    rows: Sequence[Any], file: Path, split: str, images: FilePath | None, skip_bad: bool
 ) -> dict[str, Picture]:
     """The pictures with their sizes and paths, by id."""
     listed = (row.get("file_name") for row in rows if isinstance(row, Mapping))
@@ -250,9 +250,7 @@ def _clipped_boxes(people: Sequence[Annotation], pictures: Mapping[str, Picture]
     return np.concatenate([first, last], axis=1)
 
 
-def _boxes_and_sizes(
-    people: Sequence[Annotation], pictures: Mapping[str, Picture]
-) -> tuple[Floats, Floats]:
+def _boxes_and_sizes(people: Sequence[Annotation], pictures: Mapping[str, Picture]) -> tuple[Floats, Floats]:
     """(N,4) boxes as they are annotated, xywh, and (N,2) the width and height of each person's picture."""
     xywh = np.array([one.bbox for one in people], np.float64).reshape(-1, 4)
     of_person = (pictures[str(one.image_id)] for one in people)

@@ -8,13 +8,11 @@ from typing import Any
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.coco import coco
 from hrkit.errors import DatasetError
-from hrkit.files import read_toml
+from hrkit.files import FilePath, read_toml
 from hrkit.skeletons import skeleton_of_table
 
 
-def custom(
-    path: str | Path, *, split: str = "train", images: str | Path | None = None, **options: Any
-) -> KeypointDataset:
+def custom(path: FilePath, *, split: str = "train", images: FilePath | None = None, **options: Any) -> KeypointDataset:
     """People with the joints that a TOML file describes.
 
     Keys of the file: `name`, `keypoints` (names), `flip_pairs` and `edges` (pairs of names), `sigmas` (one per joint,

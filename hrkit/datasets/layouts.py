@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hrkit.datasets.records import shown
 from hrkit.errors import DatasetError
-from hrkit.files import leads_out
+from hrkit.files import FilePath, leads_out
 
 _SAMPLE = 20  # pictures that are looked for in each folder before one is chosen
 
@@ -62,9 +62,7 @@ def _holds_keypoints(file: Path) -> bool:
     return b'"annotations"' in content and b'"keypoints"' in content
 
 
-def find_pictures(
-    names: Sequence[str], file: Path, split: str, images: str | os.PathLike[str] | None
-) -> tuple[Path, dict[str, str]]:
+def find_pictures(names: Sequence[str], file: Path, split: str, images: FilePath | None) -> tuple[Path, dict[str, str]]:
     """The folder or zip with the pictures of a json, and the path of each name that is in it.
 
     `images` is a folder or a zip; by default the first of the usual places beside `file` that has the pictures.

@@ -16,12 +16,12 @@ from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.layouts import check_found, find_pictures
 from hrkit.datasets.records import MpiiPerson, read_records
 from hrkit.errors import DatasetError
-from hrkit.files import read_json
+from hrkit.files import FilePath, read_json
 from hrkit.skeletons import mpii16
 
 
 def mpii(
-    path: str | Path = "data/mpii", *, split: str = "train", images: str | Path | None = None, skip_bad: bool = False
+    path: FilePath = "data/mpii", *, split: str = "train", images: FilePath | None = None, skip_bad: bool = False
 ) -> KeypointDataset:
     """MPII people. Each box is such that its crop with margin 1.25 is the official one (lib/dataset/mpii.py).
 
@@ -75,7 +75,7 @@ class MpiiTruth:
     """(N,4) xyxy, frame px."""
 
 
-def read_mpii_truth(path: str | Path = "data/mpii", *, split: str = "val") -> MpiiTruth:
+def read_mpii_truth(path: FilePath = "data/mpii", *, split: str = "val") -> MpiiTruth:
     """Joints and head boxes from `annot/gt_<split>.mat`, which the official HRNet code measures with.
 
     `path` is that of `mpii`. Coordinates, which count from 1 in the file, count from 0 here. Raises `DatasetError`
@@ -101,6 +101,6 @@ def read_mpii_truth(path: str | Path = "data/mpii", *, split: str = "val") -> Mp
     return MpiiTruth(joints.transpose(2, 0, 1) - 1, missing.T > 0, heads.transpose(2, 0, 1).reshape(count, 4) - 1)
 
 
-def _json_path(path: str | Path, split: str) -> Path:
+def _json_path(path: FilePath, split: str) -> Path:
     name = "valid" if split == "val" else split
     return Path(path) if os.path.isfile(path) else Path(path) / "annot" / f"{name}.json"

@@ -10,7 +10,6 @@ import functools
 import logging
 import reprlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
@@ -19,6 +18,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from hrkit.errors import DatasetError, HrkitError
+from hrkit.files import FilePath
 from hrkit.settings import Range
 
 logger: logging.Logger = logging.getLogger("hrkit")
@@ -38,7 +38,7 @@ NAMED = 3
 def read_records(
     kind: type[Record],
     rows: Sequence[Any],
-    file: str | Path,
+    file: FilePath,
     what: str,
     judge: Callable[[Record], tuple[str, str] | None] = lambda record: None,
     *,

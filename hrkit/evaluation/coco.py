@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,8 +23,9 @@ from hrkit.datasets.records import Id
 from hrkit.errors import HrkitError
 from hrkit.evaluation.coco_rows import as_coco, checked_people, checked_results, content_of, numbered_ids
 from hrkit.evaluation.detected_boxes import PICTURES_AT_ONCE
-from hrkit.evaluation.pck import pckh
+from hrkit.evaluation.pck import Floats, pckh
 from hrkit.evaluation.predictions import Predictions, crop_areas, find_in_dataset, predict_dataset
+from hrkit.files import FilePath
 from hrkit.geometry import xyxy_to_xywh
 from hrkit.pose_model import PoseModel
 from hrkit.skeletons import coco17
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 """A row, or the whole content, of a json in COCO's format."""
-StrPath = str | os.PathLike[str]
 Suppression = Literal["oks", "soft-oks"] | None
-Floats = NDArray[np.float64]
 
 FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 """The figures of `coco_ap`, in pycocotools' order."""
@@ -145,7 +143,7 @@ class CocoMeasures:
 
 
 def coco_ap(
-    annotations: StrPath | Row | COCO, results: StrPath | Sequence[Row], *, sigmas: ArrayLike | None = None
+    annotations: FilePath | Row | COCO, results: FilePath | Sequence[Row], *, sigmas: ArrayLike | None = None
 ) -> dict[str, float]:
     """COCO's ten figures, exactly those of pycocotools: AP, AP50, AP75, APM, APL, and the same for AR.
 
@@ -165,7 +163,7 @@ def coco_ap(
 
 
 def coco_measures(
-    annotations: StrPath | Row | COCO, results: StrPath | Sequence[Row], *, sigmas: ArrayLike | None = None
+    annotations: FilePath | Row | COCO, results: FilePath | Sequence[Row], *, sigmas: ArrayLike | None = None
 ) -> CocoMeasures:
     """The figures of `coco_ap` with AP by size and curves. Takes and raises the same as `coco_ap`."""
     from pycocotools.cocoeval import COCOeval
@@ -250,8 +248,7 @@ def evaluate(
     Under torchrun the ranks share the work and all get the result. Raises `HrkitError` as `coco_ap`.
     """
     people = dataset if annotated is None else annotated
-    if not people.visible.any():
-        raise HrkitError(f"{people.name}: nobody has a labelled joint of {people.skeleton.name}; there is no AP")
+    check_labelled(people)
     truth = coco_annotations(people)
     if model.needs_boxes:
         how: dict[str, Any] = {"decoder": decoder, "flip_test": flip_test, "batch_size": batch_size}
@@ -311,6 +308,12 @@ def _rescored(
         category_id=dataset.category_ids,
         **rescoring,
     )
+
+
+def check_labelled(people: KeypointDataset) -> None:
+    """Raises `HrkitError` if nobody has a labelled joint, as pycocotools would then measure nothing."""
+    if not people.visible.any():
+        raise HrkitError(f"{people.name}: nobody has a labelled joint of {people.skeleton.name}; there is no AP")
 
 
 def coco_annotations(dataset: KeypointDataset) -> dict[str, Any]:

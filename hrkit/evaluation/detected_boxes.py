@@ -15,7 +15,7 @@ from hrkit.datasets.base import KeypointDataset, read_frame
 from hrkit.datasets.records import Detection, read_records
 from hrkit.detectors.base import Detector
 from hrkit.errors import DatasetError, PluginError
-from hrkit.files import read_json
+from hrkit.files import FilePath, read_json
 from hrkit.geometry import xywh_to_xyxy
 from hrkit.ops.suppression import box_iou
 from hrkit.runtimes.distributed import current_world, gather_lists
@@ -28,7 +28,7 @@ PICTURES_AT_ONCE = 8
 
 
 def read_detections(
-    path: str | Path, dataset: KeypointDataset, *, threshold: float = 0.0, skip_bad: bool = False
+    path: FilePath, dataset: KeypointDataset, *, threshold: float = 0.0, skip_bad: bool = False
 ) -> KeypointDataset:
     """The pictures of `dataset` with the people of a COCO detection json, with their scores.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 import numpy as np
@@ -18,7 +19,6 @@ from hrkit.evaluation.detected_boxes import map_pictures, with_detections
 from hrkit.pose_model import PoseModel
 from hrkit.profiling import network_seconds
 from hrkit.runtimes.distributed import current_world, gather_lists
-from hrkit.structures import Frame, Poses
 
 
 @frozen(eq=False)
@@ -61,9 +61,7 @@ def predict_dataset(
             images = model.normalise(batch["crops"])
             before = time.perf_counter()
             outputs = model.outputs(images, codec, flip_test=flip_test)
-            if model.device.type == "cuda":
-                torch.cuda.synchronize(model.device)
-            in_network += time.perf_counter() - before
+            in_network += _time_when_done(model) - before
             points, scores = (result.cpu().numpy() for result in codec.decode(outputs))
             to_frame = geometry.invert_affine(batch["to_crop"].numpy())
             to_frame[:, :, :2] *= codec.decoded_scale
@@ -81,12 +79,7 @@ def predict_dataset(
 
 @torch.inference_mode()
 def find_in_dataset(
-    model: PoseModel,
-    dataset: KeypointDataset,
-    *,
-    flip_test: bool,
-    batch_size: int,
-    progress: bool,
+    model: PoseModel, dataset: KeypointDataset, *, flip_test: bool, batch_size: int, progress: bool
 ) -> tuple[KeypointDataset, Predictions]:
     """Runs a network that finds people by itself on all pictures, also those without people.
 
@@ -95,24 +88,23 @@ def find_in_dataset(
     """
     was_training = model.training
     model.eval()
-
-    def clock() -> float:
-        if model.device.type == "cuda":
-            torch.cuda.synchronize(model.device)
-        return time.perf_counter()
-
-    def work(frames: list[Frame]) -> list[Poses]:
-        return model.poses(frames, flip_test=flip_test)
-
+    find_people = functools.partial(model.poses, flip_test=flip_test)
     started = time.perf_counter()
-    with network_seconds(model, clock=clock) as in_network:
-        found = map_pictures(work, dataset, batch_size, progress)
+    with network_seconds(model, clock=functools.partial(_time_when_done, model)) as in_network:
+        found = map_pictures(find_people, dataset, batch_size, progress)
     model.train(was_training)
     triples = (np.concatenate([one.keypoints, one.keypoint_scores[..., None]], axis=2) for one in found)
     keypoints = np.concatenate([np.zeros((0, len(model.skeleton), 3)), *triples])
     seconds = max(gather_lists([sum(in_network)]))
     boxed = with_detections(dataset, [one.detections for one in found])
     return boxed, Predictions(keypoints, seconds, time.perf_counter() - started)
+
+
+def _time_when_done(model: PoseModel) -> float:
+    """The time in seconds, once the device has done what it was given."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter()
 
 
 def crop_areas(dataset: KeypointDataset, input_size: tuple[int, int], margin: float) -> NDArray[np.float64]:

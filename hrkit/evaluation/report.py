@@ -291,7 +291,7 @@ def _worst_section(content: Content) -> list[str]:
 
 
 def outcome_shares(content: Content) -> dict[str, str]:
-    """What became of people and boxes, of `count_boxes`: in percent of the people, or per picture."""
+    """The counts of `count_boxes`, in percent of the people or per picture."""
     counts, people, pictures = content["outcomes"], content["people"], max(content["images"], 1)
     shares = {
         name: f"{100 * counts[key] / max(people, 1):.1f} %"

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from hrkit.datasets.augmentation import Augmentation
 from hrkit.errors import HrkitError
-from hrkit.files import read_json, read_toml, read_yaml, write_text
+from hrkit.files import FilePath, read_json, read_toml, read_yaml, write_text
 from hrkit.settings import SIDE, SIGMA, Range, setting
 
 Config = TypeVar("Config")
@@ -144,7 +144,7 @@ def settings_of(config: type) -> dict[str, Setting]:
     return found
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
+def read_config(path: FilePath) -> dict[str, Any]:
     """The plain values in a TOML, YAML or JSON file, by its ending. Raises `HrkitError` if it cannot be read."""
     read = {".json": read_json, ".yaml": read_yaml, ".yml": read_yaml}.get(Path(path).suffix.lower(), read_toml)
     content = read(path)
@@ -153,7 +153,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def load_config(path: str | Path, kind: type[Config], **overrides: Any) -> Config:
+def load_config(path: FilePath, kind: type[Config], **overrides: Any) -> Config:
     """A config from a TOML, YAML or JSON file; `overrides` replace values of the file. Raises as `build_config`."""
     return build_config(kind, {**read_config(path), **overrides}, str(path))
 
@@ -190,7 +190,7 @@ def config_to_dict(config: Any) -> dict[str, Any]:
     return attrs.asdict(config)
 
 
-def save_config(config: Any, path: str | Path) -> None:
+def save_config(config: Any, path: FilePath) -> None:
     """Writes the config as JSON, whole or not at all; `load_config` reads it back."""
     write_text(path, json.dumps(config_to_dict(config), indent=1) + "\n")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import Key, Samples
 from hrkit.errors import HrkitError, one_line
-from hrkit.evaluation.coco import coco_annotations, coco_measures, evaluate
+from hrkit.evaluation.coco import check_labelled, coco_annotations, coco_measures, evaluate
 from hrkit.evaluation.pck import pck_heatmaps
 from hrkit.ops.tensors import of_each
 from hrkit.pose_model import PoseModel
@@ -42,14 +42,10 @@ def check_training(
 
 def check_evaluation(config: TrainConfig, model: PoseModel, validation: KeypointDataset) -> None:
     """Measures no results on the whole set, and the network on one picture. Raises `HrkitError` if this fails."""
-    labelled = validation.visible.any(1)
-    if not labelled.any():
-        raise HrkitError(
-            f"{validation.name}: nobody has a labelled joint of {validation.skeleton.name}; there is no AP"
-        )
+    check_labelled(validation)
     with _failing_as(f"{model.describe()} cannot be evaluated"):
         coco_measures(coco_annotations(validation), [], sigmas=validation.skeleton.sigmas)
-        one = validation.picture_of(int(labelled.argmax()))
+        one = validation.picture_of(int(validation.visible.any(1).argmax()))
         evaluate(model, one, flip_test=config.flip_test, batch_size=config.batch_size, workers=0, progress=False)
 
 

@@ -18,7 +18,7 @@ from hrkit import __version__
 from hrkit.errors import HrkitError
 from hrkit.evaluation.coco import FIGURES
 from hrkit.evaluation.report import markdown_table
-from hrkit.files import read_json, reserved
+from hrkit.files import FilePath, read_json, reserved
 from hrkit.pose_model import PoseModel, create_pose_model
 from hrkit.training import run_folder
 from hrkit.training.config import TrainConfig, load_config
@@ -51,10 +51,10 @@ class Run:
 
 
 def publish(
-    run: str | os.PathLike[str],
-    to: str | os.PathLike[str],
+    run: FilePath,
+    to: FilePath,
     *,
-    report: str | os.PathLike[str] | None = None,
+    report: FilePath | None = None,
     licence: str | None = None,
     private: bool = False,
 ) -> str:

@@ -273,7 +273,7 @@ def load_people(config: TrainConfig) -> tuple[list[KeypointDataset], list[float]
 def build_model(config: TrainConfig, people: KeypointDataset) -> PoseModel:
     """The network of a run as it is before the first step, with the joints of its dataset.
 
-    `config.weights` may be of other joints: those with the same names start from theirs.
+    If `config.weights` have other joints, joints of the same name start from theirs.
     """
     if config.augmentation.flip > 0 or (config.flip_test and config.validation is not None):
         check_flip_test(people.skeleton)

@@ -18,7 +18,7 @@ from attrs import define, field
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.errors import HrkitError, WeightsError, one_line
-from hrkit.files import atomic_path, json_text, reserved
+from hrkit.files import FilePath, atomic_path, json_text, reserved
 from hrkit.training.config import TrainConfig, config_to_dict, load_config
 from hrkit.training.loggers import Callback
 from hrkit.weights.checkpoints import check_finite
@@ -126,7 +126,7 @@ def _restore_newest(folder: Path) -> None:
         raise WeightsError(f"{told}; there is no checkpoint to resume from, begin a new run in another folder")
 
 
-def saved_config(output: str | Path, **changes: Any) -> TrainConfig:
+def saved_config(output: FilePath, **changes: Any) -> TrainConfig:
     """The config of an existing run, to resume it with `changes`. Raises `HrkitError` if there is no such run."""
     path = Path(output) / CONFIG
     if not path.is_file():
@@ -230,10 +230,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class RunLog:
-    """`log.jsonl`, one JSON object per line, and what `callbacks` make of the same figures. A context manager.
+    """The log of a run: `log.jsonl`, one JSON object per line. `callbacks` get the same figures. A context manager.
 
-    `state` is the position of the run: its first `log_lines` lines of an existing log are kept, later ones, which a
-    resumed run will write again, are dropped.
+    Of an existing log the first `state.log_lines` lines are kept; a resumed run writes the later ones again.
     """
 
     def __init__(self, folder: Path, state: RunState, callbacks: Sequence[Callback] = ()) -> None:
