@@ -239,9 +239,9 @@ def read_part(path: FilePath) -> tuple[dict[str, Any], Iterator[FrameRows]]:
     return meta, _frames(target, len(meta["keypoint_names"]))
 
 
-def frame_rows(index: int, poses: Poses, **more: Any) -> FrameRows:  # Any: fields of FrameRows
-    """The people of one frame, rounded as in a part file."""
-    return _frame_rows({"frame": index, "time": 0.0, "people": _people(poses), **more}, len(poses.skeleton))
+def picture_rows(poses: Poses, size: tuple[int, int]) -> FrameRows:
+    """The people of a picture of `size`, (width, height) px, rounded as in a part file."""
+    return _frame_rows({"frame": 0, "time": 0.0, "size": size, "people": _people(poses)}, len(poses.skeleton))
 
 
 def as_json(values: Meta) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from hrkit.extraction.formats import meta_path, write_frames, write_meta
 from hrkit.extraction.inputs import in_batches, is_picture
 from hrkit.extraction.manifest import META, Result, read_common, reason_of, unfinished_path
 from hrkit.extraction.one_video import extract
-from hrkit.extraction.part_file import as_json, changed, difference, frame_rows, part_path, read_part
+from hrkit.extraction.part_file import as_json, changed, difference, part_path, picture_rows, read_part
 from hrkit.extraction.photos import read_pictures, with_poses
 from hrkit.extraction.provenance import file_record, keypoint_meta, mark
 from hrkit.pipeline import Pipeline
@@ -127,7 +127,7 @@ class Extractor:
         attempt, source = self._attempt(self._unfinished), self._job.source(name)
         try:
             own = {"source": Path(name).name, "input": file_record(source), "width": width, "height": height}
-            rows = evolve(frame_rows(0, poses, size=(width, height)), image=frame)
+            rows = evolve(picture_rows(poses, (width, height)), image=frame)
             meta = {**self._common, **own, "frames": 1}
             write_frames([rows], meta, attempt, self._job.format, meta_beside=False)
             _replace(attempt, self._job.target(name))
