@@ -125,7 +125,7 @@ def remembered() -> dict[str, Choice]:
 
 
 def _decide(key: str, measure: Callable[[], Choice]) -> Choice | None:
-    """What `measure` finds. Of several processes one measures, and the others wait for it; None if nothing is kept."""
+    """What `measure` finds; None if it cannot be kept. One process measures, and others wait for it."""
     try:
         converted.folder().mkdir(parents=True, exist_ok=True)
         with FileLock(converted.folder() / f"{_FILE}.lock", timeout=60):

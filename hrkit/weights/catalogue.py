@@ -65,7 +65,7 @@ def read_entries(table: Path, **common: Any) -> list[WeightsEntry]:  # Any: valu
 def entries(model: str | None = None, kind: Kind | None = None) -> list[WeightsEntry]:
     """The registered entries, in order of registration; only those of `model` and `kind` if given.
 
-    An entry whose model is a pattern, such as `hub/*`, is also one of each model that fits the pattern.
+    An entry for a pattern, such as `hub/*`, counts for every model that fits the pattern.
     """
     registered = [entry.value for entry in registry.weights.entries().values()]
     if model is not None:
@@ -74,7 +74,7 @@ def entries(model: str | None = None, kind: Kind | None = None) -> list[WeightsE
 
 
 def _of_model(entry: WeightsEntry, model: str) -> WeightsEntry | None:
-    """The entry for `model`, if it is for it; in the address of a pattern's entry, `*` is what it is in `model`."""
+    """The entry if it is for `model`, else None; a pattern's `*` in its address is filled in from `model`."""
     text = registry.text_of(entry.model, model)
     if text is None:
         return entry if entry.model == model else None

@@ -34,7 +34,7 @@ class WeightsEntry(PoseSpec):
     """The registered backbone or detector that the weights fill; it may be a pattern, such as `hub/*`."""
     kind: Kind = "pose"
     url: str | None = None
-    """Where the file is: an address of the web, or `hf-hub:owner/name[@revision]`; of a pattern, with its `*`."""
+    """A web address or `hf-hub:owner/name[@revision]`. For a pattern it may hold the same `*`."""
     checksum: str | None = None
     """"sha256:<hex>" or "sha1:<hex>", in full or at least its first 8 digits."""
     size: int | None = None
