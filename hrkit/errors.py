@@ -124,12 +124,14 @@ def check_number(name: str, value: object, most: float = math.inf) -> float:
     return number
 
 
-def installed(package: str, what: str, install: str | None = None) -> Any:  # Any: a module
-    """A package that hrkit does without. Raises `HrkitError` that `what` needs it, and how to `install` it."""
+def installed(
+    package: str, what: str, install: str | None = None, error: type[HrkitError] = HrkitError
+) -> Any:  # Any: a module
+    """A package that hrkit does without. Raises `error` that `what` needs it, and how to `install` it."""
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise HrkitError(f"{what} needs {package}: pip install '{install or package}'") from None
+        raise error(f"{what} needs {package}: pip install '{install or package}'") from None
 
 
 def plugin_hint(distribution: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hrkit.errors import VideoError, one_line
+from hrkit.errors import VideoError, installed, one_line
 from hrkit.structures import Frame
 
 RATE = 30.0
@@ -36,10 +36,7 @@ class Screen:
         return self._grab()
 
     def _grab(self) -> Frame:
-        try:
-            import mss
-        except ImportError:
-            raise VideoError("the screen is read by mss; pip install 'hrkit-pose[screen]'") from None
+        mss = installed("mss", "the screen", "hrkit-pose[screen]", VideoError)
         try:
             self._grabber = self._grabber or mss.mss()
             there = self._grabber.monitors
