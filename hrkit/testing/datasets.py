@@ -122,7 +122,7 @@ def _skeleton(data: KeypointDataset) -> None:
 
 @CONTRACT.rule("left and right", "left is the person's own left: on the right of the picture if they face the camera")
 def _sides(data: KeypointDataset) -> None:
-    """Whose both eyes are seen faces the camera, so with the nose below, the left eye is on the right."""
+    """A person with both eyes visible faces the camera, so with the nose below them, the left eye is on the right."""
     rows = {re.sub("[^a-z]", "", name.lower()): row for row, name in enumerate(data.skeleton.keypoint_names)}
     found = [rows[name] for names in FACE for name in names if name in rows]
     expect(len(found) == len(FACE), "it has no eyes and nose to tell by", NotJudged)

@@ -15,6 +15,7 @@ from torch import Tensor
 from hrkit.errors import HrkitError
 from hrkit.heads.base import Codec
 from hrkit.heads.codecs import HeatmapCodec
+from hrkit.ops.tensors import parts_of
 from hrkit.structures import Size
 from hrkit.testing import modules
 from hrkit.testing.report import Checking, Contract, Examining, NotJudged, Wrong, expect
@@ -57,7 +58,7 @@ class _Trial(modules.Network):
         points = torch.from_numpy(_points(people=people, seed=seed))
         outputs, _ = _encode(self.module, points)
         sure = torch.linspace(1, 0.3, people)
-        outputs = [1.5 * sure.view(-1, *[1] * (one.ndim - 1)) * one - 0.1 for one in _each(outputs)]
+        outputs = [1.5 * sure.view(-1, *[1] * (one.ndim - 1)) * one - 0.1 for one in parts_of(outputs)]
         points[1:2] -= 1000
         points[2:3] += 1000
         return [points, torch.ones(points.shape[:2]), *outputs]
@@ -81,12 +82,7 @@ def _code(codec: Any, given: Sequence[Any]) -> list[Any]:
     """Targets, weights, keypoints and scores for points, their visibility, and what a network gave."""
     points, visible, *outputs = given
     targets, weights = codec.encode(points, visible)
-    return [*_each(targets), weights, *codec.decode(outputs[0] if len(outputs) == 1 else tuple(outputs))]
-
-
-def _each(outputs: Any) -> Sequence[Any]:
-    """What a network gives: one array, or a tuple of them."""
-    return outputs if isinstance(outputs, tuple) else (outputs,)
+    return [*parts_of(targets), weights, *codec.decode(outputs[0] if len(outputs) == 1 else tuple(outputs))]
 
 
 CONTRACT: Contract = Contract("decoder", _Trial)
@@ -111,7 +107,7 @@ def _encodes(trial: _Trial) -> None:
         codec = trial.codec(size, sigma)
         outputs, weights = _encode(codec, _points(size))
         heatmaps = (17, size[0] // CELL, size[1] // CELL) if isinstance(codec, HeatmapCodec) else ()
-        for one in _each(outputs):
+        for one in parts_of(outputs):
             _check_array("encode", "targets", one, (3, *heatmaps))
         _check_array("encode", "weights", weights, (3, 17))
         expect((weights > 0).all(), "a labelled joint in the crop has no weight")

@@ -79,8 +79,7 @@ class _Trial:
 
 def _detect(detector: Any, *frames: Frame) -> list[Detections]:
     found = detector.detect([frame.copy() for frame in frames])
-    if not isinstance(found, list):
-        raise Wrong(f"detect returns {type(found).__name__}, not a list")
+    expect(isinstance(found, list), f"detect returns {type(found).__name__}, not a list")
     expect(len(found) == len(frames), f"{len(found)} results for {len(frames)} frames")
     for one in found:
         expect(isinstance(one, Detections), f"a result is {type(one).__name__}, not hrkit.Detections")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from hrkit.images import read_image
+from hrkit.runtimes.calibration import ASSETS, PEOPLE
 from hrkit.structures import Frame
 from hrkit.synthetic import paint_people
 
-PHOTO = Path(__file__).parents[1] / "assets" / "basketball.jpg"
+PHOTO = ASSETS / "basketball.jpg"
 """640x480, two people playing ball; see NOTICE for its source."""
 
-PHOTO_PEOPLE = np.array([[37, 80, 160, 480], [435, 22, 640, 480]], np.float32)
+PHOTO_PEOPLE = np.array(PEOPLE[PHOTO.name], np.float32)
 """(2,4) xyxy, frame px of `photo()`, measured by eye."""
 
 

@@ -72,7 +72,7 @@ class Watch:
                 self._printed = f"{shown(printed.getvalue())[:100]!r} is, while checking {check!r}"
 
     def faults(self) -> Iterator[tuple[str, str, str]]:
-        """What was seen so far: what was looked for, the problem, which is empty if there is none, and what to do."""
+        """For each thing watched: its name, the problem (empty if there is none) and what to do about it."""
         changed = "; ".join(f"{name} is changed while checking {check!r}" for name, check in self._changed.items())
         yield (
             "the process stays as it is",
