@@ -83,7 +83,8 @@ def command(
     if sum(map(bool, (sources, camera, video, images))) != 1:
         raise click.UsageError("one of SOURCES, --camera, --video and --image is needed, as in: hrkit demo photo.jpg")
     pictures, videos = _sorted(with_lists(sources), recursive)
-    pictures += [str(path) for pattern in images for path in find_images(pattern, deep=recursive)]
+    for name in images:
+        pictures += [name] if is_address(name) else map(str, find_images(name, deep=recursive))
     videos += [source for source in (camera, video) if source]
     if videos and write_json:
         raise click.UsageError("--json is for pictures; `hrkit extract` writes the keypoints of videos")

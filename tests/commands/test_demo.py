@@ -396,6 +396,8 @@ def test_a_picture_at_an_address(folder: Path) -> None:
         assert result.exit_code == 0, result.output
         assert result.stdout.startswith(f"{address}/two.png: 2 people")
         assert json.loads(Path("out/two_poses.json").read_text())["image"] == f"{address}/two.png"
+        named = demo("--image", f"{address}/two.png", "-o", "named")
+        assert named.stdout.startswith(f"{address}/two.png: 2 people")
         missing = demo(f"{address}/one.png?token=secret")
     assert missing.exit_code == 2
     assert missing.stderr.startswith(f"error: {address}/one.png: cannot be read (HTTP Error 404")
