@@ -93,7 +93,7 @@ def epoch_rows(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch:
     random = np.random.default_rng([seed, epoch])
     rows = []
     for size, weight, start in zip(sizes, weights, np.cumsum([0, *sizes[:-1]]), strict=True):
-        whole, part = divmod(round(weight * size), size)
+        whole, part = divmod(round(weight * size), max(size, 1))
         rows += [start + np.arange(size)] * whole + [start + random.permutation(size)[:part]]
     return random.permutation(np.concatenate(rows))
 

@@ -126,15 +126,15 @@ def _train(config: TrainConfig, world: World, device: torch.device, callbacks: S
     # The length of the run. A dataset counts by its weight; samples that do not fill a step are left out.
     samples = samples_for(model, people, config.augmentation, config.seed)
     sizes = [len(samples_for(model, part)) for part in parts]
+    rows = epoch_rows(sizes, weights, config.seed, epoch=0)
     samples_per_step = config.batch_size * world.size * config.accumulate
-    steps_per_epoch = sum(round(weight * size) for weight, size in zip(weights, sizes, strict=True)) // samples_per_step
+    steps_per_epoch = len(rows) // samples_per_step
     if steps_per_epoch == 0:
         raise HrkitError(f"{len(samples)} {samples.unit} do not fill a step of {samples_per_step}; lower batch_size")
     batches_per_epoch = steps_per_epoch * config.accumulate
     total_steps = int(min(config.epochs * steps_per_epoch, config.max_steps or math.inf))
 
     # A batch and a picture to try: what fails later fails now.
-    rows = epoch_rows(sizes, weights, config.seed, epoch=0)
     check_training(config, model, objective, samples, epoch_batches(rows, 0, min(config.batch_size, 2), 0, 1)[0])
     if validation is not None:
         check_evaluation(config, best_model, validation)

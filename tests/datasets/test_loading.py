@@ -90,6 +90,11 @@ def test_an_epoch_sees_each_dataset_as_often_as_it_should(sizes: list[int], weig
     np.testing.assert_array_equal(rows, epoch_rows(sizes, weights, seed, 3))
 
 
+def test_a_dataset_without_samples_takes_no_part() -> None:
+    assert sorted(epoch_rows([3, 0, 2], [1.0, 2.0, 1.0], 0, 0)) == [0, 1, 2, 3, 4]
+    assert len(epoch_rows([0], [1.0], 0, 0)) == 0
+
+
 @given(people=st.integers(0, 60), size=st.integers(1, 7), world=st.integers(1, 4))
 def test_ranks_together_are_one(people: int, size: int, world: int) -> None:
     rows = np.random.default_rng(0).permutation(people)
