@@ -115,18 +115,13 @@ def with_poses(follower: Follower, frames: Sequence[Frame | Exception]) -> list[
 
     If several pictures fail together, for lack of memory say, they are tried one by one.
     """
-    good = [frame for frame in frames if not isinstance(frame, Exception)]
-    found = iter(_with_poses(follower, good))
-    return [frame if isinstance(frame, Exception) else next(found) for frame in frames]
-
-
-def _with_poses(follower: Follower, frames: list[Frame]) -> list[tuple[Frame, Poses] | Exception]:
-    if not frames:
-        return []
+    good = [VideoFrame(0, 0.0, frame) for frame in frames if not isinstance(frame, Exception)]
     try:
-        poses = follower.step([VideoFrame(0, 0.0, frame) for frame in frames])
+        poses = iter(follower.step(good) if good else ())
     except Exception as error:
         if len(frames) == 1:
             return [error]
-        return [result for frame in frames for result in _with_poses(follower, [frame])]
-    return list(zip(frames, poses, strict=True))
+        poses = None  # further attempts come after the error, which holds memory of this one
+    if poses is None:
+        return [result for frame in frames for result in with_poses(follower, [frame])]
+    return [frame if isinstance(frame, Exception) else (frame, next(poses)) for frame in frames]
