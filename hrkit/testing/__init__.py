@@ -30,15 +30,14 @@ if TYPE_CHECKING:
     from hrkit.testing.scenes import PHOTO_PEOPLE, photo
     from hrkit.testing.weights import check_weights, examine_weights
 
-_HOMES = {
-    "Finding": "report", "PHOTO_PEOPLE": "scenes", "check_backbone": "backbones", "check_command": "commands",
-    "check_dataset": "datasets", "check_decoder": "decoders", "check_detector": "detectors", "check_engine": "engines",
-    "check_head": "heads", "check_plugin": "plugins", "check_runtime": "runtimes", "check_weights": "weights",
-    "describe": "report", "examine_backbone": "backbones", "examine_command": "commands",
-    "examine_dataset": "datasets", "examine_decoder": "decoders", "examine_detector": "detectors",
-    "examine_engine": "engines", "examine_head": "heads", "examine_plugin": "plugins", "examine_runtime": "runtimes",
-    "examine_weights": "weights", "photo": "scenes",
+_KINDS = ("backbone", "command", "dataset", "decoder", "detector", "engine", "head", "plugin", "runtime")
+_HOME = {
+    **{f"{verb}_{kind}": f"{kind}s" for verb in ("check", "examine") for kind in _KINDS},
+    **dict.fromkeys(("check_weights", "examine_weights"), "weights"),
+    **dict.fromkeys(("Finding", "describe"), "report"),
+    **dict.fromkeys(("PHOTO_PEOPLE", "photo"), "scenes"),
 }
+"""The module of each name."""
 
 __all__ = [
     "PHOTO_PEOPLE", "Finding", "check_backbone", "check_command", "check_dataset", "check_decoder", "check_detector",
@@ -49,7 +48,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _HOME:
         raise AttributeError(f"module 'hrkit.testing' has no attribute {name!r}")
-    value: object = pkgutil.resolve_name(f"hrkit.testing.{_HOMES[name]}:{name}")
+    value: object = pkgutil.resolve_name(f"hrkit.testing.{_HOME[name]}:{name}")
     return globals().setdefault(name, value)
