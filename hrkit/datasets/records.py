@@ -81,11 +81,16 @@ def read_records(
             faults.append(f"{label}, {name}: {problem}")
     if faults:
         more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
-        text = f"{file}: {len(faults)} of {len(rows)} {what} are faulty: {'; '.join(faults[:NAMED])}{more}"
-        if not skip_bad:
-            raise error(text if skip_bad is None else f"{text}. Correct them, or leave them out with --skip-bad")
-        logger.warning("%s. They are left out", text)
+        told = f"{file}: {len(faults)} of {len(rows)} {what} are faulty: {'; '.join(faults[:NAMED])}{more}"
+        _refuse(told, skip_bad, error)
     return found
+
+
+def _refuse(told: str, skip_bad: bool | None, error: type[HrkitError]) -> None:
+    """Raises `error` with the faults that are told, or warns of them with `skip_bad`."""
+    if not skip_bad:
+        raise error(told if skip_bad is None else f"{told}. Correct them, or leave them out with --skip-bad")
+    logger.warning("%s. They are left out", told)
 
 
 def shown(value: object) -> str:
