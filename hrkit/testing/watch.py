@@ -51,13 +51,14 @@ class Watch:
 
     @contextlib.contextmanager
     def over(self, part: str, check: str) -> Iterator[None]:
-        """Runs a check among settings that no part would make, and undoes what it does to them."""
+        """Runs a check, and undoes what it does to the settings.
+
+        Threads stay as they are: more of them than processors wait for each other most of the time.
+        """
         self.begins(part, check)
         usual = {name: read() for name, (read, _) in SETTINGS.items()}
         np.random.seed(12345)
         torch.set_grad_enabled(True)
-        torch.set_num_threads(torch.get_num_threads() + 1)
-        cv2.setNumThreads(cv2.getNumThreads() + 1)
         before = {name: read() for name, (read, _) in SETTINGS.items()}
         try:
             with contextlib.redirect_stdout(io.StringIO()) as printed:

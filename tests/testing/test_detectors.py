@@ -279,13 +279,13 @@ class SeedsNumpy(Fault):
 
 class TakesAThread(Fault):
     def changed(self, image, found):
-        torch.set_num_threads(1)
+        torch.set_num_threads(torch.get_num_threads() + 1)
         return found
 
 
 class TakesAThreadOfOpenCV(Fault):
     def changed(self, image, found):
-        cv2.setNumThreads(1)
+        cv2.setNumThreads(cv2.getNumThreads() + 1)
         return found
 
 

@@ -142,7 +142,7 @@ def no_licence(*arguments, **options):
 
 
 def takes_a_thread():
-    torch.set_num_threads(1)
+    torch.set_num_threads(torch.get_num_threads() + 1)
 
 
 class TwoLines(SyntheticDetector):
