@@ -21,7 +21,7 @@ from hrkit.settings import Range
 )
 @click.option("--train", "of_training", is_flag=True, help="Measure data loading and training steps instead.")
 @click.option("--backbone", help="Pose network.  [default: hrnet_w32, hrnet_w48 and lite; with --train: hrnet_w32]")
-@click.option("--detector", help="Person detector, if the network needs one.  [default: yolov3_tiny]")
+@click.option("--detector", help="Person detector of --backbone, if it needs one.  [default: yolov3_tiny]")
 @click.option("--detector-weights", help="File of detector weights.  [default: those on this machine, else random]")
 @click.option("--input-size", type=SIZE, help="Height and width.  [default: the network's own]")
 @click.option("--people", default="1,4,16", help="Numbers of people in a frame, one column each.")
@@ -51,6 +51,8 @@ def command(
     if of_training:
         _training(backbone or "hrnet_w32", input_size, batch_size, steps, as_json)
         return
+    if backbone is None and (detector is not None or input_size is not None):
+        raise click.UsageError("--detector and --input-size are for a pair of networks; name its --backbone")
     from hrkit.benchmark.inference import STANDARD, Pair, measure, page
     from hrkit.images import find_images, read_image
 
@@ -82,9 +84,7 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _training(
-    backbone: str, input_size: tuple[int, int] | None, batch_size: int, steps: int, as_json: bool
-) -> None:
+def _training(backbone: str, input_size: tuple[int, int] | None, batch_size: int, steps: int, as_json: bool) -> None:
     from hrkit.benchmark.training import measure_training, people_of_a_photo
     from hrkit.training.config import TrainConfig
 

@@ -30,7 +30,7 @@ def command(names: tuple[str, ...], quiet: bool) -> None:
     for entry in entries:
         try:
             if isinstance(entry, hub.Address):
-                click.echo(hub.fetch(str(entry)))
+                click.echo(hub.fetch(str(entry), progress=not quiet))
             else:
                 click.echo(catalogue.fetch(entry, progress=not quiet))
         except (HrkitError, OSError) as error:

@@ -222,7 +222,7 @@ def fetch(entry: WeightsEntry | Path, progress: bool = True) -> Path:
     if isinstance(entry, Path):
         return entry
     if hub.is_address(entry.url):
-        return hub.fetch(entry.url)
+        return hub.fetch(entry.url, progress=progress)
     path = cache_path(entry)
     if entry.url is not None and entry.file is None:
         return downloads.download(entry.url, path, checksum=entry.checksum, size=entry.size, progress=progress)

@@ -72,11 +72,12 @@ def cached(text: str, name: str = FILE) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def fetch(text: str, name: str = FILE) -> Path:
+def fetch(text: str, name: str = FILE, progress: bool = True) -> Path:
     """The weights file of the repository at an address, or another file by its name, in the Hub's cache.
 
-    Its size and sha256 are those that the Hub states. Without a network it is the file that was fetched last. Raises
-    `HrkitError` if `text` is not an address, `DownloadError` if the file cannot be fetched or is not as stated.
+    `progress` shows a bar on stderr. Size and sha256 are those that the Hub states. Without a network it is the file
+    that was fetched last. Raises `HrkitError` if `text` is not an address, `DownloadError` if the file cannot be
+    fetched or is not as stated.
     """
     import huggingface_hub
     from huggingface_hub import constants
@@ -108,7 +109,7 @@ def fetch(text: str, name: str = FILE) -> Path:
             blob,
             checksum=stated.checksum,
             size=stated.size,
-            progress=not huggingface_hub.utils.are_progress_bars_disabled() and name,
+            progress=progress and not huggingface_hub.utils.are_progress_bars_disabled() and name,
             hub_headers=huggingface_hub.utils.build_hf_headers(library_name="hrkit"),
         )
         _enter(cache, address.revision or constants.DEFAULT_REVISION, stated.commit, path, blob)

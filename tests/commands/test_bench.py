@@ -63,3 +63,10 @@ def test_people_are_numbers() -> None:
     result = CliRunner().invoke(main, ["bench", "--people", "1,many"])
     assert result.exit_code == 2
     assert "'1,many' is no list of numbers" in result.output
+
+
+@pytest.mark.parametrize("option", [("--detector", "lite_person"), ("--input-size", "256", "192")])
+def test_a_part_of_a_pair_needs_its_network(option: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, ["bench", *option])
+    assert result.exit_code == 2
+    assert "name its --backbone" in result.output

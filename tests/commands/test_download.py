@@ -4,7 +4,7 @@ from click.testing import CliRunner
 from hrkit.cli import main
 from hrkit.commands.download import command
 from hrkit.errors import DownloadError, UnknownNameError
-from hrkit.weights import downloads
+from hrkit.weights import downloads, hub
 
 
 @pytest.fixture
@@ -32,6 +32,14 @@ def test_fetches_and_prints_the_paths(downloaded, tmp_path):
 def test_quiet(downloaded):
     CliRunner().invoke(command, ["--quiet", "yolov3"])
     assert downloaded == [("https://pjreddie.com/media/files/yolov3.weights", False)]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_quiet_holds_for_the_hub(monkeypatch, quiet):
+    asked = []
+    monkeypatch.setattr(hub, "fetch", lambda text, progress: asked.append((text, progress)) or "file")
+    result = CliRunner().invoke(command, [*["--quiet"] * quiet, "hf-hub:owner/name"])
+    assert (result.output, asked) == ("file\n", [("hf-hub:owner/name", not quiet)])
 
 
 def test_an_unknown_name_stops_before_any_download(downloaded):
