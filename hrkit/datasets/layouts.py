@@ -111,6 +111,7 @@ def _folders_beside(file: Path) -> list[Path]:
 
 
 def _usual_places(file: Path, split: str) -> list[Path]:
+    """The folders and zip files where annotation tools put the pictures of a json, in the order to look there."""
     root = _root(file)
     subset = file.stem.rpartition("_")[2]  # CVAT: person_keypoints_default.json and images/default
     folders = [root / "images" / split, root / split, root / "images" / subset, root / subset]

@@ -82,7 +82,7 @@ State = tuple[int, Any]  # the next frame, and JSON values of the follower
 
 
 class _Chain:
-    """Numbers lines and sums them up."""
+    """Gives each line its number and a checksum of all lines so far, which show lines that are missing or changed."""
 
     def __init__(self) -> None:
         self.number: int = 0

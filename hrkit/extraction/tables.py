@@ -173,6 +173,7 @@ def write_npz(frames: Frames, meta: Meta, path: Path) -> None:
 
 
 def _column_names(meta: Meta) -> list[str]:
+    """The columns of csv and parquet, in the order in which `write_csv` and `write_parquet` fill them."""
     own = ("file", "width", "height", "person") if of_photos(meta) else ("frame", "time", "id")
     joints = [f"{name}_{part}" for name in meta["keypoint_names"] for part in ("x", "y", "score")]
     return [*own, "score", "x1", "y1", "x2", "y2", *joints]

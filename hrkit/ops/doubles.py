@@ -24,7 +24,7 @@ def without_doubles(poses: Poses, oks_threshold: float | None = SAME_POSE) -> Po
 
 
 def single_rows(poses: Poses, oks_threshold: float | None = SAME_POSE) -> NDArray[np.int64]:
-    """The rows that `without_doubles` keeps."""
+    """The rows that are left when each pose goes whose OKS with a better one is above `oks_threshold`."""
     if oks_threshold is None or len(poses) < 2:
         return np.arange(len(poses))
     return np.sort(oks_nms(poses.keypoints, poses.scores, poses.detections.areas, oks_threshold, poses.skeleton.sigmas))

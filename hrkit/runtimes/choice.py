@@ -1,4 +1,4 @@
-"""The fastest way to compute a network on this CPU: measured once, then remembered in the cache folder."""
+"""The way that runtime "auto" takes on a CPU: the fastest, measured once, then remembered in the cache folder."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def measured(
     ways: Mapping[str, Callable[[], nn.Module]],
     built: dict[str, nn.Module],
 ) -> Choice:
-    """Builds each way after the first into `built` and lets it take turns with the fastest so far.
+    """The fastest ways: each after the first is built into `built`, and takes turns with the fastest so far.
 
     One input and several are timed apart. What is too slow leaves `built` before the next way is built, as large
     networks would fill the memory.

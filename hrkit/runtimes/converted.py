@@ -114,7 +114,10 @@ def read(name: str) -> bytes | None:
 
 
 def keep(name: str, content: bytes) -> None:
-    """Writes a file that `read` gives back, and makes room. A folder that cannot be written keeps nothing."""
+    """Writes a file that `read` gives back, and removes the least recently used ones if they are too large together.
+
+    Does nothing if the folder cannot be written.
+    """
     try:
         with atomic_path(folder() / name) as temporary, temporary.open("wb") as file:
             file.write(_seal(content))

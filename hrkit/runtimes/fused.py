@@ -94,7 +94,7 @@ class FusedConv2d(nn.Module):
 
 
 class _Shapes(fx.Interpreter):
-    """Runs a graph and notes the shape of each step's output. It computes, as fake tensors load for seconds."""
+    """Runs a graph on an input to learn the shape of each step's output; torch's fake tensors take seconds to load."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)

@@ -25,7 +25,6 @@ JOINT_THRESHOLD = 0.2  # joints with a lower score are ignored when a box is mov
 MIN_JOINTS = 4  # joints that a person must show in both frames for their box to be moved
 MAX_GROWTH = 1.5  # largest factor by which a box grows or shrinks between two detections
 POOR_THRESHOLD = 0.5  # a pose is poor if its mean score falls below this share of that at the last detection
-SAME_PERSON_THRESHOLD = 0.7  # OKS above which two poses are one person
 KEY_SECONDS = 0.5  # longest time for which people are taken to move on straight lines
 REACH = 0.2  # distance at which boxes of one person still meet, sizes
 LEAST_OVERLAP = 0.3  # IoU of boxes of one person, both grown by `REACH`
@@ -68,7 +67,7 @@ class Follower:
     key, or nobody is left, the detector also runs at the next one. `track` adds ids.
     `smoothing` is the strength of the One-Euro filter, which needs ids; 0 turns it off. `max_people` keeps the best
     boxes only. With `heatmaps`, which may be changed between steps, poses keep their heatmaps. If two poses have an OKS
-    above `doubles`, only the better one stays; None keeps both.
+    above `doubles`, only the better one stays; None keeps both, unless they are found where two people moved.
 
     Raises `HrkitError` for invalid settings.
     """
@@ -146,8 +145,8 @@ class Follower:
     def _until_key(self, images: Sequence[Frame], found: Detections | None) -> list[Poses]:
         """The poses of the frames after one key up to the next, where the detector `found` people or was not asked.
 
-        In between, boxes lie on straight lines, and people are left out where their pose is poor. Who is at one of the
-        two keys only is looked for in the half of the frames next to it.
+        In between, boxes lie on straight lines, and people are left out where their pose is poor. A person who is
+        found at only one of the two keys is looked for only in the half of the frames nearer to that key.
         """
         steps, before, detected = len(images), moved_boxes(self._detected, self._last), self._detected
         ahead = _shifted(before, steps * self._speed)
@@ -179,7 +178,7 @@ class Follower:
         rows = np.flatnonzero(inside)
         poses = self._source.predict_batch([image], [boxes[rows]], self.heatmaps)[0]
         good = poses.keypoint_scores.mean(1) >= _least_scores(self._detected[rows])
-        single = np.isin(np.arange(len(poses)), single_rows(poses, SAME_PERSON_THRESHOLD))
+        single = np.isin(np.arange(len(poses)), single_rows(poses, SAME_POSE))
         return rows[good & single], poses[good & single]
 
     def _identified(self, poses: Poses, time: float) -> Poses:

@@ -1,4 +1,4 @@
-"""Losses between heatmaps (N,K,h,w). `weights` (N,K) scales each joint; 0 leaves it out."""
+"""Losses between heatmaps (N,K,h,w), by name in `LOSSES`. `weights` (N,K) scales each joint; 0 leaves it out."""
 
 from __future__ import annotations
 

@@ -41,7 +41,10 @@ def check_training(
 
 
 def check_evaluation(config: TrainConfig, model: PoseModel, validation: KeypointDataset) -> None:
-    """Measures no results on the whole set, and the network on one picture. Raises `HrkitError` if this fails."""
+    """Tries the evaluation: with no results on the whole set, and with the network on one picture.
+
+    Raises `HrkitError` if this fails.
+    """
     check_labelled(validation)
     with _failing_as(f"{model.describe()} cannot be evaluated"):
         coco_measures(coco_annotations(validation), [], sigmas=validation.skeleton.sigmas)

@@ -86,6 +86,7 @@ def _locked(target: Path, title: str | None) -> AcquireReturnProxy:
 def _download(
     url: str, target: Path, checksum: str | None, size: int | None, title: str | None, headers: Mapping[str, str]
 ) -> None:
+    """Goes on as long as each try brings new bytes. Raises `DownloadError` at the first that brings none."""
     part = beside(target, ".part")
     while not (size and _length(part) == size):
         before = _length(part)
