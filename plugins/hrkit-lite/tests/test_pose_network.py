@@ -62,10 +62,10 @@ def test_the_weights_in_the_package_fit(registered: ModuleType, name: str, megab
     assert heatmaps.max() <= 1
 
 
-@pytest.mark.parametrize("run", ["lite", "lite_2", "lite_3", "lite_plus", "lite_plus_2", "lite_plus_3"])
+@pytest.mark.parametrize("run", ["lite", "lite_2", "lite_3", "lite_plus", "lite_plus_2", "lite_plus_3", "lite_plus_4"])
 def test_the_recipes_can_be_read(registered: ModuleType, run: str) -> None:
     config = load_config(Path(__file__).parents[1] / "training" / f"{run}.toml", TrainConfig)
-    assert config.backbone == run.rstrip("_23")
+    assert config.backbone == run.rstrip("_234")
     assert config.codec == catalogue.choose(config.backbone).codec
 
 
@@ -75,7 +75,7 @@ def test_the_recipes_can_be_read(registered: ModuleType, run: str) -> None:
 def test_average_precision_on_people_it_has_not_seen(
     registered: ModuleType, shared: Path, name: str, flip: bool, least: float
 ) -> None:
-    """On every sixth of 584 people, whose AP is 0.481 and 0.574: the bars are 0.02 below."""
+    """On every sixth of 584 people, whose AP is 0.481 and about 0.575: the bars are 0.02 below."""
     people = coco(shared / "data" / "coco_val", split="val")
     few = people.select(range(0, len(people), 6))
     fast = create_pose_model(name, weights="auto").prepared("cpu", "float32")
