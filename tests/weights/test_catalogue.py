@@ -180,7 +180,7 @@ def test_an_entry_of_a_pattern_is_one_of_each_model_that_fits(register, monkeypa
     assert not catalogue.is_cached(catalogue.find("of_hub"))
 
     asked = []
-    monkeypatch.setattr("hrkit.weights.hub.fetch", lambda address: asked.append(address) or Path("fetched"))
+    monkeypatch.setattr("hrkit.weights.hub.fetch", lambda address, progress: asked.append(address) or Path("fetched"))
     assert catalogue.fetch(made) == catalogue.resolve("hub/owner/name", "auto") == Path("fetched")
     assert asked == ["hf-hub:owner/name"] * 2
 
