@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from hub_stub import Hub
 
 # machines are slow and shared; how long an example takes says nothing about whether it is right
-settings.register_profile("hrkit", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("hrkit")
+for name, examples in (("fast", 10), ("hrkit", 50)):
+    settings.register_profile(name, deadline=None, max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hrkit")  # `make test-fast` takes the other
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processors, so each, and what it starts, has one thread
     os.environ.setdefault("OMP_NUM_THREADS", "1")

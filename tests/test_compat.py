@@ -211,6 +211,7 @@ def checkpoint(path: Path, backbone: str = "hrnet_w4", wrapped: bool = False) ->
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.slow
 def test_a_checkpoint_is_loaded(tmp_path: Path, wrapped: bool) -> None:
     path = checkpoint(tmp_path / "w4.pth", wrapped=wrapped)
     network = SimpleHRNet(4, 3, str(path), resolution=(64, 64), multiperson=False)

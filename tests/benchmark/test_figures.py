@@ -30,6 +30,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_networks_photos_and_what_is_around_them(figures: ModuleType, shallow: None) -> None:
     result = CliRunner().invoke(figures.main, ["--only", "networks,naive,small", "--rounds", "1"])
     assert result.exit_code == 0, result.output

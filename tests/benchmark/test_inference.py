@@ -40,6 +40,7 @@ def speed() -> Speed:
     return measure([SMALL], people=[1, 4], rounds=1, say=lambda line: None, device="cpu")
 
 
+@pytest.mark.slow
 def test_every_part_is_measured(speed: Speed) -> None:
     assert [(part.of, part.people) for part in speed.parts] == [(str(SMALL), 1), (str(SMALL), 4)]
     wanted = {"detector", "crops", "pose network", "decoding", "drawing", "end to end"}

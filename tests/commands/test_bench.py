@@ -32,6 +32,7 @@ def test_the_table_has_a_row_a_part() -> None:
         assert word in output
 
 
+@pytest.mark.slow
 def test_a_pair_is_measured() -> None:
     arguments = ["bench", "--backbone", "hrnet_w2", "--input-size", "64", "64", "--detector", "synthetic"]
     result = CliRunner().invoke(main, [*arguments, "--people", "2", "--rounds", "1", "--json"])

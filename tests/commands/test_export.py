@@ -68,6 +68,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert "Permission denied" in _run(*SMALL, "-o", str(tmp_path / "a.pt2"), code=2)
 
 
+@pytest.mark.slow
 def test_int8_with_people_of_a_dataset(painted_coco: Path, tmp_path: Path) -> None:
     pytest.importorskip("nncf")
     openvino = pytest.importorskip("openvino")

@@ -315,6 +315,7 @@ def _trained(dataset: str, output: Path, **changes: Any) -> Path:
     return output / "best.safetensors"
 
 
+@pytest.mark.slow
 def test_joints_of_ones_own_train_test_and_predict(tmp_path: Path) -> None:
     names = ["nose", "left_paw", "right_paw", "tail"]
     cat = Skeleton("cat", names, [("nose", "tail")], [("left_paw", "right_paw")], [0.1] * 4)

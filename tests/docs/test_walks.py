@@ -99,6 +99,7 @@ def one_sample(folder: Path) -> Callable[[], object]:
     ("title", "prepare"),
     [("One frame", one_frame), ("One video to a file", one_video), ("One training sample", one_sample)],
 )
+@pytest.mark.slow
 def test_a_walk_is_the_way_the_code_goes(
     title: str, prepare: Callable[[Path], Callable[[], object]], tmp_path: Path
 ) -> None:

@@ -586,6 +586,7 @@ def test_what_is_read_back_agrees_within_the_rounding(
 
 
 @pytest.mark.parametrize("name", ["csv", "jsonl", "json", "openpose"])
+@pytest.mark.slow
 def test_memory_is_flat_however_long_the_video(tmp_path: Path, name: str) -> None:
     part = part_of(tmp_path, [people(2)] * 600)
     assert part.stat().st_size > 500_000

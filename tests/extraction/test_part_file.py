@@ -403,6 +403,7 @@ def test_states_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert synced == [whole.index(b"\n") + 1, len(whole)]
 
 
+@pytest.mark.slow
 def test_memory_is_flat_however_long_the_video(tmp_path: Path) -> None:
     size = len(write(tmp_path / "a", [8] * 3000, range(0, 3000, 100)))
     assert size > 1_500_000

@@ -21,6 +21,7 @@ COUNT, SEED = 300, 0
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in NATIVE])
+@pytest.mark.slow
 def test_hostile_input_is_refused_or_read(name: str, tmp_path: Path) -> None:
     outcome = attack(name, KINDS[name], COUNT, SEED, tmp_path)
     assert not outcome.faults, "\n".join(outcome.faults)

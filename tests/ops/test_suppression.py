@@ -96,6 +96,7 @@ def test_boxes_as_torchvision(dtype: torch.dtype, count: int) -> None:
         assert ops.nms(boxes, scores, threshold).tolist() == expected.tolist()
 
 
+@pytest.mark.slow
 def test_twenty_thousand_boxes(version: str) -> None:
     if version == "reference":
         pytest.skip("the plain version would take minutes")

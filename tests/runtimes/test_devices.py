@@ -69,6 +69,7 @@ def test_what_goes_wrong_reaches_the_caller_and_frees_the_network() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.parametrize(("threads", "says"), [(1, "computed"), (2, "this process was forked after networks ran")])
+@pytest.mark.slow
 def test_a_fork_after_use_with_threads_is_told_instead_of_hanging(threads: int, says: str) -> None:
     script = f"""if True:
         import os, torch

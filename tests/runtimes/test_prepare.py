@@ -78,6 +78,7 @@ def difference(result: Tensor, expected: Tensor) -> float:
 @needs_onednn
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.inference_mode()
+@pytest.mark.slow
 def test_every_kind_of_network(name: str) -> None:
     network = NETWORKS[name]()
     before = copy.deepcopy(network.state_dict())
@@ -209,6 +210,7 @@ def test_the_precision_fits_processor_and_network(monkeypatch: pytest.MonkeyPatc
 
 
 @torch.inference_mode()
+@pytest.mark.slow
 def test_whatever_the_cpu_can_do_float16_runs() -> None:
     model = create_pose_model("hrnet_w4", input_size=(96, 64), num_joints=5)
     exact, half = (model.prepared(precision=name) for name in ("float32", "float16"))

@@ -153,6 +153,7 @@ def test_missing_packages(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "ending"), [("onnx", ".onnx"), ("openvino", ".xml")])
+@pytest.mark.slow
 def test_exported_files(name: str, ending: str, model: PoseModel, tmp_path: Path) -> None:
     pytest.importorskip(PACKAGES[name])
     path = tmp_path / f"network{ending}"

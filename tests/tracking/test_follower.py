@@ -160,6 +160,7 @@ def test_it_goes_on_from_a_state_to_the_same_numbers(pipeline: Pipeline, setting
             np.testing.assert_array_equal(got.track_ids, poses.track_ids)
 
 
+@pytest.mark.slow
 def test_smoothing_makes_joints_calmer() -> None:
     pipeline = counting()
     random = np.random.default_rng(0)

@@ -240,6 +240,7 @@ def test_schedules() -> None:
     assert learning_rate_factor(cosine, 2100, 10, 2100) == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_frozen_parts_do_not_move_and_the_head_has_its_own_rate(painted_coco: Path, tmp_path: Path) -> None:
     config = tiny_config(painted_coco, tmp_path / "run", frozen=("backbone.",), head_learning_rate=0.01, max_steps=2)
     torch.manual_seed(config.seed)

@@ -40,6 +40,7 @@ def noise(*size: int) -> np.ndarray:
     return np.random.default_rng(size[0]).integers(0, 256, (*size, 3), np.uint8)
 
 
+@pytest.mark.slow
 def test_poses_are_valid(pipeline: Pipeline) -> None:
     frames = [noise(90, 120), noise(120, 90), noise(90, 120)[::-1].copy(), noise(64, 64)]
     found = pipeline.predict_batch(frames)
@@ -111,6 +112,7 @@ def test_invalid_scales(model, scales: tuple[float, ...], message: str) -> None:
         del model.scales
 
 
+@pytest.mark.slow
 def test_several_scales(model) -> None:
     frames = [noise(90, 120)]
     model.scales = (0.5, 1.0, 2.0)

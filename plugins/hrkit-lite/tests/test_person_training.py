@@ -236,6 +236,7 @@ def test_average_precision_recall_and_calibration() -> None:
     assert not person_metrics.matched(people.astype(float), people[:0].astype(float)).any()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_as_one_that_was_not(folder: Path, tmp_path: Path, one_thread: None) -> None:
     start = tmp_path / "start.safetensors"
     torch.manual_seed(0)
