@@ -8,9 +8,13 @@ import sys
 
 import attrs
 import click
+from click.core import ParameterSource
 
 from hrkit.commands.numbers import SIZE, number_option
 from hrkit.settings import Range
+
+_OF_BOTH, _OF_TRAINING = {"of_training", "backbone", "input_size", "as_json"}, {"batch_size", "steps"}
+"""Parameters that do not depend on --train, and those that are only for it."""
 
 
 @click.command(
@@ -48,6 +52,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Measures detector, crops, pose network, decoding, drawing and all of them together, and prints a page."""
+    _check_kind(of_training)
     if of_training:
         _training(backbone or "hrnet_w32", input_size, batch_size, steps, as_json)
         return
@@ -75,6 +80,15 @@ def command(
         click.echo(json.dumps(speed, default=functools.partial(attrs.asdict, recurse=False)))
     else:
         click.echo(page(speed, " ".join(["hrkit", *sys.argv[1:]])))
+
+
+def _check_kind(of_training: bool) -> None:
+    """Raises `UsageError` for an option that would be ignored."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if given and option.name not in _OF_BOTH and (option.name in _OF_TRAINING) != of_training:
+            raise click.UsageError(f"{option.opts[0]} is {'not ' if of_training else ''}for --train")
 
 
 def _numbers(text: str) -> list[int]:

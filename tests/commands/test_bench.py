@@ -71,3 +71,17 @@ def test_a_part_of_a_pair_needs_its_network(option: tuple[str, ...]) -> None:
     result = CliRunner().invoke(main, ["bench", *option])
     assert result.exit_code == 2
     assert "name its --backbone" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--train", "--photos", "photos/"], "--photos is not for --train"),
+        (["--train", "--rounds", "2"], "--rounds is not for --train"),
+        (["--steps", "2"], "--steps is for --train"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["bench", *arguments])
+    assert result.exit_code == 2
+    assert message in result.output
