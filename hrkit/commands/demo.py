@@ -88,6 +88,8 @@ def command(
     videos += [source for source in (camera, video) if source]
     if videos and write_json:
         raise click.UsageError("--json is for pictures; `hrkit extract` writes the keypoints of videos")
+    if not videos and (profile or following["smoothing"] or following["detect_every"] > 1):
+        raise click.UsageError("--profile, --smooth and --detect-every are for videos; --video takes a folder as one")
     if pictures and show:
         raise click.UsageError("--show is for cameras and videos; pictures are written to files")
     count = len(pictures) + len(videos)

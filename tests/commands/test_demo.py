@@ -234,6 +234,15 @@ def test_mistakes_in_the_options(options: list[str], message: str) -> None:
     assert names("demo-output") == []
 
 
+@pytest.mark.parametrize("option", [("--smooth",), ("--detect-every", "5"), ("--profile",)])
+def test_options_of_videos_are_refused_for_pictures(option: tuple[str, ...]) -> None:
+    write_image("one.png", one_person())
+    result = demo("--image", "one.png", *option)
+    assert result.exit_code == 2
+    assert option[0] in result.stderr
+    assert "are for videos" in result.stderr
+
+
 @pytest.mark.parametrize("options", [[], ["--image", "a.png", "--threshold", "2"], ["--image", "a.png", "--more"]])
 def test_mistakes_that_click_finds(options: list[str]) -> None:
     result = demo(*options)
