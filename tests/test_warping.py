@@ -19,6 +19,7 @@ from hrkit.benchmark.inference import PHOTO
 from hrkit.detectors import yolov3
 from hrkit.images import read_image
 from hrkit.skeletons import coco17
+from small_pictures import noise
 
 SIZE = (256, 192)
 PLACES_OF_THE_WARP = 1 if int(cv2.__version__.split(".")[0]) >= 5 else 8
@@ -27,10 +28,6 @@ PLACES_OF_THE_WARP = 1 if int(cv2.__version__.split(".")[0]) >= 5 else 8
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 side = st.integers(1, 70)
 box = st.tuples(st.floats(-90, 120), st.floats(-90, 120), st.floats(0.5, 150), st.floats(0.5, 150))
-
-
-def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def boxes_in(frame: NDArray[np.uint8], count: int = 8) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from hrkit.detectors.yolov3 import CFG_FOLDER, Yolov3, read_class_names, yolov3,
 from hrkit.errors import HrkitError, ImageError, UnknownNameError, WeightsError
 from hrkit.geometry import letterbox, letterbox_transform
 from hrkit.structures import Detections
+from small_pictures import noise
 
 PHOTOS = ("person.jpg", "horses.jpg", "basketball.jpg")
 Row = tuple[float, float, float, float, float, float, float]
@@ -46,10 +47,6 @@ class Scripted(nn.Module):
 
 def scripted(*rows: Row, **options: Any) -> Yolov3:
     return Yolov3(Scripted(list(rows)), input_size=64, class_names=("person", "dog"), **options)  # type: ignore[arg-type]
-
-
-def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def iou(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:

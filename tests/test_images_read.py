@@ -1,9 +1,8 @@
-"""Pictures in and out: every kind is converted or refused, never silently wrong."""
+"""Picture files of every kind are read as frames or refused, never silently wrong."""
 
 from __future__ import annotations
 
 import errno
-import os
 import struct
 import subprocess
 import sys
@@ -15,29 +14,12 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from hrkit import images
 from hrkit.errors import ImageError
 from hrkit.images import ENDINGS, WRITABLE, as_frame, find_images, read_image, write_image
-
-RED, GREEN = (0, 0, 255), (0, 255, 0)
-
-
-def two_colors(height: int = 8, width: int = 6) -> NDArray[np.uint8]:
-    """(H,W,3) BGR: red above, green below."""
-    frame = np.zeros((height, width, 3), np.uint8)
-    frame[: height // 2], frame[height // 2 :] = RED, GREEN
-    return frame
-
-
-def noise(height: int = 40, width: int = 30) -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def pil(frame: NDArray[np.uint8]) -> PIL.Image.Image:
-    return PIL.Image.fromarray(frame[:, :, ::-1])
+from small_pictures import GREEN, RED, noise, pil, two_colors
 
 
 def png(path: Path, values: NDArray[np.uint16], color_type: int) -> Path:
@@ -51,9 +33,6 @@ def png(path: Path, values: NDArray[np.uint16], color_type: int) -> Path:
     parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     return path
-
-
-# files
 
 
 @pytest.mark.parametrize("ending", WRITABLE)
@@ -138,27 +117,6 @@ def test_endings_are_those_that_pillow_reads() -> None:
     assert len(set(ENDINGS)) == len(ENDINGS)
 
 
-def test_exif_orientation_of_a_given_picture() -> None:
-    picture = pil(noise())
-    picture.getexif()[0x0112] = 6
-    np.testing.assert_array_equal(as_frame(picture), np.rot90(noise(), -1))
-    assert picture.size == (30, 40)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV"])
-def test_colors_of_every_mode(mode: str) -> None:
-    np.testing.assert_allclose(as_frame(pil(two_colors()).convert(mode)), two_colors(), atol=2)
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "I", "I;16"])
-def test_grey_modes(mode: str) -> None:
-    scale = {"I": 257, "I;16": 257, "1": 255}.get(mode, 1)
-    value = 1 if mode == "1" else 200
-    picture = PIL.Image.new(mode, (6, 8), (value, 9) if mode == "LA" else value * scale)
-    wanted = 255 if mode == "1" else 200
-    assert as_frame(picture).tolist() == np.full((8, 6, 3), wanted).tolist()
-
-
 def test_cmyk_jpeg(tmp_path: Path) -> None:
     pil(two_colors(32, 32)).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
     np.testing.assert_allclose(read_image(tmp_path / "print.jpg")[[4, 28]], two_colors(32, 32)[[4, 28]], atol=6)
@@ -201,14 +159,6 @@ def test_negative_greys_are_refused(tmp_path: Path) -> None:
     PIL.Image.fromarray(np.full((4, 4), -3, np.int32)).save(tmp_path / "long.tif")
     with pytest.raises(ImageError, match=r"long\.tif: 32-bit pictures"):
         read_image(tmp_path / "long.tif")
-
-
-def test_16_bit_pictures_that_use_few_of_them_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    assert as_frame(np.full((4, 4), 4095, np.uint16)).max() == 15
-    assert caplog.messages == ["a picture of 16 bits has no values above 4095 and is nearly black; scale it"]
-    as_frame(np.full((4, 4), 4096, np.uint16))
-    as_frame(np.zeros((4, 4), np.uint16))
-    assert len(caplog.messages) == 1
 
 
 def test_float_tiff_is_refused(tmp_path: Path) -> None:
@@ -328,226 +278,3 @@ def test_small_and_long(tmp_path: Path, size: tuple[int, int]) -> None:
     frame = np.full((*size, 3), 7, np.uint8)
     write_image(tmp_path / "picture.png", frame)
     np.testing.assert_array_equal(read_image(tmp_path / "picture.png"), frame)
-
-
-# arrays
-
-
-@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64])
-def test_arrays(shape: tuple[int, ...], dtype: type) -> None:
-    whole = {np.uint8: 255, np.uint16: 65535}.get(dtype, 1)
-    array = np.zeros(shape, dtype)
-    array[1] = whole
-    given = array.copy()
-    frame = as_frame(array)
-    assert (frame.shape, frame.dtype, frame.flags.c_contiguous) == ((4, 5, 3), np.uint8, True)
-    assert (frame[1] == 255).all()
-    assert frame.sum() == 255 * 5 * 3
-    np.testing.assert_array_equal(array, given)
-
-
-@pytest.mark.parametrize("kind", ["read-only", "strided", "mirrored", "transposed", "memmap", "big-endian", "masked"])
-def test_arrays_of_every_layout(tmp_path: Path, kind: str) -> None:
-    array = noise(8, 6)
-    given: NDArray[Any] = array
-    if kind == "read-only":
-        given = array.copy()
-        given.flags.writeable = False
-    elif kind == "strided":
-        given = array.repeat(2, 0).repeat(3, 1)[::2, ::3]
-    elif kind == "mirrored":
-        given = array[::-1, ::-1][:, :, ::-1].copy()[::-1, ::-1, ::-1]
-    elif kind == "transposed":
-        given = np.asfortranarray(array)
-    elif kind == "memmap":
-        given = np.memmap(tmp_path / "frame", np.uint8, "w+", shape=array.shape)
-        given[:] = array
-    elif kind == "big-endian":
-        given = (array.astype(np.uint16) * 257).astype(">u2")
-    elif kind == "masked":
-        given = np.ma.masked_greater(array, 250)
-    frame = as_frame(given)
-    np.testing.assert_array_equal(frame, array)
-    assert type(frame) is np.ndarray
-    assert frame.flags.c_contiguous
-    assert frame.flags.writeable
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.float64])
-def test_tensors_are_taken_as_arrays(dtype: torch.dtype) -> None:
-    scale = 1 if dtype == torch.uint8 else 255
-    tensor = (torch.from_numpy(noise()) / scale).to(dtype)
-    np.testing.assert_allclose(as_frame(tensor), noise(), atol=0 if dtype != torch.float16 else 1)
-    assert as_frame(tensor.requires_grad_() if scale > 1 else tensor).shape == (40, 30, 3)
-
-
-@pytest.mark.parametrize(
-    "tensor",
-    [torch.zeros(3, 8, 8), torch.zeros(8, 8, 3, dtype=torch.bfloat16), torch.eye(3).to_sparse(), torch.tensor(1.0)],
-)
-def test_tensors_that_are_no_pictures(tensor: torch.Tensor) -> None:
-    with pytest.raises(ImageError) as error:
-        as_frame(tensor)
-    assert "\n" not in str(error.value)
-
-
-def test_channels_keep_their_order() -> None:
-    array = np.zeros((2, 2, 4), np.uint8)
-    array[:] = (1, 2, 3, 4)
-    assert as_frame(array)[0, 0].tolist() == [1, 2, 3]
-    assert as_frame(array[::-1, :, :3]).flags.c_contiguous
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        np.zeros((0, 5, 3), np.uint8),
-        np.zeros((5, 0), np.uint8),
-        np.zeros(5, np.uint8),
-        np.zeros((5, 5, 2), np.uint8),
-        np.zeros((3, 5, 5), np.uint8),
-        np.zeros((1, 5, 5, 3), np.uint8),
-        np.zeros((5, 5, 3), np.int32),
-        np.zeros((5, 5, 3), bool),
-        np.zeros((5, 5, 3), complex),
-        np.zeros((5, 5, 3), object),
-        np.full((5, 5, 3), 200.0),
-        np.full((5, 5, 3), -0.1),
-        np.full((5, 5, 3), np.nan),
-        np.full((5, 5, 3), np.inf),
-        PIL.Image.new("RGB", (0, 5)),
-        PIL.Image.new("F", (5, 5)),
-        PIL.Image.new("La", (5, 5)),
-        None,
-        3,
-        b"picture.jpg",
-        [[1, 2], [3, 4]],
-    ],
-)
-def test_refused(image: Any) -> None:
-    with pytest.raises(ImageError):
-        as_frame(image)
-
-
-# writing
-
-
-def test_write_makes_the_folder(tmp_path: Path) -> None:
-    write_image(tmp_path / "a" / "b" / "picture.png", two_colors())
-    assert sorted(os.listdir(tmp_path / "a" / "b")) == ["picture.png"]
-
-
-@pytest.mark.parametrize("name", ["picture.gif", "picture", "picture.txt", "picture.jpg.part"])
-def test_endings_that_cannot_be_written(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ImageError, match=r"endings are \.jpg"):
-        write_image(tmp_path / name, two_colors())
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)],
-)
-def test_what_is_no_frame_is_not_written(tmp_path: Path, frame: NDArray[Any]) -> None:
-    with pytest.raises(ImageError, match=r"picture\.png: a frame is"):
-        write_image(tmp_path / "picture.png", frame)
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize(("ending", "width"), [(".webp", 17_000), (".jpg", 70_000)])
-def test_larger_than_the_format_allows(tmp_path: Path, ending: str, width: int) -> None:
-    with pytest.raises(ImageError, match="cannot be written"):
-        write_image(tmp_path / f"long{ending}", np.zeros((1, width, 3), np.uint8))
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("ending", WRITABLE)
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, ending: str) -> None:
-    resource = pytest.importorskip("resource")
-    before, large = two_colors(), np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
-    write_image(tmp_path / f"picture{ending}", before)
-    content = (tmp_path / f"picture{ending}").read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
-    try:
-        for name in ("picture", "another"):
-            with pytest.raises(OSError, match="File too large"):
-                write_image(tmp_path / f"{name}{ending}", large)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert os.listdir(tmp_path) == [f"picture{ending}"]
-    assert (tmp_path / f"picture{ending}").read_bytes() == content
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="file"):
-        write_image(tmp_path / "file" / "picture.png", two_colors())
-    assert (tmp_path / "file").read_text() == "in the way"
-
-
-# finding
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for name in ("b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "inside/c.jpg", "[1]/d.jpg", "1/e.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "folder.jpg").mkdir()
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("pattern", "names"),
-    [
-        ("", ["a.PNG", "b.jpg"]),
-        ("b.jpg", ["b.jpg"]),
-        ("missing.jpg", ["missing.jpg"]),
-        ("*.jpg", ["b.jpg"]),
-        ("[ab].*", ["a.PNG", "b.jpg"]),
-        ("?.jpg", ["b.jpg"]),
-        ("*", ["a.PNG", "b.jpg"]),
-        ("*/*", ["1/e.jpg", "[1]/d.jpg", "inside/c.jpg"]),
-        ("*/*.jpg", ["1/e.jpg", "[1]/d.jpg", "inside/c.jpg"]),
-        ("[1]", ["[1]/d.jpg"]),
-        ("[1]/d.jpg", ["[1]/d.jpg"]),
-        ("[1]/e.jpg", ["1/e.jpg"]),
-    ],
-)
-@pytest.mark.parametrize("relative", [False, True])
-def test_find(folder: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, names: list[str], relative: bool) -> None:
-    monkeypatch.chdir(folder)
-    base = Path() if relative else folder
-    assert find_images(base / pattern) == [base / name for name in names]
-
-
-def test_what_a_glob_and_a_folder_in_it_stand_for_is_found_once(folder: Path) -> None:
-    found = find_images(folder / "**", deep=True)
-    assert len(set(found)) == len(found) > 1
-
-
-@pytest.mark.parametrize("pattern", ["*.bmp", "folder.jpg", "empty", "empty/**.jpg"])
-def test_nothing_found(folder: Path, pattern: str) -> None:
-    (folder / "empty").mkdir()
-    with pytest.raises(ImageError, match=r"no pictures|nvalid pattern"):
-        find_images(folder / pattern)
-
-
-def test_what_is_left_out_of_a_folder_is_said_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (folder / "README").touch()
-    for _ in range(2):
-        find_images(folder)
-    find_images(folder / "b.jpg")
-    others, folders = "2 files of other kinds are left out (.txt, no ending)", "4 folders in it are not searched"
-    assert caplog.messages == [f"{folder}: {others}; {folders}"]
-
-
-def test_an_empty_name_is_not_the_folder() -> None:
-    with pytest.raises(ImageError, match="empty"):
-        find_images("")
-
-
-def test_every_writable_ending_counts_as_a_picture() -> None:
-    assert set(WRITABLE) <= set(ENDINGS)
