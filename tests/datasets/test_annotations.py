@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -18,24 +17,17 @@ from hypothesis import strategies as st
 from hrkit.datasets.base import KeypointDataset
 from hrkit.datasets.coco import coco
 from hrkit.datasets.custom import custom
-from hrkit.datasets.layouts import find_annotations
 from hrkit.datasets.mpii import mpii
 from hrkit.errors import DatasetError, HrkitError, UnknownNameError
 from hrkit.evaluation.coco import coco_annotations, coco_ap, coco_results
 from hrkit.structures import Skeleton
-from made_coco import make_coco, write_json
-
-JOINTS = Skeleton("four", ["top", "left_side", "right_side", "bottom"], [("top", "bottom")], [], [0.05] * 4)
+from made_coco import FOUR_JOINTS, make_coco, read_json, write_json
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four pictures with two people each, and four joints."""
-    return make_coco(tmp_path_factory.mktemp("made"), skeleton=JOINTS)
-
-
-def _content(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+    return make_coco(tmp_path_factory.mktemp("made"), skeleton=FOUR_JOINTS)
 
 
 def _exact(people: KeypointDataset) -> list[dict[str, Any]]:
@@ -123,7 +115,7 @@ def test_what_cases_say_of_themselves(shared: Path) -> None:
 
 
 def test_wrong_numbers_do_not_poison_a_result(made: Path) -> None:
-    content = _content(made)
+    content = read_json(made)
     for changes in ({"num_keypoints": 0}, {"area": float("nan")}, {"area": 0}, {"area": None}, {"num_keypoints": None}):
         changed = copy.deepcopy(content)
         for one in changed["annotations"]:
@@ -135,7 +127,7 @@ def test_wrong_numbers_do_not_poison_a_result(made: Path) -> None:
 
 
 def test_an_area_in_shares_of_the_picture_is_refused(made: Path) -> None:
-    content = _content(made)
+    content = read_json(made)
     for one in content["annotations"]:
         one["area"] /= 340 * 240
     with pytest.raises(
@@ -145,7 +137,7 @@ def test_an_area_in_shares_of_the_picture_is_refused(made: Path) -> None:
 
 
 def test_faults_are_counted_and_the_first_three_named(made: Path, caplog: pytest.LogCaptureFixture) -> None:
-    content = _content(made)
+    content = read_json(made)
     rows = content["annotations"]
     rows[0]["bbox"], rows[2]["area"], rows[3]["keypoints"], rows[5]["image_id"] = None, -1, "none", 77
     with pytest.raises(DatasetError) as error:
@@ -169,7 +161,7 @@ def test_missing_pictures_can_be_left_out(made: Path, tmp_path: Path, caplog: py
 
 
 def test_categories_are_counted_and_chosen(made: Path, caplog: pytest.LogCaptureFixture) -> None:
-    content = _content(made)
+    content = read_json(made)
     (person,) = content["categories"]
     content["categories"] = [person, {**person, "id": "b", "name": "ape"}, {"id": 3, "name": "ball"}]
     content["categories"].append({"id": 4, "name": "hand", "keypoints": ["thumb"]})
@@ -189,7 +181,7 @@ def test_categories_are_counted_and_chosen(made: Path, caplog: pytest.LogCapture
 
 
 def test_ids_are_numbers_or_texts_and_compared_as_texts(made: Path) -> None:
-    content = _content(made)
+    content = read_json(made)
     for picture in content["images"]:
         picture["id"] = str(picture["id"])
     for one in content["annotations"]:
@@ -201,7 +193,7 @@ def test_ids_are_numbers_or_texts_and_compared_as_texts(made: Path) -> None:
 
 
 def test_people_without_labels_need_nothing_else(made: Path) -> None:
-    content = _content(made)
+    content = read_json(made)
     for one, keypoints, box in zip(
         content["annotations"], ([], None, [0] * 12), ([0] * 4, None, [1, 2, 3, 4]), strict=False
     ):
@@ -209,67 +201,6 @@ def test_people_without_labels_need_nothing_else(made: Path) -> None:
     people = _loads(made, content)
     assert people.ids.tolist() == [4, 5, 6, 7, 8]
     assert [one.box for one in people.ignored] == [(1, 2, 3, 4)]
-
-
-LAYOUTS: list[tuple[str, str, str]] = [
-    ("annotations/person_keypoints_train2017.json", "images/train2017", "{}"),
-    ("annotations/person_keypoints_default.json", "images/default", "{}"),  # CVAT
-    ("result.json", "images", "images/{}"),  # Label Studio
-    ("result.json", "images", "..\\\\data\\\\images\\\\{}"),
-    ("train/_annotations.coco.json", "train", "{}"),  # Roboflow
-    ("annotations/train.json", "train", "{}"),  # MMPose
-    ("annotations/train.json", "images", "train/{}"),
-    ("annotations/instances_Train.json", "images/Train", "C:\\\\Users\\\\me\\\\{}"),
-    ("people.json", "", "/upload/a%20b/{}"),
-    ("annotations/ap10k-train-split1.json", "data", "{}"),
-    ("people.json", "images/monday", "{}"),
-]
-
-
-@pytest.mark.parametrize(("json_path", "pictures", "name"), LAYOUTS)
-def test_layouts_are_found_by_looking(
-    made: Path, tmp_path: Path, json_path: str, pictures: str, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    content = _content(made)
-    for picture in content["images"]:
-        picture["file_name"] = name.format(picture["file_name"])
-    write_json(tmp_path / json_path, content)
-    write_json(tmp_path / "settings.json", {"keypoints": 4})
-    shutil.copytree(made.parent / "images", tmp_path / pictures, dirs_exist_ok=True)
-    with caplog.at_level(logging.INFO, "hrkit"):
-        people = coco(tmp_path)
-    assert [Path(path) for path in people.image_paths] == [tmp_path / pictures / f"{n:03}.png" for n in (1, 2, 3, 4)]
-    assert f"{tmp_path / json_path}: 4 pictures in {tmp_path / pictures}" in caplog.text
-
-
-def test_the_split_chooses_among_several_files(made: Path, tmp_path: Path) -> None:
-    for name in ("annotations/train.json", "annotations/valid.json", "annotations/test.json"):
-        write_json(tmp_path / name, _content(made))
-    assert find_annotations(tmp_path, "train2017").name == "train.json"
-    assert find_annotations(tmp_path, "val2017").name == "valid.json"
-    assert find_annotations(tmp_path, "test").name == "test.json"
-    with pytest.raises(DatasetError, match="several annotation files"):
-        find_annotations(tmp_path, "dev")
-
-
-def test_pictures_in_two_places_are_not_guessed(made: Path, tmp_path: Path) -> None:
-    path = write_json(tmp_path / "people.json", _content(made))
-    for place in ("monday", "tuesday"):
-        shutil.copytree(made.parent / "images", tmp_path / place)
-    with pytest.raises(DatasetError, match=r"its pictures are in .*monday and in .*tuesday; name one with"):
-        coco(path)
-    assert "tuesday" in coco(path, images=tmp_path / "tuesday").image_paths[0]
-    (tmp_path / "images.zip").write_bytes(b"no zip")
-    with pytest.raises(DatasetError, match=r"images\.zip: cannot be read as a zip"):
-        coco(path)
-
-
-def test_one_file_is_not_two_pictures(made: Path, tmp_path: Path) -> None:
-    content = _content(made)
-    content["images"][1]["file_name"] = "second/001.png"
-    shutil.copytree(made.parent / "images", tmp_path / "images")
-    with pytest.raises(DatasetError, match=r"1 of 4 pictures are missing, first second/001\.png"):
-        coco(write_json(tmp_path / "people.json", content))
 
 
 @pytest.mark.parametrize(
@@ -302,7 +233,7 @@ def test_corners_for_sizes_and_shares_for_px_are_told(made: Path, caplog: pytest
     caplog.set_level(logging.WARNING, "hrkit")
     coco(made)
     assert not caplog.text
-    content = _content(made)
+    content = read_json(made)
     for row in content["annotations"]:
         x, y, width, height = row["bbox"]
         row["bbox"] = [x, y, x + width, y + height]
@@ -422,7 +353,7 @@ def _follows(said: str, name: str) -> bool:
 @given(st.sampled_from(COCO_FIELDS), strange, st.booleans())
 def test_any_field_of_coco_may_be_strange(made: Path, field: tuple[str, str], value: Any, everywhere: bool) -> None:
     part, name = field
-    content = _content(made)
+    content = read_json(made)
     content[part] = [
         _with(row, name, value) if everywhere or place == 0 else row for place, row in enumerate(content[part])
     ]
@@ -450,6 +381,6 @@ def test_any_field_of_mpii_may_be_strange(made: Path, name: str, value: Any, eve
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(["image_id", "category_id", "keypoints", "score"]), strange)
 def test_any_field_of_results_may_be_strange(made: Path, name: str, value: Any) -> None:
-    content = _content(made)
+    content = read_json(made)
     rows = _exact(coco(made))
     _loads_or_says(lambda: coco_ap(content, [_with(rows[0], name, value), *rows[1:]], sigmas=[0.05] * 4), "", name)
