@@ -184,7 +184,7 @@ def find_files(source: str, endings: Sequence[str], *, deep: bool = False) -> tu
             folders += 1
             return False
         known = name.lower().endswith(tuple(endings))
-        others.update([] if known else [os.path.splitext(name)[1].lower() or "no ending"])
+        others.update([] if known else [os.path.splitext(name)[1].lower() or "no extension"])
         return known
 
     root, found = _find(source, counts, deep)

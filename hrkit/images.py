@@ -116,14 +116,19 @@ def frame_seconds(path: FilePath) -> Iterator[float | None]:
             yield picture.info.get("duration", 0) / 1000 or None
 
 
+def check_writable(path: FilePath) -> None:
+    """Raises `ImageError` for a file extension that is not in `WRITABLE`."""
+    if Path(path).suffix.lower() not in WRITABLE:
+        raise ImageError(f"{path}: cannot write such a picture; extensions are {', '.join(WRITABLE)}")
+
+
 def write_image(path: FilePath, frame: Frame) -> None:
     """Writes a (H,W,3) BGR frame in the format of the ending. The file appears whole or not at all.
 
     Raises `ImageError` for an ending that is not in `WRITABLE`, for an array that is no such frame, and for a frame
     that is too large for the format; `OSError` as the file system does.
     """
-    if Path(path).suffix.lower() not in WRITABLE:
-        raise ImageError(f"{path}: cannot write such a picture; endings are {', '.join(WRITABLE)}")
+    check_writable(path)
     check_frame(path, frame)
     encoded = io.BytesIO()  # Pillow would not notice that a disk is full
     try:

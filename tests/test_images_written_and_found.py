@@ -24,7 +24,7 @@ def test_write_makes_the_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["picture.gif", "picture", "picture.txt", "picture.jpg.part"])
 def test_endings_that_cannot_be_written(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ImageError, match=r"endings are \.jpg"):
+    with pytest.raises(ImageError, match=r"extensions are \.jpg"):
         write_image(tmp_path / name, two_colors())
     assert os.listdir(tmp_path) == []
 
@@ -124,7 +124,7 @@ def test_what_is_left_out_of_a_folder_is_said_once(folder: Path, caplog: pytest.
     for _ in range(2):
         find_images(folder)
     find_images(folder / "b.jpg")
-    others, folders = "2 files of other kinds are left out (.txt, no ending)", "4 folders in it are not searched"
+    others, folders = "2 files of other kinds are left out (.txt, no extension)", "4 folders in it are not searched"
     assert caplog.messages == [f"{folder}: {others}; {folders}"]
 
 

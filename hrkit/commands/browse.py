@@ -12,11 +12,11 @@ from hrkit.commands.numbers import PATH, SIZE, number_option
 from hrkit.datasets.augmentation import PersonCrops
 from hrkit.datasets.loading import DatasetSpec
 from hrkit.drawing.contact_sheet import captioned, contact_sheet, draw_joints, heatmap_overlay
-from hrkit.errors import HrkitError, ImageError
+from hrkit.errors import HrkitError
 from hrkit.files import check_outputs
 from hrkit.heads.base import Codec
 from hrkit.heads.codecs import HeatmapCodec, create_codec
-from hrkit.images import WRITABLE, write_image
+from hrkit.images import check_writable, write_image
 from hrkit.pose_model import default_sigma
 from hrkit.settings import SIGMA, Range
 from hrkit.structures import Frame
@@ -45,8 +45,7 @@ def command(
     dataset: str | None, config_file: Path | None, split: str, count: int, seed: int, output: Path, **given: Any
 ) -> None:
     """Draws samples of a dataset on one sheet: each person as cropped, as augmented, and with the targets."""
-    if output.suffix.lower() not in WRITABLE:
-        raise ImageError(f"{output}: cannot write such a picture; endings are {', '.join(WRITABLE)}")
+    check_writable(output)
     named = {name: value for name, value in given.items() if value is not None}
     recipe = {} if config_file is None else read_config(config_file)
     config = build_config(TrainConfig, {"output": "browse", **recipe, **named}, str(config_file or "command line"))

@@ -35,7 +35,7 @@ Examples:
 )
 @click.argument("name")
 @click.option("-o", "--output", required=True, type=PATH, help="FILE.onnx, FILE.xml or FILE.pt2.")
-@click.option("--format", "kind", help="onnx, openvino or torch-export.  [default: that of the ending]")
+@click.option("--format", "kind", help="onnx, openvino or torch-export.  [default: that of the file extension]")
 @NETWORKS["weights"]
 @head_option
 @input_size_option

@@ -48,7 +48,10 @@ Examples:
     "people), or one for a file per input.",
 )
 @click.option(
-    "--format", "kind", type=click.Choice(FORMATS), help="[default: that of the ending; csv for a file per input]"
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    help="[default: that of the file extension; csv for a file per input]",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, and leave a finished one.")
 @click.option("--overwrite", is_flag=True, help="Start again, and replace what is there.")
