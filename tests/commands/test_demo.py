@@ -20,10 +20,9 @@ from hrkit.images import read_image, write_image
 from hrkit.pipeline import Pipeline
 from made_videos import make_video, serve_files
 from painted import TWO_PEOPLE, nobody, one_person, two_people
+from synthetic_pipelines import SYNTHETIC
 
 pytestmark = pytest.mark.usefixtures("small_crops")
-
-SYNTHETIC = ("--backbone", "synthetic", "--detector", "synthetic", "--weights", "none", "--device", "cpu")
 
 
 @pytest.fixture(autouse=True)

@@ -20,11 +20,10 @@ from hrkit.cli import main
 from hrkit.images import write_image
 from hrkit.video.files import VideoFile
 from made_videos import jpeg, make_video, numbered, serve
+from synthetic_pipelines import SYNTHETIC
 from walking import walk
 
 pytestmark = pytest.mark.usefixtures("small_crops")
-
-SYNTHETIC = ("--backbone", "synthetic", "--detector", "synthetic", "--weights", "none", "--device", "cpu")
 
 
 @pytest.fixture(autouse=True)
