@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import safetensors.torch
 import torch
 from hrkit_lite.person_network import PersonNetwork
@@ -27,6 +28,7 @@ def test_the_score_is_calibrated_and_boxes_stay() -> None:
     torch.testing.assert_close(after[..., 1:], before[..., 1:])
 
 
+@pytest.mark.slow
 def test_several_runs_are_averaged(tmp_path: Path) -> None:
     states = [PersonNetwork().state_dict() for _ in range(2)]
     for number, state in enumerate(states):

@@ -69,6 +69,7 @@ def grey(height: int, width: int) -> NDArray[np.uint8]:
     return np.full((height, width, 3), 128, np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_it_is_nanodet_g(shared: Path) -> None:
     reference = np.load(shared / "reference" / "nanodet_g_person_reference.npz")
@@ -256,6 +257,7 @@ def test_the_file_is_the_one_that_was_published(registered: ModuleType) -> None:
     assert stored.keys() == PersonNetwork().state_dict().keys()
 
 
+@pytest.mark.slow
 def test_it_is_built_by_name(registered: ModuleType) -> None:
     detector = create_detector("lite_person", threshold=0.3, nms_threshold=None, input_size=320)
     assert isinstance(detector, PersonDetector)
@@ -274,6 +276,7 @@ def test_it_sees_both_players(registered: ModuleType) -> None:
     assert overlap.min() > 0.7
 
 
+@pytest.mark.slow
 def test_a_mixed_batch_is_its_pictures_alone(registered: ModuleType) -> None:
     people = photo()
     frames = [

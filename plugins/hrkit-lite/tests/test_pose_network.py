@@ -19,6 +19,8 @@ from hrkit.training.config import TrainConfig, load_config
 from hrkit.training.objective import HeatmapObjective
 from hrkit.weights import catalogue
 
+RECIPES = sorted((Path(__file__).parents[1] / "training").glob("lite*.toml"))
+
 
 class Network(nn.Module):
     """Backbone and head, named as in the weights files."""
@@ -62,10 +64,10 @@ def test_the_weights_in_the_package_fit(registered: ModuleType, name: str, megab
     assert heatmaps.max() <= 1
 
 
-@pytest.mark.parametrize("run", ["lite", "lite_2", "lite_3", "lite_plus", "lite_plus_2", "lite_plus_3", "lite_plus_4"])
-def test_the_recipes_can_be_read(registered: ModuleType, run: str) -> None:
-    config = load_config(Path(__file__).parents[1] / "training" / f"{run}.toml", TrainConfig)
-    assert config.backbone == run.rstrip("_234")
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
+def test_the_recipes_can_be_read(registered: ModuleType, recipe: Path) -> None:
+    config = load_config(recipe, TrainConfig)
+    assert config.backbone == recipe.stem.rstrip("_234")
     assert config.codec == catalogue.choose(config.backbone).codec
 
 
@@ -83,6 +85,7 @@ def test_average_precision_on_people_it_has_not_seen(
     assert evaluation.metrics["AP"] >= least
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 @pytest.mark.parametrize("name", ["lite", "lite_plus"])
 def test_it_sees_the_joints_of_a_player(registered: ModuleType, shared: Path, name: str) -> None:
