@@ -72,6 +72,7 @@ def people(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform((30, 40), (130, 200), (2, 17, 2)) + [[[0, 0]], [[160, 0]]]
 
 
+@pytest.mark.slow
 def test_everybody_is_found(pipeline: Pipeline) -> None:
     frames = [paint_people(FRAME, people(seed)) for seed in (0, 1)] + [np.zeros((*FRAME, 3), np.uint8)]
     found = pipeline.predict_batch(frames)
@@ -139,6 +140,7 @@ def test_people_are_followed(pipeline: Pipeline) -> None:
     assert {poses.track_ids.tolist()[0] for poses in found[1:]} == {1}
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_on_whole_pictures(painted_coco: Path) -> None:
     from hrkit.datasets.coco import coco
 
@@ -164,6 +166,7 @@ def test_its_parts_are_measured(pipeline: Pipeline) -> None:
     assert str(Pair("synthetic", (64, 96), "synthetic")) == "synthetic 64x96 + synthetic"
 
 
+@pytest.mark.slow
 def test_commands(painted_coco: Path, tmp_path: Path) -> None:
     write_image(tmp_path / "people.png", paint_people(FRAME, people()))
     network = ["--backbone", "synthetic", "--weights", "none", "--device", "cpu"]

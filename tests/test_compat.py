@@ -169,6 +169,7 @@ def test_the_joints_alone_are_no_list_of_results() -> None:
     assert joints[0].shape == (1, JOINTS, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("painted")
 def test_small_batches_change_nothing() -> None:
     frames = np.stack([two_people(), one_person(), two_people()])
@@ -210,8 +211,8 @@ def checkpoint(path: Path, backbone: str = "hrnet_w4", wrapped: bool = False) ->
     return path
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.slow
+@pytest.mark.parametrize("wrapped", [False, True])
 def test_a_checkpoint_is_loaded(tmp_path: Path, wrapped: bool) -> None:
     path = checkpoint(tmp_path / "w4.pth", wrapped=wrapped)
     network = SimpleHRNet(4, 3, str(path), resolution=(64, 64), multiperson=False)
@@ -231,6 +232,7 @@ def test_pose_resnet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str)
     assert network.pipeline.pose_model.spec.channel_order == "bgr"
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "w4.pth")
     with pytest.raises(WeightsError, match=r"hrnet_w4 with 3 joints.*hrnet_w8 with 3 joints"):
@@ -328,6 +330,7 @@ def test_files_elsewhere(asked: dict[str, Any], tmp_path: Path) -> None:
     assert asked["weights"] is None
 
 
+@pytest.mark.slow
 def test_the_detector_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """YOLOv3-tiny as initialised: the options go where they should."""
     monkeypatch.chdir(tmp_path)

@@ -170,6 +170,7 @@ def test_wrong_formats(path: str, name: str | None, int8: bool, error: type[Exce
         checked_format(path, name, int8=int8)
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_is_not_left(small: Exportable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "network.pt2"
     path.write_bytes(b"the old one")

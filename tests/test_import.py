@@ -32,6 +32,7 @@ def test_the_pipeline_loads_no_plugin_and_no_heavy_package() -> None:
     assert not {"torchvision", "torch._dynamo", "sympy", "scipy.optimize"} & set(loaded)  # a start of seconds
 
 
+@pytest.mark.slow
 def test_the_list_of_commands_loads_no_network_and_no_torch() -> None:
     code = "import sys, click.testing, hrkit.cli as c; r = click.testing.CliRunner().invoke(c.main, ['--help'])"
     status, *loaded = _run(f"{code}; print(r.exit_code, *sys.modules)").split()

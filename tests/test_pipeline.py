@@ -96,6 +96,7 @@ def seeded_network() -> Pipeline:
     return Pipeline(model)
 
 
+@pytest.mark.slow
 def test_alone_in_a_batch_and_in_a_stream_are_one(seeded_network: Pipeline) -> None:
     random = np.random.default_rng(5)
     sizes = [(120, 90), (240, 320), (77, 201), (480, 640), (64, 64), (333, 222), (90, 500), (128, 96)]
@@ -112,6 +113,7 @@ def test_alone_in_a_batch_and_in_a_stream_are_one(seeded_network: Pipeline) -> N
         np.testing.assert_allclose(whole[i].keypoints, streamed[i].keypoints, atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_real_photos_alone_in_a_batch_and_in_a_stream(shared: Path) -> None:
     pytest.importorskip("hrkit_lite", reason="needs the plugin hrkit-lite")
@@ -138,6 +140,7 @@ class Twice:
         return [Detections(self.boxes, [0.9, 0.8], [0, 0]) for _ in images]
 
 
+@pytest.mark.slow
 def test_two_boxes_of_one_person_give_one_pose(tmp_path: Path) -> None:
     frame = paint_people((240, 320), (STANDING + [50, 65])[None])
     model = create_pose_model("synthetic", weights=None)

@@ -24,6 +24,7 @@ def people() -> Pipeline:
     return pipeline()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
 def test_batches_across_frames(people: Pipeline, size: int) -> None:
     frames = [two_people(), nobody(), one_person(), two_people()]
@@ -34,6 +35,7 @@ def test_batches_across_frames(people: Pipeline, size: int) -> None:
         np.testing.assert_allclose(poses.heatmaps, alone.heatmaps, atol=1e-5)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_a_stream_is_frames_alone(people: Pipeline, size: int) -> None:
     frames = [two_people(), nobody(), one_person(), two_people()]
@@ -66,6 +68,7 @@ def test_heatmaps(input_size: tuple[int, int]) -> None:
     assert network(two_people()).heatmaps is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip_test", [False, True])
 def test_arguments_are_not_changed(flip_test: bool) -> None:
     frames, boxes = [two_people(), nobody()], [boxes_of(TWO_PEOPLE), boxes_of(TWO_PEOPLE)]
@@ -82,6 +85,7 @@ def test_two_runs_are_equal(people: Pipeline) -> None:
     assert_same(people(two_people()), people(two_people()))
 
 
+@pytest.mark.slow
 def test_two_devices_are_one(people: Pipeline) -> None:
     frames = [two_people(), nobody(), one_person()] * 4
     both = pipeline(device="cpu,cpu", max_batch_size=2)
@@ -90,6 +94,7 @@ def test_two_devices_are_one(people: Pipeline) -> None:
         assert_same(one, other, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
 def test_many_threads(device: str) -> None:
     network = pipeline(device=device)
@@ -101,6 +106,7 @@ def test_many_threads(device: str) -> None:
         assert_same(one, other)
 
 
+@pytest.mark.slow
 def test_two_hundred_threads_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     network, frame = pipeline(input_size=(64, 48)), two_people()
     alone, model = network(frame), network.pose_model

@@ -119,6 +119,7 @@ def test_boxes_from_iterators(people: Pipeline, make: Any) -> None:
         np.testing.assert_array_equal(poses.keypoints, want.keypoints)
 
 
+@pytest.mark.slow
 def test_boxes_as_tensors_and_text(people: Pipeline) -> None:
     rows = [[10, 20, 60, 150], [70, 20, 120, 150]]
     want = people.predict(two_people(), boxes=rows)
@@ -139,6 +140,7 @@ def test_what_are_no_boxes_is_said_in_one_line(people: Pipeline, boxes: Any) -> 
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_tensors_as_pictures(people: Pipeline) -> None:
     want = people(two_people())
     tensor = torch.from_numpy(two_people())
@@ -172,6 +174,7 @@ def test_without_a_detector_the_frame_is_the_box() -> None:
 # pictures
 
 
+@pytest.mark.slow
 def test_pictures_of_every_kind(people: Pipeline, tmp_path: Path) -> None:
     frame = two_people()
     write_image(tmp_path / "two.png", frame)
@@ -191,6 +194,7 @@ def test_pictures_of_every_kind(people: Pipeline, tmp_path: Path) -> None:
         assert [len(poses) for poses in people(batch)] == [2] * len(kinds)
 
 
+@pytest.mark.slow
 def test_poses_know_what_was_given(people: Pipeline, tmp_path: Path) -> None:
     write_image(tmp_path / "two.png", two_people())
     path = str(tmp_path / "two.png")

@@ -101,6 +101,7 @@ def test_devices_by_object() -> None:
     assert repr(pipeline(device=torch.device("cpu"))).endswith("on cpu)")
 
 
+@pytest.mark.slow
 def test_the_network_given_stays_as_it_is() -> None:
     model = create_pose_model("hrnet_w2", input_size=(64, 64)).train()
     pipeline = Pipeline(model, precision="bfloat16")
@@ -121,6 +122,7 @@ class SomeScores(SyntheticDetector):
         return [Detections(one.xyxy, [0.9, 0.4][: len(one)], one.class_ids) for one in super().detect(images)]
 
 
+@pytest.mark.slow
 def test_one_threshold_for_the_score_that_is_drawn_and_written(people: Pipeline) -> None:
     both = Pipeline(people.pose_model, SomeScores(), device="cpu")
     strict = Pipeline(people.pose_model, SomeScores(), device="cpu", person_threshold=0.6)
@@ -138,6 +140,7 @@ def test_one_threshold_for_the_score_that_is_drawn_and_written(people: Pipeline)
     np.testing.assert_array_equal(BoxAnnotator()(frame, sure_boxes), BoxAnnotator()(frame, found))
 
 
+@pytest.mark.slow
 def test_settings_of_one_call(people: Pipeline) -> None:
     both = Pipeline(people.pose_model, SomeScores(), device="cpu")
     frame = two_people()

@@ -204,6 +204,7 @@ def test_a_detector_sees_the_same(cut_by_torch: Callable[[], None]) -> None:
         assert (batch - wanted).abs().max() < 1.01 / 255
 
 
+@pytest.mark.slow
 def test_the_photo_has_the_same_people_in_the_same_poses(cut_by_torch: Callable[[], None]) -> None:
     pytest.importorskip("hrkit_lite", reason="needs the plugin hrkit-lite")
     pipeline = Pipeline.from_names("lite", "lite_person", device="cpu")

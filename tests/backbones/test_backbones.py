@@ -49,6 +49,7 @@ def test_parameters_as_published(name: str, millions: float) -> None:
     assert parameters / 1e6 == pytest.approx(millions, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "official"), [("hrnet_w32", 7.1), ("pose_resnet_50", 8.9)])
 def test_multiply_adds_as_published(name: str, official: float) -> None:
     with torch.device("meta"):
@@ -56,6 +57,7 @@ def test_multiply_adds_as_published(name: str, official: float) -> None:
     assert sum(group.official for group in groups) / 1024**3 == pytest.approx(official, abs=0.1)
 
 
+@pytest.mark.slow
 def test_hrnet_with_all_its_branches_under_another_head() -> None:
     model = create_pose_model("hrnet_w8", head="fpn", backbone_options={"multi_scale": True}, input_size=(64, 64))
     assert model.backbone.channels == (8, 16, 32, 64)

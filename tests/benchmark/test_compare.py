@@ -46,6 +46,7 @@ def test_the_naive_way_finds_the_same_people(compare: ModuleType) -> None:
     np.testing.assert_allclose(keypoints[..., :2], TWO_PEOPLE, atol=5)
 
 
+@pytest.mark.slow
 def test_what_is_outside_the_networks(compare: ModuleType, shallow: None) -> None:
     detector = create_detector("yolov3_tiny", weights=None, input_size=64)
     pipeline = Pipeline(create_pose_model("hrnet_w2", input_size=(64, 64)), detector, device="cpu")
@@ -64,6 +65,7 @@ def test_operations_are_two_a_multiply_add(compare: ModuleType) -> None:
     assert compare.network_operations(model) == pytest.approx(2 * 0.28e9, rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_pair_is_compared(
     compare: ModuleType, shallow: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ def test_networks_photos_and_what_is_around_them(figures: ModuleType, shallow: N
     assert all(float(row[2]) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_memory(figures: ModuleType, shallow: None) -> None:
     assert 0.1 < figures.largest_memory(figures.W48, 2, 1, 1) < 100
 

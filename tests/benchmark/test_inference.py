@@ -55,6 +55,7 @@ def test_every_part_is_measured(speed: Speed) -> None:
     assert figure.value > 0
 
 
+@pytest.mark.slow
 def test_the_page(speed: Speed) -> None:
     text = page(speed, "hrkit bench")
     assert text.startswith("# Speed\n\n`hrkit bench` on ")

@@ -362,6 +362,7 @@ def test_help_has_an_example() -> None:
     assert "none" in result.stdout
 
 
+@pytest.mark.slow
 def test_sources_are_what_they_are(caplog: pytest.LogCaptureFixture) -> None:
     """Pictures, a folder of both, a video and a list, each once named and none called."""
     write_image("one.png", one_person())

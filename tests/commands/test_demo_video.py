@@ -45,6 +45,7 @@ def walking(folder: Path, frames: int = 6) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures_becomes_a_video(folder: Path) -> None:
     result = demo("--video", walking(folder / "street"), "--color-by", "person", "--profile")
     assert result.exit_code == 0, result.output
@@ -58,6 +59,7 @@ def test_a_folder_of_pictures_becomes_a_video(folder: Path) -> None:
     assert os.listdir("demo-output") == ["street_poses.mp4"]
 
 
+@pytest.mark.slow
 def test_rate_length_and_sound_are_those_of_the_source(folder: Path) -> None:
     make_video(folder / "talk.mp4", 30, rate=10, sound=True)
     assert demo("--video", "talk.mp4", "--output", "out/drawn.mp4").exit_code == 0

@@ -47,6 +47,7 @@ def test_a_table_of_everybody() -> None:
     assert (meta["frames"], meta["backbone"], meta["detect_every"]) == (4, "synthetic", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format(kind: str) -> None:
     for run in (extract, film):
@@ -75,6 +76,7 @@ def test_one_bad_source_among_several() -> None:
     assert Path("out/yard/frame8.png.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [extract, film])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_is_there_is_not_written_over(run: Any, kind: str) -> None:
@@ -117,6 +119,7 @@ def test_another_video_of_the_same_name_is_not_done_before() -> None:
         assert (again.exit_code, says in again.stderr) == (2 if says else 0, True)
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_gone_on_with() -> None:
     assert film("street", "-o", "whole.csv").exit_code == 0
     # as a kill leaves it before the first frame
@@ -204,6 +207,7 @@ def test_names_as_long_as_a_file_system_takes(name: str) -> None:
     assert len([path for path in os.listdir() if path[0] in "aéb"]) == 2  # itself and its meta
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_keeps_what_is_done(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hrkit.tracking.follower.FRAMES_AT_ONCE", 1)
@@ -224,6 +228,7 @@ def test_a_signal_keeps_what_is_done(number: int, monkeypatch: pytest.MonkeyPatc
     assert Path("street.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_a_frame_that_cannot_be_read_ends_nothing(shared: Path) -> None:
     write_image("street/frame99.png", np.zeros((9, 9, 3), np.uint8))

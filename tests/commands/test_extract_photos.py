@@ -56,6 +56,7 @@ def test_a_folder_of_photos_is_a_table(photos: list[str]) -> None:
     assert set(pd.read_csv("deep.csv").file) == {"x.png", "y.jpg", "deep/z.png"}
 
 
+@pytest.mark.slow
 def test_photos_in_every_format(photos: list[str]) -> None:
     pytest.importorskip("pyarrow")
     for kind in FORMATS:

@@ -27,6 +27,7 @@ def test_version() -> None:
     assert __version__ in _run("--version")
 
 
+@pytest.mark.slow
 def test_info_adds_up() -> None:
     lines = _run("info", "hrnet_w32").splitlines()
     assert lines[0] == "hrnet_w32 at 256x192 (height x width)"
@@ -39,6 +40,7 @@ def test_info_adds_up() -> None:
     assert any(row[0] == "backbone.stage4" for row in rows)
 
 
+@pytest.mark.slow
 def test_info_takes_the_size_of_the_default_weights() -> None:
     assert "hrnet_w48 at 384x288" in _run("info", "hrnet_w48")
 
@@ -123,6 +125,7 @@ def clash() -> Iterator[None]:
     registry.plugins.unregister("takes-yolov3")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("clash")
 def test_a_clash_among_detectors() -> None:
     assert "hrnet_w32 at 256x192" in _run("info", "hrnet_w32")

@@ -83,6 +83,7 @@ def test_empty_words(arguments: list[str], tmp_path: Path, monkeypatch: pytest.M
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_none_and_long_names_and_control_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     nothing = ["train", "--dataset", "coco:nowhere", "--output", "run"]

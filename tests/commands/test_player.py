@@ -101,6 +101,7 @@ def test_closing_the_window_ends(pipeline: Pipeline) -> None:
     assert played(pipeline, 10, window=Window(close_at=2))[0].frames == 2
 
 
+@pytest.mark.slow
 def test_boxes_and_heatmaps_are_turned_on_and_off(pipeline: Pipeline) -> None:
     drawing = Drawing()
     played(pipeline, 12, drawing, window=Window({2: ["b"], 3: ["h"]}))
@@ -127,6 +128,7 @@ def test_a_snapshot_is_what_is_drawn(pipeline: Pipeline, tmp_path: Path) -> None
     np.testing.assert_array_equal(read_image(tmp_path / "snapshot_000001.png"), sink.images[1])
 
 
+@pytest.mark.slow
 def test_a_file_is_shown_no_faster_than_it_was_taken(pipeline: Pipeline) -> None:
     window = Window()
     played(pipeline, 12, window=window, clock=lambda: 5.0)  # no time passes

@@ -59,6 +59,7 @@ def run(*arguments: Any, **network: Any) -> Result:
     return CliRunner().invoke(main, _command(*arguments, **network))
 
 
+@pytest.mark.slow
 def test_several_weights_are_one_network(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -114,6 +115,7 @@ def _detections(annotations: Path, path: Path, shift: float = 0.0) -> Path:
     return write_json(path, rows)
 
 
+@pytest.mark.slow
 def test_annotated_boxes(made: Path, tmp_path: Path) -> None:
     result = run("--dataset", f"coco:{made}", "--decoder", "dark", "--output", tmp_path / "out")
     assert result.exit_code == 0, result.output
@@ -132,6 +134,7 @@ def test_annotated_boxes(made: Path, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_annotations_and_images_elsewhere(made: Path, tmp_path: Path) -> None:
     (made.parent / "images").rename(tmp_path / "photos")
     moved = made.rename(tmp_path / "people.json")
@@ -143,6 +146,7 @@ def test_annotations_and_images_elsewhere(made: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nms", ["oks", "soft-oks", "none"])
 def test_a_detection_file(made: Path, tmp_path: Path, nms: str) -> None:
     boxes = _detections(made, tmp_path / "boxes.json")
@@ -164,6 +168,7 @@ def test_a_detection_file(made: Path, tmp_path: Path, nms: str) -> None:
     assert _report(tmp_path / "less")["box_count"] == 6
 
 
+@pytest.mark.slow
 def test_a_detector_sees_every_picture(made: Path, tmp_path: Path) -> None:
     content = json.loads(made.read_text())
     content["annotations"] = [one for one in content["annotations"] if one["image_id"] != 2]
@@ -230,6 +235,7 @@ def test_an_error_of_one_process_ends_all_with_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "out/report.json").exists()
 
 
+@pytest.mark.slow
 def test_a_report_is_not_written_over(made: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/notes.txt").write_text("mine")
@@ -284,6 +290,7 @@ def test_mistakes_in_the_options(options: list[str], says: str) -> None:
     assert says in result.stderr
 
 
+@pytest.mark.slow
 def test_joints_are_matched_by_name(tmp_path: Path) -> None:
     made = make_coco(tmp_path / "data", pictures=3, people=1, skeleton=mpii16)
     weights = _trained(f"coco:{make_coco(tmp_path / 'other', pictures=2)}", tmp_path / "run", max_steps=1, batch_size=2)
@@ -398,6 +405,7 @@ def test_mistakes_with_mpii(tmp_path: Path) -> None:
     assert "PCKh needs its head boxes" in run(*arguments).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_lite_on_real_people(shared: Path, tmp_path: Path) -> None:
     folder = shared / "data" / "coco_val"

@@ -349,6 +349,7 @@ def _follows(said: str, name: str) -> bool:
     return any(f", {other}: " in said for other in {**others, "height": ("bbox",)}.get(name, ()))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(st.sampled_from(COCO_FIELDS), strange, st.booleans())
 def test_any_field_of_coco_may_be_strange(made: Path, field: tuple[str, str], value: Any, everywhere: bool) -> None:
@@ -361,6 +362,7 @@ def test_any_field_of_coco_may_be_strange(made: Path, field: tuple[str, str], va
     _loads_or_says(lambda: coco_ap(content, [], sigmas=[0.05] * 4), "", name)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(st.sampled_from(["image", "center", "scale", "joints", "joints_vis"]), strange, st.booleans())
 def test_any_field_of_mpii_may_be_strange(made: Path, name: str, value: Any, everywhere: bool) -> None:
@@ -378,6 +380,7 @@ def test_any_field_of_mpii_may_be_strange(made: Path, name: str, value: Any, eve
     _loads_or_says(load, "" if name == "image" else "changed_mpii.json", name)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(["image_id", "category_id", "keypoints", "score"]), strange)
 def test_any_field_of_results_may_be_strange(made: Path, name: str, value: Any) -> None:

@@ -58,6 +58,7 @@ def test_without_augmentation_it_is_the_official_crop(made: KeypointDataset) -> 
     np.testing.assert_array_equal(sample.to_crop, expected)
 
 
+@pytest.mark.slow
 def test_the_draws_are_those_of_the_official_code(made: KeypointDataset) -> None:
     crops = PersonCrops(made, (256, 192), augmentation=Augmentation(half_body=0.0))
     plain = PersonCrops(made, (256, 192))[0, 0, 0].to_crop[:, :2]

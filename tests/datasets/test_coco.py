@@ -246,6 +246,7 @@ def test_mpii(tmp_path: Path) -> None:
         mpii(tmp_path, split="val")
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_real_people(shared: Path) -> None:
     for folder, people in (("coco_train", 4386), ("coco_val", 584), ("lsp_train", 1000), ("lspet_train", 3000)):

@@ -217,6 +217,7 @@ def test_half_precision_keeps_the_anchors() -> None:
     assert (net.layers[9].anchors[0].flatten() / 1024).tolist() == [319, 344]
 
 
+@pytest.mark.slow
 def test_the_network_can_be_exported() -> None:
     net, images = network(), torch.rand(1, 3, 8, 8)
     exported = torch.export.export(net, (images,)).module()

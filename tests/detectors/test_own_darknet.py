@@ -122,6 +122,7 @@ def test_grey_networks_are_refused(tmp_path: Path) -> None:
         yolov3(cfg=cfg)
 
 
+@pytest.mark.slow
 def test_from_names_and_from_the_commands(tmp_path: Path) -> None:
     cfg = make_cfg(tmp_path)
     weights = make_weights(cfg)

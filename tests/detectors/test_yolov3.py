@@ -88,6 +88,7 @@ def test_people_are_where_darknet_sees_them(shared: Path, photo: str) -> None:
     assert (overlap >= 0.9)[found.scores > 0.35].any(1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_photos_in_a_batch_are_photos_alone(shared: Path) -> None:
     frames = [cv2.imread(str(shared / "media" / photo)) for photo in PHOTOS]
@@ -109,6 +110,7 @@ def assert_same(one: list[Detections], other: list[Detections]) -> None:
         assert same.any(1).all()
 
 
+@pytest.mark.slow
 def test_a_batch_is_frames_alone(tiny: Yolov3) -> None:
     frames = [noise(60, 90, 1), noise(200, 50, 2), noise(96, 96, 3), noise(1, 7, 4), noise(64, 64, 5)]
     copies = [frame.copy() for frame in frames]
@@ -285,6 +287,7 @@ def test_weights_and_cfg_by_path(tmp_path: Path) -> None:
         yolov3_tiny(weights=str(tmp_path / "none.weights"))
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_weights_of_another_network(shared: Path) -> None:
     with pytest.raises(WeightsError, match="expected 248007048 bytes for this network, found 35434956"):

@@ -109,6 +109,7 @@ def test_the_training_page_knows_every_setting() -> None:
         assert re.search(said, page, re.MULTILINE), f"{field.name} is nowhere in docs/training.md"
 
 
+@pytest.mark.slow
 def test_the_example_of_custom_joints_makes_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (DOCS / "custom-joints.md").read_text()
     monkeypatch.chdir(tmp_path)

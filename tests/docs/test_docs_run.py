@@ -131,6 +131,7 @@ def _ask(address: str, body: bytes | None = None) -> tuple[int, Any]:
         return error.code, json.load(error)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread", "desk")
 def test_the_notebook_runs() -> None:
     shells = pytest.importorskip("IPython.core.interactiveshell", reason="needs IPython")
@@ -148,6 +149,7 @@ def test_the_notebook_runs() -> None:
     assert isinstance(results[1], PIL.Image.Image)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_pictures_are_what_hrkit_draws(tmp_path: Path) -> None:
     committed = [path for path in DOCS.glob("images/*") if path.name != "cases.jpg"]  # that is of hrkit-lite's tools

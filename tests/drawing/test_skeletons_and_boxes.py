@@ -139,6 +139,7 @@ def _line_width(size: int, length: float) -> float:
     return float(changed(SkeletonAnnotator(outline=None)(frame, poses), frame)[int(y)].sum())
 
 
+@pytest.mark.slow
 def test_lines_grow_with_the_person_and_the_frame() -> None:
     assert _line_width(1280, 400) > 1.5 * _line_width(1280, 150)
     assert _line_width(3840, 1200) == pytest.approx(3 * _line_width(1280, 400), rel=0.3)

@@ -71,6 +71,7 @@ def _pycocotools(annotations: dict, results: list[dict], sigmas: np.ndarray | No
     return measured.stats.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 @pytest.mark.parametrize(("nms", "prefix"), [("oks", ""), ("soft-oks", "soft_")])
 def test_official_evaluation(shared: Path, tmp_path: Path, nms: str, prefix: str) -> None:
@@ -90,6 +91,7 @@ def test_official_evaluation(shared: Path, tmp_path: Path, nms: str, prefix: str
     assert coco.coco_ap(content, tmp_path / "results.json") == figures
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), n=st.integers(0, 30), nms=st.sampled_from(["oks", "soft-oks", None]))
 @settings(deadline=None, max_examples=30)
 def test_figures_are_those_of_pycocotools(seed: int, n: int, nms: str) -> None:

@@ -188,6 +188,7 @@ def test_boxes_are_counted(people: KeypointDataset) -> None:
     assert count_boxes(empty, people) == {"found": 0, "missed": 0, "twice": 0, "invented": 6, "inexact": 0}
 
 
+@pytest.mark.slow
 def test_a_missing_area_is_that_of_the_box(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = make_coco(tmp_path)
     content = json.loads(path.read_text())
@@ -201,6 +202,7 @@ def test_a_missing_area_is_that_of_the_box(tmp_path: Path, caplog: pytest.LogCap
     )
 
 
+@pytest.mark.slow
 def test_no_nan_is_reported(people: KeypointDataset, tmp_path: Path) -> None:
     evaluation = evaluate(create_pose_model("synthetic"), people, flip_test=False, workers=0, progress=False)
     evaluation.metrics["AP"] = evaluation.results[0]["score"] = float("nan")
@@ -235,6 +237,7 @@ def test_results_have_the_category_of_the_annotations(tmp_path: Path) -> None:
     assert evaluation.metrics["AP"] > 0.5
 
 
+@pytest.mark.slow
 def test_ignored_people_stay_so_where_joints_are_remapped(tmp_path: Path) -> None:
     path = make_coco(tmp_path, pictures=3)
     content = json.loads(path.read_text())

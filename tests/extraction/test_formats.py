@@ -129,6 +129,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, name: str) -> None:
     assert not list(out.iterdir())
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(0, 3), max_size=4),
     st.booleans(),
@@ -164,8 +165,8 @@ def test_what_is_read_back_agrees_within_the_rounding(
         np.testing.assert_allclose(rows, wanted[:, 8:], rtol=2e-7, atol=0.000501)
 
 
-@pytest.mark.parametrize("name", ["csv", "jsonl", "json", "openpose"])
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["csv", "jsonl", "json", "openpose"])
 def test_memory_is_flat_however_long_the_video(tmp_path: Path, name: str) -> None:
     part = part_of(tmp_path, [people(2)] * 600)
     assert part.stat().st_size > 500_000

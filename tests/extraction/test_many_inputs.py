@@ -98,6 +98,7 @@ class Killed(BaseException):
     """Stands for an end that nobody can catch."""
 
 
+@pytest.mark.slow
 def test_each_input_gives_the_file_that_it_gives_alone(made: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     names = {str(path.relative_to(made)) for path in made.rglob("*.*")}
     assert set(whole) == {f"{name}.csv" for name in names}
@@ -124,6 +125,7 @@ def test_what_is_gone_is_made_again(made: Path, whole: dict[str, bytes], output:
     assert files(output) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 1, 10])
 def test_a_run_that_was_killed_is_gone_on_with(made: Path, whole: dict[str, bytes], tmp_path: Path, after: int) -> None:
     def die(progress: Progress) -> None:
@@ -140,6 +142,7 @@ def test_a_run_that_was_killed_is_gone_on_with(made: Path, whole: dict[str, byte
     assert not list(tmp_path.rglob("*.part.jsonl"))
 
 
+@pytest.mark.slow
 def test_a_video_that_was_interrupted_is_gone_on_with(
     made: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +184,7 @@ def test_a_video_that_was_replaced_meanwhile_is_begun_anew(inputs: Path, tmp_pat
     assert extract_all(found, Job(found.root, str(output), "csv", MODEL, {})).people == FRAMES
 
 
+@pytest.mark.slow
 def test_what_fails_is_listed_and_tried_again(inputs: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     output = tmp_path / "out"
     good = (inputs / "0" / "x1.png").read_bytes(), (inputs / "walk.mp4").read_bytes()
@@ -217,6 +221,7 @@ def damaged(inputs: Path) -> dict[str, bytes]:
     return good
 
 
+@pytest.mark.slow
 def test_a_run_over_some_inputs_keeps_the_failures_of_the_rest(
     inputs: Path, damaged: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -246,6 +251,7 @@ def test_a_run_over_some_inputs_keeps_the_failures_of_the_rest(
     assert (output / "failures.csv").read_text().count("\n") == 4, "each once, under one header"
 
 
+@pytest.mark.slow
 def test_a_retry_that_stops_early_keeps_the_failures_that_it_did_not_come_to(
     inputs: Path, damaged: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -324,6 +330,7 @@ def moody() -> Iterator[None]:
     registry.plugins.unregister("moody")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("moody")
 def test_an_input_that_the_networks_cannot_bear_fails_alone(made: Path, tmp_path: Path) -> None:
     result = run(made, tmp_path, job={"model": {**MODEL, "detector": "moody"}})
@@ -358,6 +365,7 @@ def test_what_no_run_wrote_is_not_written_over(made: Path, tmp_path: Path, name:
     assert run(made / "0", tmp_path, overwrite=True).done == 4
 
 
+@pytest.mark.slow
 def test_two_runs_do_not_write_to_one_folder(made: Path, tmp_path: Path) -> None:
     def another(_: Progress) -> None:
         with pytest.raises(HrkitError, match="another run is writing there"):
@@ -378,6 +386,7 @@ def test_every_format_is_whole_and_can_be_made_again(made: Path, tmp_path: Path,
         manifest.write_bytes(manifest.read_bytes().splitlines(keepends=True)[0])  # all is made, and nobody knows
 
 
+@pytest.mark.slow
 def test_an_engine_of_a_plugin(made: Path, tmp_path: Path) -> None:
     given = {}
 

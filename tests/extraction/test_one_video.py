@@ -44,6 +44,7 @@ def run(pipeline: Pipeline, images: list[Any], output: Path, die_at: int | None 
     return extract(Follower(pipeline, **SETTINGS), source, output, META, progress=die, **options)
 
 
+@pytest.mark.slow
 def test_a_row_for_everybody_in_every_frame(pipeline: Pipeline, tmp_path: Path) -> None:
     images, truth = walk(12)
     images[4] = np.zeros_like(images[4])
@@ -71,6 +72,7 @@ def states_are_saved_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hrkit.extraction.one_video.STATE_FRAMES", 5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("states_are_saved_often")
 @pytest.mark.parametrize("die_at", [0, 1, 4, 5, 6, 9, FRAMES])
 def test_it_goes_on_to_the_same_file_wherever_it_was_killed(

@@ -44,6 +44,7 @@ def test_twelve_photos_give_the_rows_of_each_alone(shared: Path, tmp_path: Path)
         np.testing.assert_allclose(joints[..., 2], poses.keypoint_scores, atol=0.000051)
 
 
+@pytest.mark.slow
 def test_names_of_any_bytes_and_a_name_twice(pipeline: Pipeline, tmp_path: Path) -> None:
     strange = [os.fsdecode(b"\xff,\n.png"), "x.png", "x.jpg", "X.bmp"]
     for number, name in enumerate(strange):

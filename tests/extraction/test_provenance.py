@@ -56,6 +56,7 @@ def test_files_are_known_by_names_sizes_and_times(tmp_path: Path) -> None:
     assert len({record["sha256_of_names_sizes_and_times"] for record in records}) == 4
 
 
+@pytest.mark.slow
 def test_meta_says_what_really_ran() -> None:
     pipeline = Pipeline.from_names("lite", "lite_person", device="cpu", precision="float32")
     asked = {"backbone": "lite", "detector": None, "threshold": None, "decoder": "dark", "skeleton": None}
@@ -79,6 +80,7 @@ def test_networks_that_are_not_from_files() -> None:
     assert alone["detector"] is alone["networks"]["detector"] is None
 
 
+@pytest.mark.slow
 def test_another_file_of_the_same_name_is_made_anew(tmp_path: Path) -> None:
     inputs, output = tmp_path / "in", tmp_path / "out"
     images = walk(3)[0]
@@ -105,6 +107,7 @@ def test_another_file_of_the_same_name_is_made_anew(tmp_path: Path) -> None:
     assert all("mark" in json.loads(line) for line in manifest_path(output).read_text().splitlines()[1:])
 
 
+@pytest.mark.slow
 def test_other_weights_of_the_same_name_are_refused(tmp_path: Path) -> None:
     inputs, output, weights = tmp_path / "in", tmp_path / "out", tmp_path / "mine.safetensors"
     for number in range(2):

@@ -46,6 +46,7 @@ boxes_and_scores = st.integers(0, 30).flatmap(
 )
 
 
+@pytest.mark.slow
 @given(case=boxes_and_scores, threshold=st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 @settings(deadline=None, max_examples=40)
 def test_nms_agrees_with_the_plain_version(case: tuple[np.ndarray, ...], threshold: float) -> None:
@@ -55,6 +56,7 @@ def test_nms_agrees_with_the_plain_version(case: tuple[np.ndarray, ...], thresho
     assert got.tolist() == reference.batched_nms(boxes, scores, classes, threshold).tolist()
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), n=st.integers(0, 25), threshold=st.sampled_from([0.3, 0.5, 0.9]))
 @settings(deadline=None, max_examples=20)
 def test_oks_agrees_with_the_plain_version(seed: int, n: int, threshold: float) -> None:
@@ -71,6 +73,7 @@ def test_oks_agrees_with_the_plain_version(seed: int, n: int, threshold: float) 
         assert got.dtype == np.int64
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_official_results(shared: Path) -> None:
     data = np.load(shared / "reference" / "nms.npz")
@@ -106,6 +109,7 @@ def test_twenty_thousand_boxes(version: str) -> None:
     assert ops.batched_nms(boxes, scores, torch.zeros(20_000), 0.45).tolist() == expected.tolist()
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), count=st.integers(0, 40))
 @settings(max_examples=30)
 def test_awkward_boxes_as_the_plain_version(seed: int, count: int) -> None:
@@ -123,6 +127,7 @@ def test_awkward_boxes_as_the_plain_version(seed: int, count: int) -> None:
         np.testing.assert_allclose(left, plain_left, rtol=1e-12)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), count=st.integers(0, 30))
 @settings(max_examples=20)
 def test_awkward_poses_as_the_plain_version(seed: int, count: int) -> None:
@@ -211,6 +216,7 @@ def test_classes_never_meet_wherever_their_boxes_lie() -> None:
     assert ops.batched_nms(boxes, scores, np.array([0, 10**9, 10**9]), 0.5).tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_class_number_changes_nothing() -> None:
     random = np.random.default_rng(0)
     for _ in range(8):

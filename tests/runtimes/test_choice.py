@@ -195,6 +195,7 @@ def test_a_conversion_is_compared_with_the_network() -> None:
         converted.check_same(nn.Conv2d(4, 3, 1), network, example)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 @torch.inference_mode()
 def test_auto_with_real_runtimes(

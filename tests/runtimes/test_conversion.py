@@ -48,6 +48,7 @@ class Branches(nn.Module):
         return x * 2 if x.sum() > 0 else x
 
 
+@pytest.mark.slow
 def test_batch_norms_are_folded_where_they_can_be() -> None:
     network = trained_like(Corners())
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -91,6 +91,7 @@ def test_sizes_double_up_to_the_largest_batch(most: int, sizes: tuple[int, ...])
     assert CudaGraphs(network(), max_batch_size=most).sizes == sizes
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(counts=st.lists(st.integers(0, 9), min_size=1, max_size=8), most=st.integers(1, 9))
 def test_whatever_came_before_a_batch_gives_what_the_network_gives(counts: list[int], most: int) -> None:

@@ -75,10 +75,10 @@ def difference(result: Tensor, expected: Tensor) -> float:
     return ((result.float() - expected).norm() / expected.norm()).item()
 
 
+@pytest.mark.slow
 @needs_onednn
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.inference_mode()
-@pytest.mark.slow
 def test_every_kind_of_network(name: str) -> None:
     network = NETWORKS[name]()
     before = copy.deepcopy(network.state_dict())
@@ -194,6 +194,7 @@ def test_what_cannot_be_made_fast_works_as_it_is(kind: type[nn.Module]) -> None:
     torch.testing.assert_close(prepared(images(2)), network(images(2)))
 
 
+@pytest.mark.slow
 def test_the_precision_fits_processor_and_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def choose(name: str) -> torch.dtype:
         return prepare.choose_precision(create_pose_model(name, input_size=(64, 64)), CPU)
@@ -209,8 +210,8 @@ def test_the_precision_fits_processor_and_network(monkeypatch: pytest.MonkeyPatc
         prepare.choose_precision(network, CPU, "int4")
 
 
-@torch.inference_mode()
 @pytest.mark.slow
+@torch.inference_mode()
 def test_whatever_the_cpu_can_do_float16_runs() -> None:
     model = create_pose_model("hrnet_w4", input_size=(96, 64), num_joints=5)
     exact, half = (model.prepared(precision=name) for name in ("float32", "float16"))
@@ -229,6 +230,7 @@ def test_int8_is_for_networks_of_hrkit_by_openvino() -> None:
         prepare.prepare(nn.Conv2d(3, 3, 1), torch.zeros(1, 3, 8, 8), CPU, "int8")
 
 
+@pytest.mark.slow
 def test_a_prepared_model_knows_what_it_knew(tmp_path: Path) -> None:
     model = create_pose_model("hrnet_w4", input_size=(96, 64), num_joints=5)
     fast = model.prepared(precision="bfloat16")
@@ -243,6 +245,7 @@ def test_a_prepared_model_knows_what_it_knew(tmp_path: Path) -> None:
         model.prepared(runtime="magic")
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_a_registered_runtime_takes_over() -> None:
     class Doubling:
@@ -264,6 +267,7 @@ def test_a_registered_runtime_takes_over() -> None:
         plugins.unregister("doubling")
 
 
+@pytest.mark.slow
 @needs_onednn
 def test_a_fast_detector_finds_the_same() -> None:
     detector = create_detector("yolov3_tiny", weights=None, threshold=0.0, input_size=96)
@@ -277,6 +281,7 @@ def test_a_fast_detector_finds_the_same() -> None:
     assert isinstance(detector.network, DarknetNetwork)
 
 
+@pytest.mark.slow
 def test_layers_can_be_left_as_they_are() -> None:
     model = create_pose_model("hrnet_w2", input_size=(64, 64))
     pipeline = Pipeline(model, runtime="eager", precision="float32")

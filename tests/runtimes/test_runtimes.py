@@ -127,6 +127,7 @@ def test_onnx_is_float32() -> None:
         registry.runtimes.build("onnx", network=torch.nn.Identity(), example=EXAMPLE, precision="bfloat16")
 
 
+@pytest.mark.slow
 def test_openvino_precisions(model: PoseModel) -> None:
     pytest.importorskip("openvino")
     known = exported._core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -152,8 +153,8 @@ def test_missing_packages(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         registry.runtimes.build(name, network=torch.nn.Identity(), example=EXAMPLE, precision="auto")
 
 
-@pytest.mark.parametrize(("name", "ending"), [("onnx", ".onnx"), ("openvino", ".xml")])
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "ending"), [("onnx", ".onnx"), ("openvino", ".xml")])
 def test_exported_files(name: str, ending: str, model: PoseModel, tmp_path: Path) -> None:
     pytest.importorskip(PACKAGES[name])
     path = tmp_path / f"network{ending}"

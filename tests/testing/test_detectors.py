@@ -66,6 +66,7 @@ def test_boxes_that_move_wrongly_tell_their_convention(broken: type, name: str) 
     assert f"as if they were {name}" in problems[0]
 
 
+@pytest.mark.slow
 def test_a_sound_detector_passes() -> None:
     findings = list(examine_detector(SOUND, frame=painted(), expected=PERSON))
     optional = ("copies on devices", PREPARED)
@@ -107,6 +108,7 @@ def test_who_is_expected_must_be_found() -> None:
     assert "nobody is found at 26, 36, 145, 175; there are no boxes" in finding.problem
 
 
+@pytest.mark.slow
 def test_what_is_trained_sees_people_where_they_are() -> None:
     for box, wrong in (([37, 80, 160, 480], 0), ([300, 100, 400, 200], 1)):
 

@@ -256,6 +256,7 @@ class Broken:
         return [Detections([[0, 0, 5000, 5000]], [0.5], [0]) for _ in images]
 
 
+@pytest.mark.slow
 def test_the_command(register: Callable[..., None]) -> None:
     register(detectors={"good": SyntheticDetector, "broken": Broken})
     run = CliRunner()

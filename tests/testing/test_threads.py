@@ -13,6 +13,7 @@ from hrkit.testing.scenes import painted, player
 from hrkit.testing.threads import side_by_side
 
 
+@pytest.mark.slow
 def test_the_shared_buffer_is_found_nearly_every_time() -> None:
     """Not always: a busy machine may keep a thread from its turn."""
     frames = [painted(), player()]

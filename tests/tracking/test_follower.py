@@ -128,6 +128,7 @@ def test_where_nobody_is_it_looks_at_each_frame_or_key(pipeline: Pipeline) -> No
         assert looks == expected
 
 
+@pytest.mark.slow
 def test_who_walks_out_of_the_frame_is_forgotten(pipeline: Pipeline) -> None:
     images, _ = walk(18, people=1, step=40)
     found, _ = follow(pipeline, images, detect_every=3)
@@ -142,6 +143,7 @@ def test_the_best_boxes_are_taken(pipeline: Pipeline) -> None:
     np.testing.assert_allclose(found[0].keypoints[0], truth[0, 0], atol=1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"smoothing": 1.0}, {"smoothing": 1.0, "detect_every": 4}, {"track": False}])
 def test_it_goes_on_from_a_state_to_the_same_numbers(pipeline: Pipeline, settings: dict[str, Any]) -> None:
     images, _ = walk(14)

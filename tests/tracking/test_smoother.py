@@ -37,6 +37,7 @@ def lag(given: NDArray[np.float64], got: NDArray[np.float64], times: NDArray[np.
     return float(phase / (2 * np.pi * hertz))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("fps", "less"), [(10, 2), (30, 3), (60, 3.5)])
 def test_a_still_person_jitters_less(fps: int, less: float, seed: int) -> None:
@@ -80,6 +81,7 @@ def test_frames_at_odd_times_do_not_matter() -> None:
     assert smoothed(drifting(times), times)[-1] == pytest.approx(smoothed(drifting(even), even)[-1], abs=1.0)
 
 
+@pytest.mark.slow
 def test_strength_is_the_trade_off() -> None:
     times = np.arange(300) / 30
     noise = np.random.default_rng(0).normal(0, 2, (len(times), 2))

@@ -113,6 +113,7 @@ def test_who_comes_later_gets_an_id_at_low_rates_too(fps: float) -> None:
     assert (ids_of(0, truth, ids), ids_of(1, truth, ids)) == ([1], [2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("people", [8, 15])
 @pytest.mark.parametrize("fps", [10, 30])
 @pytest.mark.parametrize("seed", range(5))
@@ -132,6 +133,7 @@ def test_a_fifth_of_all_detections_missed(people: int, fps: float, seed: int) ->
     assert idf1(truth, ids) >= 0.97
 
 
+@pytest.mark.slow
 @given(st.permutations(range(6)), st.integers(0, 100))
 @example([1, 2, 3, 0, 4, 5], 91)  # two of them stand almost in one place
 @settings(deadline=None, max_examples=20)
@@ -151,6 +153,7 @@ def test_the_order_of_rows_does_not_matter(order: list[int], seed: int) -> None:
             assert names.setdefault(left, right) == right
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6))
 @settings(deadline=None, max_examples=10)
 def test_rows_may_be_in_another_order_in_every_frame(seed: int) -> None:

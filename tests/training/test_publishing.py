@@ -40,6 +40,7 @@ def card_of(folder: Path) -> tuple[dict[str, Any], str]:
     return yaml.safe_load(front), text
 
 
+@pytest.mark.slow
 def test_the_card_says_what_the_run_says(run: Path, tmp_path: Path, painted_coco: Path) -> None:
     target = tmp_path / "new" / "published"
     done = CliRunner().invoke(main, ["publish", str(run), "--to", str(target), "--licence", "cc-by-4.0"])

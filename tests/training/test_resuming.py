@@ -35,6 +35,7 @@ def test_a_folder_that_exists_is_kept(painted_coco: Path, tmp_path: Path) -> Non
     assert (tmp_path / "run" / "precious.txt").read_text() == "x"
 
 
+@pytest.mark.slow
 def test_resuming_with_another_recipe_is_refused(painted_coco: Path, tmp_path: Path) -> None:
     train(tiny_config(painted_coco, tmp_path / "run", max_steps=1))
     says = r"begun with another learning_rate \(0.001, not 0.5\), seed \(0, not 3\); .*epochs, .* the paths of the data"
@@ -42,6 +43,7 @@ def test_resuming_with_another_recipe_is_refused(painted_coco: Path, tmp_path: P
         train(tiny_config(painted_coco, tmp_path / "run", learning_rate=0.5, seed=3, resume=True))
 
 
+@pytest.mark.slow
 def test_data_and_run_may_move_but_people_stay(painted_coco: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(painted_coco, tmp_path / "data"))
     settings: dict[str, Any] = {"validation": f"coco:{data}", "save_every": 1}
@@ -69,6 +71,7 @@ def _flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b""), _cut, _flip_a_bit])
 def test_the_newest_checkpoint_that_is_whole_counts(
     painted_coco: Path, tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
@@ -83,6 +86,7 @@ def test_the_newest_checkpoint_that_is_whole_counts(
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_never_begun_anew(painted_coco: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(tiny_config(painted_coco, run, validation=f"coco:{painted_coco}"))
@@ -99,6 +103,7 @@ def test_a_finished_run_is_never_begun_anew(painted_coco: Path, tmp_path: Path) 
         assert (run / "best.safetensors").read_bytes() == kept
 
 
+@pytest.mark.slow
 def test_two_runs_do_not_train_in_one_folder(painted_coco: Path, tmp_path: Path) -> None:
     config = tiny_config(painted_coco, tmp_path / "run")
     for second in (config, evolve(config, resume=True)):
@@ -137,6 +142,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_weights(painted_coco: Path, tmp
             assert losses == [(line["step"], line["loss"]) for line in read_log(folder) if "loss" in line]
 
 
+@pytest.mark.slow
 def test_a_network_that_draws_random_numbers_resumes_to_the_same_weights(painted_coco: Path, tmp_path: Path) -> None:
     drops: dict[str, Any] = {"backbone_options": {"drop_path_rate": 0.5}}
     train(tiny_config(painted_coco, tmp_path / "whole", **drops))
@@ -323,6 +329,7 @@ def test_a_folder_that_is_deleted_ends_the_run(
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
     painted_coco: Path, tmp_path: Path, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

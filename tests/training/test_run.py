@@ -30,6 +30,7 @@ from tiny_runs import last_state, last_weights, read_log, same_weights, script_o
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_a_run_and_what_it_leaves(painted_coco: Path, tmp_path: Path) -> None:
     result = train(tiny_config(painted_coco, tmp_path / "run", validation=f"coco:{painted_coco}", ema=0.9))
     assert (result.steps, result.epochs) == (6, 2)
@@ -56,6 +57,7 @@ def test_it_learns(painted_coco: Path, tmp_path: Path) -> None:
     assert sum(losses[-6:]) < 0.7 * sum(losses[:6])
 
 
+@pytest.mark.slow
 def test_it_says_when_it_begins_from_chance(
     painted_coco: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -176,6 +178,7 @@ def test_a_network_that_cannot_be_trained_is_refused_by_name(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_trial_leaves_no_trace(painted_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config(painted_coco, tmp_path / "run", ema=0.9, validation=f"coco:{painted_coco}")
     train(config)
@@ -211,6 +214,7 @@ def test_validation_data_is_checked_before_the_first_step(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_no_figure_is_never_the_best(painted_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter([-1.0, 0.25, -1.0])
     outcome = lambda *given, **options: SimpleNamespace(metrics={"AP": next(figures)})  # noqa: E731
@@ -264,6 +268,7 @@ def test_the_average_follows_the_weights() -> None:
     assert math.isfinite(distance)
 
 
+@pytest.mark.slow
 def test_a_teacher_labels_too(painted_coco: Path, tmp_path: Path) -> None:
     teacher = create_pose_model("timm/test_resnet", input_size=(64, 64))
     teacher.save(tmp_path / "teacher.safetensors")

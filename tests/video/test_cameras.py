@@ -263,6 +263,7 @@ def live_webm(path: Path) -> Path:
     return make_video(path, 20, codec="libvpx", container={"live": "1"})
 
 
+@pytest.mark.slow
 def test_a_file_over_http_without_a_duration_is_read_once_to_its_end(tmp_path: Path) -> None:
     live_webm(tmp_path / "recorded.webm")
     with open_container(str(tmp_path / "recorded.webm")) as container:

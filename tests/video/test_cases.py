@@ -126,6 +126,7 @@ def test_noise_that_the_decoder_conceals_is_told(cases: Path, caplog: pytest.Log
     assert "1 of its frames is damaged and only partly shown" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_person_at_a_frame_every_three_seconds(cases: Path) -> None:
     pipeline = Pipeline.from_names("lite", "lite_person")
     found = [poses.track_ids for _, poses in pipeline.video(cases / "fps_third.mp4")]

@@ -82,6 +82,7 @@ def test_colours_are_those_that_opencv_reads(tmp_path: Path) -> None:
     assert np.abs(ours[48, [20, 100]].astype(int) - image[48, [20, 100]]).max() <= 8
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_real_videos_stand_upright_and_are_whole(shared: Path) -> None:
     with VideoFile(shared / "media" / "street.mp4") as street:

@@ -84,6 +84,7 @@ def test_sound_of_other_rates(tmp_path: Path, codec: str, name: str, rate: int) 
     assert 1.94 < end <= 2
 
 
+@pytest.mark.slow
 def test_sound_and_pictures_lie_side_by_side(tmp_path: Path) -> None:
     source = sine(tmp_path / "a.wav", "pcm_s16le", seconds=20)
     output = record(tmp_path / "out.mp4", [k / 10 for k in range(200)], fps=10, audio_from=source)

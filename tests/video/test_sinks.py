@@ -67,6 +67,7 @@ def test_times_that_do_not_grow_are_nudged_and_the_next_ones_kept(tmp_path: Path
     assert [grey_number(frame) for frame in frames] == list(range(7))
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(gaps=st.lists(st.floats(0, 2), min_size=1, max_size=12), fps=st.sampled_from([None, 12.5, 29.97]))
 def test_times_come_back(tmp_path_factory: pytest.TempPathFactory, gaps: list[float], fps: float | None) -> None:

@@ -91,6 +91,7 @@ LAYOUTS: dict[str, tuple[Callable[[State], Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("backbone", [HRNET, RESNET])
 def test_layouts(networks: dict[str, PoseModel], tmp_path: Path, backbone: str, layout: str) -> None:
@@ -111,6 +112,7 @@ def test_both_of_torchs_formats(networks: dict[str, PoseModel], tmp_path: Path, 
     assert read_checkpoint(tmp_path / "weights.pth.tar").state.keys() == state.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "order"), [("official", "bgr"), ("DataParallel", "bgr"), ("MMPose 1", "rgb"), ("simple-HRNet", "rgb")]
 )
@@ -235,6 +237,7 @@ class Renaming(ResNet):
         return {name.removeprefix("backbone.").lower(): tensor for name, tensor in state.items()}
 
 
+@pytest.mark.slow
 def test_a_backbone_may_know_the_names_of_others(
     networks: dict[str, PoseModel], tmp_path: Path, register_plugin: Callable[[object, str], None]  # noqa: F811
 ) -> None:
@@ -270,6 +273,7 @@ def test_weights_of_another_network(
         create_pose_model(backbone, weights=tmp_path / "weights.pth", num_joints=joints, input_size=(64, 64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

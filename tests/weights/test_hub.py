@@ -84,6 +84,7 @@ def test_what_is_no_address(text: str) -> None:
         Address.parse(text)
 
 
+@pytest.mark.slow
 def test_published_weights_know_their_network(hub: Hub, run: Path) -> None:
     url = publish(run, "hf-hub:owner/name", licence="apache-2.0")
     assert url.startswith(f"{hub.url}/owner/name/commit/")
@@ -137,6 +138,7 @@ def test_another_file_and_what_is_in_the_cache(hub: Hub, weights: bytes) -> None
         fetch("hf-hub:owner/name", "other.json")
 
 
+@pytest.mark.slow
 def test_a_branch_that_is_not_there_is_made(hub: Hub, run: Path) -> None:
     publish(run, "hf-hub:owner/name@v2")
     assert set(hub.repositories["owner/name"]["v2"]) == set(FILES)
@@ -407,6 +409,7 @@ def test_weights_of_another_network(hub: Hub, weights: bytes) -> None:
         create_pose_model("hf-hub:owner/name", weights="other.pth")
 
 
+@pytest.mark.slow
 def test_commands(hub: Hub, run: Path, tmp_path: Path) -> None:
     invoke = CliRunner().invoke
     done = invoke(main, ["publish", str(run), "--to", "hf-hub:owner/name@main", "--private"])

@@ -67,6 +67,7 @@ def test_mmpose_names_its_joints(tmp_path: Path, name: str) -> None:
     assert found.edges == wanted.edges
 
 
+@pytest.mark.slow
 def test_what_mmpose_leaves_out_comes_from_the_names(tmp_path: Path) -> None:
     names = {0: "beak", 1: "Wing_L", 2: "Wing_R"}
     bird = Skeleton("bird", names.values(), [], [], [0.03] * 3)
@@ -90,6 +91,7 @@ def test_a_meta_that_makes_no_sense_counts_as_none(
     assert model.skeleton.keypoint_names in (hand.keypoint_names, ("joint_0", "joint_1", "joint_2"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("joints", "taken", "says"),
     [
@@ -122,6 +124,7 @@ def test_a_file_that_names_no_joints(
     assert caplog.messages == []
 
 
+@pytest.mark.slow
 def test_joints_by_name_and_their_number(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = untold_file(tmp_path / "a.pth", 14)
     assert loaded(path, skeleton="crowdpose").skeleton is get_skeleton("crowdpose")
@@ -140,6 +143,7 @@ def test_joints_by_name_and_their_number(tmp_path: Path, caplog: pytest.LogCaptu
     assert f"weights {told} have the joints of aic, not of crowdpose, as which they now count" in caplog.messages
 
 
+@pytest.mark.slow
 def test_what_hrkit_writes_names_its_joints(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     named = loaded(untold_file(tmp_path / "a.pth", 14), skeleton="crowdpose")
     named.save(tmp_path / "b.safetensors")
@@ -148,6 +152,7 @@ def test_what_hrkit_writes_names_its_joints(tmp_path: Path, caplog: pytest.LogCa
     assert caplog.messages == []
 
 
+@pytest.mark.slow
 def test_a_flip_test_needs_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = untold_file(tmp_path / "a.pth", 15)
     named = {"weights": path, "input_size": (64, 64)}
@@ -163,6 +168,7 @@ def test_a_flip_test_needs_names(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert "onehand10k has no pairs of left and right" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_command_takes_the_joints_of_the_data(tmp_path: Path) -> None:
     made = make_coco(tmp_path / "data", pictures=2, people=1, skeleton=get_skeleton("crowdpose"))
 
@@ -184,6 +190,7 @@ def test_the_command_takes_the_joints_of_the_data(tmp_path: Path) -> None:
     assert (bare.exit_code, "unknown skeleton 'nobody'" in bare.output) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", [NETWORK, "lite", "pose_resnet_18"])
 def test_a_start_from_other_joints(tmp_path: Path, caplog: pytest.LogCaptureFixture, backbone: str) -> None:
     torch.manual_seed(0)
@@ -204,6 +211,7 @@ def test_a_start_from_other_joints(tmp_path: Path, caplog: pytest.LogCaptureFixt
         create_pose_model(backbone, skeleton=own, **how)
 
 
+@pytest.mark.slow
 def test_a_start_from_as_many_joints_in_another_order(tmp_path: Path) -> None:
     before = loaded(mmpose_file(tmp_path / "aic.pth", get_skeleton("aic")))
     after = loaded(tmp_path / "aic.pth", skeleton="lsp14", other_joints=True)
@@ -221,6 +229,7 @@ def test_published_weights_of_other_joints(caplog: pytest.LogCaptureFixture) -> 
     assert (model.skeleton.name, model.spec.codec) == ("crowdpose", "dark")
 
 
+@pytest.mark.slow
 def test_the_command_compares_joints_of_the_same_name(tmp_path: Path) -> None:
     some = Skeleton("some", ["LeftEye", "beak", "nose"], [], [], [0.05] * 3)
     made = make_coco(tmp_path / "data", pictures=2, people=1, skeleton=some)
@@ -230,8 +239,8 @@ def test_the_command_compares_joints_of_the_same_name(tmp_path: Path) -> None:
     assert "2 of the network's 17 joints are annotated, matched by name" in result.output
 
 
-@pytest.mark.needs_shared
 @pytest.mark.slow
+@pytest.mark.needs_shared
 def test_crowdpose_weights_on_crowdpose_people(shared: Path, tmp_path: Path) -> None:
     case = shared / "cases/annotations/crowdpose14"
     content = json.loads((case / "person_keypoints_crowd.json").read_text())

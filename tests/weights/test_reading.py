@@ -85,6 +85,7 @@ def beside(network: PoseModel) -> dict[str, Any]:
     return {"epoch": 3, "optimizer": optimizer.state_dict(), "args": {"lr": 0.1}, "best_ap": np.float64(0.7)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_wrappers(network: PoseModel, beside: dict[str, Any], tmp_path: Path, wrapper: str) -> None:
     state = network.state_dict()
@@ -95,6 +96,7 @@ def test_wrappers(network: PoseModel, beside: dict[str, Any], tmp_path: Path, wr
     assert_loads(file, network)
 
 
+@pytest.mark.slow
 def test_the_network_whose_names_fit(network: PoseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = create_pose_model("hrnet_w4", num_joints=3, input_size=(64, 64)).state_dict()
     detector = {name.replace("stage", "level"): tensor for name, tensor in other.items()}
@@ -156,6 +158,7 @@ def mmengine(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     return types.SimpleNamespace(HistoryBuffer=HistoryBuffer, ConfigDict=ConfigDict)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True])
 def test_an_epoch_of_mmpose(
     network: PoseModel,
@@ -182,6 +185,7 @@ def test_an_epoch_of_mmpose(
     assert loaded.skeleton.flip_pairs == (("left_b", "right_b"),)
 
 
+@pytest.mark.slow
 def test_a_classifier_of_mmpretrain_starts_a_backbone(tmp_path: Path) -> None:
     torch.manual_seed(1)
     trunk = create_pose_model(NETWORK, backbone_options={"multi_scale": True}, input_size=(64, 64)).backbone
@@ -196,6 +200,7 @@ def test_a_classifier_of_mmpretrain_starts_a_backbone(tmp_path: Path) -> None:
         create_pose_model(NETWORK, weights=file, num_joints=None, input_size=(64, 64))
 
 
+@pytest.mark.slow
 def test_heads_by_the_names_in_the_file(tmp_path: Path) -> None:
     two = create_pose_model("pose_resnet_18", head="deconv_stride8", num_joints=15, input_size=(64, 64))
     file = tmp_path / "weights.pth"
@@ -210,6 +215,7 @@ def test_heads_by_the_names_in_the_file(tmp_path: Path) -> None:
 # hrkit's own files and folders
 
 
+@pytest.mark.slow
 def test_a_run_folder_and_its_checkpoint(network: PoseModel, tmp_path: Path) -> None:
     torch.manual_seed(1)
     named = create_pose_model(NETWORK, skeleton="onehand10k", input_size=(64, 96), codec="dark")
@@ -235,6 +241,7 @@ def test_a_run_folder_and_its_checkpoint(network: PoseModel, tmp_path: Path) -> 
         create_pose_model(NETWORK, weights=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_average_of_a_run_is_taken(network: PoseModel, tmp_path: Path) -> None:
     average = create_pose_model(NETWORK, num_joints=3, input_size=(64, 64))
     parts = {"model": create_pose_model(NETWORK, num_joints=3, input_size=(64, 64)), "average": average}

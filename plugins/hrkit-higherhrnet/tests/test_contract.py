@@ -1,9 +1,12 @@
 """Everything that the plugin registers keeps hrkit's contract."""
 
+import pytest
+
 from hrkit.testing import describe, examine_plugin
 from hrkit.weights import catalogue
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract(shallow: None) -> None:
     weights = [entry.name for width in (32, 48) for entry in catalogue.entries(f"higher_hrnet_w{width}", "pose")]
     findings = list(examine_plugin("higherhrnet", ["higher_hrnet_w4", "higher", *weights]))

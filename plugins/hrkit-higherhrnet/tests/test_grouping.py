@@ -80,6 +80,7 @@ def test_as_defined(
     assert_same(found, plain_group(heatmaps, tags, order, max_people=4, adjust=adjust, refine=refine))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.375, 1.0, 3.0]), st.integers(1, 2))
 def test_the_same_people_where_costs_are_equal(

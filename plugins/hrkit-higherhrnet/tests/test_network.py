@@ -38,6 +38,7 @@ def test_outputs_of_seeded_weights(shared: Path, tmp_path: Path) -> None:
     assert relative(high.numpy(), wanted["high"]) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_parameter_names_are_the_official_ones(shared: Path) -> None:
     official = json.loads((shared / "reference" / f"{REFERENCE}.keys.json").read_text())
@@ -66,6 +67,7 @@ def test_published_layouts_are_read(tmp_path: Path, renamed) -> None:
     assert all(torch.equal(tensor, checkpoint.state[name]) for name, tensor in state.items())
 
 
+@pytest.mark.slow
 def test_training_starts_from_an_imagenet_classifier(tmp_path: Path) -> None:
     for width in (32, 48):
         own, trunk = (catalogue.choose(f"{name}_w{width}", kind="backbone") for name in ("higher_hrnet", "hrnet"))

@@ -59,6 +59,7 @@ def test_poses_are_valid(pipeline: Pipeline) -> None:
     assert [len(poses) for poses in pipeline.stream(frames)] == [len(poses) for poses in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(40, 400), (400, 40), (1, 1), (2, 3000)])
 def test_long_and_tiny_pictures(pipeline: Pipeline, size: tuple[int, int]) -> None:
     poses = pipeline.predict(noise(*size))
@@ -157,6 +158,7 @@ def test_the_order_of_the_paper() -> None:
     assert grouping_order(coco17) == [0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16]
 
 
+@pytest.mark.slow
 def test_prepared_models_keep_settings(model) -> None:
     model.grouping = Grouping(max_people=60)
     try:
@@ -165,6 +167,7 @@ def test_prepared_models_keep_settings(model) -> None:
         del model.grouping
 
 
+@pytest.mark.slow
 def test_runtimes_of_one_size_get_pictures_of_that_size(model) -> None:
     seen = []
 
@@ -222,6 +225,7 @@ def test_hidden_joints_cost_no_person_score_box_or_id(model, monkeypatch: pytest
     assert [step.track_ids.tolist() for step in Follower(watched).step(frames)] == [[1], [1], [1]]
 
 
+@pytest.mark.slow
 def test_the_lowest_score_of_a_person(pipeline: Pipeline, model) -> None:
     frame = noise(90, 120)
     everybody = pipeline.predict(frame)
@@ -237,6 +241,7 @@ def test_the_lowest_score_of_a_person(pipeline: Pipeline, model) -> None:
     assert named.pose_model.threshold == 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_a_video_is_followed(shared: Path, pipeline: Pipeline) -> None:
     for number, (frame, poses) in enumerate(pipeline.video(shared / "media" / "street_rotated.mp4")):

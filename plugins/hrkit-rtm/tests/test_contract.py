@@ -15,6 +15,7 @@ def _examined(*parts: str) -> dict[tuple[str, str], str]:
     return {(finding.part, finding.check): finding.verdict for finding in findings}
 
 
+@pytest.mark.slow
 def test_heads_codec_and_weights() -> None:
     entries = [entry.name for entry in catalogue.entries() if entry.model.startswith(("rtm", "cspnext_"))]
     said = _examined("rtmcc", "rtmw", "simcc", *entries)

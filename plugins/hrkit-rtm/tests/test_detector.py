@@ -86,6 +86,7 @@ def test_input_squares() -> None:
     assert to_square(np.zeros((1, 4000, 3), np.uint8), 64).shape == (64, 64, 3)
 
 
+@pytest.mark.slow
 def test_weights_say_how_many_classes_there_are(tmp_path: Path) -> None:
     network = RTMDetNetwork(VARIANTS["tiny"], 80)
     torch.save({"state_dict": network.state_dict()}, tmp_path / "coco.pth")

@@ -67,6 +67,7 @@ def test_another_size_makes_another_head() -> None:
     assert (x.shape, y.shape) == ((1, 5, 192), (1, 5, 128))
 
 
+@pytest.mark.slow
 def test_weights_of_another_size_do_not_fit(small: PoseModel, tmp_path: Path) -> None:
     torch.save(small.state_dict(), tmp_path / "small.pth")
     with pytest.raises(WeightsError, match=r"head\.\w+\S* is \(.*\), wanted"):
@@ -83,6 +84,7 @@ def test_saved_networks_come_back(small: PoseModel, tmp_path: Path) -> None:
     assert loaded.spec.sigma == (3.46, 2.83)
 
 
+@pytest.mark.slow
 def test_the_pipeline_and_its_flip_test(small: PoseModel) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
     people = Detections.from_boxes([[10, 10, 60, 70], [40, 5, 100, 75]])

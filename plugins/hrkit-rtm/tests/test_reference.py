@@ -43,6 +43,7 @@ def _published(shared: Path, name: str, tmp_path: Path) -> tuple[Arrays, Path]:
     return official, file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["t", pytest.param("m", marks=pytest.mark.slow)])
 def test_rtmpose(size: str, shared: Path, tmp_path: Path) -> None:
     official, file = _published(shared, f"rtmpose_{size}_256x192", tmp_path)
@@ -57,6 +58,7 @@ def test_rtmpose(size: str, shared: Path, tmp_path: Path) -> None:
     assert _relative(y, official["simcc_y"]) < 1e-5
 
 
+@pytest.mark.slow
 def test_rtmdet_nano(shared: Path, tmp_path: Path) -> None:
     official, file = _published(shared, "rtmdet_nano_320", tmp_path)
     settings = {"threshold": float(official["score_thr"]), "nms_threshold": float(official["nms_iou"])}

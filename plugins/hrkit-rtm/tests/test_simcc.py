@@ -34,6 +34,7 @@ def _plain_label(point: float, count: int, sigma: float) -> tuple[np.ndarray, bo
     return np.exp(-((np.arange(count) - center) ** 2) / (2 * sigma**2)), seen
 
 
+@pytest.mark.slow
 @given(
     points=st.lists(st.tuples(st.floats(-40, 300, width=32), st.floats(-40, 300, width=32)), min_size=17, max_size=17),
     visible=st.lists(st.sampled_from([0, 1, 2]), min_size=17, max_size=17),

@@ -85,6 +85,7 @@ def _classes(entry: WeightsEntry) -> int:
     return 80 if "coco" in entry.name else 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", sorted({entry.model for entry in ENTRIES if entry.kind == "detector"}))
 def test_every_detector_takes_its_file(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for entry in (entry for entry in ENTRIES if entry.model == model):
@@ -95,6 +96,7 @@ def test_every_detector_takes_its_file(model: str, monkeypatch: pytest.MonkeyPat
     assert outputs.shape[2] == _classes(entry) + 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", sorted({entry.model for entry in ENTRIES if entry.kind == "pose"}))
 def test_every_pose_network_takes_its_file(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries that differ in nothing but their file are built once; the trunk runs once for each size of pictures."""

@@ -180,6 +180,7 @@ def test_results_keep_their_order():
     assert [one.xyxy[0, 2] for one in found] == widths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stage"), [(FASTER, "roi_heads"), ("ssdlite320_mobilenet_v3_large", None), ("fcos_resnet50_fpn", None)]
 )
@@ -246,6 +247,7 @@ def test_loaded_weights_give_what_torchvision_gives(monkeypatch, tmp_path):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_batch_norms_add_what_torchvisions_add(name, monkeypatch):
     monkeypatch.setattr(nn.Module, "load_state_dict", lambda *_, **__: None)

@@ -31,6 +31,7 @@ def detector(hub: Any, detection_files: dict[str, bytes]) -> str:
     return "hf/owner/detector"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("simple", "experts"), [(True, 1), (False, 6)])
 def test_a_pose_network(hub: Any, tmp_path: Path, simple: bool, experts: int) -> None:
     network = pose_network(simple, experts)
@@ -47,6 +48,7 @@ def test_a_pose_network(hub: Any, tmp_path: Path, simple: bool, experts: int) ->
         create_pose_model("hf/owner/pose", backbone_options={"dataset_index": experts})
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_both(hub: Any, detector: str, tmp_path: Path) -> None:
     hub.repositories["owner/pose"] = {"main": files_of(pose_network(), tmp_path)}
     pipeline = Pipeline.from_names("hf/owner/pose", detector, detection_threshold=0.0, flip_test=True)
@@ -56,6 +58,7 @@ def test_a_pipeline_of_both(hub: Any, detector: str, tmp_path: Path) -> None:
     assert np.isfinite(poses.keypoints).all()
 
 
+@pytest.mark.slow
 def test_it_is_no_pose_network_and_no_detector(hub: Any, detector: str, tmp_path: Path) -> None:
     hub.repositories["owner/pose"] = {"main": files_of(pose_network(), tmp_path)}
     with pytest.raises(HrkitError, match="hf/owner/detector is a network of type rt_detr, not a ViTPose"):
@@ -65,6 +68,7 @@ def test_it_is_no_pose_network_and_no_detector(hub: Any, detector: str, tmp_path
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_detector_finds_what_transformers_finds(detector: str) -> None:
     found = create_detector(detector, threshold=0.2, classes=None)
     network, frame = detection_network(), photo()
@@ -85,6 +89,7 @@ def test_a_detector_finds_what_transformers_finds(detector: str) -> None:
     assert [found.class_names[index] for index in ours.class_ids] == names
 
 
+@pytest.mark.slow
 def test_the_person_is_found_by_its_name(detector: str) -> None:
     found = create_detector(detector, threshold=0.0)
     assert found.class_names == ("Person", "N/A", "bicycle", "car")
@@ -98,6 +103,7 @@ def test_the_person_is_found_by_its_name(detector: str) -> None:
         create_detector(detector, classes="dog")
 
 
+@pytest.mark.slow
 def test_settings(detector: str) -> None:
     frames = [photo(), *awkward().values(), photo()]
     found = create_detector(detector, threshold=0.0, classes=None, max_batch_size=2).detect(frames)
@@ -111,6 +117,7 @@ def test_settings(detector: str) -> None:
             create_detector(detector, **option)
 
 
+@pytest.mark.slow
 def test_a_copy_on_this_machine_needs_no_hub(
     hub: Any, detection_files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +169,7 @@ def test_code_of_a_repository_is_not_run(hub: Any, detector: str, tmp_path: Path
     assert not evil.exists()
 
 
+@pytest.mark.slow
 def test_weights_of_another_network(hub: Any, detector: str, tmp_path: Path) -> None:
     files = hub.repositories["owner/detector"]["main"]
     content = json.loads(files["config.json"]) | {"id2label": {"0": "person"}, "label2id": {"person": 0}}

@@ -39,6 +39,7 @@ def batcher():
     one.close()
 
 
+@pytest.mark.slow
 def test_waiting_pictures_go_together_in_order(batcher, synthetic, painted):
     pipeline = Gated(synthetic)
     frames = [painted(float(shift))[0] for shift in range(11)]
@@ -143,6 +144,7 @@ def test_networks_are_built_where_they_run(batcher, synthetic, painted):
         batcher.call(threading.current_thread)
 
 
+@pytest.mark.slow
 def test_a_follower_finds_the_same_as_with_a_pipeline_of_its_own(batcher, synthetic, painted):
     from hrkit.tracking.follower import Follower
     from hrkit.video.files import VideoFrame
@@ -157,6 +159,7 @@ def test_a_follower_finds_the_same_as_with_a_pipeline_of_its_own(batcher, synthe
     assert len(best) == 1
 
 
+@pytest.mark.slow
 def test_many_callers_at_once(serve, synthetic, painted, encoded, load_tool):
     """A short run of tools/load.py."""
     with serve() as site:

@@ -164,6 +164,7 @@ def test_a_zip_behind_a_picture_is_ignored(site, encoded, painted):
     assert (answer.status, len(answer.json()["people"])) == (200, 2)
 
 
+@pytest.mark.slow
 def test_names_of_files_are_never_used(site, encoded, painted, tmp_path):
     target = tmp_path / "new.png"
     for name in (str(target), f"../../../../../..{target}", "a\\..\\b", "x" * 3000, "%00", "..."):

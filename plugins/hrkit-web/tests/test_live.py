@@ -76,6 +76,7 @@ def test_the_newest_frame_wins(serve, camera, painted, encoded, synthetic, poll)
         poll(lambda: one.services.cameras.taken == 0)
 
 
+@pytest.mark.slow
 def test_recordings_can_be_fetched(site, camera, painted, encoded):
     import av
 

@@ -24,6 +24,7 @@ def done(site, film):
     site.ask("DELETE", f"/v1/results/{answer.lines()[-1]['results']['id']}")
 
 
+@pytest.mark.slow
 def test_every_frame_has_an_event(done, painted):
     info, *frames, last = done
     assert (info["type"], info["width"], info["height"], info["frames"]) == ("info", 320, 240, FRAMES)
@@ -36,6 +37,7 @@ def test_every_frame_has_an_event(done, painted):
     assert [person["id"] for person in frames[-1]["people"]] == [1, 2]
 
 
+@pytest.mark.slow
 def test_the_results_can_be_fetched_once(site, done):
     files = done[-1]["results"]["files"]
     table = site.get(files["csv"])
@@ -56,6 +58,7 @@ def test_the_results_can_be_fetched_once(site, done):
     assert not [path for path in site.services.results.root.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", ["bytes=abc", "bytes=99999999-", "bytes=5-9", "bytes=0-1,4-5"])
 def test_results_are_sent_whole_even_if_a_range_is_requested(site, done, asked):
     for kind in ("csv", "mp4"):
@@ -65,6 +68,7 @@ def test_results_are_sent_whole_even_if_a_range_is_requested(site, done, asked):
         assert "accept-ranges" not in answer.headers
 
 
+@pytest.mark.slow
 def test_results_can_be_deleted_without_fetching(site, done):
     results = done[-1]["results"]
     assert site.ask("DELETE", f"/v1/results/{results['id']}").status == 204
@@ -73,6 +77,7 @@ def test_results_can_be_deleted_without_fetching(site, done):
     assert not list(site.services.results.root.iterdir())
 
 
+@pytest.mark.slow
 def test_no_video_is_made_unless_requested(site, film):
     last = site.send("/v1/videos?detect_every=3", "video", film).lines()[-1]
     assert set(last["results"]["files"]) == {"csv", "json"}
@@ -87,6 +92,7 @@ def test_a_damaged_video_still_ends_with_results(site, film):
     assert 0 < last["frames"] <= whole
 
 
+@pytest.mark.slow
 def test_processing_of_long_videos_stops(serve, film):
     with serve(video_frames=5) as site:
         *frames, error, last = site.send("/v1/videos", "video", film).lines()
@@ -143,6 +149,7 @@ def test_a_caller_that_disconnects_leaves_nothing_behind(serve, film, synthetic,
         poll(lambda: not list(site.services.results.root.iterdir()) and site.services.videos.taken == 0)
 
 
+@pytest.mark.slow
 def test_the_number_of_videos_is_limited(serve, film, synthetic, gate):
     with serve(Stuck(synthetic, gate, 0), videos=1) as site:
         connection, response = begun(site, film)
@@ -153,6 +160,7 @@ def test_the_number_of_videos_is_limited(serve, film, synthetic, gate):
         connection.close()
 
 
+@pytest.mark.slow
 def test_stopping_the_server_deletes_everything(serve, film):
     with serve() as site:
         site.send("/v1/videos", "video", film)
@@ -161,6 +169,7 @@ def test_stopping_the_server_deletes_everything(serve, film):
     assert not root.exists()
 
 
+@pytest.mark.slow
 def test_stopping_the_server_stops_videos_in_progress(serve, film, synthetic, gate):
     with serve(Stuck(synthetic, gate, 4)) as site:
         connection, _ = begun(site, film)
