@@ -38,6 +38,7 @@ def test_a_margin_that_makes_no_crop(margin: float) -> None:
         PoseSpec(margin=margin)
 
 
+@pytest.mark.slow
 def test_crops_have_the_margin_of_the_network() -> None:
     box, frame = [[40, 20, 120, 100]], np.zeros((120, 160, 3), np.uint8)
     model = create_pose_model("timm/test_resnet", input_size=(64, 64))

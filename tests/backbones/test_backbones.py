@@ -37,6 +37,7 @@ def test_the_contract(name: str) -> None:
     assert heatmaps.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "millions"),
     [("hrnet_w32", 28.54), ("hrnet_w48", 63.60), ("pose_resnet_50", 34.0), ("pose_resnet_101", 53.0),

@@ -374,6 +374,7 @@ def test_two_runs_do_not_write_to_one_folder(made: Path, tmp_path: Path) -> None
     assert run(made, tmp_path, progress=another).done == PICTURES + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_is_whole_and_can_be_made_again(made: Path, tmp_path: Path, kind: str) -> None:
     found = find_inputs([made / "walk.mp4", made / "x0.png"])

@@ -156,6 +156,7 @@ TAKES_THREADS = ["backbone b: it is a backbone", "backbone b: the process stays 
 TAKES = "builder takes weights, threshold and nms_threshold"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("brought", "wrong"),
     [

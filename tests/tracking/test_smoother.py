@@ -47,6 +47,7 @@ def test_a_still_person_jitters_less(fps: int, less: float, seed: int) -> None:
     assert noise[settled:].std() / smoothed(100 + noise, times)[settled:].std() >= less
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0, 2])
 @pytest.mark.parametrize("fps", [10, 30, 60])
 def test_a_waving_wrist_lags_little(fps: int, noise: float) -> None:

@@ -55,6 +55,7 @@ def seen_by(  # type: ignore[no-untyped-def]
         yield time, poses[kept], [people[row] for row in kept]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [10, 30])
 @pytest.mark.parametrize("hidden", [None, {1: (1.8, 2.2)}, {0: (1.7, 2.3)}])
 @pytest.mark.parametrize("seed", range(3))

@@ -47,6 +47,7 @@ SOUNDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "codec", "becomes"), SOUNDS, ids=[f"{codec}-{name}" for name, codec, _ in SOUNDS])
 @pytest.mark.parametrize(("first", "seconds"), [(0.0, 2.0), (0.0, 5.0), (0.6, 1.2)])
 def test_sound_is_kept_in_step_and_cut_to_the_pictures(

@@ -58,6 +58,7 @@ def test_people_are_where_float32_finds_them(
     np.testing.assert_array_equal(kept(PHOTO).keypoints, found.keypoints)
 
 
+@pytest.mark.slow
 def test_what_int8_changes_too_much_is_refused(registered: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exported, "INT8_ERROR", math.nextafter(0, 1))
     with pytest.raises(HrkitError, match=r"int8 changes what this network gives by .* hrkit export --int8 DATASET"):

@@ -77,7 +77,7 @@ def test_the_recipes_can_be_read(registered: ModuleType, recipe: Path) -> None:
 def test_average_precision_on_people_it_has_not_seen(
     registered: ModuleType, shared: Path, name: str, flip: bool, least: float
 ) -> None:
-    """On every sixth of 584 people, whose AP is 0.481 and 0.597: the bars are 0.02 below."""
+    """On every sixth of 584 people, whose AP was 0.481 and 0.597 when the bars were set 0.02 below."""
     people = coco(shared / "data" / "coco_val", split="val")
     few = people.select(range(0, len(people), 6))
     fast = create_pose_model(name, weights="auto").prepared("cpu", "float32")

@@ -30,6 +30,7 @@ def small() -> PoseModel:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "joints", "millions"),
     [
