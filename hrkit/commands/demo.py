@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from hrkit.commands.demo_pictures import draw_pictures, free_name
-from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options
+from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options, need_video
 from hrkit.commands.numbers import PATH
 from hrkit.commands.player import Played, play
 from hrkit.commands.short_help import ShortHelp
@@ -88,7 +88,7 @@ def command(
     videos += [source for source in (camera, video) if source]
     if videos and write_json:
         raise click.UsageError("--json is for pictures; `hrkit extract` writes the keypoints of videos")
-    if not videos and (profile or following["smoothing"] or following["detect_every"] > 1):
+    if not videos and (profile or need_video(following)):
         raise click.UsageError("--profile, --smooth and --detect-every are for videos; --video takes a folder as one")
     if pictures and show:
         raise click.UsageError("--show is for cameras and videos; pictures are written to files")

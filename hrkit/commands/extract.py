@@ -12,7 +12,14 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from hrkit.commands.model_options import Options, create_pipeline, following_options, model_options, pipeline_arguments
+from hrkit.commands.model_options import (
+    Options,
+    create_pipeline,
+    following_options,
+    model_options,
+    need_video,
+    pipeline_arguments,
+)
 from hrkit.commands.numbers import PATH, number_option
 from hrkit.commands.short_help import ShortHelp
 from hrkit.errors import HrkitError, counted
@@ -131,7 +138,7 @@ def _is_one_output(output: Path, kind: str | None, sources: int) -> bool:
 
 
 def _check_for_photos(max_frames: int | None, following: Options) -> None:
-    if max_frames or following["smoothing"] or following["detect_every"] > 1:
+    if max_frames or need_video(following):
         raise click.UsageError("--max-frames, --smooth and --detect-every are for videos; see --as-video")
 
 

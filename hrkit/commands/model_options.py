@@ -86,6 +86,11 @@ def following_options(command: Command) -> Command:
     return _with_options(command, _FOLLOWING, "following", arguments)
 
 
+def need_video(following: Options) -> bool:
+    """Whether options of videos are given that mean nothing for a photo."""
+    return bool(following["smoothing"]) or following["detect_every"] > 1
+
+
 def _with_options(
     command: Command,
     options: dict[str, Decorator],

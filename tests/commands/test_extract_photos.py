@@ -14,13 +14,13 @@ import pytest
 from pycocotools.coco import COCO
 
 from extracting import extract
-from hrkit import Pipeline
 from hrkit.extraction.formats import FORMATS
 from hrkit.images import read_image, write_image
 from hrkit.skeletons import coco17
 from hrkit.synthetic import paint_people
 from hrkit.tracking.follower import Follower
 from painted import person
+from synthetic_pipelines import pipeline
 
 pytestmark = pytest.mark.usefixtures("small_crops")
 
@@ -44,9 +44,9 @@ def test_a_folder_of_photos_is_a_table(photos: list[str]) -> None:
         ["x.png", 200, 160, 0],
         ["y.jpg", 200, 170, 0],
     ]
-    pipeline = Pipeline.from_names("synthetic", "synthetic", weights=None, device="cpu")
+    find_people = pipeline()
     for row in table.itertuples(index=False):
-        (poses,) = [pipeline(f"a/{row.file}")]
+        (poses,) = [find_people(f"a/{row.file}")]
         np.testing.assert_allclose(row[5:9], poses.detections.xyxy[0], atol=0.0006)
         np.testing.assert_allclose(np.reshape(row[9:], (17, 3))[:, :2], poses.keypoints[0], atol=0.0006)
     meta = json.loads(Path("people.csv.meta.json").read_text())
@@ -98,7 +98,7 @@ def test_photos_are_a_dataset_of_coco(photos: list[str]) -> None:
     assert coco.loadCats([1])[0]["keypoints"] == list(coco17.keypoint_names)
     assert len(coco.loadCats([1])[0]["skeleton"]) == len(coco17.edges)
     (found,) = coco.loadAnns(coco.getAnnIds([2]))
-    (person,) = Pipeline.from_names("synthetic", "synthetic", weights=None, device="cpu")("a/x.png").to_dict()
+    (person,) = pipeline()("a/x.png").to_dict()
     x1, y1, x2, y2 = person["box"]
     assert found["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=0.002)
     joints = np.reshape(found["keypoints"], (17, 3))
