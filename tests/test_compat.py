@@ -104,6 +104,7 @@ def test_one_picture_without_anybody() -> None:
     assert (joints.shape, joints.dtype) == ((0, JOINTS, 3), np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("painted")
 def test_pictures() -> None:
     frames = [two_people(), nobody(), one_person()]
@@ -160,6 +161,7 @@ def test_order_of_results(heatmaps: bool, boxes: bool, shapes: list[tuple[int, .
     assert [part.shape for part in results] == shapes
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("painted")
 def test_the_joints_alone_are_no_list_of_results() -> None:
     assert isinstance(model().predict(one_person()), np.ndarray)

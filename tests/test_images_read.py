@@ -90,6 +90,7 @@ def test_orientations_of_other_formats(tmp_path: Path, ending: str, orientation:
     assert np.abs(read.astype(int) - want).mean() < 4
 
 
+@pytest.mark.slow
 def test_heic_is_read_without_being_asked_for(tmp_path: Path) -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.from_pillow(pil(two_colors(64, 96))).save(tmp_path / "photo.heic", quality=95)

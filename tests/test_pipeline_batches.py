@@ -161,6 +161,7 @@ def test_two_dozen_threads_need_no_more_memory_than_one() -> None:
     assert float(ended.stdout) < 40  # MB; memory kept in each thread alone would be 100 and more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
 def test_one_bad_picture_does_not_block_the_next(device: str) -> None:
     network = pipeline(device=device)

@@ -109,6 +109,7 @@ def test_no_boxes_are_nobody(people: Pipeline, boxes: Any) -> None:
     assert poses.heatmaps.shape == (0, 17, 64, 48)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [iter, lambda rows: map(tuple, rows), lambda rows: dict(enumerate(rows)).values()])
 def test_boxes_from_iterators(people: Pipeline, make: Any) -> None:
     rows = [[10, 20, 60, 150], [70, 20, 120, 150]]

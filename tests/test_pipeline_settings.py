@@ -83,6 +83,7 @@ def test_unknown_names(arguments: dict[str, Any], message: str) -> None:
         Pipeline.from_names(**{"backbone": "synthetic", "weights": None, **arguments})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["auto", "float32", "float16", "bfloat16"])
 def test_precisions(precision: str) -> None:
     network = pipeline(precision=precision)

@@ -77,6 +77,7 @@ def sized():
     plugins.unregister("sized")
 
 
+@pytest.mark.slow
 def test_a_head_says_what_reads_its_output(sized: None, tmp_path: Path) -> None:
     size = {"head": "sized", "input_size": (64, 96)}
     model = create_pose_model("timm/test_resnet", **size)

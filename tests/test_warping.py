@@ -104,6 +104,7 @@ def test_crops_of_the_photo_are_opencvs(rotation: float, zoom: int) -> None:
     assert difference.mean() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_real_photos_are_cropped_and_letterboxed_alike(shared: Path) -> None:
     photos = [*sorted((shared / "media").glob("*.jpg")), *sorted((shared / "data/coco_val/images").glob("*.jpg"))[:9]]
@@ -118,6 +119,7 @@ def test_real_photos_are_cropped_and_letterboxed_alike(shared: Path) -> None:
         assert apart(square, letterboxed(frame, (416, 416))).max() <= 1
 
 
+@pytest.mark.slow
 def test_far_from_the_corner_of_a_large_picture_pixels_are_as_exact() -> None:
     frame = np.zeros((4320, 7680, 3), np.uint8)
     frame[-300:, -300:] = noise(300, 300)

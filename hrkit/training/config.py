@@ -64,6 +64,7 @@ class TrainConfig:
     teacher: str | None = setting(None, "backbone of a trained network whose heatmaps are mixed into the targets")
     teacher_weights: str = setting("auto", "weights of the teacher: auto, an entry or a file")
     teacher_share: float = setting(0.5, "share of the teacher in the targets, 0 to 1", Range(0, 1))
+    teacher_flip_test: bool = setting(False, "average the teacher's heatmaps with those of the mirrored crops")
     frozen: tuple[str, ...] = setting((), 'prefixes of parameter names that are not trained, such as "backbone."')
     freeze_batch_norm: bool = setting(False, "keep the initial statistics of all batch norms")
 

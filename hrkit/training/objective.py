@@ -6,7 +6,7 @@ A network may define its own by the methods `samples` and `objective`. Others ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -90,7 +90,7 @@ class HeatmapObjective:
         keypoints, visible = (batch[name].to(images.device, non_blocking=True) for name in ("keypoints", "visible"))
         targets, weights = self.codec.encode(keypoints, visible)
         if self.teacher is not None:
-            taught = teach(self.teacher, batch["crops"])
+            taught = teach(self.teacher, batch["crops"], flip_test=self.config.teacher_flip_test)
             targets, weights = share_with_teacher(targets, weights, taught, self.config.teacher_share)
         if self._joint_weights is not None:
             weights = weights * self._joint_weights
@@ -108,10 +108,10 @@ class HeatmapObjective:
 
 
 @torch.no_grad()
-def teach(teacher: PoseModel, crops: torch.Tensor) -> torch.Tensor:
+def teach(teacher: PoseModel, crops: torch.Tensor, *, flip_test: bool = False) -> torch.Tensor:
     """(N,H,W,3) uint8 BGR crops -> the teacher's heatmaps (N,K,h,w), 0 to 1."""
     images = teacher.normalise(crops).contiguous(memory_format=torch.channels_last)
-    return teacher(images).float().clamp(0, 1)
+    return cast(torch.Tensor, teacher.outputs(images, flip_test=flip_test)).clamp(0, 1)
 
 
 def share_with_teacher(

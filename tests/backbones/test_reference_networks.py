@@ -55,6 +55,7 @@ def test_hrnetv2(shared: Path, tmp_path: Path) -> None:
         assert np.linalg.norm(found[name].numpy() - wanted[name]) <= 1e-5 * np.linalg.norm(wanted[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reference", "backbone"), [("pose_hrnet_w32_256x192", "hrnet_w32"), ("pose_resnet_50_256x192", "pose_resnet_50")]
 )

@@ -12,6 +12,7 @@ from hrkit.benchmark.inference import Pair, Speed, Timing, crowd, interleaved, m
 SMALL = Pair("hrnet_w2", (64, 64), "synthetic")
 
 
+@pytest.mark.slow
 def test_pieces_of_work_take_turns_after_a_round_to_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     now = iter(np.cumsum([0, 90, 90, 3, 0, 1, 0, 1, 0, 1, 0, 5, 0, 1]).tolist())

@@ -134,6 +134,7 @@ def text(folder: Path) -> str:
     return "text.mp4"
 
 
+@pytest.mark.slow
 def test_a_size_that_changes_is_fitted(folder: Path) -> None:
     result = demo("--video", changing(folder))
     assert result.exit_code == 0, result.output
@@ -141,6 +142,7 @@ def test_a_size_that_changes_is_fitted(folder: Path) -> None:
         assert [frame.image.shape for frame in drawn] == [(96, 128, 3)] * 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [cut_short, without_frames, text])
 def test_videos_that_are_damaged(folder: Path, make: Any) -> None:
     name = make(folder)

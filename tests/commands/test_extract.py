@@ -36,6 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_table_of_everybody() -> None:
     result = film("street", "-o", "out/street.csv", "--smooth", "--detect-every", 2)
     assert result.exit_code == 0, result.output
@@ -56,6 +57,7 @@ def test_every_format(kind: str) -> None:
     assert not list(Path().glob("*.part.jsonl"))
 
 
+@pytest.mark.slow
 def test_several_sources() -> None:
     make_video(Path("walk.mp4"), images=walk(4)[0])
     result = extract("walk.mp4", "yard", "./walk.mp4", "-o", "out", "--format", "jsonl", "--no-track")
@@ -103,6 +105,7 @@ def test_what_is_there_is_not_written_over(run: Any, kind: str) -> None:
     assert content() != before
 
 
+@pytest.mark.slow
 def test_another_video_of_the_same_name_is_not_done_before() -> None:
     for folder, shift in (("one", 0), ("two", 1)):
         Path(folder).mkdir()
@@ -187,6 +190,7 @@ def test_no_output_is_a_file_of_an_option(option: str) -> None:
     assert Path("mine.csv").read_text() == "street"
 
 
+@pytest.mark.slow
 def test_an_output_that_is_a_link() -> None:
     Path("kept").mkdir()
     Path("table.csv").symlink_to("kept/real.csv")
@@ -197,6 +201,7 @@ def test_an_output_that_is_a_link() -> None:
     assert os.listdir("kept") == ["real.csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["b" * 251 + ".csv", "é" * 125 + ".json", "a" * 249 + ".jsonl"])
 def test_names_as_long_as_a_file_system_takes(name: str) -> None:
     kind = name.rpartition(".")[2]
@@ -282,6 +287,7 @@ def test_mistakes_are_one_line(arguments: tuple[str, ...], message: str) -> None
     assert not list(Path().glob("*.part.jsonl"))
 
 
+@pytest.mark.slow
 def test_where_the_time_goes() -> None:
     for run in (extract, film):
         result = run("yard", "-o", f"{run.__name__}.csv", "--profile")
@@ -290,6 +296,7 @@ def test_where_the_time_goes() -> None:
         ]
 
 
+@pytest.mark.slow
 def test_every_picture_to_a_file_of_its_own() -> None:
     result = extract("--engine", "local", "street", "yard", "-o", "out")
     assert result.exit_code == 0, result.output

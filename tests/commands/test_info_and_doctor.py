@@ -45,12 +45,14 @@ def test_info_takes_the_size_of_the_default_weights() -> None:
     assert "hrnet_w48 at 384x288" in _run("info", "hrnet_w48")
 
 
+@pytest.mark.slow
 def test_info_of_a_detector() -> None:
     output = _run("info", "yolov3_tiny")
     assert "yolov3_tiny at 416x416" in output
     assert "8.8 M parameters" in output or "8.9 M parameters" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

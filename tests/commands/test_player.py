@@ -71,6 +71,7 @@ def played(pipeline: Pipeline, frames: int = 5, drawing: Drawing | None = None, 
     return play(source, Follower(pipeline), drawing or Drawing(), sink, **how), sink
 
 
+@pytest.mark.slow
 def test_every_frame_is_drawn_and_written(pipeline: Pipeline) -> None:
     images, _ = walk(10)
     result, sink = played(pipeline, 10)
@@ -81,6 +82,7 @@ def test_every_frame_is_drawn_and_written(pipeline: Pipeline) -> None:
         assert (drawn != image).any()
 
 
+@pytest.mark.slow
 def test_what_is_shown_has_its_rate_and_what_is_written_has_not(pipeline: Pipeline) -> None:
     window = Window()
     _, sink = played(pipeline, window=window)
@@ -115,6 +117,7 @@ def test_boxes_and_heatmaps_are_turned_on_and_off(pipeline: Pipeline) -> None:
     assert (shown.images[-1][inside] != plain.images[-1][inside]).any()
 
 
+@pytest.mark.slow
 def test_space_pauses_until_it_is_pressed_again(pipeline: Pipeline) -> None:
     window = Window({2: ["space", "", "", "x", "space"]})
     result, _ = played(pipeline, window=window, live=True)
@@ -123,6 +126,7 @@ def test_space_pauses_until_it_is_pressed_again(pipeline: Pipeline) -> None:
     assert played(pipeline, window=Window({2: ["space", "", "q"]}))[0].frames == 2
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_what_is_drawn(pipeline: Pipeline, tmp_path: Path) -> None:
     _, sink = played(pipeline, window=Window({2: ["s"]}), snapshots=tmp_path)
     np.testing.assert_array_equal(read_image(tmp_path / "snapshot_000001.png"), sink.images[1])

@@ -371,6 +371,7 @@ def _mpii(folder: Path, people: int = 3) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_mpii_is_measured_in_pckh(tmp_path: Path) -> None:
     folder = _mpii(tmp_path / "mpii")
     options = ("--dataset", f"mpii:{folder}", "--input-size", 256, 256, "--decoder", "dark")

@@ -70,6 +70,7 @@ def tiny() -> Yolov3:
     return detector
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 @pytest.mark.parametrize("photo", PHOTOS)
 def test_people_are_where_darknet_sees_them(shared: Path, photo: str) -> None:
@@ -294,6 +295,7 @@ def test_weights_of_another_network(shared: Path) -> None:
         yolov3(weights=shared / "weights" / "yolov3-tiny.weights")
 
 
+@pytest.mark.slow
 @pytest.mark.needs_shared
 def test_built_detector_is_the_plain_network(shared: Path) -> None:
     path = shared / "weights" / "yolov3-tiny.weights"

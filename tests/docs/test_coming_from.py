@@ -34,10 +34,9 @@ def test_what_hrkit_does_not_do_has_a_reason() -> None:
     assert [cell for cell in cells if re.match(r"no\b", cell) and not re.match(r"no: .{20}", cell)] == []
 
 
-@pytest.fixture
-def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def used() -> dict[str, Any]:
     """The names that the tables use. Signatures are checked, but no network is built or downloaded."""
-    monkeypatch.chdir(tmp_path)
     return {
         **{part.__name__: part for part in (BoxAnnotator, SkeletonAnnotator, PoseTracker, background, get_skeleton)},
         "open_sink": create_autospec(open_sink),
@@ -57,6 +56,13 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         **dict.fromkeys(("time", "seconds"), 0.0),
         **dict.fromkeys(("image", "image_a", "image_b", "frame"), np.zeros((9, 9, 3), np.uint8)),
     }
+
+
+@pytest.fixture
+def names(used: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """`used`, for one call that writes in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return dict(used)
 
 
 @pytest.mark.parametrize("call", _new_calls())

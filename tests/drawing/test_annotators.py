@@ -120,6 +120,7 @@ def test_an_unknown_coloring_is_refused(annotate: Any) -> None:
 # heatmaps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("joint", [None, "left_wrist"])
 def test_a_heatmap_peaks_at_its_joint(joint: str | None) -> None:
     pipeline = Pipeline.from_names("synthetic", "synthetic", weights=None, device="cpu")

@@ -109,6 +109,7 @@ def test_rescoring() -> None:
     assert coco.rescore([], np.zeros((0, 3))).shape == (0,)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 30), nms=st.sampled_from(["oks", "soft-oks"]))
 @settings(deadline=None, max_examples=40)
 def test_images_do_not_meet_and_keep_their_order(seed: int, n: int, nms: str) -> None:

@@ -276,6 +276,7 @@ def _subject(people: KeypointDataset, boxed: KeypointDataset, **settings: Any) -
     )
 
 
+@pytest.mark.slow
 def test_what_a_report_holds(people: KeypointDataset, tmp_path: Path) -> None:
     subject = _subject(people, people)
     evaluation = evaluate(subject.model, people, decoder="dark", flip_test=False, workers=0, progress=False)

@@ -113,6 +113,7 @@ def test_each_input_gives_the_file_that_it_gives_alone(made: Path, whole: dict[s
         np.testing.assert_allclose(joints[..., :2], poses.keypoints, atol=0.0006)
 
 
+@pytest.mark.slow
 def test_what_is_done_is_left_alone(made: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Extractor, "__init__", lambda *_: pytest.fail("nothing is to be loaded"))
     assert run(made, output) == Progress(before=PICTURES + 1)
@@ -167,6 +168,7 @@ def test_a_video_that_was_interrupted_is_gone_on_with(
     assert not list(tmp_path.rglob("*.part.jsonl"))
 
 
+@pytest.mark.slow
 def test_a_video_that_was_replaced_meanwhile_is_begun_anew(inputs: Path, tmp_path: Path) -> None:
     found, output = find_inputs([inputs / "walk.mp4"]), tmp_path / "out"
     unfinished = output / ".hrkit" / "unfinished" / "walk.mp4"

@@ -156,6 +156,7 @@ def test_an_overlap_of_just_the_threshold_is_none_too_many(version: str) -> None
             assert ops.nms(boxes, scores, threshold).tolist() == torchvision.ops.nms(boxes, scores, threshold).tolist()
 
 
+@pytest.mark.slow
 def test_memory_in_another_order() -> None:
     boxes, scores = (torch.from_numpy(values) for values in scattered_boxes(2, 60))
     classes = torch.arange(60) % 3
@@ -227,6 +228,7 @@ def test_a_class_number_changes_nothing() -> None:
         np.testing.assert_array_equal(ops.batched_nms(boxes, scores, np.full(300, 639), 0.45), alone)
 
 
+@pytest.mark.slow
 def test_many_equal_scores_keep_their_order(version: str) -> None:
     count = 500 if version == "reference" else 3000
     boxes = np.arange(count)[:, None] * 10.0 + np.array([0, 0, 5, 5])

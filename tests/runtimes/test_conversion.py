@@ -61,6 +61,7 @@ def test_batch_norms_are_folded_where_they_can_be() -> None:
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_followed_is_one_line() -> None:
     with pytest.raises(HrkitError, match=r"^Branches cannot be exported \(.+\)$"):
         to_program(Branches().eval(), EXAMPLE)

@@ -48,6 +48,7 @@ def test_a_fault_is_found(broken: type, check: str, small_scenes: None) -> None:
     assert "\n" not in str(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "name"),
     [
@@ -96,6 +97,7 @@ class Jittery(Fault):
         return Detections(np.clip(boxes, 0, np.tile(image.shape[1::-1], 2)), found.scores, found.class_ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("poor", [Nobody, Middle, Jittery])
 def test_a_poor_detector_keeps_the_contract(poor: type) -> None:
     findings = check_detector(poor())

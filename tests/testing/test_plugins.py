@@ -236,6 +236,7 @@ def test_names_that_clash_and_hooks_that_fail(register: Callable[..., None]) -> 
     assert "register_commands returns NoneType" in failure.problem
 
 
+@pytest.mark.slow
 def test_patterns_and_paths_want_a_name(register: Callable[..., None]) -> None:
     register(
         detectors={"kit/*": lambda text, **options: SyntheticDetector(**options)},

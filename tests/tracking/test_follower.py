@@ -68,6 +68,7 @@ class CountingPoses:
         return self._pipeline.predict_batch(images, boxes, return_heatmaps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("detect_every", "looks", "crops"), [(1, 10, [16, 4]), (2, 6, [2, 2, 4, 4, 4, 4]), (5, 3, [2, 8, 10])]
 )

@@ -64,6 +64,7 @@ def test_two_people_cross(fps: float, hidden: dict[int, tuple[float, float]] | N
     assert {tuple(ids_of(person, truth, ids)) for person in (0, 1)} == {(1,), (2,)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [10, 30])
 def test_somebody_is_missed_for_a_second(fps: float) -> None:
     walkers = [straight((100, 200), (80, 0)), straight((100, 500), (60, 10))]
@@ -81,6 +82,7 @@ def test_frames_at_odd_times_keep_ids(seed: int) -> None:
     assert {tuple(ids_of(person, truth, ids)) for person in range(3)} == {(1,), (2,), (3,)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [10, 30])
 def test_who_comes_new_gets_a_new_id(fps: float) -> None:
     walkers = [straight((100, 200), (100, 0), end=2.0), straight((900, 600), (-100, 0), start=2.5)]

@@ -66,6 +66,7 @@ def test_the_card_says_what_the_run_says(run: Path, tmp_path: Path, painted_coco
     assert model.input_size == (64, 64)
 
 
+@pytest.mark.slow
 def test_the_use_on_the_card_works(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "published"
     publish(run, target)

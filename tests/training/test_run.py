@@ -21,7 +21,7 @@ from hrkit.datasets.coco import coco
 from hrkit.errors import DatasetError, HrkitError
 from hrkit.pose_model import PoseModel
 from hrkit.training.config import Augmentation, TrainConfig
-from hrkit.training.objective import share_with_teacher
+from hrkit.training.objective import share_with_teacher, teach
 from hrkit.training.optimization import build_optimizer, learning_rate_factor, update_average
 from hrkit.training.run import NonFiniteLossError, build_model, train
 from made_coco import make_coco, write_json
@@ -280,6 +280,14 @@ def test_a_teacher_labels_too(painted_coco: Path, tmp_path: Path) -> None:
     assert losses["alone"] != losses["half"]
     with pytest.raises(HrkitError, match=r"another input size: \(64, 64\), not \(96, 64\)"):
         train(tiny_config(painted_coco, tmp_path / "odd", input_size=(96, 64), **taught))
+
+
+def test_a_teacher_with_flip_test_says_the_same_of_mirrored_crops() -> None:
+    teacher = create_pose_model("timm/test_resnet", input_size=(64, 64), codec="udp").eval()
+    crops = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8)
+    swapped = teach(teacher, crops.flip(2), flip_test=True).flip(3)[:, teacher.skeleton.flip_indices]
+    torch.testing.assert_close(teach(teacher, crops, flip_test=True), swapped, rtol=0, atol=1e-5)
+    assert not torch.allclose(teach(teacher, crops), swapped, rtol=0, atol=1e-5)
 
 
 def test_what_a_teacher_says_of_joints() -> None:

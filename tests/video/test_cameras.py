@@ -287,6 +287,7 @@ def test_a_file_over_http_that_nobody_knows_the_length_of(tmp_path: Path, name: 
     assert asked == [f"/{name}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.ts", "a.flv"])
 def test_streams_without_an_end_are_live(tmp_path: Path, name: str) -> None:
     path = make_video(tmp_path / name, 50, container={"flvflags": "no_duration_filesize"} if name == "a.flv" else {})

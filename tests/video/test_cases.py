@@ -110,6 +110,7 @@ def test_a_size_that_changes(cases: Path, photo: Frame) -> None:
     assert alike(seen[12].image, photo)
 
 
+@pytest.mark.slow
 def test_recordings_of_browsers(cases: Path) -> None:
     with open_source(cases / "mediarecorder.webm") as source:
         assert source.info.fps == pytest.approx(26.5, abs=0.01)

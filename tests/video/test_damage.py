@@ -57,6 +57,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in made.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip, zero, cut, drop])
 @pytest.mark.parametrize("name", [name for name, _ in KINDS])
 @pytest.mark.parametrize("seed", range(3))

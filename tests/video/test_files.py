@@ -262,6 +262,7 @@ def test_recordings_that_are_joined_follow_one_another(tmp_path: Path, others: t
     assert (video.info.fps, video.info.frames) == (25.0, 60)
 
 
+@pytest.mark.slow
 def test_frames_of_too_many_pixels_are_not_decoded(tmp_path: Path) -> None:
     small, large = (
         make_video(tmp_path / name, images=[numbered(number, *size) for number in range(12)])

@@ -67,6 +67,7 @@ def test_sound_is_kept_in_step_and_cut_to_the_pictures(
         assert container.duration == round(1e6 * seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.m4a", "a.aac", "a.ts", "a.mp4"])
 def test_sound_that_fits_is_copied_bit_for_bit(tmp_path: Path, name: str) -> None:
     source = packets(sine(tmp_path / name, "aac", pictures=name.endswith((".ts", ".mp4"))))
@@ -104,6 +105,7 @@ def test_a_file_without_sound_gives_none(tmp_path: Path) -> None:
         assert [stream.type for stream in container.streams] == ["video"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "codec"), [("a.m4a", "aac"), ("a.mkv", "flac"), ("a.ts", "aac")])
 def test_damaged_sound_does_not_cost_the_pictures(tmp_path: Path, name: str, codec: str) -> None:
     source = sine(tmp_path / name, codec)

@@ -105,6 +105,7 @@ def test_layouts(networks: dict[str, PoseModel], tmp_path: Path, backbone: str, 
     assert_same(loaded, networks[backbone])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True])
 def test_both_of_torchs_formats(networks: dict[str, PoseModel], tmp_path: Path, legacy: bool) -> None:
     state = networks[HRNET].state_dict()
@@ -257,6 +258,7 @@ def test_a_backbone_may_know_the_names_of_others(
 # what does not fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "joints", "message"),
     [

@@ -106,6 +106,7 @@ def test_published_weights_know_their_network(hub: Hub, run: Path) -> None:
     assert pipeline(frame).keypoints.shape == (1, 16, 2)
 
 
+@pytest.mark.slow
 def test_nothing_of_its_maker_is_published(hub: Hub, run: Path) -> None:
     publish(run, "hf-hub:owner/name")
     files = hub.repositories["owner/name"]["main"]
@@ -153,6 +154,7 @@ def test_a_branch_that_is_not_there_is_made(hub: Hub, run: Path) -> None:
         publish(run, "hf-hub:owner/name@v3")
 
 
+@pytest.mark.slow
 def test_nothing_is_made_for_a_pull_request(hub: Hub, run: Path) -> None:
     with pytest.raises(DownloadError, match="there is no such repository"):
         publish(run, "hf-hub:owner/name@refs/pr/1")
@@ -244,6 +246,7 @@ def test_names_of_files_lead_nowhere(hub: Hub, weights: bytes, tmp_path: Path) -
     assert [path.name for path in tmp_path.rglob("*.safetensors")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["/{}", "../../../../{}", "..\\..\\{}"])
 def test_a_hub_that_lies_writes_and_removes_nothing_outside_the_cache(
     hub: Hub, weights: bytes, tmp_path: Path, name: str

@@ -54,6 +54,7 @@ def loaded(path: Path, **options: Any) -> PoseModel:
     return create_pose_model(NETWORK, weights=path, num_joints=None, input_size=(64, 64), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["crowdpose", "aic", "ap10k", "h36m", "posetrack18", "macaque", "coco_wholebody", "300w", "fly"]
 )
@@ -81,6 +82,7 @@ def test_what_mmpose_leaves_out_comes_from_the_names(tmp_path: Path) -> None:
     assert told.flip_pairs == ()  # the file says so
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [{"keypoint_id2name": {"a": "b"}}, {"flip_indices": [9, 0, 1]}, {"sigmas": "0.1"}])
 def test_a_meta_that_makes_no_sense_counts_as_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: dict[str, Any]

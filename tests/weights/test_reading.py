@@ -53,6 +53,7 @@ PREFIXES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [dict, official])
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_prefixes(network: PoseModel, tmp_path: Path, prefix: str, names: Callable[[State], State]) -> None:
@@ -275,6 +276,7 @@ def test_other_files_are_named(tmp_path: Path, name: str, content: bytes, says: 
     assert len(str(raised.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_programs_are_named(tmp_path: Path) -> None:
     layer = torch.nn.Linear(2, 2)
     torch.jit.save(torch.jit.script(layer), str(tmp_path / "a.pt"))

@@ -209,6 +209,7 @@ def seated(model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "forward", forward)
 
 
+@pytest.mark.slow
 def test_hidden_joints_cost_no_person_score_box_or_id(model, monkeypatch: pytest.MonkeyPatch) -> None:
     seated(model, monkeypatch)
     (poses,) = model.find_poses([np.zeros((64, 96, 3), np.uint8)])

@@ -46,6 +46,7 @@ def test_it_is_movenet(shared: Path, name: str, width: float) -> None:
     assert np.linalg.norm(got - wanted) <= 1e-4 * np.linalg.norm(wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "megabytes"), [("lite", 5), ("lite_plus", 13)])
 def test_the_weights_in_the_package_fit(registered: ModuleType, name: str, megabytes: int) -> None:
     entry = catalogue.choose(name)

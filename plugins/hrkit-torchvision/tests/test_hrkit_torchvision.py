@@ -224,6 +224,7 @@ def test_entries_are_torchvisions(name):
     assert published.meta["categories"][:2] == ["__background__", "person"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [FASTER, "ssdlite320_mobilenet_v3_large", "fcos_resnet50_fpn"])
 def test_entries_name_the_networks_sides(name):
     """Networks without a fixed size keep the shape of a frame."""

@@ -128,6 +128,7 @@ def test_a_copy_on_this_machine_needs_no_hub(
     assert hub.asked == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "error", "words"),
     [
@@ -151,6 +152,7 @@ def test_repositories_that_are_of_no_use(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["model_type", "config.json", "preprocessor_config.json"])
 def test_code_of_a_repository_is_not_run(hub: Any, detector: str, tmp_path: Path, kind: str) -> None:
     files = hub.repositories["owner/detector"]["main"]

@@ -68,6 +68,7 @@ def test_invalid_parameters(site, painted, encoded, query, said):
     assert said in str(answer.json()["detail"])
 
 
+@pytest.mark.slow
 def test_a_threshold_leaves_out_people_with_lower_scores(serve, painted, encoded, synthetic):
     from hrkit import Detections
 

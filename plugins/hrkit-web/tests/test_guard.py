@@ -114,6 +114,7 @@ def test_websockets_are_guarded_too(site):
     assert " 403 " in handshake(site, Host="evil.example")
 
 
+@pytest.mark.slow
 def test_everything_but_the_page_needs_the_token(serve):
     with serve(token=TOKEN) as site:
         for path in ("/", "/static/app.js", "/health", "/docs", "/openapi.json"):

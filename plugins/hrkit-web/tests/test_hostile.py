@@ -258,6 +258,7 @@ def test_many_files_in_a_form_are_refused(site):
     assert answer.status == 400
 
 
+@pytest.mark.slow
 def test_connections_of_slow_clients_are_closed(serve):
     with serve(head_seconds=0.3) as site:
         assert site.raw(b"GET / HT") == b""
@@ -269,6 +270,7 @@ def test_connections_of_slow_clients_are_closed(serve):
         assert site.get("/health").status == 200
 
 
+@pytest.mark.slow
 def test_single_bytes_do_not_keep_a_connection_open(serve):
     with serve(head_seconds=0.3) as site, socket.create_connection(("127.0.0.1", site.port)) as connection:
         connection.settimeout(0.05)
@@ -284,6 +286,7 @@ def test_single_bytes_do_not_keep_a_connection_open(serve):
         assert closed
 
 
+@pytest.mark.slow
 def test_the_total_time_of_a_body_is_limited(serve):
     with serve(body_seconds=0.4, pause_seconds=5) as site:
 

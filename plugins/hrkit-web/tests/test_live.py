@@ -30,6 +30,7 @@ def hear(socket, kind):
         assert message["type"] != "error", message
 
 
+@pytest.mark.slow
 def test_frames_are_answered_and_people_followed(camera, painted, encoded):
     socket = camera(subprotocols=["hrkit", "token.none"])
     assert socket.subprotocol == "hrkit"
@@ -44,6 +45,7 @@ def test_frames_are_answered_and_people_followed(camera, painted, encoded):
     assert [person["id"] for person in answer["people"]] == [1, 2]
 
 
+@pytest.mark.slow
 def test_the_newest_frame_wins(serve, camera, painted, encoded, synthetic, poll):
     import threading
 
@@ -157,6 +159,7 @@ def test_the_number_of_cameras_is_limited(serve, camera):
         assert closed.value.rcvd.code == 1013
 
 
+@pytest.mark.slow
 def test_the_connection_of_a_silent_camera_is_closed(serve, camera):
     with serve(live_pause_seconds=0.2) as one:
         socket = camera(one)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 
+import pytest
 from hrkit_web.files.results import ResultStore
 
 
@@ -33,6 +34,7 @@ def test_what_a_killed_server_left_is_removed(tmp_path, monkeypatch):
     assert set(os.listdir(tmp_path)) == {"hrkit-web-link", "other"}
 
 
+@pytest.mark.slow
 def test_memory_of_photos_is_returned(serve, encoded, painted, monkeypatch, poll):
     returned = []
     monkeypatch.setattr("hrkit_web.services.SWEEP_SECONDS", 0.02)

@@ -83,6 +83,7 @@ def test_no_video_is_made_unless_requested(site, film):
     assert set(last["results"]["files"]) == {"csv", "json"}
 
 
+@pytest.mark.slow
 def test_a_damaged_video_still_ends_with_results(site, film):
     whole = av.open(io.BytesIO(film)).streams.video[0].frames
     damaged = bytearray(film)
@@ -138,6 +139,7 @@ def begun(site, film):
     return connection, response
 
 
+@pytest.mark.slow
 def test_a_caller_that_disconnects_leaves_nothing_behind(serve, film, synthetic, gate, poll):
     with serve(Stuck(synthetic, gate, 4)) as site:
         connection, response = begun(site, film)
