@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from torch import nn
 
+import synthetic_pipelines
 from hrkit import Pipeline
 from hrkit.benchmark.inference import Pair
 from hrkit.images import read_image
@@ -36,7 +37,7 @@ def compare() -> ModuleType:
 
 def test_the_naive_way_finds_the_same_people(compare: ModuleType) -> None:
     """To the cell that its peaks are rounded to."""
-    pipeline = Pipeline.from_names("synthetic", "synthetic", weights=None, device="cpu")
+    pipeline = synthetic_pipelines.pipeline()
     model = create_pose_model("synthetic", input_size=(256, 192))
     frame = two_people()
     found = pipeline.detect([frame])[0]

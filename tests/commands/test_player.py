@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import synthetic_pipelines
 from hrkit import Pipeline
 from hrkit.commands.player import Played, play
 from hrkit.drawing.annotators import Drawing
@@ -61,7 +62,7 @@ class Window(Kept):
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
-    return Pipeline.from_names("synthetic", "synthetic", weights=None, device="cpu")
+    return synthetic_pipelines.pipeline()
 
 
 def played(pipeline: Pipeline, frames: int = 5, drawing: Drawing | None = None, **how: Any) -> tuple[Played, Kept]:

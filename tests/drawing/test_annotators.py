@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrkit import Pipeline
+import synthetic_pipelines
 from hrkit.drawing.annotators import BoxAnnotator, HeatmapAnnotator, SkeletonAnnotator, draw_status
 from hrkit.errors import HrkitError, ImageError
 from hrkit.images import write_image
@@ -123,7 +123,7 @@ def test_an_unknown_coloring_is_refused(annotate: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("joint", [None, "left_wrist"])
 def test_a_heatmap_peaks_at_its_joint(joint: str | None) -> None:
-    pipeline = Pipeline.from_names("synthetic", "synthetic", weights=None, device="cpu")
+    pipeline = synthetic_pipelines.pipeline()
     poses = pipeline.predict(two_people(), return_heatmaps=True)
     black = np.zeros((240, 320, 3), np.uint8)
     brightness = HeatmapAnnotator(joint=joint)(black, poses).sum(2, dtype=int)
