@@ -1,5 +1,6 @@
 """`lite`: the network of MoveNet, and the weights in this package."""
 
+import re
 from pathlib import Path
 from types import ModuleType
 
