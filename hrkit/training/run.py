@@ -275,7 +275,9 @@ def build_model(config: TrainConfig, people: KeypointDataset) -> PoseModel:
 
     If `config.weights` have other joints, joints of the same name start from theirs.
     """
-    if config.augmentation.flip > 0 or (config.flip_test and config.validation is not None):
+    evaluates_mirrored = config.flip_test and config.validation is not None
+    learns_mirrored = config.teacher_flip_test and config.teacher is not None
+    if config.augmentation.flip > 0 or evaluates_mirrored or learns_mirrored:
         check_flip_test(people.skeleton)
     backbone_weights = config.backbone_weights
     if backbone_weights == "auto":

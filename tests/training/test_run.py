@@ -20,6 +20,7 @@ from hrkit import Pipeline, create_pose_model
 from hrkit.datasets.coco import coco
 from hrkit.errors import DatasetError, HrkitError
 from hrkit.pose_model import PoseModel
+from hrkit.skeletons import unnamed_skeleton
 from hrkit.training.config import Augmentation, TrainConfig
 from hrkit.training.objective import share_with_teacher, teach
 from hrkit.training.optimization import build_optimizer, learning_rate_factor, update_average
@@ -288,6 +289,22 @@ def test_a_teacher_with_flip_test_says_the_same_of_mirrored_crops() -> None:
     swapped = teach(teacher, crops.flip(2), flip_test=True).flip(3)[:, teacher.skeleton.flip_indices]
     torch.testing.assert_close(teach(teacher, crops, flip_test=True), swapped, rtol=0, atol=1e-5)
     assert not torch.allclose(teach(teacher, crops), swapped, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["augmentation", "validation", "teacher"])
+def test_mirrored_crops_need_names_of_joints_before_anything_is_built(
+    painted_coco: Path, tmp_path: Path, how: str
+) -> None:
+    people = coco(painted_coco, skeleton=unnamed_skeleton(17))
+    changes: dict[str, dict[str, Any]] = {
+        "augmentation": {"augmentation": Augmentation(flip=0.5)},
+        "validation": {"flip_test": True, "validation": f"coco:{painted_coco}"},
+        "teacher": {"teacher": "timm/test_resnet", "teacher_flip_test": True},
+    }
+    plain: dict[str, Any] = {"augmentation": Augmentation(flip=0.0), "flip_test": False, "validation": None}
+    build_model(tiny_config(painted_coco, tmp_path, **plain), people)
+    with pytest.raises(HrkitError, match="nothing names the 17 joints"):
+        build_model(tiny_config(painted_coco, tmp_path, **{**plain, **changes[how]}), people)
 
 
 def test_what_a_teacher_says_of_joints() -> None:
