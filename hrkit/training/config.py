@@ -65,6 +65,9 @@ class TrainConfig:
     teacher_weights: str = setting("auto", "weights of the teacher: auto, an entry or a file")
     teacher_share: float = setting(0.5, "share of the teacher in the targets, 0 to 1", Range(0, 1))
     teacher_flip_test: bool = setting(False, "average the teacher's heatmaps with those of the mirrored crops")
+    teacher_scale: float = setting(
+        0.0, "the teacher sees each crop larger or smaller at random, by a factor of up to 1 plus this", Range(0, 1)
+    )
     frozen: tuple[str, ...] = setting((), 'prefixes of parameter names that are not trained, such as "backbone."')
     freeze_batch_norm: bool = setting(False, "keep the initial statistics of all batch norms")
 

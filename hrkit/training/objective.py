@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from hrkit.datasets.augmentation import Augmentation, PersonCrops
 from hrkit.datasets.base import KeypointDataset
@@ -90,8 +91,9 @@ class HeatmapObjective:
         keypoints, visible = (batch[name].to(images.device, non_blocking=True) for name in ("keypoints", "visible"))
         targets, weights = self.codec.encode(keypoints, visible)
         if self.teacher is not None:
-            taught = teach(self.teacher, batch["crops"], flip_test=self.config.teacher_flip_test)
-            targets, weights = share_with_teacher(targets, weights, taught, self.config.teacher_share)
+            config = self.config
+            taught = teach(self.teacher, batch["crops"], flip_test=config.teacher_flip_test, scale=config.teacher_scale)
+            targets, weights = share_with_teacher(targets, weights, taught, config.teacher_share)
         if self._joint_weights is not None:
             weights = weights * self._joint_weights
         return images, (of_each(lambda one: one.to(images.dtype), targets), weights.to(images.dtype))
@@ -108,10 +110,29 @@ class HeatmapObjective:
 
 
 @torch.no_grad()
-def teach(teacher: PoseModel, crops: torch.Tensor, *, flip_test: bool = False) -> torch.Tensor:
-    """(N,H,W,3) uint8 BGR crops -> the teacher's heatmaps (N,K,h,w), 0 to 1."""
-    images = teacher.normalise(crops).contiguous(memory_format=torch.channels_last)
-    return cast(torch.Tensor, teacher.outputs(images, flip_test=flip_test)).clamp(0, 1)
+def teach(teacher: PoseModel, crops: torch.Tensor, *, flip_test: bool = False, scale: float = 0.0) -> torch.Tensor:
+    """(N,H,W,3) uint8 BGR crops -> the teacher's heatmaps (N,K,h,w), 0 to 1.
+
+    With `scale` the teacher sees each crop larger or smaller, by a random factor of up to 1 + `scale`. The mean over
+    several sizes is better than one size, and that is what a network learns from random ones.
+    """
+    images = teacher.normalise(crops)
+    if scale:
+        zoom = (1 + scale) ** torch.empty(len(images)).uniform_(-1, 1).to(images)
+        images = zoomed(images, zoom, padding="border")
+    images = images.contiguous(memory_format=torch.channels_last)
+    heatmaps = cast(torch.Tensor, teacher.outputs(images, flip_test=flip_test)).clamp(0, 1)
+    return zoomed(heatmaps, 1 / zoom, padding="zeros") if scale else heatmaps
+
+
+def zoomed(images: torch.Tensor, zoom: torch.Tensor, *, padding: str) -> torch.Tensor:
+    """(N,C,H,W) images, each enlarged about its centre by its factor in `zoom` (N,); the size stays.
+
+    `padding` is what `torch.nn.functional.grid_sample` puts around images that get smaller.
+    """
+    transforms = torch.eye(2, 3).to(images) / zoom[:, None, None]
+    grid = functional.affine_grid(transforms, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode=padding, align_corners=False)
 
 
 def share_with_teacher(

@@ -102,6 +102,7 @@ WRONG = {
     **dict.fromkeys(("sigma", "learning_rate"), 0.0),
     **dict.fromkeys(("ema", "momentum"), 1.0),
     "teacher_share": 1.5,
+    "teacher_scale": -0.1,
     "milestones": (4, -1),
     "input_size": (0, 64),
     "joint_weights": (1.0, -1.0),

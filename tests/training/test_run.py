@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from attrs import evolve
+from torch.nn import functional
 
 from hrkit import Pipeline, create_pose_model
 from hrkit.datasets.coco import coco
@@ -289,6 +290,25 @@ def test_a_teacher_with_flip_test_says_the_same_of_mirrored_crops() -> None:
     swapped = teach(teacher, crops.flip(2), flip_test=True).flip(3)[:, teacher.skeleton.flip_indices]
     torch.testing.assert_close(teach(teacher, crops, flip_test=True), swapped, rtol=0, atol=1e-5)
     assert not torch.allclose(teach(teacher, crops), swapped, rtol=0, atol=1e-5)
+
+
+def test_a_teacher_that_sees_another_size_says_where_things_are_all_the_same() -> None:
+    """Its heatmap of a crop with a blob has its peak at the blob, whatever the size that it saw."""
+
+    class Copy(PoseModel):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return functional.avg_pool2d(images[:, :1], 4)
+
+    model = create_pose_model("timm/test_resnet", input_size=(64, 64))
+    teacher = Copy(model.backbone, model.head, model.spec)
+    rows = torch.arange(64).float()
+    blob = torch.exp(-((rows[:, None] - 20) ** 2 + (rows - 40) ** 2) / 60)
+    crops = (255 * blob)[None, :, :, None].expand(16, 64, 64, 3).byte()
+    plain, sized = teach(teacher, crops), teach(teacher, crops, scale=0.3)
+    assert not torch.allclose(plain, sized, rtol=0, atol=0.01)
+    peaks = sized.flatten(1).argmax(1)
+    assert ((peaks // 16 - 20 // 4).abs() <= 1).all()
+    assert ((peaks % 16 - 40 // 4).abs() <= 1).all()
 
 
 @pytest.mark.parametrize("how", ["augmentation", "validation", "teacher"])
