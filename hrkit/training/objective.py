@@ -119,13 +119,13 @@ def teach(teacher: PoseModel, crops: torch.Tensor, *, flip_test: bool = False, s
     images = teacher.normalise(crops)
     if scale:
         zoom = (1 + scale) ** torch.empty(len(images)).uniform_(-1, 1).to(images)
-        images = zoomed(images, zoom, padding="border")
+        images = _zoomed(images, zoom, padding="border")
     images = images.contiguous(memory_format=torch.channels_last)
     heatmaps = cast(torch.Tensor, teacher.outputs(images, flip_test=flip_test)).clamp(0, 1)
-    return zoomed(heatmaps, 1 / zoom, padding="zeros") if scale else heatmaps
+    return _zoomed(heatmaps, 1 / zoom, padding="zeros") if scale else heatmaps
 
 
-def zoomed(images: torch.Tensor, zoom: torch.Tensor, *, padding: str) -> torch.Tensor:
+def _zoomed(images: torch.Tensor, zoom: torch.Tensor, *, padding: str) -> torch.Tensor:
     """(N,C,H,W) images, each enlarged about its centre by its factor in `zoom` (N,); the size stays.
 
     `padding` is what `torch.nn.functional.grid_sample` puts around images that get smaller.
