@@ -301,7 +301,8 @@ def create_pose_model(
     registry.backbones.find(backbone)
     selected = None if weights == "auto" else catalogue.select(backbone, weights)
     checkpoint = _read(selected)
-    options = {**_recorded_options(checkpoint), **(backbone_options or {})}
+    needed: Mapping[str, Any] = getattr(selected, "backbone_options", {})
+    options = {**_recorded_options(checkpoint), **needed, **(backbone_options or {})}
     loaded = {**options, "pretrained": True} if backbone_weights == "pretrained" else options
     trunk = registry.backbones.build(backbone, **loaded)
     _check_backbone(trunk, backbone)
@@ -312,6 +313,9 @@ def create_pose_model(
         asked: dict[str, Any] = {} if anything else {"skeleton": skeleton, "num_joints": num_joints}
         selected = catalogue.choose(backbone, head=wanted_head, input_size=input_size, codec=codec, **asked)
         checkpoint = _read(selected)
+        if selected.backbone_options:
+            options = {**selected.backbone_options, **options}
+            trunk = registry.backbones.build(backbone, **options)
     checkpoint = None if checkpoint is None else checkpoints.fitting(checkpoint, trunk)
 
     recorded = _recorded_spec(selected, checkpoint)

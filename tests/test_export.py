@@ -45,7 +45,7 @@ def _narrow_hrnet() -> Exportable:
 def _lite() -> Exportable:
     if "lite" not in registry.backbones:
         pytest.skip("needs the plugin hrkit-lite")
-    return exportable_pose_model(create_pose_model("lite", weights="auto", input_size=None), "lite-coco-256x192")
+    return exportable_pose_model(create_pose_model("lite", weights="lite-coco-256x192"), "lite-coco-256x192")
 
 
 def _yolov3_tiny() -> Exportable:

@@ -70,7 +70,7 @@ class Pair:
 STANDARD = (
     Pair("hrnet_w32", (256, 192), "yolov3_tiny"),
     Pair("hrnet_w48", (384, 288), "yolov3_tiny"),
-    Pair("lite", (256, 192), "lite_person"),
+    Pair("lite", (192, 160), "lite_person"),
 )
 """The pairs that are measured by default."""
 

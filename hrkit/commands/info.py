@@ -31,8 +31,12 @@ def command(name: str, input_size: tuple[int, int] | None, joints: int | None, h
         network, own_size = detector_network(create_detector(name, weights=None), name)
         size = input_size or own_size
     else:
-        size = input_size or _trained_size(name, joints or 17)
-        network = create_pose_model(name, head=head, num_joints=joints or 17, input_size=size)
+        trained = _trained(name, joints or 17, input_size)
+        size = input_size or (trained and trained.input_size) or (256, 192)
+        options = None if trained is None else trained.backbone_options
+        network = create_pose_model(
+            name, head=head, num_joints=joints or 17, input_size=size, backbone_options=options
+        )
     groups = _cost(name, network, size)
     click.echo(f"{name} at {size[0]}x{size[1]} (height x width)")
     click.echo(f"{'part':32} {'parameters':>12} {'multiply-adds':>15}")
@@ -57,8 +61,9 @@ def _cost(name: str, network: nn.Module, size: tuple[int, int]) -> list[LayerGro
         raise HrkitError(f"{name} does not run at {size[0]}x{size[1]} ({one_line(error)})") from error
 
 
-def _trained_size(name: str, joints: int) -> tuple[int, int]:
+def _trained(name: str, joints: int, input_size: tuple[int, int] | None) -> catalogue.WeightsEntry | None:
+    """The weights that a pipeline would take, if there are any."""
     try:
-        return catalogue.choose(name, num_joints=joints).input_size or (256, 192)
+        return catalogue.choose(name, num_joints=joints, input_size=input_size)
     except WeightsError:
-        return 256, 192
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from attrs import Factory, field, frozen
@@ -45,6 +45,8 @@ class WeightsEntry(PoseSpec):
         default=Factory(lambda self: (256, 192) if self.kind == "pose" else None, takes_self=True), converter=as_size
     )
     """(height, width) that the weights were trained with, px; None if no size is fixed. Pose weights need one."""
+    backbone_options: Mapping[str, Any] = field(factory=dict, hash=False)  # Any: the options are the backbone's own
+    """Options of the backbone that the weights need, such as its width."""
     metrics: Mapping[str, float] = field(factory=dict, hash=False)
     """As published, 0 to 1: "AP", "AP50", "AR", ..., "PCKh", "PCK@0.2", "AUC", "NME"; "EPE" in px."""
     licence: str = ""

@@ -421,7 +421,7 @@ def test_lite_on_real_people(shared: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     report = _report(tmp_path / "out")
     assert report["AP"] > 0.3
-    assert report["weights"] == "lite-coco-256x192"
-    assert report["parameters"] > 2e6
+    assert report["weights"] == "lite-coco-192x160"
+    assert report["parameters"] > 6e6
     assert [report[name] for name in FIGURES] == _pycocotools(some, tmp_path / "out/predictions.json")
     assert len(coco(some, images=folder / "images")) == 20

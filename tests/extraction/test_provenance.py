@@ -65,7 +65,7 @@ def test_meta_says_what_really_ran() -> None:
     pose, detector = meta["networks"]["pose"], meta["networks"]["detector"]
     for network, part in ((pose, pipeline.pose_model), (detector, pipeline.detector)):
         assert network["sha256"] == hashlib.sha256(Path(part.weights_file).read_bytes()).hexdigest()  # type: ignore[union-attr]
-    assert (pose["name"], pose["codec"], pose["input_size"]) == ("lite", "dark", [256, 192])
+    assert (pose["name"], pose["codec"], pose["input_size"]) == ("lite", "dark", [192, 160])
     assert (detector["name"], detector["nms_threshold"]) == ("lite_person", 0.55)
     assert detector["threshold"] == pipeline.detector.threshold  # type: ignore[union-attr]
     assert meta["ran_on"] == {"device": "cpu", "precision": "float32"}
@@ -112,10 +112,10 @@ def test_other_weights_of_the_same_name_are_refused(tmp_path: Path) -> None:
     inputs, output, weights = tmp_path / "in", tmp_path / "out", tmp_path / "mine.safetensors"
     for number in range(2):
         write_image(inputs / f"{number}.png", np.zeros((9, 9, 3), np.uint8))
-    model = Pipeline.from_names("lite").pose_model
+    model = Pipeline.from_names("lite_plus").pose_model
     shutil.copy(model.weights_file, weights)  # type: ignore[arg-type]
     names = find_inputs([inputs])
-    job = Job(names.root, str(output), "csv", {"backbone": "lite", "weights": str(weights), "device": "cpu"}, {})
+    job = Job(names.root, str(output), "csv", {"backbone": "lite_plus", "weights": str(weights), "device": "cpu"}, {})
     assert extract_all(find_inputs([inputs / "0.png"]), job).done == 1
     content = weights.read_bytes()
     weights.write_bytes(content[:-4] + bytes(4))

@@ -5,8 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from hrkit import registry
+from hrkit import create_pose_model, registry
 from hrkit.errors import DownloadError, UnknownNameError, WeightsError
 from hrkit.hookspecs import hookimpl
 from hrkit.skeletons import get_skeleton
@@ -363,3 +364,17 @@ def test_a_wrong_file_in_the_cache_is_an_error(monkeypatch, tmp_path):
     (tmp_path / "hrnet_w32-imagenet.pth").write_bytes(b"something else")
     with pytest.raises(DownloadError, match="36af842e"):
         catalogue.resolve("hrnet_w32", "hrnet_w32-imagenet", kind="backbone")
+
+
+@pytest.mark.slow
+def test_an_entry_brings_the_options_of_its_backbone(register, shallow, tmp_path):
+    options, file = {"multi_scale": True}, tmp_path / "wide.pth"
+    made = create_pose_model("hrnet_w2", head="fpn", backbone_options=options, input_size=(64, 64))
+    torch.save(made.state_dict(), file)
+    register(entry("wide", "hrnet_w2", file=file, head="fpn", input_size=(64, 64), backbone_options=options))
+    for weights in ("auto", "wide"):
+        model = create_pose_model("hrnet_w2", weights=weights, input_size=None)
+        assert (model.backbone_options, model.spec.head) == (options, "fpn")
+        assert all(torch.equal(tensor, made.state_dict()[name]) for name, tensor in model.state_dict().items())
+    with pytest.raises(WeightsError, match="does not fit"):
+        create_pose_model("hrnet_w2", weights="wide", backbone_options={"multi_scale": False}, input_size=None)

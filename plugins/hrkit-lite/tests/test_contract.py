@@ -16,5 +16,5 @@ def test_it_keeps_the_contract(registered: ModuleType, one_thread: None) -> None
     for check in ("expected people are found", "boxes are x1, y1, x2, y2 in frame px", "threads"):
         assert said["detector lite_person", check] == "ok"
     assert {part for part, _ in said} >= {"backbone lite", "backbone lite_plus", "head lite"}
-    for weights in ("lite_person", "lite-coco-256x192", "lite_plus-coco-256x192"):
+    for weights in ("lite_person", "lite-coco-192x160", "lite-coco-256x192", "lite_plus-coco-256x192"):
         assert said[f"weights {weights}", "the carried file loads"] == "ok"

@@ -48,22 +48,35 @@ def test_it_is_movenet(shared: Path, name: str, width: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "megabytes"), [("lite", 5), ("lite_plus", 13)])
-def test_the_weights_in_the_package_fit(registered: ModuleType, name: str, megabytes: int) -> None:
-    entry = catalogue.choose(name)
-    assert entry.name == f"{name}-coco-256x192"
+@pytest.mark.parametrize(
+    ("weights", "megabytes"),
+    [("lite-coco-192x160", 13), ("lite-coco-256x192", 5), ("lite_plus-coco-256x192", 13)],
+)
+def test_the_weights_in_the_package_fit(registered: ModuleType, weights: str, megabytes: int) -> None:
+    entry = catalogue.find(weights)
     assert catalogue.fetch(entry).stat().st_size <= megabytes * 1_000_000
-    model = create_pose_model(name, weights="auto").eval()
+    model = create_pose_model(entry.model, weights=weights, input_size=None).eval()
     assert isinstance(model.head, LiteHead)
-    assert (model.name, model.spec.head, model.spec.codec, model.spec.sigma) == (name, "lite", "dark", 2.0)
+    assert (model.spec.head, model.spec.codec, model.spec.sigma) == ("lite", "dark", 2.0)
     state = safetensors.torch.load_file(catalogue.fetch(entry))
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[key].float()) for key, value in model.state_dict().items())
     with torch.inference_mode():
-        heatmaps = model(torch.rand(2, 3, 256, 192) * 2 - 1)
-    assert heatmaps.shape == (2, 17, 64, 48)
+        heatmaps = model(torch.rand(2, 3, *model.input_size) * 2 - 1)
+    assert heatmaps.shape == (2, 17, *model.heatmap_size)
     assert heatmaps.min() >= 0
     assert heatmaps.max() <= 1
+
+
+@pytest.mark.slow
+def test_what_a_name_stands_for(registered: ModuleType) -> None:
+    for name, weights in (("lite", "lite-coco-192x160"), ("lite_plus", "lite_plus-coco-256x192")):
+        assert catalogue.choose(name).name == weights
+    small, narrow = (create_pose_model("lite", weights="auto", input_size=size) for size in (None, (256, 192)))
+    plus = create_pose_model("lite_plus", weights="auto")
+    assert (small.input_size, small.backbone_options) == ((192, 160), {"width": 1.75})
+    assert all(torch.equal(value, plus.state_dict()[name]) for name, value in small.state_dict().items())
+    assert narrow.backbone.channels == create_pose_model("lite").backbone.channels == (24, 32, 64, 1280)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
