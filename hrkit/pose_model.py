@@ -19,7 +19,7 @@ from hrkit.errors import BoxError, HrkitError, PluginError, WeightsError
 from hrkit.files import FilePath
 from hrkit.heads.codecs import Codec, create_codec
 from hrkit.ops.tensors import Outputs, of_each
-from hrkit.pose_spec import PoseSpec, checked_size
+from hrkit.pose_spec import PoseSpec, checked_size, default_sigma
 from hrkit.profiling import section
 from hrkit.runtimes import prepare
 from hrkit.runtimes.calibration import WHOLE_PICTURE, varied_crops
@@ -354,11 +354,6 @@ def _start_from(model: PoseModel, checkpoint: checkpoints.Checkpoint, joints: Se
     new = ", ".join(name for name, place in zip(names, places.tolist(), strict=True) if place < 0)
     kept = f"the network and {np.count_nonzero(places >= 0)} of {len(names)} joints are taken over"
     logger.warning("%s: %s, by name%s", checkpoint.path, kept, f"; new: {new}" if new else "")
-
-
-def default_sigma(input_size: Size) -> float:
-    """The official deviation of the Gaussians, heatmap px: 2 for inputs up to 256 px high, 3 for 384."""
-    return 2.0 if input_size[0] <= 256 else 3.0
 
 
 def _recorded_spec(

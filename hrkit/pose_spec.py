@@ -34,6 +34,11 @@ def checked_size(size: Any) -> Size:
     return int(given[0]), int(given[1])
 
 
+def default_sigma(input_size: Size) -> float:
+    """The official deviation of the Gaussians, heatmap px: 2 for inputs up to 256 px high, 3 for 384."""
+    return 2.0 if input_size[0] <= 256 else 3.0
+
+
 def _floats(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 

@@ -17,7 +17,7 @@ from hrkit.files import check_outputs
 from hrkit.heads.base import Codec
 from hrkit.heads.codecs import HeatmapCodec, create_codec
 from hrkit.images import check_writable, write_image
-from hrkit.pose_model import default_sigma
+from hrkit.pose_spec import default_sigma
 from hrkit.settings import SIGMA, Range
 from hrkit.structures import Frame
 from hrkit.training.config import TrainConfig, build_config, read_config
