@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 MARGIN = 1.1  # of the crops; 1.25 as in training costs these networks a point of AP on detected boxes
 SMALL_MARGIN = 1.05  # of small crops, in which each px counts
+THUNDER = "MoveNet SinglePose Thunder v4 (Google)"
 
 
 @hookimpl
@@ -43,6 +45,17 @@ def register_weights() -> Sequence[WeightsEntry]:
     """What lies in this package; the model cards are in the README."""
     from hrkit.weights import WeightsEntry
 
+    pose = functools.partial(
+        WeightsEntry,
+        kind="pose",
+        head="lite",
+        codec="dark",
+        sigma=2.0,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        channel_order="rgb",
+        licence="Apache-2.0",
+    )
     return [
         WeightsEntry(
             name="lite_person",
@@ -54,58 +67,34 @@ def register_weights() -> Sequence[WeightsEntry]:
             source="trained further from NanoDet-g (RangiLyu)",
             default=True,
         ),
-        WeightsEntry(
+        pose(
             name="lite-coco-192x160",
             model="lite",
-            kind="pose",
             backbone_options={"width": 1.75},
             file=FOLDER / "lite_plus_pose.safetensors",
-            head="lite",
-            codec="dark",
-            sigma=2.0,
             input_size=(192, 160),
             margin=SMALL_MARGIN,
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-            channel_order="rgb",
             metrics={"AP (own split)": 0.543},
-            licence="Apache-2.0",
-            source="fine-tuned from MoveNet SinglePose Thunder v4 (Google)",
+            source=f"fine-tuned from {THUNDER}",
             default=True,
         ),
-        WeightsEntry(
+        pose(
             name="lite-coco-256x192",
             model="lite",
-            kind="pose",
             file=FOLDER / "lite_pose.safetensors",
-            head="lite",
-            codec="dark",
-            sigma=2.0,
             input_size=(256, 192),
             margin=MARGIN,
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-            channel_order="rgb",
             metrics={"AP (own split)": 0.498},
-            licence="Apache-2.0",
             source="fine-tuned from MoveNet SinglePose Lightning v4 (Google)",
         ),
-        WeightsEntry(
+        pose(
             name="lite_plus-coco-256x192",
             model="lite_plus",
-            kind="pose",
             file=FOLDER / "lite_plus_pose.safetensors",
-            head="lite",
-            codec="dark",
-            sigma=2.0,
             input_size=(256, 192),
             margin=MARGIN,
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-            channel_order="rgb",
             metrics={"AP (own split)": 0.581},
-            licence="Apache-2.0",
-            source="fine-tuned from MoveNet SinglePose Thunder v4 (Google)",
+            source=f"fine-tuned from {THUNDER}",
             default=True,
         ),
     ]
