@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from click.testing import CliRunner
 from hrkit_lite.pose_network import LiteBackbone, LiteHead, SameConv2d
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hrkit.cli import main
 from hrkit.datasets.coco import coco
 from hrkit.errors import HrkitError
 from hrkit.evaluation.coco import evaluate
@@ -77,6 +79,9 @@ def test_what_a_name_stands_for(registered: ModuleType) -> None:
     assert (small.input_size, small.backbone_options) == ((192, 160), {"width": 1.75})
     assert all(torch.equal(value, plus.state_dict()[name]) for name, value in small.state_dict().items())
     assert narrow.backbone.channels == create_pose_model("lite").backbone.channels == (24, 32, 64, 1280)
+    said = CliRunner().invoke(main, ["info", "lite"]).output
+    assert "lite at 192x160" in said
+    assert "6.2 M parameters" in said
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
