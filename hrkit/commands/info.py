@@ -34,9 +34,7 @@ def command(name: str, input_size: tuple[int, int] | None, joints: int | None, h
         trained = _trained(name, joints or 17, input_size)
         size = input_size or (trained and trained.input_size) or (256, 192)
         options = None if trained is None else trained.backbone_options
-        network = create_pose_model(
-            name, head=head, num_joints=joints or 17, input_size=size, backbone_options=options
-        )
+        network = create_pose_model(name, head=head, num_joints=joints or 17, input_size=size, backbone_options=options)
     groups = _cost(name, network, size)
     click.echo(f"{name} at {size[0]}x{size[1]} (height x width)")
     click.echo(f"{'part':32} {'parameters':>12} {'multiply-adds':>15}")
